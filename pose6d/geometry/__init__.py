@@ -1,0 +1,1 @@
+"""Transforms, cameras, depth, meshes, symmetries and viewpoints."""

@@ -1,0 +1,191 @@
+"""The pinhole camera: projection, back-projection, and the crop windows that the networks look through.
+
+Camera axes are OpenCV's (x right, y down, z forward). Integer pixel coordinates are pixel centres, so the image covers
+-0.5 .. width - 0.5. A crop of an image taken with K is an image taken with `transform @ K`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn.functional import grid_sample
+
+from pose6d.errors import SceneError
+
+_FORM = "a 3x3 matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] is needed"
+
+# A crop's centre is projected from at least this depth (metres), so that a hypothesis which has drifted behind the
+# camera gives an empty crop instead of a division by zero.
+_NEAREST = 1e-3
+
+# Widest crop window in pixels: far beyond any image, and small enough that window edges stay exact in float32.
+_WIDEST = 1e6
+
+# Coordinates this close (pixels) above a tie between two pixels count as the tie, so that float rounding, which
+# differs between devices, does not decide which of two neighbours "nearest" takes.
+_TIE = 1e-3
+
+
+def project(points: torch.Tensor, K: torch.Tensor) -> torch.Tensor:
+    """Pixel coordinates of points in front of the camera.
+
+    Args:
+        points: (..., 3) metres, camera axes, z > 0.
+        K: (3, 3), or (..., 3, 3) whose leading dimensions broadcast with those of the points.
+
+    Returns:
+        (..., 2) pixels (u, v).
+    """
+    x, y, z = points.unbind(-1)
+    u = K[..., 0, 0] * x + K[..., 0, 1] * y
+    v = K[..., 1, 1] * y
+    return torch.stack([u / z + K[..., 0, 2], v / z + K[..., 1, 2]], dim=-1)
+
+
+def backproject(depth: torch.Tensor, K: torch.Tensor) -> torch.Tensor:
+    """Camera-space point of every pixel.
+
+    Args:
+        depth: (..., H, W) metres along the camera axis, 0 where missing.
+        K: (3, 3), or (..., 3, 3) with the leading dimensions of the depth.
+
+    Returns:
+        (..., H, W, 3) metres, camera axes; 0 where the depth is 0.
+    """
+    height, width = depth.shape[-2:]
+    K = K.to(depth.dtype)
+    v = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None]
+    u = torch.arange(width, dtype=depth.dtype, device=depth.device)
+    fx, skew, cx = (K[..., 0, i, None, None] for i in range(3))
+    fy, cy = (K[..., 1, i, None, None] for i in (1, 2))
+    y = (v - cy) / fy
+    x = (u - cx - skew * y) / fx
+    return torch.stack([x * depth, y * depth, depth], dim=-1)
+
+
+def crop_transforms(
+    poses: torch.Tensor, K: torch.Tensor, diameter: float | torch.Tensor, ratio: float, size: int
+) -> torch.Tensor:
+    """Square window around each hypothesis, as the published method cuts it (arXiv 2312.08344, section 3.2).
+
+    The window is as wide as a disc of `diameter * ratio`, parallel to the image at the hypothesis' centre, appears.
+    Its four edges are rounded to whole pixels, halves to even. Crop pixel j looks at image pixel
+    `left + j * (right - left) / size`. No value is read back from the device.
+
+    Args:
+        poses: (N, 4, 4) object in camera, metres; only the translation matters.
+        K: (3, 3) or (N, 3, 3).
+        diameter: metres, one for all or (N,).
+        ratio: window width over the diameter's appearance (1.2 for the refiner, 1.1 for the scorer).
+        size: width and height of the crop, pixels.
+
+    Returns:
+        (N, 3, 3) pixel transforms, image to crop: a scale and a translation.
+    """
+    t = poses[..., :3, 3]
+    x, y, z = t[..., 0], t[..., 1], t[..., 2].clamp(min=_NEAREST)
+    K = K.to(poses.dtype)
+    radius = diameter * ratio / 2
+    across = (K[..., 0, 0] * radius / z).abs()
+    down = torch.maximum((K[..., 1, 1] * radius / z).abs(), (K[..., 0, 1] * radius / z).abs())
+    half = torch.maximum(across, down).clamp(max=_WIDEST)
+    u = ((K[..., 0, 0] * x + K[..., 0, 1] * y) / z + K[..., 0, 2]).clamp(-_WIDEST, _WIDEST)
+    v = (K[..., 1, 1] * y / z + K[..., 1, 2]).clamp(-_WIDEST, _WIDEST)
+    left, right = (u - half).round(), (u + half).round()
+    top, bottom = (v - half).round(), (v + half).round()
+    scale_x = size / (right - left).clamp(min=1)
+    scale_y = size / (bottom - top).clamp(min=1)
+    zero, one = torch.zeros_like(left), torch.ones_like(left)
+    rows = [scale_x, zero, -left * scale_x, zero, scale_y, -top * scale_y, zero, zero, one]
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def crop_images(images: torch.Tensor, transforms: torch.Tensor, size: int, mode: str = "bilinear") -> torch.Tensor:
+    """Cut N crops by one sampled gather; the image is never copied per crop.
+
+    Args:
+        images: (C, H, W), from which all crops are taken, or (B, C, H, W) with N a multiple of B, where crops
+            i*N/B .. (i+1)*N/B - 1 are taken from image i (one image per crop where B = N). Any dtype; other than
+            float32 and float64 is converted to float32.
+        transforms: (N, 3, 3) image pixels to crop pixels, scale and translation only, from `crop_transforms`.
+        size: width and height of the crops, pixels.
+        mode: "bilinear" for colours; "nearest" for maps that must not be mixed across edges (xyz, depth, labels).
+
+    Returns:
+        (N, C, size, size), 0 outside the image.
+    """
+    if mode not in ("bilinear", "nearest"):
+        raise ValueError(f"mode {mode!r} is unknown: use 'bilinear' or 'nearest'")
+    if images.dtype not in (torch.float32, torch.float64):
+        images = images.float()
+    n = transforms.shape[0]
+    batch = 1 if images.ndim == 3 else images.shape[0]
+    if batch == 0 or n % batch:
+        raise ValueError(f"{n} crops cannot be shared evenly among {batch} images")
+    height, width = images.shape[-2:]
+    grid = _sample_grid(transforms.to(images.dtype), size, height, width, nearest=mode == "nearest")
+    if images.ndim == 3:
+        images = images.expand(n, *images.shape)
+    elif batch != n:
+        # Crops of one image are stacked into one tall grid: expanding B > 1 images would have to copy them.
+        grid = grid.reshape(batch, -1, size, 2)
+    # align_corners must stay False: the other convention lets CUDA take the cuDNN path, which copies expanded inputs.
+    crops = grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    if crops.shape[0] != n:
+        crops = crops.unflatten(2, (-1, size)).transpose(1, 2).flatten(0, 1)
+    return crops
+
+
+def check_intrinsics(K: np.ndarray | torch.Tensor | None, height: int, width: int, source: str = "K") -> None:
+    """Refuse intrinsics that cannot belong to an image of this size.
+
+    A principal point that lies outside the image, or far from its centre in the same direction along both axes, is
+    the mark of intrinsics calibrated at another resolution.
+
+    Args:
+        K: 3x3 intrinsics, pixels.
+        height: of the image, pixels.
+        width: of the image, pixels.
+        source: the file or argument to name in the message.
+
+    Raises:
+        SceneError: K is missing, not 3x3, not finite, not of pinhole form, or for another resolution.
+    """
+    if K is None:
+        raise SceneError(
+            f"{source}: no camera intrinsics; a 3x3 matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] is needed"
+        )
+    values = np.asarray(K.detach().cpu() if isinstance(K, torch.Tensor) else K, dtype=np.float64)
+    if values.shape != (3, 3):
+        raise SceneError(f"{source}: intrinsics of shape {values.shape}; {_FORM}")
+    if not np.isfinite(values).all():
+        raise SceneError(f"{source}: intrinsics hold values that are not finite: {values.tolist()}")
+    fx, fy, cx, cy = values[0, 0], values[1, 1], values[0, 2], values[1, 2]
+    if not np.allclose(values[2], [0, 0, 1], atol=1e-6) or abs(values[1, 0]) > 1e-6:
+        raise SceneError(f"{source}: {values.tolist()} is no pinhole matrix; {_FORM}. Is it transposed?")
+    if fx <= 0 or fy <= 0:
+        raise SceneError(f"{source}: focal lengths fx={fx:g}, fy={fy:g}; both must be positive, in pixels")
+    across, down = (cx + 0.5) / width, (cy + 0.5) / height
+    outside = not (0 <= across <= 1 and 0 <= down <= 1)
+    if outside or max(across, down) < 0.35 or min(across, down) > 0.65:
+        raise SceneError(
+            f"{source}: the principal point ({cx:g}, {cy:g}) does not fit an image of {width}x{height} pixels; these "
+            f"intrinsics look like those of an image of about {2 * cx:.0f}x{2 * cy:.0f}. Is K for another resolution? "
+            "Multiply its first row by the ratio of widths and its second row by the ratio of heights"
+        )
+
+
+def _sample_grid(transforms: torch.Tensor, size: int, height: int, width: int, *, nearest: bool) -> torch.Tensor:
+    """(N, size, size, 2) sampling positions in the units of grid_sample: -1 and 1 are the image's outer edges."""
+    steps = torch.arange(size, dtype=transforms.dtype, device=transforms.device)
+    u = (steps - transforms[:, 0, 2, None]) / transforms[:, 0, 0, None]  # (N, size)
+    v = (steps - transforms[:, 1, 2, None]) / transforms[:, 1, 1, None]
+    if nearest:
+        u, v = (u + (0.5 + _TIE)).floor(), (v + (0.5 + _TIE)).floor()
+    x = (2 * u + 1) / width - 1
+    y = (2 * v + 1) / height - 1
+    n = transforms.shape[0]
+    grid = torch.empty(n, size, size, 2, dtype=transforms.dtype, device=transforms.device)
+    grid[..., 0] = x[:, None, :]
+    grid[..., 1] = y[:, :, None]
+    return grid

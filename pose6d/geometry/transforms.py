@@ -1,0 +1,224 @@
+"""Rotations and rigid transforms with their exponential and logarithm, batched over any leading dimensions.
+
+A transform is a 4x4 matrix whose name states both frames, `camera_in_world`; transforms compose with `@`, frames
+cancelling from left to right. Twists are ordered translation first: xi = [rho, phi]. Formulas follow Sola, Deray and
+Atchuthan, "A micro Lie theory for state estimation in robotics" (2018), appendices B and D.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+# Below this angle (radians) a difference such as 1 - sin(x)/x loses digits in float32, so its Taylor series is used.
+# With four terms the series is exact to 1e-9 there.
+_SERIES_BELOW = 0.5
+
+
+def hat(v: torch.Tensor) -> torch.Tensor:
+    """Cross-product matrix of a vector, so that hat(v) @ w = v x w.
+
+    Args:
+        v: (..., 3).
+
+    Returns:
+        (..., 3, 3) skew-symmetric.
+    """
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+
+
+def so3_exp(v: torch.Tensor) -> torch.Tensor:
+    """Rotation by |v| radians about v (Rodrigues).
+
+    Args:
+        v: (..., 3) radians.
+
+    Returns:
+        (..., 3, 3) rotation.
+    """
+    angle = torch.linalg.vector_norm(v, dim=-1)[..., None, None]
+    first = torch.sinc(angle / math.pi)
+    second = 0.5 * torch.sinc(angle / (2 * math.pi)) ** 2
+    W = hat(v)
+    return _identity_like(W) + first * W + second * (W @ W)
+
+
+def so3_log(R: torch.Tensor) -> torch.Tensor:
+    """Rotation vector of a rotation, with full precision at every angle, 0 and pi included.
+
+    Goes through the unit quaternion, whose vector part is well conditioned near pi and whose scalar part is near 0
+    (Shepperd, "Quaternion from rotation matrix", 1978). At exactly pi both v and -v are right; one is returned.
+
+    Args:
+        R: (..., 3, 3) rotation.
+
+    Returns:
+        (..., 3) radians, of length 0..pi.
+    """
+    q = _quaternion(R)  # (..., 4) with w >= 0
+    w, xyz = q[..., :1], q[..., 1:]
+    n = torch.linalg.vector_norm(xyz, dim=-1, keepdim=True)
+    small = n < 1e-4
+    safe = torch.where(small, torch.ones_like(n), n)
+    factor = torch.where(small, 2.0 / w.clamp(min=0.5), 2.0 * torch.atan2(safe, w) / safe)
+    return factor * xyz
+
+
+def se3_exp(xi: torch.Tensor) -> torch.Tensor:
+    """Rigid transform of a twist.
+
+    Args:
+        xi: (..., 6), translation part rho (metres) first, rotation part phi (radians) second.
+
+    Returns:
+        (..., 4, 4).
+    """
+    rho, phi = xi[..., :3], xi[..., 3:]
+    angle = torch.linalg.vector_norm(phi, dim=-1)[..., None, None]
+    W = hat(phi)
+    second = 0.5 * torch.sinc(angle / (2 * math.pi)) ** 2
+    x = angle**2
+    small = angle < _SERIES_BELOW
+    safe = torch.where(small, torch.ones_like(angle), angle)
+    series = 1 / 6 - x / 120 * (1 - x / 42 * (1 - x / 72))
+    third = torch.where(small, series, (safe - torch.sin(safe)) / safe**3)
+    V = _identity_like(W) + second * W + third * (W @ W)
+    return make_transform(so3_exp(phi), (V @ rho[..., None])[..., 0])
+
+
+def se3_log(T: torch.Tensor) -> torch.Tensor:
+    """Twist of a rigid transform, the inverse of `se3_exp` for rotations below pi.
+
+    Args:
+        T: (..., 4, 4).
+
+    Returns:
+        (..., 6), translation part first.
+    """
+    phi = so3_log(T[..., :3, :3])
+    angle = torch.linalg.vector_norm(phi, dim=-1)[..., None, None]
+    W = hat(phi)
+    x = angle**2
+    small = angle < _SERIES_BELOW
+    half = torch.where(small, torch.ones_like(angle), angle) / 2
+    series = 1 / 12 + x / 720 * (1 + x / 42 * (1 + x / 40))
+    factor = torch.where(small, series, (1 - half * torch.cos(half) / torch.sin(half)) / (4 * half**2))
+    V_inverse = _identity_like(W) - 0.5 * W + factor * (W @ W)
+    return torch.cat([(V_inverse @ T[..., :3, 3:])[..., 0], phi], dim=-1)
+
+
+def make_transform(R: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Put a rotation and a translation into one matrix; their leading dimensions broadcast.
+
+    Args:
+        R: (..., 3, 3).
+        t: (..., 3) metres.
+
+    Returns:
+        (..., 4, 4).
+    """
+    lead = torch.broadcast_shapes(R.shape[:-2], t.shape[:-1])
+    top = torch.cat([R.expand(*lead, 3, 3), t.expand(*lead, 3)[..., None]], dim=-1)
+    # Built from zeros and ones on the device: a tensor made from a Python list would be a blocking copy.
+    bottom = torch.cat([torch.zeros_like(top[..., :1, :3]), torch.ones_like(top[..., :1, :1])], dim=-1)
+    return torch.cat([top, bottom], dim=-2)
+
+
+def invert(T: torch.Tensor) -> torch.Tensor:
+    """Inverse of rigid transforms by transposing the rotation.
+
+    Args:
+        T: (..., 4, 4), rigid.
+
+    Returns:
+        (..., 4, 4).
+    """
+    R_inverse = T[..., :3, :3].mT
+    return make_transform(R_inverse, -(R_inverse @ T[..., :3, 3:])[..., 0])
+
+
+def transform_points(T: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Move points by transforms; leading dimensions broadcast.
+
+    Args:
+        T: (..., 4, 4) target_from_source, that is source_in_target.
+        points: (..., P, 3) metres, in the source frame.
+
+    Returns:
+        (..., P, 3) metres, in the target frame.
+    """
+    return points @ T[..., :3, :3].mT + T[..., None, :3, 3]
+
+
+def rotation_angle(Ra: torch.Tensor, Rb: torch.Tensor) -> torch.Tensor:
+    """Geodesic angle between rotations; leading dimensions broadcast.
+
+    Uses both sine and cosine: the usual arccos of the trace cannot tell angles under 3e-4 rad apart in float32.
+
+    Args:
+        Ra: (..., 3, 3).
+        Rb: (..., 3, 3).
+
+    Returns:
+        (...) radians, 0..pi.
+    """
+    R = Ra.mT @ Rb
+    axis = torch.stack([R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]], dim=-1)
+    trace = R[..., 0, 0] + R[..., 1, 1] + R[..., 2, 2]
+    return torch.atan2(torch.linalg.vector_norm(axis, dim=-1), trace - 1)
+
+
+def random_rotations(
+    n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Uniformly distributed rotations (normalised Gaussian quaternions).
+
+    Args:
+        n: how many.
+        generator: source of randomness; drawn on its own device, so that one seed gives the same rotations everywhere.
+        device: where the result lives.
+
+    Returns:
+        (n, 3, 3) float32.
+    """
+    source = generator.device if generator is not None else device
+    q = torch.randn(n, 4, generator=generator, device=source)
+    w, x, y, z = torch.nn.functional.normalize(q, dim=-1).unbind(-1)
+    R = torch.stack(
+        [
+            *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+            *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+            *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+        ],
+        dim=-1,
+    )
+    return R.unflatten(-1, (3, 3)).to(device)
+
+
+def _identity_like(R: torch.Tensor) -> torch.Tensor:
+    """(3, 3) identity of R's dtype and device."""
+    return torch.eye(3, dtype=R.dtype, device=R.device)
+
+
+def _quaternion(R: torch.Tensor) -> torch.Tensor:
+    """Unit quaternion (..., 4) = w, x, y, z with w >= 0 of rotations (..., 3, 3)."""
+    xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
+    x_w, y_w, z_w = R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]
+    x_y, x_z, y_z = R[..., 0, 1] + R[..., 1, 0], R[..., 0, 2] + R[..., 2, 0], R[..., 1, 2] + R[..., 2, 1]
+    # Row i is 4 * q_i * q: each is the quaternion up to scale, and the row with the largest q_i is the exact one.
+    rows = torch.stack(
+        [
+            *(1 + xx + yy + zz, x_w, y_w, z_w),
+            *(x_w, 1 + xx - yy - zz, x_y, x_z),
+            *(y_w, x_y, 1 - xx + yy - zz, y_z),
+            *(z_w, x_z, y_z, 1 - xx - yy + zz),
+        ],
+        dim=-1,
+    ).unflatten(-1, (4, 4))
+    largest = rows.diagonal(dim1=-2, dim2=-1).argmax(dim=-1)[..., None, None]
+    q = torch.take_along_dim(rows, largest, dim=-2)[..., 0, :]
+    q = torch.nn.functional.normalize(q, dim=-1)
+    return torch.where(q[..., :1] < 0, -q, q)
