@@ -1,0 +1,107 @@
+# Two commands do everything: `make leap-run TEST_SCENE_DIR=avocado_translate_1` and `make test`.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+TEST_SCENE_DIR ?= avocado_translate_1
+ARGS ?=
+ENGINE ?= auto
+PYTHON ?= python3
+VENV ?= .venv
+# Installed before anything else, because what a plain "torch" resolves to may be gigabytes of CUDA packages. Set it (and
+# PIP_EXTRA_INDEX_URL, which pip reads) to choose another build.
+TORCH_SPEC ?= torch==2.13.0
+PYTEST_ARGS ?=
+
+export ENGINE PYTHON VENV TORCH_SPEC
+
+python := $(VENV)/bin/python
+has_gpu := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
+shell_files := run_container.sh .ci/run
+
+.PHONY: help leap-run run build venv venv-test venv-dev test lint typecheck format scene bench clean-container clean
+
+help: ## show this list
+	@echo "usage: make TARGET [VARIABLE=value ...]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "variables (now):"
+	@echo "  TEST_SCENE_DIR   scene folder, or its name under test_data/ ($(TEST_SCENE_DIR))"
+	@echo "  ARGS             further arguments of run_demo.py ($(ARGS))"
+	@echo "  ENGINE           auto, docker, podman, or none for a local virtual environment ($(ENGINE))"
+	@echo "  PYTHON, VENV     interpreter that makes the virtual environment, and its place ($(PYTHON), $(VENV))"
+	@echo "  TORCH_SPEC       the PyTorch to install ($(TORCH_SPEC))"
+	@echo "  PYTEST_ARGS      further arguments of pytest ($(PYTEST_ARGS))"
+
+leap-run: ## set up what is needed and run the demo on TEST_SCENE_DIR (container with GPU, container, or .venv)
+	@./run_container.sh '$(TEST_SCENE_DIR)' $(ARGS)
+
+run: ## run the demo on TEST_SCENE_DIR in the local virtual environment
+	@ENGINE=none ./run_container.sh '$(TEST_SCENE_DIR)' $(ARGS)
+
+build: ## build the container image that leap-run uses
+	@./run_container.sh --build-only
+
+venv: $(VENV)/.installed-run ## make the local virtual environment (done once; again when pyproject.toml changes)
+venv-test: $(VENV)/.installed-test
+venv-dev: $(VENV)/.installed-dev
+
+# One stamp file for each set of packages, so that nothing is installed twice.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		echo "error: PYTHON=$(PYTHON) is missing or older than Python 3.10; pass PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv '$(VENV)'
+	@touch '$@'
+
+$(VENV)/.installed-torch: $(VENV)/.created
+	@cpu_build='$(if $(has_gpu)$(findstring +,$(TORCH_SPEC)),,$(if $(filter torch==%,$(TORCH_SPEC)),$(TORCH_SPEC)+cpu))'; \
+	if [ "$$(uname -s)" = Linux ] && [ -n "$$cpu_build" ]; then \
+		echo "no NVIDIA GPU found: looking for the CPU build $$cpu_build first"; \
+		if $(python) -m pip install "$$cpu_build"; then touch '$@'; exit 0; fi; \
+		echo "pip finds no $$cpu_build; $(TORCH_SPEC) may bring gigabytes of CUDA packages. To avoid that, stop and set" >&2; \
+		echo "PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds, named on its installation page." >&2; \
+	fi; \
+	$(python) -m pip install '$(TORCH_SPEC)'; touch '$@'
+
+$(VENV)/.installed-run: pyproject.toml $(VENV)/.installed-torch
+	$(python) -m pip install --editable '.$(if $(has_gpu),[gpu])'
+	@touch '$@'
+
+$(VENV)/.installed-test: $(VENV)/.installed-run
+	$(python) -m pip install --editable '.[test]'
+	@touch '$@'
+
+$(VENV)/.installed-dev: $(VENV)/.installed-test
+	$(python) -m pip install --editable '.[dev]'
+	@touch '$@'
+
+test: venv-test ## set up what the tests need and run them (PYTEST_ARGS='-k camera')
+	$(python) -m pytest $(PYTEST_ARGS)
+
+lint: venv-dev ## ruff, mypy, shellcheck and hadolint; changes nothing
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/shellcheck $(shell_files)
+	$(VENV)/bin/hadolint Dockerfile
+
+format: venv-dev ## put the code into the project's format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+scene: venv ## make the avocado scene again if it is missing
+	$(python) -m test_data
+
+bench: venv ## measure speed on this machine and print tables
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(python) "$$script"; done
+
+clean-container: ## remove the container images that leap-run built
+	@./run_container.sh --clean
+
+clean: ## remove the virtual environment and caches (results and scenes stay)
+	rm -rf -- '$(VENV)' .cache .pytest_cache .ruff_cache .mypy_cache
