@@ -1,0 +1,1 @@
+"""The networks, what they are fed, and how they are trained and run."""

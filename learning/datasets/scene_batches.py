@@ -1,0 +1,252 @@
+"""Batches of synthetic RGB-D scenes, sampled, rendered and lit on one device.
+
+Lengths are in diameters of the target, which has diameter 1. A scene holds the target, distractors (some of which
+occlude it), a support plane that the target touches, and a wall behind.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+
+from learning.datasets.mesh_pool import MeshPool
+from learning.datasets.sensor_noise import SensorNoise, degrade_color, degrade_depth
+from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.rendering.interface import ALBEDO, Rendering
+
+_HIDDEN_DEPTH = -10.0
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """What scenes look like; ranges are (low, high) of uniform draws unless said otherwise."""
+
+    image_size: tuple[int, int] = (224, 224)
+    """height, width in pixels"""
+    distance: tuple[float, float] = (2.3, 12.0)
+    """target's depth in diameters, log-uniform"""
+    pixels_per_diameter: tuple[float, float] = (45.0, 125.0)
+    off_axis: float = 0.35
+    """largest |x/z| and |y/z| of the target"""
+    centre_jitter: float = 12.0
+    """the target projects to the image centre within this many pixels"""
+    distractors: int = 3
+    distractor_hidden: float = 0.3
+    """probability that a distractor is left out"""
+    occluder: float = 0.35
+    """probability that a distractor stands in front of the target"""
+    table: float = 0.85
+    """probability of a support plane"""
+    wall: float = 0.85
+    """probability of a wall"""
+    noise: SensorNoise = field(default_factory=SensorNoise)
+
+
+@dataclass
+class SceneBatch:
+    """N scenes as a camera sees them, with the truth.
+
+    Attributes:
+        rgb: (N, 3, H, W) float32 in 0..1, with sensor noise.
+        depth: (N, H, W) float32, 0 = missing, with sensor noise.
+        K: (N, 3, 3) float32.
+        poses: (N, 4, 4) float32, target in camera.
+        mesh_index: (N,) int64, the target.
+        mask: (N, H, W) bool, visible pixels of the target.
+        visible: (N,) float32, the part of the target's silhouette inside the image that nothing hides.
+    """
+
+    rgb: torch.Tensor
+    depth: torch.Tensor
+    K: torch.Tensor
+    poses: torch.Tensor
+    mesh_index: torch.Tensor
+    mask: torch.Tensor
+    visible: torch.Tensor
+
+
+class _Draw:
+    """Short names for random tensors from one generator."""
+
+    def __init__(self, device: torch.device, generator: torch.Generator):
+        self.device, self.generator = device, generator
+
+    def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> torch.Tensor:
+        return low + (high - low) * torch.rand(shape, device=self.device, generator=self.generator)
+
+    def normal(self, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.randn(shape, device=self.device, generator=self.generator)
+
+    def index(self, shape: tuple[int, ...], high: int) -> torch.Tensor:
+        return torch.randint(high, shape, device=self.device, generator=self.generator)
+
+    def rotations(self, count: int) -> torch.Tensor:
+        return random_rotations(count, generator=self.generator, device=self.device)
+
+
+def sample_scenes(
+    pool: MeshPool,
+    count: int,
+    generator: torch.Generator,
+    config: SceneConfig | None = None,
+    mesh_index: torch.Tensor | None = None,
+) -> SceneBatch:
+    """Sample, render and degrade `count` scenes.
+
+    Args:
+        pool: objects and backgrounds.
+        generator: on the pool's device; decides everything that is random.
+        mesh_index: (count,) int64, the targets; random where omitted.
+    """
+    config = config or SceneConfig()
+    draw = _Draw(pool.device, generator)
+    if mesh_index is None:
+        mesh_index = draw.index((count,), pool.objects)
+    K, targets = _sample_view(draw, count, config)
+    poses, meshes = _sample_layout(draw, pool, targets, mesh_index, config)
+    per_scene = poses.shape[1]
+    rendering = pool.renderer.render(
+        poses.reshape(-1, 4, 4),
+        K,
+        config.image_size,
+        mesh_index=meshes.reshape(-1),
+        image_index=torch.arange(count, device=pool.device).repeat_interleave(per_scene),
+        shading=ALBEDO,
+        normals=True,
+    )
+    alone = pool.renderer.render(targets, K, config.image_size, mesh_index=mesh_index, shading=ALBEDO).mask
+    target_instance = torch.arange(count, device=pool.device).view(-1, 1, 1) * per_scene
+    mask = rendering.instance == target_instance
+    visible = mask.sum((1, 2)) / alone.sum((1, 2)).clamp(min=1)
+    rgb = light(rendering, draw)
+    depth = degrade_depth(rendering.depth, rgb, generator, config.noise)
+    return SceneBatch(
+        rgb=degrade_color(rgb, generator, config.noise),
+        depth=depth,
+        K=K,
+        poses=targets,
+        mesh_index=mesh_index,
+        mask=mask,
+        visible=visible,
+    )
+
+
+def _sample_view(draw: _Draw, count: int, config: SceneConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cameras (N, 3, 3) that look past the target, and the target's poses (N, 4, 4)."""
+    height, width = config.image_size
+    low, high = (math.log(x) for x in config.distance)
+    z = torch.exp(draw.uniform((count,), low, high))
+    focal = draw.uniform((count,), *config.pixels_per_diameter) * z
+    slope = draw.uniform((count, 2), -config.off_axis, config.off_axis)
+    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=draw.device)
+    centre = middle + draw.uniform((count, 2), -config.centre_jitter, config.centre_jitter)
+    K = torch.zeros((count, 3, 3), device=draw.device)
+    K[:, 0, 0] = focal
+    K[:, 1, 1] = focal * draw.uniform((count,), 0.99, 1.01)
+    K[:, :2, 2] = centre - torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1) * slope
+    K[:, 2, 2] = 1.0
+    translation = torch.cat([slope, torch.ones_like(slope[:, :1])], dim=1) * z[:, None]
+    return K, make_transform(draw.rotations(count), translation)
+
+
+def _sample_layout(
+    draw: _Draw, pool: MeshPool, targets: torch.Tensor, mesh_index: torch.Tensor, config: SceneConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Poses (N, I, 4, 4), which include each instance's scale, and meshes (N, I); instance 0 is the target."""
+    count, extra = len(targets), config.distractors
+    centre = targets[:, :3, 3]
+
+    in_front = draw.uniform((count, extra, 1)) < config.occluder
+    angle = draw.uniform((count, extra, 1), 0.0, 2 * math.pi)
+    lateral = torch.where(
+        in_front, draw.uniform((count, extra, 1), 0.3, 0.9), draw.uniform((count, extra, 1), 0.55, 1.6)
+    )
+    deeper = torch.where(
+        in_front, -draw.uniform((count, extra, 1), 0.25, 1.1), draw.uniform((count, extra, 1), -0.5, 1.2)
+    )
+    # Offsets are measured along the ray to the target, so that occluders overlap its image wherever it stands.
+    depth_factor = 1.0 + deeper / centre[:, None, 2:]
+    offset = torch.cat([lateral * torch.cos(angle), lateral * torch.sin(angle), torch.zeros_like(lateral)], dim=2)
+    position = centre[:, None] * depth_factor + offset * depth_factor
+    hidden = draw.uniform((count, extra, 1)) < config.distractor_hidden
+    position[..., 2:] = torch.where(hidden, torch.full_like(deeper, _HIDDEN_DEPTH), position[..., 2:])
+    scale = draw.uniform((count, extra, 1, 1), 0.4, 1.5)
+    rotation = draw.rotations(count * extra).view(count, extra, 3, 3)
+    distractors = make_transform(rotation * scale, position)
+
+    table, wall = _sample_planes(draw, pool, targets, mesh_index, config)
+    poses = torch.cat([targets[:, None], distractors, table[:, None], wall[:, None]], dim=1)
+    meshes = torch.cat(
+        [
+            mesh_index[:, None],
+            draw.index((count, extra), pool.objects),
+            pool.objects + draw.index((count, 2), pool.planes),
+        ],
+        dim=1,
+    )
+    return poses, meshes
+
+
+def _sample_planes(
+    draw: _Draw, pool: MeshPool, targets: torch.Tensor, mesh_index: torch.Tensor, config: SceneConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A table under each target and a wall behind it: (N, 4, 4) each."""
+    count = len(targets)
+    centre = targets[:, :3, 3]
+    up = torch.cat(
+        [
+            draw.uniform((count, 1), -0.35, 0.35),
+            -draw.uniform((count, 1), 0.2, 1.0),
+            -draw.uniform((count, 1), 0.1, 1.0),
+        ],
+        dim=1,
+    )
+    up = F.normalize(up, dim=1)
+    surface = pool.points[mesh_index] @ targets[:, :3, :3].transpose(1, 2)
+    support = -(surface @ up[:, :, None])[..., 0].amin(dim=1)
+    gap = draw.uniform((count,), 0.0, 0.02)
+    table = _plane_pose(draw, up, centre - up * (support + gap)[:, None], draw.uniform((count,), 4.0, 9.0))
+
+    facing = F.normalize(
+        torch.cat([draw.uniform((count, 2), -0.5, 0.5), -torch.ones((count, 1), device=draw.device)], dim=1), dim=1
+    )
+    behind = centre * (1.0 + draw.uniform((count, 1), 0.8, 6.0) / centre[:, 2:])
+    wall = _plane_pose(draw, facing, behind, draw.uniform((count,), 8.0, 16.0))
+    for pose, probability in ((table, config.table), (wall, config.wall)):
+        absent = draw.uniform((count,)) >= probability
+        pose[:, 2, 3] = torch.where(absent, torch.full_like(pose[:, 2, 3], 10 * _HIDDEN_DEPTH), pose[:, 2, 3])
+    return table, wall
+
+
+def _plane_pose(draw: _Draw, normal: torch.Tensor, position: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    x = F.normalize(torch.linalg.cross(normal, draw.normal(tuple(normal.shape)), dim=1), dim=1)
+    y = torch.linalg.cross(normal, x, dim=1)
+    return make_transform(torch.stack([x, y, normal], dim=2) * scale[:, None, None], position)
+
+
+def light(rendering: Rendering, draw: _Draw) -> torch.Tensor:
+    """Light the surfaces of a rendering with a random key light, ambient light and highlights.
+
+    Returns:
+        (N, 3, H, W) float32 in 0..1.
+    """
+    assert rendering.normal is not None
+    count = len(rendering.color)
+    shape = (count, 1, 1, 1)
+    direction = draw.normal((count, 1, 1, 3))
+    direction = F.normalize(direction - 1.2 * torch.tensor([0.0, 0.4, 1.0], device=draw.device), dim=-1)
+    ambient, key = draw.uniform(shape, 0.25, 0.9), draw.uniform(shape, 0.1, 0.9)
+    tint = draw.uniform((count, 1, 1, 3), 0.85, 1.15)
+    # Backgrounds that nothing hit would be black in every scene; a random flat colour is as likely as any.
+    empty = draw.uniform((count, 1, 1, 3))
+    facing = (rendering.normal * direction).sum(-1, keepdim=True)
+    view = -F.normalize(rendering.xyz, dim=-1, eps=1e-6)
+    half = F.normalize(direction + view, dim=-1)
+    highlight = (rendering.normal * half).sum(-1, keepdim=True).clamp(min=0) ** torch.exp(draw.uniform(shape, 1.6, 4.5))
+    shine = draw.uniform(shape, -0.4, 0.5).clamp(min=0)
+    lit = rendering.color * (ambient + key * facing.clamp(min=0)) * tint + shine * highlight
+    lit = torch.where(rendering.mask[..., None], lit, empty)
+    return lit.clamp(0, 1).permute(0, 3, 1, 2).contiguous()

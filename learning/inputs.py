@@ -1,0 +1,171 @@
+"""From a hypothesis and a frame to what the networks see, and from what they say to a new hypothesis.
+
+Inference and training both come through here. Everything is batched, runs on the device of its tensors and never waits
+for it. `N` is the number of hypotheses; per-sample values have N as their first dimension.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learning.models.config import NetworkConfig
+from pose6d.geometry.camera import backproject, crop_images, crop_transforms
+from pose6d.geometry.transforms import make_transform, so3_exp, so3_log
+from pose6d.rendering.interface import Renderer, Shading
+
+PUBLISHED_SHADING = Shading()
+_XYZ_LIMIT = 2.0  # radii; coordinates at least this far from the hypothesis are background
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a camera saw: one frame for all hypotheses, or one image per hypothesis.
+
+    Attributes:
+        rgb: (3, H, W) or (N, 3, H, W) float32 in 0..1.
+        xyz: the same shape, metres in camera axes, 0 where depth is missing.
+    """
+
+    rgb: Tensor
+    xyz: Tensor
+
+
+def observe(rgb: np.ndarray | Tensor, depth: np.ndarray | Tensor, K: np.ndarray | Tensor) -> Observation:
+    """One frame as an Observation, on the device of `depth`.
+
+    Args:
+        rgb: (H, W, 3) uint8, or float in 0..1.
+        depth: (H, W) metres, 0 = missing.
+        K: (3, 3) intrinsics.
+    """
+    depth = torch.as_tensor(depth, dtype=torch.float32)
+    rgb = torch.as_tensor(rgb, device=depth.device)
+    color = rgb.float() / 255.0 if rgb.dtype == torch.uint8 else rgb.float()
+    xyz = backproject(depth, torch.as_tensor(K, dtype=torch.float32, device=depth.device))
+    return Observation(color.permute(2, 0, 1), xyz.permute(2, 0, 1))
+
+
+def _radius(diameter: float | Tensor) -> float | Tensor:
+    """Half the diameter, (N, 1) where it differs per sample."""
+    return diameter.reshape(-1, 1) / 2 if isinstance(diameter, Tensor) and diameter.ndim else diameter / 2
+
+
+def network_inputs(
+    rgb: Tensor, xyz: Tensor, poses: Tensor, diameter: float | Tensor, min_depth: float = 0.001
+) -> Tensor:
+    """Colour and normalised geometry of N crops.
+
+    Points become (xyz - translation of the hypothesis) / radius, along camera axes. A point nearer than `min_depth` is
+    zero; a coordinate of 2 or more is zeroed by itself, not with the other two.
+
+    Args:
+        rgb: (N, 3, s, s) in 0..1.
+        xyz: (N, 3, s, s) metres, camera axes.
+        poses: (N, 4, 4) hypotheses of the centred mesh.
+        diameter: metres, a number or (N,).
+        min_depth: metres.
+
+    Returns:
+        (N, 6, s, s) float32 in channels_last memory.
+    """
+    radius = _radius(diameter)
+    scale = radius[:, :, None, None] if isinstance(radius, Tensor) and radius.ndim else radius
+    local = (xyz - poses[:, :3, 3, None, None]) / scale
+    keep = (xyz[:, 2:3] >= min_depth) & (local.abs() < _XYZ_LIMIT)
+    local = torch.where(keep, local, torch.zeros_like(local))
+    return torch.cat([rgb, local], dim=1).contiguous(memory_format=torch.channels_last)
+
+
+def rendered_inputs(
+    renderer: Renderer,
+    poses: Tensor,
+    K: Tensor,
+    transforms: Tensor,
+    diameter: float | Tensor,
+    config: NetworkConfig,
+    mesh_index: Tensor | None = None,
+    shading: Shading = PUBLISHED_SHADING,
+) -> Tensor:
+    """Input A: each hypothesis drawn straight into its crop. Arguments as in `pair_inputs`; (N, 6, s, s)."""
+    size = (config.input_size, config.input_size)
+    drawn = renderer.render(poses, transforms @ K, size, mesh_index=mesh_index, shading=shading)
+    color, xyz = drawn.color.permute(0, 3, 1, 2), drawn.xyz.permute(0, 3, 1, 2)
+    return network_inputs(color, xyz, poses, diameter, config.min_depth)
+
+
+def observed_inputs(
+    observation: Observation, poses: Tensor, transforms: Tensor, diameter: float | Tensor, config: NetworkConfig
+) -> Tensor:
+    """Input B: the same windows of the observation. Arguments as in `pair_inputs`; (N, 6, s, s)."""
+    rgb = crop_images(observation.rgb, transforms, config.input_size, mode="bilinear")
+    xyz = crop_images(observation.xyz, transforms, config.input_size, mode="nearest")
+    return network_inputs(rgb, xyz, poses, diameter, config.min_depth)
+
+
+def pair_inputs(
+    renderer: Renderer,
+    poses: Tensor,
+    observation: Observation,
+    K: Tensor,
+    diameter: float | Tensor,
+    config: NetworkConfig,
+    mesh_index: Tensor | None = None,
+    shading: Shading = PUBLISHED_SHADING,
+) -> tuple[Tensor, Tensor]:
+    """Both inputs of a network.
+
+    Args:
+        renderer: holds the centred mesh (or meshes).
+        poses: (N, 4, 4) hypotheses of the centred mesh in camera.
+        observation: one frame, or N images.
+        K: (3, 3) or (N, 3, 3) intrinsics of the observation.
+        diameter: metres, a number or (N,).
+        config: crop ratio, crop size and nearest depth of the network.
+        mesh_index: (N,) int64, which mesh of the renderer each hypothesis is of.
+        shading: light of the rendered side.
+
+    Returns:
+        A (rendered) and B (observed), each (N, 6, s, s) float32, channels_last.
+    """
+    transforms = crop_transforms(poses, K, diameter, config.window, config.input_size)
+    A = rendered_inputs(renderer, poses, K, transforms, diameter, config, mesh_index, shading)
+    B = observed_inputs(observation, poses, transforms, diameter, config)
+    return A, B
+
+
+def apply_update(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, rotation_limit: float) -> Tensor:
+    """New hypotheses from the refiner's raw outputs.
+
+    The translation moves by trans * radius along camera axes. The rotation is multiplied from the left (camera axes) by
+    the transpose of exp(hat(tanh(rot) * rotation_limit)), the convention of the published weights.
+
+    Args:
+        poses: (N, 4, 4).
+        trans, rot: (N, 3) outputs of RefineNet.
+        diameter: metres, a number or (N,).
+        rotation_limit: radians per axis.
+
+    Returns:
+        (N, 4, 4) float32, differentiable with respect to trans and rot.
+    """
+    step = so3_exp(-torch.tanh(rot.float()) * rotation_limit)  # exp(v)^T = exp(-v)
+    R = step @ poses[:, :3, :3]
+    # One Newton step towards the nearest rotation, so that thousands of tracked frames do not add up rounding errors.
+    R = 1.5 * R - 0.5 * R @ R.mT @ R
+    t = poses[:, :3, 3] + trans.float() * _radius(diameter)
+    return make_transform(R, t)
+
+
+def update_target(poses: Tensor, truth: Tensor, diameter: float | Tensor) -> tuple[Tensor, Tensor]:
+    """The step that `apply_update` would need to turn `poses` into `truth`, both (N, 4, 4).
+
+    Returns:
+        Translation in radii (N, 3), and the rotation vector that tanh(rot) * rotation_limit should equal (N, 3), radians.
+    """
+    translation = (truth[:, :3, 3] - poses[:, :3, 3]) / _radius(diameter)
+    rotation = -so3_log(truth[:, :3, :3] @ poses[:, :3, :3].mT)
+    return translation, rotation

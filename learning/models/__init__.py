@@ -1,0 +1,1 @@
+"""RefineNet and ScoreNetMultiPair, their shared blocks and their configuration."""

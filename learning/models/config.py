@@ -1,0 +1,130 @@
+"""What a network file must say about itself, besides its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pose6d.errors import WeightsError
+
+Kind = Literal["refiner", "scorer"]
+
+PUBLISHED_ROTATION_LIMIT = math.radians(20.0)  # of the released refiner, per axis
+DEFAULT_CROP_RATIO = {"refiner": 1.2, "scorer": 1.1}
+_STRIDE = 8  # of the trunk: an input of 160 px becomes 20 x 20 tokens
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Architecture of one network and the crops it was trained on.
+
+    The defaults are those of the published FoundationPose networks (arXiv 2312.08344 and its release).
+
+    Attributes:
+        kind: `refiner` or `scorer`.
+        width: channels of the first convolution; every other channel count and the token dimension scale with it
+            (64 gives 64/128/256/512 and 512-dimensional tokens).
+        input_size: side of the square crops in pixels, a multiple of 8.
+        crop_ratio: side of the crop window over the object's diameter; 1.2 (refiner) or 1.1 (scorer) where None.
+        rotation_limit: radians, the largest step about each axis that the refiner can take.
+        heads: attention heads; must divide 8 * width.
+        dropout: of the refiner's transformer layers, in training only.
+        use_bn: batch normalisation after each convolution; False once it is folded into the convolutions.
+        min_depth: metres; points nearer than this count as missing.
+    """
+
+    kind: Kind = "refiner"
+    width: int = 64
+    input_size: int = 160
+    crop_ratio: float | None = None
+    rotation_limit: float = PUBLISHED_ROTATION_LIMIT
+    heads: int = 4
+    dropout: float = 0.1
+    use_bn: bool = True
+    min_depth: float = 0.001
+
+    def __post_init__(self) -> None:
+        if self.kind not in DEFAULT_CROP_RATIO:
+            raise WeightsError(f"network kind is {self.kind!r}: expected 'refiner' or 'scorer'")
+        if self.crop_ratio is None:
+            object.__setattr__(self, "crop_ratio", DEFAULT_CROP_RATIO[self.kind])
+        if self.input_size <= 0 or self.input_size % _STRIDE:
+            raise WeightsError(f"network input_size is {self.input_size}: expected a positive multiple of {_STRIDE}")
+        if self.width <= 0 or self.embedding % self.heads:
+            raise WeightsError(
+                f"network width {self.width} gives {self.embedding} dimensions, not split by {self.heads} heads"
+            )
+
+    @property
+    def embedding(self) -> int:
+        """Dimension of a token."""
+        return 8 * self.width
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens of one pair."""
+        return (self.input_size // _STRIDE) ** 2
+
+    @property
+    def window(self) -> float:
+        """Side of the crop window over the object's diameter, never None."""
+        assert self.crop_ratio is not None
+        return self.crop_ratio
+
+    def replace(self, **changes: Any) -> NetworkConfig:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the JSON file beside the weights."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], kind: Kind | None = None) -> NetworkConfig:
+        """Read our JSON, or the values of a published `config.yml` (told apart by their keys).
+
+        Args:
+            values: the file's content.
+            kind: what the network is wanted for. A published config does not say which network it belongs to.
+
+        Raises:
+            WeightsError: unknown keys, or a published variant that is not supported.
+        """
+        if "input_resize" in values or "use_BN" in values:
+            return cls._from_published(values, kind or "refiner")
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise WeightsError(f"network config has unknown keys {unknown}: was it written by a newer version?")
+        config = cls(**values)
+        if kind is not None and config.kind != kind:
+            raise WeightsError(f"these weights are a {config.kind}, but a {kind} is wanted")
+        return config
+
+    @classmethod
+    def _from_published(cls, values: Mapping[str, Any], kind: Kind) -> NetworkConfig:
+        wanted = {"c_in": 6, "normalize_xyz": True, "use_normal": False, "use_mask": False, "n_view": 1}
+        absent = {"c_in": 4, "normalize_xyz": False, "use_normal": False, "use_mask": False, "n_view": 1}
+        if kind == "refiner":
+            wanted |= {"rot_rep": "axis_angle", "trans_rep": "tracknet"}
+            absent |= {"rot_rep": "axis_angle", "trans_rep": "tracknet"}
+        for key, value in wanted.items():
+            found = values.get(key, absent[key])
+            if found != value:
+                raise WeightsError(f"published config has {key} = {found!r}; only {value!r} is supported")
+        size = values.get("input_resize", [160, 160])
+        if len(set(size)) != 1:
+            raise WeightsError(f"published config has input_resize = {size}; only square crops are supported")
+        ratio = values.get("crop_ratio")
+        return cls(
+            kind=kind,
+            input_size=int(size[0]),
+            crop_ratio=1.2 if ratio is None else float(ratio),
+            rotation_limit=float(values.get("rot_normalizer", PUBLISHED_ROTATION_LIMIT)),
+            use_bn=bool(values.get("use_BN", False)),
+            # The published scorer treats everything nearer than 0.1 m as missing, the refiner nearer than 1 mm.
+            min_depth=0.1 if kind == "scorer" else 0.001,
+        )

@@ -1,0 +1,44 @@
+"""RefineNet: how a hypothesis must move so that its rendering matches the observation."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from learning.models.blocks import EncoderLayer, PositionalEmbedding, encode_pair, image_encoder, pair_encoder
+from learning.models.config import NetworkConfig
+
+
+def _head(config: NetworkConfig) -> nn.Sequential:
+    return nn.Sequential(
+        EncoderLayer(config.embedding, config.heads, config.dropout),
+        nn.Linear(config.embedding, 3),
+    )
+
+
+class RefineNet(nn.Module):
+    """Pose refinement network of FoundationPose (Wen et al. 2024, section 3.3), compatible with its state dict."""
+
+    def __init__(self, config: NetworkConfig | None = None):
+        super().__init__()
+        self.config = config or NetworkConfig(kind="refiner")
+        self.encodeA = image_encoder(self.config)
+        self.encodeAB = pair_encoder(self.config)
+        self.pos_embed = PositionalEmbedding(self.config.tokens, self.config.embedding)
+        self.trans_head = _head(self.config)
+        self.rot_head = _head(self.config)
+
+    def forward(self, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw outputs; `learning.inputs.apply_update` turns them into new poses.
+
+        Args:
+            A: (N, 6, s, s) rendered RGB and normalised xyz.
+            B: (N, 6, s, s) observed RGB and normalised xyz.
+
+        Returns:
+            trans (N, 3), in object radii along camera axes, and rot (N, 3), before the tanh.
+        """
+        tokens = self.pos_embed(encode_pair(self.encodeA, self.encodeAB, A, B))
+        # Published: linear layer on each token, then the mean. The mean first is the same function and cheaper.
+        trans = self.trans_head[1](self.trans_head[0](tokens).mean(dim=1))
+        rot = self.rot_head[1](self.rot_head[0](tokens).mean(dim=1))
+        return trans, rot

@@ -1,0 +1,45 @@
+"""ScoreNetMultiPair: which of several hypotheses of one object matches the observation best."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from learning.models.blocks import PositionalEmbedding, SelfAttention, encode_pair, image_encoder, pair_encoder
+from learning.models.config import NetworkConfig
+
+
+class ScoreNetMultiPair(nn.Module):
+    """Pose ranking network of FoundationPose (Wen et al. 2024, section 3.4), compatible with its state dict."""
+
+    def __init__(self, config: NetworkConfig | None = None):
+        super().__init__()
+        self.config = config or NetworkConfig(kind="scorer")
+        self.encoderA = image_encoder(self.config)
+        self.encoderAB = pair_encoder(self.config)
+        self.att = SelfAttention(self.config.embedding, self.config.heads)
+        self.att_cross = SelfAttention(self.config.embedding, self.config.heads)
+        self.pos_embed = PositionalEmbedding(self.config.tokens, self.config.embedding)
+        self.linear = nn.Linear(self.config.embedding, 1)
+
+    def encode(self, A: Tensor, B: Tensor) -> Tensor:
+        """One feature per pair: A and B (N, 6, s, s) -> (N, D). Pairs do not see each other, so N may be chunked."""
+        tokens = self.pos_embed(encode_pair(self.encoderA, self.encoderAB, A, B))
+        # The output projection is linear, so it may follow the mean over tokens.
+        return self.att.out_proj(self.att.attend(tokens).mean(dim=1))
+
+    def compare(self, features: Tensor) -> Tensor:
+        """Hypotheses of each object look at one another: (G, L, D) -> logits (G, L)."""
+        return self.linear(self.att_cross(features)).squeeze(-1)
+
+    def forward(self, A: Tensor, B: Tensor, group_size: int) -> Tensor:
+        """Logits (G, L), higher is better, comparable within a row only.
+
+        Args:
+            A: (G * L, 6, s, s) rendered RGB and normalised xyz, the L hypotheses of one object in a row.
+            B: (G * L, 6, s, s) observed RGB and normalised xyz.
+            group_size: L, the number of hypotheses of each object.
+        """
+        if A.shape[0] % group_size:
+            raise ValueError(f"{A.shape[0]} pairs do not form groups of {group_size}")
+        features = self.encode(A, B)
+        return self.compare(features.view(-1, group_size, features.shape[-1]))
