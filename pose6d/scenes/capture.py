@@ -1,0 +1,112 @@
+"""Reader of the capture layout: JPEGImages/, depth/, intrinsics.json, transforms.npy of a moving camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pose6d.errors import SceneError
+from pose6d.geometry.camera import check_intrinsics
+from pose6d.scenes.frame import Frame, Scene
+from pose6d.scenes.images import read_color, read_depth
+from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames, read_json, read_symmetry
+
+
+class CaptureScene(Scene):
+    """A recording of a RealSense-like camera around an object.
+
+    JPEGImages/<n>.jpg, depth/<n>.png (16 bits), intrinsics.json (fx, fy, ppx, ppy, optionally width, height and
+    depth_scale in metres per unit), and optionally masks/<n>.png, mesh/*.obj|ply|glb, mesh/symmetry.json and
+    transforms.npy (N, 4, 4), camera i in the frame of the object's mesh, so that its inverse is the ground truth.
+    """
+
+    kind = "capture"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        object_id: str | None = None,
+        mask_dir: Path | None = None,
+        depth_scale: float | None = None,
+    ) -> None:
+        super().__init__(path)
+        self.names, self._color, self._depth = pair_frames(path / "JPEGImages", path / "depth")
+        self._size = first_size(list(self._color.values()))
+        self._K, scale = _read_intrinsics(path / "intrinsics.json", self._size)
+        self._scale = scale if depth_scale is None else depth_scale
+        self._masks = Masks(mask_dir or path / "masks", object_id)
+        self.objects = self._masks.objects
+        self.mesh_files = find_meshes(path / "mesh")
+        self.symmetry = read_symmetry(path / "mesh" / "symmetry.json")
+        self._camera_in_object = _read_transforms(path / "transforms.npy", len(self.names))
+
+    @property
+    def description(self) -> str:
+        height, width = self._size
+        truth = "no ground truth" if self._camera_in_object is None else "ground truth from transforms.npy"
+        return f"capture layout, {len(self)} frame(s) of {width}x{height}, {self._masks.description}, {truth}"
+
+    def _read(self, index: int) -> Frame:
+        name = self.names[index]
+        truth = None
+        # A frame that the recorder could not register is stored as NaN: it has no ground truth.
+        if self._camera_in_object is not None and np.isfinite(self._camera_in_object[index]).all():
+            truth = np.linalg.inv(self._camera_in_object[index])
+        return Frame(
+            name=name,
+            rgb=read_color(self._color[name]),
+            depth=read_depth(self._depth[name], self._scale),
+            K=self._K.copy(),
+            mask=self._masks.read(name),
+            object_in_camera=truth,
+        )
+
+
+def _read_intrinsics(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """K (3, 3) and metres per depth unit."""
+    if not path.is_file():
+        raise SceneError(f"{path} is missing: wanted fx, fy, ppx, ppy and, where it is not 0.001, depth_scale")
+    values = read_json(path)
+    missing = [key for key in ("fx", "fy", "ppx", "ppy") if not isinstance(values, dict) or key not in values]
+    if missing:
+        raise SceneError(f"{path} lacks {', '.join(missing)}: wanted fx, fy, ppx, ppy in pixels")
+    try:
+        fx, fy, cx, cy = (float(values[key]) for key in ("fx", "fy", "ppx", "ppy"))
+        scale = float(values.get("depth_scale", 0.001))
+        stated = (int(values.get("height", size[0])), int(values.get("width", size[1])))
+    except (TypeError, ValueError) as error:
+        raise SceneError(f"{path}: a value is no number: {error}") from error
+    if stated != size:
+        raise SceneError(
+            f"{path} is for images of {stated[1]}x{stated[0]}, but {path.parent} holds {size[1]}x{size[0]}: "
+            "take the intrinsics of the colour stream at the recorded resolution"
+        )
+    if not 0 < scale < 1e3:
+        raise SceneError(f"{path}: depth_scale is {scale}, wanted metres per depth unit, such as 0.001")
+    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
+    check_intrinsics(K, *size, source=str(path))
+    return K, scale
+
+
+def _read_transforms(path: Path, frames: int) -> np.ndarray | None:
+    """Camera in object (N, 4, 4), None if the recording has none; NaN where a frame was not registered."""
+    if not path.is_file():
+        return None
+    try:
+        transforms = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SceneError(f"{path} cannot be read as a numpy array: {error}") from error
+    if transforms.shape != (frames, 4, 4):
+        raise SceneError(
+            f"{path} has shape {transforms.shape}, wanted ({frames}, 4, 4), one camera pose per frame in natural order "
+            "of the names: was a frame deleted? Without this file the scene is read without ground truth"
+        )
+    transforms = transforms.astype(np.float64)
+    known = transforms[np.isfinite(transforms).all(axis=(1, 2))]
+    R = known[:, :3, :3]
+    off = np.abs(np.swapaxes(R, 1, 2) @ R - np.eye(3)).max() if len(known) else 0.0
+    if off > 1e-2 or not np.allclose(known[:, 3], [0, 0, 0, 1], atol=1e-6):
+        raise SceneError(f"{path} holds no rigid transforms (R^T R is off by {off:.2g}): wanted 4x4 camera poses")
+    return transforms

@@ -1,0 +1,82 @@
+"""Reader of the plain layout: rgb/, depth/, cam_K.txt, masks/ and optionally mesh/ and annotated_poses/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pose6d.errors import FrameError, SceneError
+from pose6d.geometry.camera import check_intrinsics
+from pose6d.scenes.frame import Frame, Scene
+from pose6d.scenes.images import read_color, read_depth
+from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames, read_symmetry
+
+
+class FolderScene(Scene):
+    """A folder of images, frames paired by name.
+
+    rgb/<frame>.png|jpg, depth/<frame>.png (16 bits, millimetres unless `depth_scale` is given), cam_K.txt (3x3),
+    masks/<frame>.png or masks/<object>/<frame>.png (only the first frame needs one), mesh/*.obj|ply|glb,
+    mesh/symmetry.json, annotated_poses/<frame>.txt (4x4 object_in_camera in metres; ground truth).
+    """
+
+    kind = "folder"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        object_id: str | None = None,
+        mask_dir: Path | None = None,
+        depth_scale: float | None = None,
+    ) -> None:
+        super().__init__(path)
+        self.names, self._color, self._depth = pair_frames(path / "rgb", path / "depth")
+        self._size = first_size(list(self._color.values()))
+        self._scale = 0.001 if depth_scale is None else depth_scale
+        self._K = read_matrix(path / "cam_K.txt", (3, 3), "the camera's 3x3 intrinsics in pixels")
+        check_intrinsics(self._K, *self._size, source=str(path / "cam_K.txt"))
+        self._masks = Masks(mask_dir or path / "masks", object_id)
+        self.objects = self._masks.objects
+        self.mesh_files = find_meshes(path / "mesh")
+        self.symmetry = read_symmetry(path / "mesh" / "symmetry.json")
+        poses = path / "annotated_poses"
+        self._poses = {f.stem: f for f in sorted(poses.glob("*.txt"))} if poses.is_dir() else {}
+
+    @property
+    def description(self) -> str:
+        height, width = self._size
+        truth = f"ground truth for {len(self._poses)} frame(s)" if self._poses else "no ground truth"
+        return f"folder layout, {len(self)} frame(s) of {width}x{height}, {self._masks.description}, {truth}"
+
+    def _read(self, index: int) -> Frame:
+        name = self.names[index]
+        truth = None
+        if name in self._poses:
+            try:
+                truth = read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
+            except SceneError as error:
+                raise FrameError(f"frame {name}: {error}") from error
+        return Frame(
+            name=name,
+            rgb=read_color(self._color[name]),
+            depth=read_depth(self._depth[name], self._scale),
+            K=self._K.copy(),
+            mask=self._masks.read(name),
+            object_in_camera=truth,
+        )
+
+
+def read_matrix(path: Path, shape: tuple[int, int], what: str) -> np.ndarray:
+    """Read a text file of numbers, separated by blanks or commas, as a float64 matrix of `shape`."""
+    if not path.is_file():
+        raise SceneError(f"{path} is missing: wanted {what}, {shape[0]} lines of {shape[1]} numbers")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = np.array([float(word) for word in text.replace(",", " ").split()])
+    except (OSError, ValueError) as error:
+        raise SceneError(f"{path} is no text file of numbers: {error}") from error
+    if values.size != shape[0] * shape[1]:
+        raise SceneError(f"{path} has {values.size} numbers, wanted {shape[0] * shape[1]}: {what}")
+    return values.reshape(shape)

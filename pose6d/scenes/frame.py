@@ -1,0 +1,97 @@
+"""One frame of a recording, and what every reader of recordings offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose6d.errors import FrameError
+
+
+@dataclass
+class Frame:
+    """One aligned colour and depth image.
+
+    Attributes:
+        name: the frame's name in the recording; results are filed under it.
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) float32 metres along the camera axis, aligned to the colour image, 0 where nothing was measured.
+        K: (3, 3) float64 intrinsics; integer pixel coordinates are pixel centres.
+        mask: (H, W) bool, true on the object; None where the recording has no mask for this frame.
+        object_in_camera: (4, 4) float64 ground truth in metres, OpenCV axes; None where there is none.
+    """
+
+    name: str
+    rgb: np.ndarray
+    depth: np.ndarray
+    K: np.ndarray
+    mask: np.ndarray | None = None
+    object_in_camera: np.ndarray | None = None
+
+    def check_sizes(self) -> None:
+        """Raise FrameError unless colour, depth and mask have one size."""
+        size = self.rgb.shape[:2]
+        for what, image in (("depth", self.depth), ("mask", self.mask)):
+            if image is not None and image.shape[:2] != size:
+                raise FrameError(
+                    f"frame {self.name}: {what} is {image.shape[1]}x{image.shape[0]} but colour is "
+                    f"{size[1]}x{size[0]}: {what} must be aligned to the colour image and have its size"
+                )
+
+
+class Scene(ABC):
+    """A recording of one rigid object by one camera, read lazily.
+
+    Attributes:
+        kind: the layout: "folder", "capture" or "bop".
+        path: the folder.
+        names: the frames' names, in time order.
+        mesh_files: the meshes that come with the recording.
+        mesh_unit: the unit of that file where the layout fixes it ("mm" in BOP), else "auto".
+        symmetry: the object's symmetries where the recording states them, as an entry of BOP's models_info.json
+            (`symmetries_discrete`, `symmetries_continuous`), lengths in the unit of the mesh file.
+        objects: the objects that the recording has masks or poses of, where there are several.
+    """
+
+    kind: str
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names: list[str] = []
+        self.mesh_files: list[Path] = []
+        self.mesh_unit = "auto"
+        self.symmetry: dict[str, Any] | None = None
+        self.objects: list[str] = []
+
+    @property
+    def mesh_file(self) -> Path | None:
+        """The mesh that comes with the recording; None where there is none, or several to choose from."""
+        return self.mesh_files[0] if len(self.mesh_files) == 1 else None
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What was found, for people."""
+
+    @abstractmethod
+    def _read(self, index: int) -> Frame:
+        """Read frame `index`, 0 <= index < len(self)."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Frame:
+        """Read one frame; FrameError if a file of it is missing, truncated or of the wrong size."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of a scene of {len(self)} frames")
+        frame = self._read(index % len(self))
+        frame.check_sizes()
+        return frame

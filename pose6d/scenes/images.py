@@ -1,0 +1,126 @@
+"""Image files of recordings: strict readers (a truncated file is an error, never a half-black image) and writers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pose6d.errors import FrameError, OutputError, SceneError
+
+COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which 2 comes before 10: digits compare as numbers."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts)
+
+
+def list_images(folder: Path, suffixes: tuple[str, ...] = COLOR_SUFFIXES) -> dict[str, Path]:
+    """Images of a folder by stem, in natural order; {} if there is no such folder. Hidden files are skipped.
+
+    Raises:
+        SceneError: two images share a stem, so that it is unclear which one is the frame.
+    """
+    if not folder.is_dir():
+        return {}
+    files = [f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".")]
+    images: dict[str, Path] = {}
+    for file in sorted(files, key=lambda f: natural_key(f.name)):
+        if file.stem in images:
+            raise SceneError(f"{folder} holds both {images[file.stem].name} and {file.name}: keep one image per frame")
+        images[file.stem] = file
+    return images
+
+
+def listing(folder: Path, limit: int = 12) -> str:
+    """The entries of a folder as one line, for error messages; subfolders end in a slash."""
+    names = sorted((entry.name + "/" if entry.is_dir() else entry.name) for entry in folder.iterdir())
+    return shorten(names, limit) or "nothing"
+
+
+def shorten(names: list[str], limit: int = 8) -> str:
+    """Join names with commas; the rest beyond `limit` is counted."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image, from its header only."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FrameError(f"{path} cannot be read as an image: {error}") from error
+
+
+def read_color(path: Path) -> np.ndarray:
+    """Read a colour or grey image as (H, W, 3) uint8 RGB; an alpha channel is dropped."""
+    image = _load(path)
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.uint16)
+        return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.array(image.convert("RGB"))
+
+
+def read_depth(path: Path, scale: float) -> np.ndarray:
+    """Read a depth image as (H, W) float32 metres, 0 where nothing was measured.
+
+    Args:
+        path: a 16-bit single-channel image, or a floating-point TIFF.
+        scale: metres per unit of the file, 0.001 for millimetres.
+    """
+    values = np.asarray(_load(path))
+    if values.ndim != 2 or values.dtype == np.uint8 or values.dtype == bool:
+        channels = 1 if values.ndim == 2 else values.shape[2]
+        raise FrameError(
+            f"{path} is no depth image: it has {channels} channel(s) of {values.dtype}, wanted one of 16 bits "
+            "(a coloured or 8-bit picture of the depth has lost the distances)"
+        )
+    depth = values.astype(np.float32) * np.float32(scale)
+    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask as (H, W) bool, true where any colour channel is not 0; an alpha channel does not count."""
+    image = _load(path)
+    if image.mode == "LA":
+        image = image.getchannel("L")
+    elif image.mode in ("RGBA", "RGBX"):
+        image = image.convert("RGB")
+    values = np.asarray(image)
+    return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB, (H, W) uint8 or uint16, or (H, W) bool (as 0 and 255)."""
+    if image.dtype == bool:
+        image = image.astype(np.uint8) * 255
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(image)).save(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def write_depth(path: Path, depth: np.ndarray) -> None:
+    """Write (H, W) metres as a 16-bit PNG in millimetres; beyond 65.535 m is written as 0 (missing)."""
+    millimetres = np.round(depth.astype(np.float64) * 1000)
+    write_image(path, np.where(millimetres > np.iinfo(np.uint16).max, 0, millimetres).astype(np.uint16))
+
+
+def _load(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise FrameError(f"{path} is missing")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        size = path.stat().st_size
+        cause = "it is empty" if size == 0 else "it is truncated or damaged, copy or record it again"
+        raise FrameError(f"{path} ({size} bytes) cannot be decoded: {error}; {cause}") from error

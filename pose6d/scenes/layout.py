@@ -1,0 +1,110 @@
+"""What the folder and the capture layout share: pairing of frames, masks, the mesh and its symmetries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose6d.errors import FrameError, SceneError
+from pose6d.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, list_images, read_mask, read_size, shorten
+
+MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl")
+
+
+def pair_frames(color_dir: Path, depth_dir: Path) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
+    """List the frames of a recording: names in natural order, colour files and depth files by name.
+
+    Raises:
+        SceneError: a folder is missing or empty, or a frame has colour without depth or the reverse.
+    """
+    color = list_images(color_dir, COLOR_SUFFIXES)
+    depth = list_images(depth_dir, DEPTH_SUFFIXES)
+    for folder, images, suffixes in ((color_dir, color, COLOR_SUFFIXES), (depth_dir, depth, DEPTH_SUFFIXES)):
+        if not images:
+            found = "holds none" if folder.is_dir() else "does not exist"
+            raise SceneError(f"{folder} {found}: wanted one image per frame ({', '.join(suffixes)})")
+    no_depth = [name for name in color if name not in depth]
+    no_color = [name for name in depth if name not in color]
+    if no_depth or no_color:
+        parts = []
+        if no_depth:
+            parts.append(f"{len(no_depth)} without depth ({shorten(no_depth)})")
+        if no_color:
+            parts.append(f"{len(no_color)} without colour ({shorten(no_color)})")
+        raise SceneError(
+            f"frames of {color_dir.parent} do not pair up: {' and '.join(parts)}; {color_dir.name}/ and "
+            f"{depth_dir.name}/ must hold the same names: was a file lost, or are the streams numbered differently?"
+        )
+    return list(color), color, depth
+
+
+def first_size(paths: list[Path]) -> tuple[int, int]:
+    """(height, width) of the first image whose header can be read; damaged frames are reported when they are read."""
+    for path in paths[:-1]:
+        try:
+            return read_size(path)
+        except FrameError:
+            continue
+    return read_size(paths[-1])
+
+
+class Masks:
+    """The masks of a recording: masks/<frame>.png, or masks/<object>/<frame>.png where there are several objects."""
+
+    def __init__(self, folder: Path, object_id: str | None) -> None:
+        self.folder = folder
+        self.objects: list[str] = []
+        self.files = list_images(folder)
+        if folder.is_dir() and not self.files:
+            self.objects = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and list_images(entry))
+        self.object_id = self._choose(object_id)
+        if self.object_id is not None:
+            self.files = list_images(folder / self.object_id)
+
+    def _choose(self, object_id: str | None) -> str | None:
+        if object_id is None:
+            return self.objects[0] if len(self.objects) == 1 else None
+        if object_id not in self.objects:
+            known = f"it has {', '.join(self.objects)}" if self.objects else "it has no folder per object"
+            raise SceneError(f"object_id {object_id!r} is not in {self.folder}: {known}")
+        return object_id
+
+    def read(self, name: str) -> np.ndarray | None:
+        """(H, W) bool mask of a frame, None if the recording has none for it."""
+        return read_mask(self.files[name]) if name in self.files else None
+
+    @property
+    def description(self) -> str:
+        """Which masks were found, for people."""
+        if self.objects and self.object_id is None:
+            return f"masks of {len(self.objects)} objects ({', '.join(self.objects)}), none chosen"
+        of = f" of {self.object_id}" if self.object_id else ""
+        return f"masks{of} for {len(self.files)} frame(s)" if self.files else "no masks"
+
+
+def find_meshes(folder: Path) -> list[Path]:
+    """The mesh files in a folder, [] if it holds none or does not exist."""
+    if not folder.is_dir():
+        return []
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in MESH_SUFFIXES and not f.name.startswith("."))
+
+
+def read_symmetry(path: Path) -> dict[str, Any] | None:
+    """Read a symmetry.json (an entry of BOP's models_info.json); None if there is no such file."""
+    if not path.is_file():
+        return None
+    entry = read_json(path)
+    if not isinstance(entry, dict) or not {"symmetries_discrete", "symmetries_continuous"} & set(entry):
+        raise SceneError(f"{path}: wanted an object with symmetries_discrete or symmetries_continuous")
+    return entry
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file; SceneError with the place of the mistake if it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SceneError(f"{path} cannot be read as JSON: {error}") from error
