@@ -1,0 +1,1 @@
+"""Synthetic training data: procedural objects and textures, scenes, sensor noise."""

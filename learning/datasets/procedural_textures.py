@@ -299,7 +299,7 @@ def _package(rng: np.random.Generator, height: int, width: int, palette: np.ndar
         for line in range(rng.integers(2, 8)):
             _write(draw, (x, y + line * step), f"{_word(rng)} {_word(rng)}", step, colour)
     if rng.random() < 0.3:  # bar code
-        x, y, w, h = width * rng.random() * 0.7, height * rng.uniform(0.6, 0.85), width * 0.25, height * 0.12
+        x, y, w, h = width * rng.random() * 0.7, height * rng.uniform(0.6, 0.85), width * 0.25, max(height * 0.12, 8)
         draw.rectangle([x, y, x + w, y + h], fill=(250, 250, 250))
         for bar in np.flatnonzero(rng.random(20) < 0.5):
             draw.rectangle([x + w * (bar + 2) / 24, y + 2, x + w * (bar + 2.7) / 24, y + h - 2], fill=(10, 10, 10))
