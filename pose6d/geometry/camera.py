@@ -152,9 +152,7 @@ def check_intrinsics(K: np.ndarray | torch.Tensor | None, height: int, width: in
         SceneError: K is missing, not 3x3, not finite, not of pinhole form, or for another resolution.
     """
     if K is None:
-        raise SceneError(
-            f"{source}: no camera intrinsics; a 3x3 matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] is needed"
-        )
+        raise SceneError(f"{source}: no camera intrinsics; {_FORM}")
     values = np.asarray(K.detach().cpu() if isinstance(K, torch.Tensor) else K, dtype=np.float64)
     if values.shape != (3, 3):
         raise SceneError(f"{source}: intrinsics of shape {values.shape}; {_FORM}")

@@ -1,0 +1,294 @@
+"""Cleaning depth maps in metric units, and refusing those that cannot be right.
+
+Both filters follow the published method (arXiv 2312.08344: 5x5 erosion, then a 5x5 bilateral filter) with two changes.
+Its tolerances are 1 mm and 10 mm at any distance; here they grow with the noise of a stereo sensor, so that a wall
+three metres away is not eroded as noise, nor a 1 mm step of a quantised map taken for an edge. And its bilateral
+filter compares with the mean of the window, which erases a band along every large depth step; here each pixel is
+compared with itself, and with the mean only where it is a hole.
+
+The filters run on the device of their input without reading anything back. On a CPU a compiled loop replaces the
+tensor expressions; `tests/test_depth.py` holds the two against each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numba
+import numpy as np
+import torch
+from torch.nn.functional import pad
+
+from pose6d.errors import FrameError
+
+NEAR = 0.001  # metres; a smaller depth means "missing"
+FAR = 100.0  # metres; a larger depth is a sentinel or an error, not a measurement
+
+# Depth differences up to FLOOR + GROWTH * z^2 are noise. A stereo camera's error is z^2 * e / (f * b); for e = 0.08 px
+# of disparity, f = 640 px and b = 50 mm it is 2.5 mm at 1 m, of which four times is allowed. The floor is two
+# steps of a map stored in millimetres.
+FLOOR = 0.002  # metres
+GROWTH = 0.01  # per metre
+
+_SUPPORT = 0.2  # share of the window that must agree with a pixel for it to stay
+_FILL = 0.5  # share of the window that must agree with its own mean for a hole to be filled
+_SIGMA = 2.0  # pixels, width of the smoothing kernel
+_ROUNDING = 1e-4  # keeps float rounding from deciding a count that sits exactly on its limit
+
+_MEDIAN_RANGE = (0.02, 20.0)  # metres, of scenes that a depth camera can see objects in
+_FEWEST_PIXELS = 4  # valid depths under a mask below which no pose can be found
+
+
+def depth_tolerance(depth: torch.Tensor) -> torch.Tensor:
+    """Largest depth difference that is still noise of the same surface, metres, for depths in metres (any shape)."""
+    return FLOOR + GROWTH * depth * depth
+
+
+def erode_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
+    """Remove pixels that their neighbourhood does not support: flying pixels at edges, specks, thin remains.
+
+    A pixel is removed where less than a fifth of the window's pixels inside the image hold a depth within
+    `depth_tolerance` of it.
+
+    Args:
+        depth: (..., H, W) float32 metres, 0 (or NaN, or beyond 100 m) where missing.
+        radius: of the square window, pixels.
+
+    Returns:
+        (..., H, W) metres, 0 where missing or removed.
+    """
+    return _per_image(depth, radius, _erode_loop, _erode_windows)
+
+
+def smooth_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
+    """Average each pixel with the neighbours on its own surface, and fill holes that one surface surrounds.
+
+    The weights are Gaussian in the image (2 px) and cut off at `depth_tolerance`. A missing pixel is filled where at
+    least half of its window lies within the tolerance of the window's mean.
+
+    Args:
+        depth: (..., H, W) float32 metres, 0 (or NaN, or beyond 100 m) where missing.
+        radius: of the square window, pixels.
+
+    Returns:
+        (..., H, W) metres, 0 where missing.
+    """
+    return _per_image(depth, radius, _smooth_loop, _smooth_windows)
+
+
+def filter_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
+    """Erode, then smooth; the arguments and the result are those of the two filters."""
+    return smooth_depth(erode_depth(depth, radius), radius)
+
+
+def check_depth(
+    depth: np.ndarray | torch.Tensor, mask: np.ndarray | torch.Tensor | None = None, source: str = "depth"
+) -> None:
+    """Refuse a depth map that cannot be used, before it turns into a wrong pose.
+
+    Args:
+        depth: (H, W) metres, 0 where missing.
+        mask: (H, W) bool, where the object is; the whole image if omitted.
+        source: the file or argument to name in the message.
+
+    Raises:
+        FrameError: not a 2D map, values that are not finite or negative, a mask of another size or without a pixel,
+            no depth under the mask, or a median that shows another unit than metres.
+    """
+    values = _to_numpy(depth)
+    if values.ndim != 2 or values.size == 0:
+        raise FrameError(f"{source}: depth of shape {values.shape}; one value per pixel (H, W) is needed")
+    if not np.isfinite(values).all():
+        raise FrameError(
+            f"{source}: depth holds NaN or infinity; missing depth must be 0: "
+            "use np.nan_to_num(depth, nan=0, posinf=0, neginf=0)"
+        )
+    if (values < 0).any():
+        raise FrameError(
+            f"{source}: depth of {values.min():g} m; depth is positive along the camera axis, 0 if missing"
+        )
+    where, place = values >= NEAR, "in the image"
+    if mask is not None:
+        inside = _to_numpy(mask).astype(bool)
+        if inside.shape != values.shape:
+            raise FrameError(
+                f"{source}: the mask is {_size(inside)} and the depth {_size(values)} pixels; both must be of one size"
+            )
+        if not inside.any():
+            raise FrameError(f"{source}: the mask is empty; it must be non-zero where the object is seen")
+        where, place = where & inside, f"under the mask of {int(inside.sum())} pixels"
+    count = int(where.sum())
+    if count == 0 or (mask is not None and count < _FEWEST_PIXELS):
+        raise FrameError(
+            f"{source}: {count} valid depth values {place}; is depth aligned to colour, and is the object within the "
+            "sensor's range and not transparent or mirror-like?"
+        )
+    median = float(np.median(values[where]))
+    low, high = _MEDIAN_RANGE
+    if median > high:
+        raise FrameError(
+            f"{source}: the median depth {place} is {median:g} m; metres are needed. "
+            "Is it in millimetres? Divide by 1000, or check the depth scale"
+        )
+    if median < low:
+        raise FrameError(
+            f"{source}: the median depth {place} is {median:g} m, that is {median * 1000:.3g} mm; metres are needed. "
+            "Was it divided by the depth scale twice?"
+        )
+
+
+def _to_numpy(values: np.ndarray | torch.Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _size(image: np.ndarray) -> str:
+    return "x".join(str(n) for n in image.shape[::-1])
+
+
+def _per_image(
+    depth: torch.Tensor,
+    radius: int,
+    loop: Callable[[np.ndarray, int], np.ndarray],
+    windows: Callable[[torch.Tensor, int], torch.Tensor],
+) -> torch.Tensor:
+    """Apply a filter to each (H, W) map; one at a time, because the tensor form holds every window of a map."""
+    maps = depth.detach().to(torch.float32).reshape(-1, *depth.shape[-2:])
+    if depth.device.type == "cpu":
+        results = [torch.from_numpy(loop(image.contiguous().numpy(), radius)) for image in maps]
+    else:
+        results = [windows(image, radius) for image in maps]
+    return torch.stack(results).reshape(depth.shape)
+
+
+def _windows(depth: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """View (H, W, side, side) of every window, -1 outside the image; and (H, W) how many of its pixels are inside."""
+    side = 2 * radius + 1
+    view = pad(depth, (radius,) * 4, value=-1.0).unfold(0, side, 1).unfold(1, side, 1)
+    counts = []
+    for n in depth.shape:
+        i = torch.arange(n, dtype=torch.float32, device=depth.device)
+        counts.append(i.clamp(max=radius) + (n - 1 - i).clamp(max=radius) + 1)
+    return view, counts[0][:, None] * counts[1]
+
+
+def _valid(depth: torch.Tensor) -> torch.Tensor:
+    return (depth >= NEAR) & (depth < FAR)
+
+
+def _erode_windows(depth: torch.Tensor, radius: int) -> torch.Tensor:
+    """`erode_depth` of one (H, W) map as tensor expressions."""
+    window, total = _windows(depth, radius)
+    agrees = _valid(window) & ((window - depth[..., None, None]).abs() <= depth_tolerance(depth)[..., None, None])
+    keep = _valid(depth) & (agrees.sum((-1, -2)) >= _SUPPORT * total - _ROUNDING)
+    return torch.where(keep, depth, 0.0)
+
+
+def _smooth_windows(depth: torch.Tensor, radius: int) -> torch.Tensor:
+    """`smooth_depth` of one (H, W) map as tensor expressions."""
+    window, total = _windows(depth, radius)
+    valid, centre = _valid(window), _valid(depth)
+    known = torch.where(valid, window, 0.0)
+    mean = known.sum((-1, -2)) / valid.sum((-1, -2)).clamp(min=1)
+    reference = torch.where(centre, depth, mean)
+    agrees = valid & ((window - reference[..., None, None]).abs() <= depth_tolerance(reference)[..., None, None])
+    i = torch.arange(-radius, radius + 1, dtype=torch.float32, device=depth.device)
+    kernel = torch.exp(-(i[:, None] ** 2 + i**2) / (2 * _SIGMA**2))
+    weight = torch.where(agrees, kernel, 0.0)
+    # Averaging the differences instead of the depths keeps float32 rounding below a micrometre.
+    offset = (weight * torch.where(agrees, window - reference[..., None, None], 0.0)).sum((-1, -2))
+    result = reference + offset / weight.sum((-1, -2)).clamp(min=1e-6)
+    return torch.where(centre | (agrees.sum((-1, -2)) >= _FILL * total - _ROUNDING), result, 0.0)
+
+
+# The compiled loops run over a row for each offset in the window, innermost over its pixels: that order vectorises.
+
+
+@numba.njit(cache=True, nogil=True)
+def _padded(depth: np.ndarray, radius: int) -> np.ndarray:
+    """The map with a border, holding a value that agrees with nothing wherever no depth is known."""
+    height, width = depth.shape
+    out = np.full((height + 2 * radius, width + 2 * radius), np.float32(-1e6), np.float32)
+    for v in range(height):
+        for u in range(width):
+            if depth[v, u] >= NEAR and depth[v, u] < FAR:
+                out[v + radius, u + radius] = depth[v, u]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _pixels_inside(i: int, n: int, radius: int) -> int:
+    return min(i + radius, n - 1) - max(i - radius, 0) + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _erode_loop(depth: np.ndarray, radius: int) -> np.ndarray:
+    """`erode_depth` of one (H, W) map as a compiled loop."""
+    height, width = depth.shape
+    known = _padded(depth, radius)
+    out = np.zeros((height, width), np.float32)
+    agree = np.empty(width, np.float32)
+    for v in range(height):
+        centre = known[v + radius, radius : radius + width]
+        agree[:] = 0
+        for j in range(2 * radius + 1):
+            for i in range(2 * radius + 1):
+                other = known[v + j, i : i + width]
+                for u in range(width):
+                    tolerance = np.float32(FLOOR) + np.float32(GROWTH) * centre[u] * centre[u]
+                    agree[u] += np.float32(1) if abs(other[u] - centre[u]) <= tolerance else np.float32(0)
+        rows = _pixels_inside(v, height, radius)
+        for u in range(width):
+            needed = _SUPPORT * rows * _pixels_inside(u, width, radius) - _ROUNDING
+            if centre[u] > 0 and agree[u] >= needed:
+                out[v, u] = centre[u]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _smooth_loop(depth: np.ndarray, radius: int) -> np.ndarray:
+    """`smooth_depth` of one (H, W) map as a compiled loop."""
+    height, width = depth.shape
+    side = 2 * radius + 1
+    known = _padded(depth, radius)
+    out = np.zeros((height, width), np.float32)
+    reference, tolerance = np.empty(width, np.float32), np.empty(width, np.float32)
+    agree, total, offset = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    for v in range(height):
+        centre = known[v + radius, radius : radius + width]
+        rows = _pixels_inside(v, height, radius)
+        for u in range(width):
+            reference[u] = centre[u]
+            if centre[u] <= 0:
+                reference[u] = _hole_mean(
+                    known, v, u, side, _FILL * rows * _pixels_inside(u, width, radius) - _ROUNDING
+                )
+            tolerance[u] = np.float32(FLOOR) + np.float32(GROWTH) * reference[u] * reference[u]
+        agree[:], total[:], offset[:] = 0, 0, 0
+        for j in range(side):
+            for i in range(side):
+                other = known[v + j, i : i + width]
+                weight = np.float32(math.exp(-((j - radius) ** 2 + (i - radius) ** 2) / (2 * _SIGMA**2)))
+                for u in range(width):
+                    difference = other[u] - reference[u]
+                    same = np.float32(1) if abs(difference) <= tolerance[u] else np.float32(0)
+                    agree[u] += same
+                    total[u] += same * weight
+                    offset[u] += same * weight * difference
+        for u in range(width):
+            needed = _FILL * rows * _pixels_inside(u, width, radius) - _ROUNDING
+            if centre[u] > 0 or (reference[u] > 0 and agree[u] >= needed):
+                out[v, u] = reference[u] + offset[u] / max(total[u], np.float32(1e-6))
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _hole_mean(known: np.ndarray, v: int, u: int, side: int, needed: float) -> np.floating:
+    """Mean of the known depths in a window, 0 where fewer than `needed`."""
+    total, count = np.float32(0), 0
+    for j in range(side):
+        for i in range(side):
+            if known[v + j, u + i] > 0:
+                total += known[v + j, u + i]
+                count += 1
+    return total / np.float32(max(count, 1)) if count >= needed else np.float32(0)

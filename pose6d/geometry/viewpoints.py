@@ -1,0 +1,99 @@
+"""Rotation hypotheses that cover all views of an object."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+
+def rotation_hypotheses(
+    symmetries: torch.Tensor | None = None, views: int = 42, inplane: int = 6, min_angle_degrees: float = 30.0
+) -> torch.Tensor:
+    """Rotations to start the search from: cameras on an icosphere looking at its centre, rolled in equal steps.
+
+    Hypotheses that a symmetry makes look like an earlier one are dropped (arXiv 2312.08344, section 3.2). The default
+    252 leave no rotation further than 34.6 degrees from the nearest hypothesis.
+
+    Args:
+        symmetries: (S, 4, 4) or (S, 3, 3) transforms under which the object looks the same, identity included.
+        views: the smallest icosphere with at least so many vertices is used (12, 42, 162, 642).
+        inplane: rolls about the viewing direction.
+        min_angle_degrees: a hypothesis nearer than this to a kept one, under any symmetry, is dropped.
+
+    Returns:
+        (N, 3, 3) float32 on the CPU, object in camera.
+    """
+    level = 0
+    while 10 * 4**level + 2 < views:
+        level += 1
+    looks = _looking_at_center(icosphere(level))  # (V, 3, 3) camera in object
+    angles = 2 * math.pi * np.arange(inplane) / inplane
+    rolls = np.zeros((inplane, 3, 3))
+    rolls[:, 0, 0] = rolls[:, 1, 1] = np.cos(angles)
+    rolls[:, 1, 0] = np.sin(angles)
+    rolls[:, 0, 1] = -rolls[:, 1, 0]
+    rolls[:, 2, 2] = 1
+    camera_in_object = (looks[:, None] @ rolls).reshape(-1, 3, 3)
+    rotations = camera_in_object.transpose(0, 2, 1)
+    if symmetries is not None and len(symmetries):
+        S = symmetries[:, :3, :3].detach().cpu().numpy().astype(np.float64)
+        rotations = rotations[_distinct_views(rotations, S, math.radians(min_angle_degrees))]
+    return torch.from_numpy(np.ascontiguousarray(rotations, dtype=np.float32))
+
+
+def icosphere(level: int) -> np.ndarray:
+    """Vertices of an icosahedron whose faces are split in four `level` times, pushed out to the unit sphere.
+
+    Args:
+        level: 0 gives 12 vertices, 1 gives 42, 2 gives 162.
+
+    Returns:
+        (10 * 4**level + 2, 3) float64 unit vectors.
+    """
+    # Three golden rectangles, one in each coordinate plane.
+    g = (1 + math.sqrt(5)) / 2
+    vertices = [(0.0, a, b * g) for a in (-1, 1) for b in (-1, 1)]
+    vertices += [(y, z, x) for x, y, z in vertices[:4]] + [(z, x, y) for x, y, z in vertices[:4]]
+    points = [np.array(v) / math.hypot(1, g) for v in vertices]
+    near = {(i, j) for i in range(12) for j in range(i) if points[i] @ points[j] > 0.4}
+    faces = [(i, j, k) for i, j in sorted(near) for k in range(j) if (i, k) in near and (j, k) in near]
+    for _ in range(level):
+        middles: dict[tuple[int, int], int] = {}
+
+        def middle(i: int, j: int, seen: dict[tuple[int, int], int] = middles) -> int:
+            key = (min(i, j), max(i, j))
+            if key not in seen:
+                seen[key] = len(points)
+                points.append((points[i] + points[j]) / np.linalg.norm(points[i] + points[j]))
+            return seen[key]
+
+        split = []
+        for i, j, k in faces:
+            ij, jk, ki = middle(i, j), middle(j, k), middle(k, i)
+            split += [(i, ij, ki), (ij, j, jk), (ki, jk, k), (ij, jk, ki)]
+        faces = split
+    return np.stack(points)
+
+
+def _looking_at_center(positions: np.ndarray) -> np.ndarray:
+    """(V, 3, 3) camera in object: z to the centre, x across the object's z axis; x is the object's at its poles."""
+    z = -positions
+    x = np.cross([0.0, 0.0, 1.0], z)
+    length = np.linalg.norm(x, axis=-1, keepdims=True)
+    x = np.where(length < 1e-6, [1.0, 0.0, 0.0], x / np.maximum(length, 1e-6))
+    return np.stack([x, np.cross(z, x), z], axis=-1)
+
+
+def _distinct_views(rotations: np.ndarray, symmetries: np.ndarray, min_angle: float) -> np.ndarray:
+    """Indices of the rotations (N, 3, 3) that a greedy walk keeps, given symmetries (S, 3, 3)."""
+    # angle(A, B) < min_angle where trace(A^T B), the dot product of the matrices as 9-vectors, exceeds this bound.
+    bound = 1 + 2 * math.cos(min_angle)
+    flat = rotations.reshape(-1, 9)
+    alike = (rotations[:, None] @ symmetries).reshape(len(rotations), -1, 9)
+    kept: list[int] = []
+    for i in range(len(rotations)):
+        if not kept or (alike[i] @ flat[kept].T).max() <= bound + 1e-9:
+            kept.append(i)
+    return np.array(kept)
