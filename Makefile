@@ -21,7 +21,7 @@ python := $(VENV)/bin/python
 has_gpu := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 shell_files := run_container.sh .ci/run
 
-.PHONY: help leap-run run build venv venv-test venv-dev test lint typecheck format scene bench clean-container clean
+.PHONY: help leap-run run build venv venv-test venv-dev test lint format scene bench clean-container clean
 
 help: ## show this list
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -30,11 +30,11 @@ help: ## show this list
 	@echo
 	@echo "variables (now):"
 	@echo "  TEST_SCENE_DIR   scene folder, or its name under test_data/ ($(TEST_SCENE_DIR))"
-	@echo "  ARGS             further arguments of run_demo.py ($(ARGS))"
+	@echo "  ARGS             further arguments of run_demo.py"
 	@echo "  ENGINE           auto, docker, podman, or none for a local virtual environment ($(ENGINE))"
 	@echo "  PYTHON, VENV     interpreter that makes the virtual environment, and its place ($(PYTHON), $(VENV))"
 	@echo "  TORCH_SPEC       the PyTorch to install ($(TORCH_SPEC))"
-	@echo "  PYTEST_ARGS      further arguments of pytest ($(PYTEST_ARGS))"
+	@echo "  PYTEST_ARGS      further arguments of pytest"
 
 leap-run: ## set up what is needed and run the demo on TEST_SCENE_DIR (container with GPU, container, or .venv)
 	@./run_container.sh '$(TEST_SCENE_DIR)' $(ARGS)

@@ -1,0 +1,59 @@
+# One recipe for two images. BASE_IMAGE is any Debian or Ubuntu with Python >= 3.10 in its packages:
+#   CPU:  docker build -t pose6d:cpu .
+#   CUDA: docker build -t pose6d:cuda --build-arg BASE_IMAGE=nvidia/cuda:13.0.2-base-ubuntu24.04 --build-arg DEVICE=cuda .
+# pip reads PIP_INDEX_URL and PIP_EXTRA_INDEX_URL given as build arguments, for a mirror of your own.
+ARG BASE_IMAGE=debian:bookworm-slim
+
+# ---- the system and the Python packages; only pyproject.toml can make this stage run again
+# hadolint ignore=DL3006
+FROM ${BASE_IMAGE} AS dependencies
+
+# libgl1 and libglib2.0-0 are for OpenCV; libegl1, libgomp1 and libx11-6 for Open3D.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        ca-certificates make python3 python3-venv libegl1 libgl1 libglib2.0-0 libgomp1 libx11-6 \
+    && rm -rf /var/lib/apt/lists/*
+
+ARG DEVICE=cpu
+ARG TORCH_SPEC=torch==2.13.0
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1
+
+# Versions are bounded in pyproject.toml and by TORCH_SPEC.
+# The CPU build first where it will do; without one in pip's indexes, whatever TORCH_SPEC brings.
+# hadolint ignore=DL3013
+RUN python3 -m venv /opt/venv \
+    && case "${DEVICE} ${TORCH_SPEC}" in \
+        *+* | cuda\ *) pip install "${TORCH_SPEC}" ;; \
+        *) pip install "${TORCH_SPEC}+cpu" || pip install "${TORCH_SPEC}" ;; \
+    esac
+
+# Empty modules stand in for the code, so that a change of code does not install the packages again.
+WORKDIR /opt/requirements
+COPY pyproject.toml ./
+# hadolint ignore=DL3013
+RUN touch README.md LICENSE estimater.py run_demo.py \
+    && if [ "${DEVICE}" = cuda ]; then pip install ".[gpu,scan,onnx]"; else pip install ".[scan,onnx]"; fi \
+    && pip uninstall --yes pose6d
+
+# ---- what CI runs: docker build --target test . && docker run ...
+FROM dependencies AS test
+# hadolint ignore=DL3013
+RUN touch estimater.py run_demo.py && pip install ".[test]" && pip uninstall --yes pose6d
+WORKDIR /workspace
+COPY . .
+RUN useradd --create-home --uid 10001 pose6d && chown pose6d: /workspace
+USER 10001
+ENV PYTHONPATH=/workspace NUMBA_CACHE_DIR=/home/pose6d/.cache/numba PYTHONDONTWRITEBYTECODE=1
+CMD ["python", "-m", "pytest"]
+
+# ---- what run_container.sh runs, with the checkout mounted; it works on its own, too
+FROM dependencies AS runtime
+WORKDIR /workspace
+COPY . .
+RUN useradd --create-home --uid 10001 pose6d && chown pose6d: /workspace /workspace/test_data
+USER 10001
+ENV PYTHONPATH=/workspace NUMBA_CACHE_DIR=/home/pose6d/.cache/numba PYTHONUNBUFFERED=1
+CMD ["python", "run_demo.py"]
