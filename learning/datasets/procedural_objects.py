@@ -1,7 +1,7 @@
 """Random textured objects to train on: everything a network of this project ever learned from is made here.
 
-An object is one to four parts (procedural_parts), sometimes tapered, twisted, bent or warped as a whole, with one texture
-in which every part has a cell and every chart of a part its own rectangle.
+An object is one to four parts (procedural_parts), sometimes tapered, twisted, bent or warped as a whole, with one
+texture in which every part has a cell and every chart of a part its own rectangle.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def make_object(seed: int, size: float = 1.0) -> Mesh:
         size: metres, the object's diameter.
 
     Returns:
-        Closed surfaces of 500 to 7,000 faces together, its bounding box centred on the origin, normals outwards, with uv and a
-        256 x 256 texture.
+        Closed surfaces of 500 to 8,000 faces together, their bounding box centred on the origin, normals outwards,
+        with uv and a 256 x 256 texture.
     """
     rng = np.random.default_rng([seed, 0x6D])
     parts = _compose(rng)
@@ -219,14 +219,15 @@ def _paint(rng: np.random.Generator, parts: list[Part]) -> tuple[np.ndarray, np.
         quiet = rng.random() < 0.5
         per_face = rng.random() < 0.15
         low, span = np.array(cell[:2]), np.array(cell[2:]) - cell[:2]
-        placed = np.empty_like(part.uv)
         for chart in part.charts:
             kind_here = kind
             if chart.role == "end" and kind != "plain" and quiet:
                 kind_here = str(rng.choice(["plain", "near_uniform"]))
             elif per_face and not plain:
                 kind_here = choose_kind(rng)
-            c0, r0, c1, r1 = _pixels(low + span * chart.box[:2], low + span * chart.box[2:])
+            # Ends lie apart in the cell: a margin keeps what is between them out of bilinear look-ups.
+            margin = np.array(2.0 / TEXTURE_SIZE if chart.role == "end" else 0.0)
+            c0, r0, c1, r1 = _pixels(low + span * chart.box[:2] - margin, low + span * chart.box[2:] + margin)
             texture[r0:r1, c0:c1] = _painted_chart(rng, r1 - r0, c1 - c0, chart.aspect, kind_here, palette)
         placed = low + span * part.uv
         inset = 1.5 / TEXTURE_SIZE  # bilinear look-ups must not reach into the neighbour's cell
@@ -235,10 +236,10 @@ def _paint(rng: np.random.Generator, parts: list[Part]) -> tuple[np.ndarray, np.
 
 
 def _pixels(low: np.ndarray, high: np.ndarray) -> tuple[int, int, int, int]:
-    """Columns and rows (c0, r0, c1, r1) that a uv rectangle covers, one more on each side where there is room."""
-    c0, c1 = int(np.floor(low[0] * TEXTURE_SIZE)), int(np.ceil(high[0] * TEXTURE_SIZE))
-    r0, r1 = int(np.floor((1 - high[1]) * TEXTURE_SIZE)), int(np.ceil((1 - low[1]) * TEXTURE_SIZE))
-    return c0, r0, c1, r1
+    """Columns and rows (c0, r0, c1, r1) that a uv rectangle touches."""
+    c0, r1 = np.floor(low[0] * TEXTURE_SIZE), np.ceil((1 - low[1]) * TEXTURE_SIZE)
+    c1, r0 = np.ceil(high[0] * TEXTURE_SIZE), np.floor((1 - high[1]) * TEXTURE_SIZE)
+    return tuple(int(edge) for edge in np.clip([c0, r0, c1, r1], 0, TEXTURE_SIZE))  # type: ignore[return-value]
 
 
 def _painted_chart(

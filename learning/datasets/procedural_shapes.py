@@ -1,12 +1,13 @@
 """Building blocks of random objects: closed surfaces with uv charts, smoothing groups and outward normals.
 
-A part's uv live in the unit square (v up), divided into charts that are painted one by one; vertices that lie at the same
-place and carry the same smoothing group share a normal, so seams of the uv stay invisible and edges stay sharp.
+A part's uv live in the unit square (v up), divided into charts that are painted one by one; vertices that lie at the
+same place and carry the same smoothing group share a normal, so seams stay invisible and edges stay sharp.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -185,7 +186,7 @@ def extrusion(outline: np.ndarray, corners: np.ndarray, height: float, taper: fl
     breaks = np.unique(np.concatenate([[0], np.flatnonzero(corners), [n]]))
     pieces = []
     smooth_seam = not corners[0]
-    for group, (first, last) in enumerate(zip(breaks[:-1], breaks[1:], strict=True)):
+    for group, (first, last) in enumerate(pairwise(breaks)):
         segment = closed[first : last + 1]
         scale = 1 + (taper - 1) * t
         x, y = segment[:, 0] * scale, segment[:, 1] * scale

@@ -16,9 +16,8 @@ from scipy.spatial import cKDTree
 PLAIN_SHARE = 0.12
 """Share of textures that are one flat colour, so that networks also learn to work from shape alone."""
 
-_SYLLABLES = (
-    "ba ce di fo gu ha jo ka li mo nu pa que ri so tu va wex yo zen tra blo cri sta plu nor mel tin gar ost".split()
-)
+_SYLLABLE_LIST = "ba ce di fo gu ha jo ka li mo nu pa que ri so tu va wex yo zen tra blo cri sta plu nor mel tin gar"
+_SYLLABLES = _SYLLABLE_LIST.split()
 
 
 def make_texture(rng: np.random.Generator, size: int = 256) -> np.ndarray:
@@ -82,7 +81,7 @@ def _hsv_to_rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> n
 
 
 def _fractal(rng: np.random.Generator, height: int, width: int, power: float, stretch: float = 1.0) -> np.ndarray:
-    """Periodic noise of amplitude ~ 1 / frequency**power, zero mean, unit deviation, clipped to +-2.5; (height, width)."""
+    """(height, width) periodic noise of amplitude 1 / frequency**power; unit deviation, clipped to +-2.5."""
     fy = np.fft.fftfreq(height)[:, None] * height * stretch
     fx = np.fft.rfftfreq(width)[None, :] * width
     radius = np.sqrt(fy**2 + fx**2)
