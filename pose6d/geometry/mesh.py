@@ -30,8 +30,8 @@ class Mesh:
         vertices: (V, 3) float32, metres, in the mesh's own frame.
         faces: (F, 3) int32, indices of vertices; faces index uv, normals and colors alike.
         normals: (V, 3) float32, unit length; area-weighted mean of the adjacent faces' normals where none is given.
-        uv: (V, 2) float32 or None, v = 0 is the bottom row of the texture (as in OBJ). Values outside 0..1 repeat
-            the texture.
+        uv: (V, 2) float32 or None. v points up as in OBJ: the centre of the texel in row r and column c is at
+            ((c + 0.5) / W, 1 - (r + 0.5) / H). Values outside 0..1 repeat the texture.
         texture: (H, W, 3) uint8 RGB, row 0 is the top row, or None.
         colors: (V, 3) uint8 RGB, or None where there is a texture. Grey (128) if neither is given.
         name: what messages call this mesh.
@@ -63,7 +63,7 @@ class Mesh:
         self._check_faces()
         self._check_look()
         if self.normals is None:
-            self.normals = _vertex_normals(self.vertices, self.faces)
+            self.normals = vertex_normals(self.vertices, self.faces)
         else:
             self._check_shape("normals", self.normals, (len(self.vertices), 3))
             self.normals = _unit(np.asarray(self.normals, dtype=np.float64))
@@ -160,7 +160,7 @@ class Mesh:
         return points.astype(np.float32)
 
 
-def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(V, 3) float32 unit normals: the sum of the adjacent faces' cross products, which weighs them by area."""
     a, b, c = np.moveaxis(vertices.astype(np.float64)[faces], 1, 0)
     cross = np.cross(b - a, c - a)
