@@ -32,7 +32,7 @@ class MeshPool:
         device: torch.device,
         points_per_object: int = 256,
     ):
-        if not objects or not backgrounds:
+        if len(objects) == 0 or len(backgrounds) == 0:
             raise ValueError("a mesh pool needs at least one object and one background texture")
         normalised = [_unit_mesh(mesh) for mesh in objects]
         self.objects = len(objects)

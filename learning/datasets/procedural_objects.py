@@ -108,7 +108,7 @@ def _mug(rng: np.random.Generator) -> list[Part]:
     height = outer[-1, 1]
     ends = [np.array([np.interp(f * height, outer[:, 1], outer[:, 0]) * 0.98, 0.0, f * height]) for f in (low, high)]
     thickness = rng.uniform(0.06, 0.16)
-    handle = arc_handle(*ends, reach=rng.uniform(0.4, 0.9), radius=thickness, flatness=rng.uniform(0.8, 1.8))
+    handle = arc_handle(ends[0], ends[1], reach=rng.uniform(0.4, 0.9), radius=thickness, flatness=rng.uniform(0.8, 1.8))
     handles = [handle]
     if rng.random() < 0.2:
         handles.append(handle.moved(np.diag([-1.0, -1.0, 1.0]), np.zeros(3)))
@@ -122,7 +122,10 @@ def _case(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.6:
         span = extent[1] * rng.uniform(0.4, 0.9)
         ends = np.array([[extent[0] * 0.98, -span, 0.0], [extent[0] * 0.98, span, 0.0]])
-        return [body, arc_handle(*ends, rng.uniform(0.25, 0.6), rng.uniform(0.05, 0.12), rng.uniform(0.8, 2.0))]
+        return [
+            body,
+            arc_handle(ends[0], ends[1], rng.uniform(0.25, 0.6), rng.uniform(0.05, 0.12), rng.uniform(0.8, 2.0)),
+        ]
     return [body, _attached(rng, body, upright=True)]
 
 

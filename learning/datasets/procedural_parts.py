@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from learning.datasets.procedural_shapes import Band, Part, box, disc, extrusion, lathe, superquadric, tube
 
@@ -148,15 +148,16 @@ def random_tube(rng: np.random.Generator) -> Part:
         t = np.linspace(0, 2 * np.pi * rng.uniform(1.5, 4), 90)
         path = np.stack([np.cos(t), np.sin(t), t * rng.uniform(0.08, 0.3)], 1)
         return _normalised(tube(path, np.full(len(t), rng.uniform(0.08, 0.25)), 12))
-    climb = np.array([0.0, 0.0, rng.uniform(0.6, 1.2)])
-    knots = np.cumsum(rng.normal(0, 0.5, (rng.integers(3, 6), 3)) + climb, axis=0)
-    t = np.linspace(0, len(knots) - 1, 36)
-    path = PchipInterpolator(np.arange(len(knots)), knots)(t)
-    length = np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
-    radii = (
-        length * rng.uniform(0.05, 0.2) * (1 - rng.choice([0.0, rng.uniform(0.2, 0.7)]) * np.linspace(-1, 1, 36) ** 2)
-    )
-    return _normalised(tube(path, radii, 18, rng.choice([1.0, rng.uniform(0.4, 1.5)])))
+    climb = np.array([0.0, 0.0, rng.uniform(0.7, 1.2)])
+    knots = np.cumsum(rng.normal(0, 0.4, (rng.integers(3, 6), 3)) + climb, axis=0)
+    path = CubicSpline(np.arange(len(knots)), knots)(np.linspace(0, len(knots) - 1, 36))
+    step = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    tangent = np.diff(path, axis=0) / step[:, None]
+    sharpest = (np.linalg.norm(np.diff(tangent, axis=0), axis=1) / step[1:]).max()
+    # A tube wider than its path's radius of curvature would fold into itself.
+    thickness = min(step.sum() * rng.uniform(0.05, 0.2), 0.7 / sharpest)
+    thinning = 1 - rng.choice([0.0, rng.uniform(0.2, 0.7)]) * np.linspace(-1, 1, 36) ** 2
+    return _normalised(tube(path, thickness * thinning, 18, rng.choice([1.0, rng.uniform(0.4, 1.0)])))
 
 
 def arc_handle(foot: np.ndarray, head: np.ndarray, reach: float, radius: float, flatness: float) -> Part:

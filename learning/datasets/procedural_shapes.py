@@ -49,8 +49,7 @@ class Part:
         corner = self.weld[self.faces].T.ravel()
         count = int(self.weld.max()) + 1
         total = np.stack([np.bincount(corner, np.tile(cross[:, i], 3), count) for i in range(3)], axis=1)
-        total /= np.linalg.norm(total, axis=1, keepdims=True) + 1e-300
-        return total[self.weld]
+        return (total / (np.linalg.norm(total, axis=1, keepdims=True) + 1e-300))[self.weld]
 
     def volume(self) -> float:
         """Signed volume; positive where the faces are counter-clockwise seen from outside."""
@@ -63,8 +62,12 @@ class Part:
         return Part(vertices, self.faces, self.uv, self.weld, self.charts)
 
 
-def assemble(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]], charts: list[Chart]) -> Part:
-    """Join grids (rows, cols, 3) of points with their uv (rows, cols, 2), their orientation +-1 and smoothing group.
+Piece = tuple[np.ndarray, np.ndarray, int, int]
+"""A grid of points (rows, cols, 3), their uv (rows, cols, 2), its orientation +-1 and its smoothing group."""
+
+
+def assemble(pieces: list[Piece], charts: list[Chart]) -> Part:
+    """Join grids to one surface.
 
     Faces without area (at poles) are dropped, and the whole surface is turned so that its normals point outwards.
     """
@@ -157,7 +160,8 @@ def lathe(bands: list[Band], cols: int = 48, flatness: float = 1.0, squareness: 
             else:
                 v, box = step / step[-1], _DISC_CHARTS[2]
                 charts.append(Chart(box, 2.0, "end"))
-            uv = _chart_uv(*np.broadcast_arrays(angle / (2 * np.pi), v[:, None]), box)
+            u, v = np.broadcast_arrays(angle / (2 * np.pi), v[:, None])
+            uv = _chart_uv(u, v, box)
         pieces.append((points, uv, 1, group))
     return assemble(pieces, charts)
 
@@ -194,10 +198,10 @@ def extrusion(outline: np.ndarray, corners: np.ndarray, height: float, taper: fl
         u, v = np.broadcast_arrays(along[first : last + 1] / along[-1], t)
         pieces.append((points, _chart_uv(u, v, _SIDE_CHART), 1, 0 if smooth_seam and last == n else group))
     reach = 0.5 / np.abs(closed).max()
-    for end, (z, scale) in enumerate([(-height / 2, 1.0), (height / 2, taper)]):
+    for end, (z, spread) in enumerate([(-height / 2, 1.0), (height / 2, taper)]):
         ring = np.linspace(0, 1, 4)[:, None]
         x, y = closed[:, 0] * ring, closed[:, 1] * ring
-        points = np.stack([x * scale, y * scale, np.full(x.shape, z)], -1)
+        points = np.stack([x * spread, y * spread, np.full(x.shape, z)], -1)
         uv = _chart_uv(0.5 + x * reach, 0.5 + y * reach, _DISC_CHARTS[end])
         pieces.append((points, uv, -1 if end else 1, 1000 + end))
     charts = [Chart(_SIDE_CHART, along[-1] / height), *(Chart(box, 1.0, "end") for box in _DISC_CHARTS[:2])]

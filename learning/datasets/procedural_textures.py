@@ -204,7 +204,7 @@ def _wood(rng: np.random.Generator, height: int, width: int, palette: np.ndarray
     mix = np.clip(0.75 * rings + 0.12 * grain, 0, 1)[..., None]
     picture = light * (1 - mix) + dark * mix
     if rng.random() < 0.4:  # planks
-        row = np.arange(height) % max(height // rng.integers(2, 6), 8)
+        row = np.arange(height) % max(height // int(rng.integers(2, 6)), 8)
         picture[row < 2] *= 0.45
     return (
         picture if rng.random() < 0.7 else picture.transpose(1, 0, 2)[:height, :width] if height == width else picture

@@ -36,7 +36,7 @@ class SceneConfig:
     distractors: int = 3
     distractor_hidden: float = 0.3
     """probability that a distractor is left out"""
-    occluder: float = 0.35
+    occluder: float = 0.5
     """probability that a distractor stands in front of the target"""
     table: float = 0.85
     """probability of a support plane"""
@@ -121,7 +121,7 @@ def sample_scenes(
     target_instance = torch.arange(count, device=pool.device).view(-1, 1, 1) * per_scene
     mask = rendering.instance == target_instance
     visible = mask.sum((1, 2)) / alone.sum((1, 2)).clamp(min=1)
-    rgb = light(rendering, draw)
+    rgb = _light(rendering, draw)
     depth = degrade_depth(rendering.depth, rgb, generator, config.noise)
     return SceneBatch(
         rgb=degrade_color(rgb, generator, config.noise),
@@ -162,7 +162,7 @@ def _sample_layout(
     in_front = draw.uniform((count, extra, 1)) < config.occluder
     angle = draw.uniform((count, extra, 1), 0.0, 2 * math.pi)
     lateral = torch.where(
-        in_front, draw.uniform((count, extra, 1), 0.3, 0.9), draw.uniform((count, extra, 1), 0.55, 1.6)
+        in_front, draw.uniform((count, extra, 1), 0.25, 0.85), draw.uniform((count, extra, 1), 0.55, 1.6)
     )
     deeper = torch.where(
         in_front, -draw.uniform((count, extra, 1), 0.25, 1.1), draw.uniform((count, extra, 1), -0.5, 1.2)
@@ -227,7 +227,7 @@ def _plane_pose(draw: _Draw, normal: torch.Tensor, position: torch.Tensor, scale
     return make_transform(torch.stack([x, y, normal], dim=2) * scale[:, None, None], position)
 
 
-def light(rendering: Rendering, draw: _Draw) -> torch.Tensor:
+def _light(rendering: Rendering, draw: _Draw) -> torch.Tensor:
     """Light the surfaces of a rendering with a random key light, ambient light and highlights.
 
     Returns:

@@ -108,7 +108,7 @@ def check_depth(
         raise FrameError(
             f"{source}: depth of {values.min():g} m; depth is positive along the camera axis, 0 if missing"
         )
-    where, place = values >= NEAR, "in the image"
+    where, place = values > 0, "in the image"
     if mask is not None:
         inside = _to_numpy(mask).astype(bool)
         if inside.shape != values.shape:

@@ -219,7 +219,7 @@ def _generated_group(generators: Sequence[np.ndarray], text: str) -> list[np.nda
     for element in group:  # grows while it is walked
         for generator in generators:
             product = generator @ element
-            if not any(np.allclose(product, other, atol=1e-6) for other in group):
+            if np.abs(np.stack(group) - product).max(axis=(1, 2)).min() > 1e-6:
                 group.append(product)
         if len(group) > _MOST_ELEMENTS:
             raise MeshError(

@@ -54,8 +54,8 @@ def icosphere(level: int) -> np.ndarray:
     """
     # Three golden rectangles, one in each coordinate plane.
     g = (1 + math.sqrt(5)) / 2
-    vertices = [(0.0, a, b * g) for a in (-1, 1) for b in (-1, 1)]
-    vertices += [(y, z, x) for x, y, z in vertices[:4]] + [(z, x, y) for x, y, z in vertices[:4]]
+    corners = [(a, b * g) for a in (-1.0, 1.0) for b in (-1.0, 1.0)]
+    vertices = [(0.0, a, b) for a, b in corners] + [(a, b, 0.0) for a, b in corners] + [(b, 0.0, a) for a, b in corners]
     points = [np.array(v) / math.hypot(1, g) for v in vertices]
     near = {(i, j) for i in range(12) for j in range(i) if points[i] @ points[j] > 0.4}
     faces = [(i, j, k) for i, j in sorted(near) for k in range(j) if (i, k) in near and (j, k) in near]

@@ -22,6 +22,7 @@ import numpy as np
 # neighbours leave no crack: a few float32 rounding steps, 0.4 micrometres at a metre.
 _EDGE = np.float32(4e-7)
 _NO_AREA = np.float32(1e-25)
+_FAR_OFF = np.float32(1e9)  # pixels
 _ZERO = np.float32(0)
 _HALF = np.float32(0.5)
 _ONE = np.float32(1)
@@ -52,9 +53,8 @@ def draw(
             v_start = vertex_start[mesh]
             points = _to_camera(vertices[v_start : vertex_start[mesh + 1]], poses[pose])
             pixels = _project(points, camera, near)
-            for face in range(face_start[mesh], face_start[mesh + 1]):
-                i0, i1, i2 = faces[face, 0] - v_start, faces[face, 1] - v_start, faces[face, 2] - v_start
-                _rasterize(points, pixels, i0, i1, i2, face, pose, camera, near, depth, face_at, instance[image])
+            span = (face_start[mesh], face_start[mesh + 1])
+            _rasterize(points, pixels, faces, span, v_start, pose, camera, near, depth, face_at, instance[image])
         for y in range(height):
             for x in range(width):
                 pose = instance[image, y, x]
@@ -99,47 +99,48 @@ def draw(
 
 
 @numba.njit(cache=True, fastmath=_MATH)
-def _rasterize(points, pixels, i0, i1, i2, face, pose, camera, near, depth, face_at, instance):
-    """Draw one triangle: where it is the nearest so far, write depth, face_at and instance."""
+def _rasterize(points, pixels, faces, span, first_vertex, pose, camera, near, depth, face_at, instance):
+    """Draw the triangles of one mesh: where one is the nearest so far, write depth, face_at and instance."""
     height, width = depth.shape
-    ax, ay, az = points[i0, 0], points[i0, 1], points[i0, 2]
-    bz, cz = points[i1, 2], points[i2, 2]
-    closest = min(az, bz, cz)
-    x0, x1, y0, y1 = 0, width - 1, 0, height - 1
-    if closest > near:
-        x0 = max(x0, math.ceil(_within(min(pixels[i0, 0], pixels[i1, 0], pixels[i2, 0]), width)))
-        x1 = min(x1, math.floor(_within(max(pixels[i0, 0], pixels[i1, 0], pixels[i2, 0]), width)))
-        y0 = max(y0, math.ceil(_within(min(pixels[i0, 1], pixels[i1, 1], pixels[i2, 1]), height)))
-        y1 = min(y1, math.floor(_within(max(pixels[i0, 1], pixels[i1, 1], pixels[i2, 1]), height)))
-        if x0 > x1 or y0 > y1:
-            return
-    elif max(az, bz, cz) <= near:
-        return
+    for face in range(span[0], span[1]):
+        i0, i1, i2 = faces[face, 0] - first_vertex, faces[face, 1] - first_vertex, faces[face, 2] - first_vertex
+        ax, ay, az = points[i0, 0], points[i0, 1], points[i0, 2]
+        bz, cz = points[i1, 2], points[i2, 2]
+        x0, x1, y0, y1 = 0, width - 1, 0, height - 1
+        if min(az, bz, cz) > near:
+            x0 = max(x0, math.ceil(min(pixels[i0, 0], pixels[i1, 0], pixels[i2, 0])))
+            x1 = min(x1, math.floor(max(pixels[i0, 0], pixels[i1, 0], pixels[i2, 0])))
+            y0 = max(y0, math.ceil(min(pixels[i0, 1], pixels[i1, 1], pixels[i2, 1])))
+            y1 = min(y1, math.floor(max(pixels[i0, 1], pixels[i1, 1], pixels[i2, 1])))
+            if x0 > x1 or y0 > y1:
+                continue
+        elif max(az, bz, cz) <= near:
+            continue
 
-    e1x, e1y, e1z = points[i1, 0] - ax, points[i1, 1] - ay, bz - az
-    e2x, e2y, e2z = points[i2, 0] - ax, points[i2, 1] - ay, cz - az
-    ux, uy, uz = _cross(e2x, e2y, e2z, ax, ay, az)
-    vx, vy, vz = _cross(ax, ay, az, e1x, e1y, e1z)
-    nx, ny, nz = _cross(e1x, e1y, e1z, e2x, e2y, e2z)
-    side = _ONE if nx * ax + ny * ay + nz * az > _ZERO else -_ONE  # makes d.N positive where the hit is in front
-    slack = _EDGE * (abs(ux) + abs(uy) + abs(uz) + abs(vx) + abs(vy) + abs(vz))
-    u_x, u_y, u_1 = _per_pixel(camera, side * ux, side * uy, side * uz)
-    v_x, v_y, v_1 = _per_pixel(camera, side * vx, side * vy, side * vz)
-    n_x, n_y, n_1 = _per_pixel(camera, side * nx, side * ny, side * nz)
-    for y in range(y0, y1 + 1):
-        row = np.float32(y)
-        u_row, v_row, n_row = u_y * row + u_1, v_y * row + v_1, n_y * row + n_1
-        for x in range(x0, x1 + 1):
-            column = np.float32(x)
-            u, v, n = u_x * column + u_row, v_x * column + v_row, n_x * column + n_row
-            if u >= -slack and v >= -slack and u + v <= n + slack and n > _NO_AREA:
-                u = min(_ONE, max(_ZERO, u / n))
-                v = min(_ONE - u, max(_ZERO, v / n))
-                z = az + u * e1z + v * e2z
-                if z > near and z < depth[y, x]:
-                    depth[y, x] = z
-                    face_at[y, x] = face
-                    instance[y, x] = pose
+        e1x, e1y, e1z = points[i1, 0] - ax, points[i1, 1] - ay, bz - az
+        e2x, e2y, e2z = points[i2, 0] - ax, points[i2, 1] - ay, cz - az
+        ux, uy, uz = _cross(e2x, e2y, e2z, ax, ay, az)
+        vx, vy, vz = _cross(ax, ay, az, e1x, e1y, e1z)
+        nx, ny, nz = _cross(e1x, e1y, e1z, e2x, e2y, e2z)
+        side = _ONE if nx * ax + ny * ay + nz * az > _ZERO else -_ONE  # makes d.N positive where the hit is in front
+        slack = _EDGE * (abs(ux) + abs(uy) + abs(uz) + abs(vx) + abs(vy) + abs(vz))
+        u_x, u_y, u_1 = _per_pixel(camera, side * ux, side * uy, side * uz)
+        v_x, v_y, v_1 = _per_pixel(camera, side * vx, side * vy, side * vz)
+        n_x, n_y, n_1 = _per_pixel(camera, side * nx, side * ny, side * nz)
+        for y in range(y0, y1 + 1):
+            row = np.float32(y)
+            u_row, v_row, n_row = u_y * row + u_1, v_y * row + v_1, n_y * row + n_1
+            for x in range(x0, x1 + 1):
+                column = np.float32(x)
+                u, v, n = u_x * column + u_row, v_x * column + v_row, n_x * column + n_row
+                if u >= -slack and v >= -slack and u + v <= n + slack and n > _NO_AREA:
+                    u = min(_ONE, max(_ZERO, u / n))
+                    v = min(_ONE - u, max(_ZERO, v / n))
+                    z = az + u * e1z + v * e2z
+                    if z > near and z < depth[y, x]:
+                        depth[y, x] = z
+                        face_at[y, x] = face
+                        instance[y, x] = pose
 
 
 @numba.njit(cache=True, fastmath=_MATH)
@@ -167,8 +168,8 @@ def _sample(texels, start, rows, columns, s, t):
     t = (np.float32(math.ceil(t)) - t) * np.float32(rows) - _HALF
     left, top = math.floor(s), math.floor(t)
     fs, ft = s - np.float32(left), t - np.float32(top)
-    x0, x1 = np.int64(left) % columns, (np.int64(left) + 1) % columns
-    y0, y1 = np.int64(top) % rows, (np.int64(top) + 1) % rows
+    x0, x1 = _neighbours(np.int64(left), columns)
+    y0, y1 = _neighbours(np.int64(top), rows)
     a, b = start + y0 * columns + x0, start + y0 * columns + x1
     c, d = start + y1 * columns + x0, start + y1 * columns + x1
     wa, wb = (_ONE - fs) * (_ONE - ft), fs * (_ONE - ft)
@@ -178,6 +179,12 @@ def _sample(texels, start, rows, columns, s, t):
         wa * texels[a, 1] + wb * texels[b, 1] + wc * texels[c, 1] + wd * texels[d, 1],
         wa * texels[a, 2] + wb * texels[b, 2] + wc * texels[c, 2] + wd * texels[d, 2],
     )
+
+
+@numba.njit(cache=True, fastmath=_MATH)
+def _neighbours(i, length):
+    """i and i + 1, which may be one outside 0..length - 1, repeating."""
+    return i if 0 <= i < length else length - 1, i + 1 if 0 <= i + 1 < length else 0
 
 
 @numba.njit(cache=True, fastmath=_MATH)
@@ -204,14 +211,15 @@ def _to_camera(vertices, pose):
 
 @numba.njit(cache=True, fastmath=_MATH)
 def _project(points, camera, near):
-    """(V, 2) pixels; meaningless for points nearer than `near`, whose triangles are not bounded by them."""
+    """(V, 2) pixels, within a range that an integer holds; points nearer than `near` are put at that depth, because the
+    triangles they belong to are not bounded by them."""
     fx, skew, cx, fy, cy = camera
     pixels = np.empty((len(points), 2), np.float32)
     for i in range(len(points)):
         inverse = _ONE / max(points[i, 2], near)
         y = points[i, 1] * inverse
-        pixels[i, 0] = fx * points[i, 0] * inverse + skew * y + cx
-        pixels[i, 1] = fy * y + cy
+        pixels[i, 0] = min(max(fx * points[i, 0] * inverse + skew * y + cx, -_FAR_OFF), _FAR_OFF)
+        pixels[i, 1] = min(max(fy * y + cy, -_FAR_OFF), _FAR_OFF)
     return pixels
 
 
@@ -250,9 +258,3 @@ def _per_pixel(camera, x, y, z):
 @numba.njit(cache=True, fastmath=_MATH)
 def _cross(ax, ay, az, bx, by, bz):
     return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-
-
-@numba.njit(cache=True, fastmath=_MATH)
-def _within(pixel, length):
-    """A pixel coordinate clamped to one beyond the window, so that it can become an integer."""
-    return min(max(pixel, -_ONE), np.float32(length))

@@ -206,9 +206,9 @@ __device__ __forceinline__ float3 load3(const float* __restrict__ rows, int row)
     return make_float3(rows[3ll * row], rows[3ll * row + 1], rows[3ll * row + 2]);
 }
 
-__device__ __forceinline__ int wrapped(int i, int length) {
-    i %= length;
-    return i < 0 ? i + length : i;
+// i and i + 1, which may be one outside 0..length - 1, repeating.
+__device__ __forceinline__ int2 neighbours(int i, int length) {
+    return make_int2(0 <= i && i < length ? i : length - 1, 0 <= i + 1 && i + 1 < length ? i + 1 : 0);
 }
 
 // Bilinear texture lookup, repeating, v up: (s, t) = (0, 0) is the outer corner of the lower left texel.
@@ -217,10 +217,9 @@ __device__ __forceinline__ float3 sample(const uchar4* __restrict__ texture, int
     t = (ceilf(t) - t) * rows - 0.5f;
     float left = floorf(s), top = floorf(t);
     float fs = s - left, ft = t - top;
-    int x0 = wrapped((int)left, columns), x1 = wrapped((int)left + 1, columns);
-    long long y0 = wrapped((int)top, rows), y1 = wrapped((int)top + 1, rows);
-    float3 a = rgb(texture[y0 * columns + x0]), b = rgb(texture[y0 * columns + x1]);
-    float3 c = rgb(texture[y1 * columns + x0]), d = rgb(texture[y1 * columns + x1]);
+    int2 x = neighbours((int)left, columns), y = neighbours((int)top, rows);
+    const uchar4 *upper = texture + (long long)y.x * columns, *lower = texture + (long long)y.y * columns;
+    float3 a = rgb(upper[x.x]), b = rgb(upper[x.y]), c = rgb(lower[x.x]), d = rgb(lower[x.y]);
     float wa = (1 - fs) * (1 - ft), wb = fs * (1 - ft), wc = (1 - fs) * ft, wd = fs * ft;
     return make_float3(wa * a.x + wb * b.x + wc * c.x + wd * d.x, wa * a.y + wb * b.y + wc * c.y + wd * d.y,
                        wa * a.z + wb * b.z + wc * c.z + wd * d.z);

@@ -9,9 +9,10 @@ import numpy as np
 
 from pose6d.errors import FrameError, SceneError
 from pose6d.geometry.camera import check_intrinsics
+from pose6d.geometry.symmetry import load_symmetry
 from pose6d.scenes.frame import Frame, Scene
-from pose6d.scenes.images import list_images, read_color, read_depth, read_mask, read_size, shorten
-from pose6d.scenes.layout import read_json
+from pose6d.scenes.images import list_images, read_color, read_depth, read_mask, shorten
+from pose6d.scenes.layout import first_size, read_json
 
 _MODEL_FOLDERS = ("models", "models_cad", "models_eval", "models_reconst")
 
@@ -42,7 +43,7 @@ class BopScene(Scene):
         self._frames = sorted(self._camera)
         self._check_pairs()
         self.names = [self._color[frame].stem for frame in self._frames]
-        self._size = read_size(self._color[self._frames[0]])
+        self.size = first_size([self._color[frame] for frame in self._frames])
         self._scale = depth_scale
         self._mask_files = list_images(mask_dir or path / "mask_visib")
         self._given_masks = mask_dir is not None
@@ -55,7 +56,7 @@ class BopScene(Scene):
 
     @property
     def description(self) -> str:
-        height, width = self._size
+        height, width = self.size
         if self.object_id is None:
             what = f"objects {', '.join(self.objects)}, none chosen" if self.objects else "no ground truth"
         else:
@@ -63,12 +64,18 @@ class BopScene(Scene):
             what = f"object {self.object_id} in {seen} of them with ground truth"
         return f"BOP layout, {len(self)} frame(s) of {width}x{height}, {what}"
 
+    def symmetries(self, unit_scale: float) -> np.ndarray | None:
+        """See `Scene.symmetries`; None too for an object without symmetry. BOP fixes its unit, millimetres."""
+        if self.symmetry_file is None:
+            return None
+        found = load_symmetry(self.symmetry_file, self.object_id).numpy()
+        return found if len(found) > 1 else None
+
     def _read(self, index: int) -> Frame:
         frame, name = self._frames[index], self.names[index]
         camera = self._camera[frame]
-        size = read_size(self._color[frame])
         K = _matrix(camera, "cam_K", (3, 3), self.path / "scene_camera.json", frame)
-        check_intrinsics(K, *size, source=f"{self.path / 'scene_camera.json'}, frame {frame}")
+        check_intrinsics(K, *self.size, source=f"{self.path / 'scene_camera.json'}, frame {frame}")
         scale = self._scale if self._scale is not None else 1e-3 * float(camera.get("depth_scale", 1.0))
         instance = self._instance(frame)
         mask_name = name if self._given_masks else f"{frame:06d}_{instance or 0:06d}"
@@ -111,9 +118,7 @@ class BopScene(Scene):
             if file.is_file():
                 self.mesh_files = [file]
                 info = file.parent / "models_info.json"
-                if info.is_file():
-                    entry = read_json(info).get(str(number), {})
-                    self.symmetry = entry if any(key.startswith("symmetries") for key in entry) else None
+                self.symmetry_file = info if info.is_file() else None
                 return
 
     def _by_number(self, folder: Path) -> dict[int, Path]:

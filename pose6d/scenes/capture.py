@@ -10,7 +10,7 @@ from pose6d.errors import SceneError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.scenes.frame import Frame, Scene
 from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames, read_json, read_symmetry
+from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames, read_json
 
 
 class CaptureScene(Scene):
@@ -33,18 +33,18 @@ class CaptureScene(Scene):
     ) -> None:
         super().__init__(path)
         self.names, self._color, self._depth = pair_frames(path / "JPEGImages", path / "depth")
-        self._size = first_size(list(self._color.values()))
-        self._K, scale = _read_intrinsics(path / "intrinsics.json", self._size)
+        self.size = first_size(list(self._color.values()))
+        self._K, scale = _read_intrinsics(path / "intrinsics.json", self.size)
         self._scale = scale if depth_scale is None else depth_scale
         self._masks = Masks(mask_dir or path / "masks", object_id)
-        self.objects = self._masks.objects
+        self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
-        self.symmetry = read_symmetry(path / "mesh" / "symmetry.json")
+        self.symmetry_file = find_symmetry(path / "mesh")
         self._camera_in_object = _read_transforms(path / "transforms.npy", len(self.names))
 
     @property
     def description(self) -> str:
-        height, width = self._size
+        height, width = self.size
         truth = "no ground truth" if self._camera_in_object is None else "ground truth from transforms.npy"
         return f"capture layout, {len(self)} frame(s) of {width}x{height}, {self._masks.description}, {truth}"
 

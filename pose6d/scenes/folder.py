@@ -10,7 +10,7 @@ from pose6d.errors import FrameError, SceneError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.scenes.frame import Frame, Scene
 from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames, read_symmetry
+from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames
 
 
 class FolderScene(Scene):
@@ -33,20 +33,20 @@ class FolderScene(Scene):
     ) -> None:
         super().__init__(path)
         self.names, self._color, self._depth = pair_frames(path / "rgb", path / "depth")
-        self._size = first_size(list(self._color.values()))
+        self.size = first_size(list(self._color.values()))
         self._scale = 0.001 if depth_scale is None else depth_scale
         self._K = read_matrix(path / "cam_K.txt", (3, 3), "the camera's 3x3 intrinsics in pixels")
-        check_intrinsics(self._K, *self._size, source=str(path / "cam_K.txt"))
+        check_intrinsics(self._K, *self.size, source=str(path / "cam_K.txt"))
         self._masks = Masks(mask_dir or path / "masks", object_id)
-        self.objects = self._masks.objects
+        self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
-        self.symmetry = read_symmetry(path / "mesh" / "symmetry.json")
+        self.symmetry_file = find_symmetry(path / "mesh")
         poses = path / "annotated_poses"
         self._poses = {f.stem: f for f in sorted(poses.glob("*.txt"))} if poses.is_dir() else {}
 
     @property
     def description(self) -> str:
-        height, width = self._size
+        height, width = self.size
         truth = f"ground truth for {len(self._poses)} frame(s)" if self._poses else "no ground truth"
         return f"folder layout, {len(self)} frame(s) of {width}x{height}, {self._masks.description}, {truth}"
 

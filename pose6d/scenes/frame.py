@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pose6d.errors import FrameError
+from pose6d.geometry.symmetry import load_symmetry
 
 
 @dataclass
@@ -51,10 +51,11 @@ class Scene(ABC):
         kind: the layout: "folder", "capture" or "bop".
         path: the folder.
         names: the frames' names, in time order.
+        size: (height, width) of the colour images, for which the intrinsics are.
         mesh_files: the meshes that come with the recording.
         mesh_unit: the unit of that file where the layout fixes it ("mm" in BOP), else "auto".
-        symmetry: the object's symmetries where the recording states them, as an entry of BOP's models_info.json
-            (`symmetries_discrete`, `symmetries_continuous`), lengths in the unit of the mesh file.
+        symmetry_file: JSON of the object's symmetries, if the recording has one.
+        object_id: the object that was chosen, where there are several.
         objects: the objects that the recording has masks or poses of, where there are several.
     """
 
@@ -63,15 +64,25 @@ class Scene(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.names: list[str] = []
+        self.size = (0, 0)
         self.mesh_files: list[Path] = []
         self.mesh_unit = "auto"
-        self.symmetry: dict[str, Any] | None = None
+        self.symmetry_file: Path | None = None
+        self.object_id: str | None = None
         self.objects: list[str] = []
 
     @property
     def mesh_file(self) -> Path | None:
         """The mesh that comes with the recording; None where there is none, or several to choose from."""
         return self.mesh_files[0] if len(self.mesh_files) == 1 else None
+
+    def symmetries(self, unit_scale: float) -> np.ndarray | None:
+        """The object's symmetries (S, 4, 4) as the recording states them; None where it states none.
+
+        Args:
+            unit_scale: metres per unit of the mesh file.
+        """
+        return None if self.symmetry_file is None else load_symmetry(self.symmetry_file, None, unit_scale).numpy()
 
     @property
     @abstractmethod
@@ -93,5 +104,11 @@ class Scene(ABC):
         if not -len(self) <= index < len(self):
             raise IndexError(f"frame {index} of a scene of {len(self)} frames")
         frame = self._read(index % len(self))
+        if frame.rgb.shape[:2] != self.size:
+            height, width = frame.rgb.shape[:2]
+            raise FrameError(
+                f"frame {frame.name}: colour is {width}x{height}, but the scene and its intrinsics are of "
+                f"{self.size[1]}x{self.size[0]}"
+            )
         frame.check_sizes()
         return frame

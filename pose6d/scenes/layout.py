@@ -92,14 +92,9 @@ def find_meshes(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in MESH_SUFFIXES and not f.name.startswith("."))
 
 
-def read_symmetry(path: Path) -> dict[str, Any] | None:
-    """Read a symmetry.json (an entry of BOP's models_info.json); None if there is no such file."""
-    if not path.is_file():
-        return None
-    entry = read_json(path)
-    if not isinstance(entry, dict) or not {"symmetries_discrete", "symmetries_continuous"} & set(entry):
-        raise SceneError(f"{path}: wanted an object with symmetries_discrete or symmetries_continuous")
-    return entry
+def find_symmetry(folder: Path) -> Path | None:
+    """The symmetry.json in a folder, None if it holds none."""
+    return folder / "symmetry.json" if (folder / "symmetry.json").is_file() else None
 
 
 def read_json(path: Path) -> Any:

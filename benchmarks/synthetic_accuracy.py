@@ -1,0 +1,146 @@
+"""Register objects in synthetic cluttered scenes and print how often the pose is right.
+
+`python -m benchmarks.synthetic_accuracy --mesh_folder FOLDER --scenes 200 --weights base`
+
+The scenes come from a fixed seed and are always made on the CPU, so that every device sees the same ones. Without a
+folder of meshes, procedural objects from held-out seeds are used.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from estimater import FoundationPose
+from learning.datasets.mesh_pool import MeshPool
+from learning.datasets.procedural_objects import make_objects
+from learning.datasets.procedural_textures import make_textures
+from learning.datasets.scene_batches import SceneBatch, SceneConfig, sample_scenes
+from pose6d.evaluation.pose_errors import add, add_s, rotation_error, translation_error
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh_files import load_mesh
+
+HELD_OUT_SEED = 1_000_000
+_PROCEDURAL_DIAMETER = 0.2  # metres
+_MESH_SUFFIXES = (".obj", ".ply", ".glb")
+
+
+@dataclass
+class Options:
+    """What to evaluate on what."""
+
+    mesh_folder: Path | None = None
+    """folder that is searched for meshes in metres; procedural objects if omitted"""
+    scenes: int = 200
+    weights: str = "auto"
+    device: str = "auto"
+    iterations: int = 5
+    least_visible: float = 0.3
+    """scenes that show less of the object's silhouette are drawn again"""
+    seed: int = 7
+    output: Path | None = None
+    """JSON with one record per scene"""
+
+
+def load_objects(folder: Path | None) -> list[Mesh]:
+    """The meshes below a folder, in order of their path; held-out procedural ones without a folder."""
+    if folder is None:
+        return [m.scaled(_PROCEDURAL_DIAMETER) for m in make_objects(range(HELD_OUT_SEED, HELD_OUT_SEED + 16))]
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _MESH_SUFFIXES)
+    if not files:
+        raise SystemExit(f"{folder} holds no mesh ({', '.join(_MESH_SUFFIXES)})")
+    return [load_mesh(path) for path in files]
+
+
+def evaluation_scenes(objects: list[Mesh], options: Options) -> Iterator[tuple[int, SceneBatch]]:
+    """(object index, one scene in units of the object's diameter), `options.scenes` times."""
+    cpu = torch.device("cpu")
+    pool = MeshPool(objects, make_textures(40, seed=HELD_OUT_SEED + options.seed), cpu)
+    config = SceneConfig(image_size=(480, 640), pixels_per_diameter=(60.0, 160.0), centre_jitter=90.0, off_axis=0.3)
+    generator = torch.Generator().manual_seed(options.seed)
+    for i in range(options.scenes):
+        index = i % len(objects)
+        while True:
+            scene = sample_scenes(pool, 1, generator, config, mesh_index=torch.tensor([index]))
+            if scene.visible[0] >= options.least_visible:
+                break
+        yield index, scene
+
+
+def truth_in_metres(scene: SceneBatch, mesh: Mesh) -> np.ndarray:
+    """object_in_camera (4, 4) of the original mesh, of a scene made with its centred mesh of unit diameter."""
+    pose = scene.poses[0].double().numpy().copy()
+    pose[:3, 3] = pose[:3, 3] * mesh.diameter - pose[:3, :3] @ mesh.center
+    return pose
+
+
+def evaluate(options: Options) -> list[dict[str, float | str]]:
+    """One record per scene."""
+    objects = load_objects(options.mesh_folder)
+    estimators: dict[int, FoundationPose] = {}
+    records: list[dict[str, float | str]] = []
+    for index, scene in tqdm(evaluation_scenes(objects, options), total=options.scenes, unit="scene"):
+        mesh = objects[index]
+        if index not in estimators:
+            estimators[index] = FoundationPose(mesh, device=options.device, weights=options.weights)
+        estimator = estimators[index]
+        rgb = (scene.rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+        depth = (scene.depth[0] * mesh.diameter).numpy()
+        start = time.perf_counter()
+        pose = estimator.register(scene.K[0].numpy(), rgb, depth, scene.mask[0].numpy(), iteration=options.iterations)
+        seconds = time.perf_counter() - start
+        truth = truth_in_metres(scene, mesh)
+        points = mesh.sample_surface(1000, seed=0)
+        errors = [add(p, truth, points) / mesh.diameter for p in np.asarray(estimator.poses)]
+        records.append(
+            {
+                "object": mesh.name,
+                "visible": float(scene.visible[0]),
+                "add": float(errors[0]),
+                "add_s": float(add_s(pose, truth, points)) / mesh.diameter,
+                "best_add": float(min(errors)),
+                "degrees": float(np.degrees(rotation_error(pose[:3, :3], truth[:3, :3]))),
+                "metres": float(translation_error(pose[:3, 3], truth[:3, 3])),
+                "seconds": seconds,
+            }
+        )
+    return records
+
+
+def print_scores(records: list[dict[str, float | str]]) -> None:
+    """Recall per object and over all scenes."""
+    print(f"{'object':28s} {'scenes':>6s} {'ADD<0.1d':>9s} {'ADD-S<0.1d':>11s} {'any<0.1d':>9s} {'median ADD/d':>13s}")
+    names = sorted({str(r["object"]) for r in records})
+    for name in [*names, "all"]:
+        rows = [r for r in records if name in (r["object"], "all")]
+        add_values = np.array([r["add"] for r in rows], float)
+        add_s_values = np.array([r["add_s"] for r in rows], float)
+        best = np.array([r["best_add"] for r in rows], float)
+        print(
+            f"{name:28s} {len(rows):6d} {100 * (add_values < 0.1).mean():8.1f}% {100 * (add_s_values < 0.1).mean():10.1f}%"
+            f" {100 * (best < 0.1).mean():8.1f}% {np.median(add_values):13.4f}"
+        )
+    seconds = np.array([r["seconds"] for r in records], float)
+    print(f"register: median {np.median(seconds) * 1e3:.0f} ms, 90 % {np.percentile(seconds, 90) * 1e3:.0f} ms")
+
+
+def main(options: Options) -> None:
+    records = evaluate(options)
+    print_scores(records)
+    if options.output:
+        options.output.write_text(
+            json.dumps({"options": asdict(options), "scenes": records}, indent=1, default=str)
+        )
+
+
+if __name__ == "__main__":
+    import tyro
+
+    main(tyro.cli(Options))

@@ -1,0 +1,25 @@
+"""A picture of training samples, because a wrong crop is seen sooner than measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+def save_contact_sheet(A: torch.Tensor, B: torch.Tensor, path: Path, samples: int = 12) -> None:
+    """One column per sample: rendered colour, observed colour, both blended, rendered xyz, observed xyz.
+
+    Args:
+        A: (N, 6, s, s) rendered network inputs.
+        B: (N, 6, s, s) observed network inputs.
+        path: PNG to write.
+        samples: columns.
+    """
+    A, B = A[:samples].float().cpu(), B[:samples].float().cpu()
+    rows = [A[:, :3], B[:, :3], 0.5 * A[:, :3] + 0.5 * B[:, :3], A[:, 3:] / 4 + 0.5, B[:, 3:] / 4 + 0.5]
+    grid = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)  # (3, rows * s, samples * s)
+    picture = (grid.clamp(0, 1).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    Image.fromarray(picture).save(path)

@@ -1,0 +1,36 @@
+"""The one family of exceptions that bad input raises.
+
+Every message names the file or argument, what was found, what is wanted and, where one is known, the likely cure.
+"""
+
+
+class Pose6DError(Exception):
+    """Base of every error this project raises on purpose; `except Pose6DError` catches all bad input."""
+
+
+class MeshError(Pose6DError):
+    """A mesh file or array that cannot be used: missing, empty, NaN vertices, no faces, the wrong unit."""
+
+
+class SceneError(Pose6DError):
+    """A scene folder that cannot be read: missing files, frames that do not pair up, bad intrinsics."""
+
+
+class FrameError(SceneError):
+    """One frame that cannot be used: a truncated image, sizes that differ, depth in the wrong unit, an empty mask."""
+
+
+class WeightsError(Pose6DError):
+    """Network weights that cannot be used: missing, corrupt, or of another architecture."""
+
+
+class DeviceError(Pose6DError):
+    """A device that was asked for and is not there."""
+
+
+class OutputError(Pose6DError):
+    """An output folder that cannot be written, or that already holds results."""
+
+
+class MissingDependencyError(Pose6DError, ImportError):
+    """An optional package that the requested feature needs; the message names the extra that installs it."""

@@ -1,0 +1,87 @@
+"""The folder that one run writes: poses, timings, errors. Nothing in it is ever deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose6d.errors import OutputError
+
+_RESULTS = ("ob_in_cam/*.txt", "track.mp4", "timings.json", "errors.csv", "track_vis/*.png")
+
+
+class RunFolder:
+    """A folder of results.
+
+    Args:
+        path: the folder; made where it does not exist.
+        overwrite: allow it to hold results of an earlier run; files of the same names are replaced, others stay.
+
+    Raises:
+        OutputError: it holds results and `overwrite` is false, or it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        self.path = path
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{path} is a file: name a folder for the results")
+        self.earlier = sorted(file for pattern in _RESULTS for file in path.glob(pattern))
+        if self.earlier and not overwrite:
+            raise OutputError(
+                f"{path} already holds results ({self.earlier[0].relative_to(path)} and {len(self.earlier) - 1} more): "
+                "name another folder, leave the argument out for a new one, or pass --overwrite"
+            )
+        try:
+            (path / "ob_in_cam").mkdir(parents=True, exist_ok=True)
+            probe = path / ".write_test"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error}") from error
+
+    @classmethod
+    def new(cls, parent: Path) -> RunFolder:
+        """Make the next numbered folder under `parent`: 000, 001, ..."""
+        numbers = [int(entry.name) for entry in parent.glob("[0-9][0-9][0-9]*") if entry.name.isdigit()]
+        return cls(parent / f"{max(numbers, default=-1) + 1:03d}")
+
+    def write_pose(self, name: str, object_in_camera: np.ndarray) -> None:
+        """Write ob_in_cam/<name>.txt, 4 lines of 4 numbers, metres."""
+        self._write(f"ob_in_cam/{name}.txt", "\n".join(" ".join(f"{x:.9f}" for x in row) for row in object_in_camera))
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write a JSON file."""
+        self._write(name, json.dumps(values, indent=2))
+
+    def write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Write rows of equal keys as CSV."""
+        lines = [",".join(rows[0])] + [",".join(str(value) for value in row.values()) for row in rows]
+        self._write(name, "\n".join(lines))
+
+    def leftovers(self, names: list[str]) -> list[Path]:
+        """Poses of an earlier run that the frames `names` of this one have not replaced."""
+        return [file for file in self.earlier if file.parent.name == "ob_in_cam" and file.stem not in set(names)]
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            (self.path / name).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{self.path / name} cannot be written: {error}") from error
+
+
+def read_poses(folder: Path) -> dict[str, np.ndarray]:
+    """Read the poses (4, 4) that a run wrote, by frame name; OutputError where a file is no 4x4 matrix."""
+    poses = {}
+    for file in sorted((folder / "ob_in_cam").glob("*.txt")):
+        try:
+            pose = np.loadtxt(file)
+        except ValueError as error:
+            raise OutputError(f"{file} is no pose: {error}") from error
+        if pose.shape != (4, 4):
+            raise OutputError(f"{file} has shape {pose.shape}, wanted a 4x4 pose")
+        poses[file.stem] = pose
+    return poses

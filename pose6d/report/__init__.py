@@ -1,0 +1,1 @@
+"""What people look at: overlays of poses on frames, videos, contact sheets."""

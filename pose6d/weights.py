@@ -1,0 +1,259 @@
+"""Finding, checking, reading and writing network weights.
+
+A set of weights is a folder with `refiner.safetensors`, `scorer.safetensors` and a JSON config beside each. The
+released sets live in `weights/<name>/`, and `weights/manifest.json` holds the SHA-256 of each file. The published
+checkpoints of FoundationPose (`config.yml` + `model_best.pth`) are understood too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+
+from pose6d.errors import WeightsError
+
+# Folder names of the two published runs, as people unpack them.
+PUBLISHED_RUNS = {"refiner": "2023-10-28-18-33-37", "scorer": "2024-01-11-20-02-45"}
+MANIFEST = "manifest.json"
+_PREFERRED = {"cuda": ("base", "lite"), "cpu": ("lite", "base")}
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """One network's numbers and what its config file says.
+
+    Attributes:
+        source: the file they came from.
+        state: tensors by name, on the CPU, floating point ones as float32.
+        config: the content of the config file, ours or a published `config.yml`.
+    """
+
+    source: Path
+    state: dict[str, torch.Tensor]
+    config: dict[str, Any]
+
+
+def weights_folder() -> Path:
+    """Where the named sets live: `weights/` of the checkout, or the folder in the variable POSE6D_WEIGHTS."""
+    override = os.environ.get("POSE6D_WEIGHTS")
+    return Path(override) if override else Path(__file__).resolve().parents[1] / "weights"
+
+
+def available_weights(kind: str) -> list[str]:
+    """Names of the sets in `weights_folder()` that hold this kind of network, sorted."""
+    folder = weights_folder()
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and _file_in(entry, kind) is not None)
+
+
+def find_weights(weights: str | Path, kind: str, device_type: str = "cpu") -> Path:
+    """The weights file that a name or a path stands for.
+
+    Args:
+        weights: `auto` (base on CUDA and lite on the CPU where both exist, else the one that does), the name of a set
+            in `weights_folder()`, a folder, or a .safetensors or .pth file.
+        kind: `refiner` or `scorer`.
+        device_type: `cpu` or `cuda`, for `auto`.
+
+    Raises:
+        WeightsError: nothing is there.
+    """
+    names = available_weights(kind)
+    if str(weights) == "auto":
+        choices = [name for name in _PREFERRED.get(device_type, ()) if name in names] or names
+        if not choices:
+            raise WeightsError(
+                f"no {kind} weights in {weights_folder()}: expected {kind}.safetensors in base/ or lite/; is the "
+                " checkout complete? Pass a folder with --weights to use others"
+            )
+        weights = choices[0]
+    if str(weights) in names:
+        found = _file_in(weights_folder() / weights, kind)
+        assert found is not None
+        return found
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        found = _file_in(path, kind)
+        if found is not None:
+            return found
+        raise WeightsError(
+            f"weights folder {path} holds no {kind}: expected {kind}.safetensors with {kind}.json, or the published "
+            f"config.yml with model_best.pth (directly, in {kind}/ or in {PUBLISHED_RUNS[kind]}/)"
+        )
+    raise WeightsError(f"weights {str(weights)!r} are neither a set ({', '.join(names) or 'none here'}) nor a path")
+
+
+def load_weights(weights: str | Path, kind: str, device_type: str = "cpu") -> LoadedWeights:
+    """Read one network's weights and config; arguments as in `find_weights`.
+
+    Nothing in a file is executed: safetensors hold numbers only, and .pth files are read with `weights_only=True`.
+
+    Raises:
+        WeightsError: missing, not as the manifest's checksum says, unreadable, or holding values that are not finite.
+    """
+    source = find_weights(weights, kind, device_type)
+    _verify_checksum(source)
+    if source.suffix == ".safetensors":
+        try:
+            state = safetensors.torch.load_file(source)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise WeightsError(f"weights {source} cannot be read ({error}): is the download complete?") from error
+        config = _read_config(source.with_suffix(".json"))
+    else:
+        state = _read_checkpoint(source)
+        config = _read_config(source.with_name("config.yml"))
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"weights {source}: {name} holds values that are not finite; did the training diverge?")
+    return LoadedWeights(source, state, config)
+
+
+def save_weights(
+    folder: str | Path, kind: str, state: Mapping[str, torch.Tensor], config: Mapping[str, Any], half: bool = True
+) -> Path:
+    """Write `<kind>.safetensors` and `<kind>.json` into a folder, which is made if needed.
+
+    Args:
+        folder: e.g. `weights/base`.
+        kind: `refiner` or `scorer`.
+        state: the network's state dict.
+        config: plain values for the JSON file.
+        half: store matrices and kernels as float16. Vectors (biases, normalisation statistics) stay float32: they are
+            small, and variances may leave float16's range.
+
+    Returns:
+        The weights file.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name, tensor in state.items():
+        tensor = tensor.detach().cpu().contiguous()
+        shrink = half and tensor.is_floating_point() and tensor.ndim >= 2 and name != "pos_embed.pe"
+        tensors[name] = tensor.half() if shrink else tensor.clone()
+    file = folder / f"{kind}.safetensors"
+    # Written beside and moved over, so that a stopped run never leaves half a file.
+    partial = file.with_suffix(".partial")
+    safetensors.torch.save_file(tensors, partial)
+    partial.replace(file)
+    file.with_suffix(".json").write_text(json.dumps(dict(config), indent=2) + "\n")
+    return file
+
+
+def record_in_manifest(file: Path, facts: Mapping[str, Any] | None = None) -> None:
+    """Put a file's SHA-256, and any further facts, into the manifest of the folder above its own."""
+    manifest = file.parent.parent / MANIFEST
+    content = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    entry = {"sha256": sha256(file), **(facts or {})}
+    content.setdefault("files", {})[f"{file.parent.name}/{file.name}"] = entry
+    manifest.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def sha256(file: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_state(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], source: str | Path) -> None:
+    """Refuse weights of another architecture.
+
+    Args:
+        state: what was read.
+        wanted: the state dict of the network that it is to fill. Counters of batch normalisation may be absent.
+        source: the file to name.
+
+    Raises:
+        WeightsError: naming the first tensors that are missing, unexpected or of another shape.
+    """
+    missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in wanted]
+    reshaped = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    faults = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+        if names
+    ]
+    if faults:
+        raise WeightsError(
+            f"weights {source} are of another architecture than their config: tensors {'; '.join(faults)}"
+        )
+
+
+def _file_in(folder: Path, kind: str) -> Path | None:
+    candidates = (
+        folder / f"{kind}.safetensors",
+        folder / "model_best.pth",
+        folder / kind / "model_best.pth",
+        folder / PUBLISHED_RUNS[kind] / "model_best.pth",
+    )
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _verify_checksum(file: Path) -> None:
+    manifest = file.parent.parent / MANIFEST
+    if not manifest.is_file():
+        return
+    try:
+        entry = json.loads(manifest.read_text()).get("files", {}).get(f"{file.parent.name}/{file.name}")
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise WeightsError(f"manifest {manifest} cannot be read: {error}") from error
+    if entry is None:
+        return
+    found = sha256(file)
+    if found != entry["sha256"]:
+        raise WeightsError(
+            f"weights {file} are corrupt: SHA-256 {found[:12]}..., but {manifest} says {entry['sha256'][:12]}...; "
+            "fetch the file again (git checkout, or the download)"
+        )
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise WeightsError(f"config {file} is missing: it must lie beside the weights and describes their architecture")
+    try:
+        # JSON is YAML, but only the JSON reader takes its numbers as they are.
+        content = json.loads(file.read_text()) if file.suffix == ".json" else yaml.safe_load(file.read_text())
+    except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WeightsError(f"config {file} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"config {file} holds {type(content).__name__}, expected named values")
+    return content
+
+
+def _read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"checkpoint {file} is no checkpoint, or holds objects other than tensors, which are not executed. Where "
+            "you trust it, load it in its own project and save the tensors alone: torch.save({'model': state}, path)"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise WeightsError(f"checkpoint {file} cannot be read ({error}): is the download complete?") from error
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"checkpoint {file} holds no state dict, neither bare nor under 'model'")
+    return state

@@ -1,0 +1,122 @@
+"""Training runs end to end on the CPU: data, both trainers, resume, and the guard against bad steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from learning.datasets.mesh_pool import MeshPool
+from learning.datasets.pools import PoolConfig
+from learning.datasets.pose_perturbation import Perturbation, perturb_poses, scoring_hypotheses
+from learning.datasets.procedural_objects import make_objects
+from learning.datasets.procedural_textures import make_textures
+from learning.datasets.scene_batches import SceneConfig, sample_scenes
+from learning.datasets.sensor_noise import SensorNoise
+from learning.models.config import NetworkConfig
+from learning.training.loop import LoopConfig, TrainingLoop, Workers, read_log
+from learning.training.train_refiner import RefinerConfig
+from learning.training.train_refiner import train as train_refiner
+from learning.training.train_scorer import ScorerConfig
+from learning.training.train_scorer import train as train_scorer
+from pose6d.geometry.transforms import rotation_angle
+
+_SCENES = SceneConfig(image_size=(96, 96), pixels_per_diameter=(25.0, 50.0))
+_POOL = PoolConfig(objects=2, backgrounds=2, workers=1)
+_LOOP = LoopConfig(steps=20, warmup_steps=2)
+
+
+@pytest.fixture(scope="module")
+def pool() -> MeshPool:
+    return MeshPool(make_objects(range(3), workers=1), make_textures(3, seed=0), torch.device("cpu"))
+
+
+def _refiner_config(folder: Path, loop: LoopConfig = _LOOP) -> RefinerConfig:
+    network = NetworkConfig(kind="refiner", width=8, input_size=32, rotation_limit=0.7, dropout=0.0)
+    return RefinerConfig(folder, batch_size=4, network=network, loop=loop, pool=_POOL, scenes=_SCENES, device="cpu")
+
+
+def test_scenes_repeat_with_the_seed_and_show_the_target(pool: MeshPool) -> None:
+    first = sample_scenes(pool, 4, torch.Generator().manual_seed(3), _SCENES)
+    again = sample_scenes(pool, 4, torch.Generator().manual_seed(3), _SCENES)
+    torch.testing.assert_close(first.rgb, again.rgb)
+    torch.testing.assert_close(first.depth, again.depth)
+    assert ((first.visible >= 0) & (first.visible <= 1)).all()
+    assert first.mask.any(dim=(1, 2)).sum() >= 3
+    assert first.rgb.min() >= 0 and first.rgb.max() <= 1
+
+
+def test_depth_without_noise_lies_on_the_target(pool: MeshPool) -> None:
+    config = SceneConfig(image_size=(96, 96), distractors=0, table=0.0, wall=0.0, noise=SensorNoise(strength=0.0))
+    scenes = sample_scenes(pool, 3, torch.Generator().manual_seed(0), config)
+    for i in range(3):
+        distance = scenes.depth[i][scenes.mask[i]]
+        assert len(distance) > 100
+        assert (distance - scenes.poses[i, 2, 3]).abs().max() < 0.87  # no point is farther from the centre of its box
+    assert (scenes.visible > 0.99).all()
+
+
+def test_perturbation_is_mostly_small_and_never_behind_the_camera() -> None:
+    truth = torch.eye(4).repeat(4000, 1, 1)
+    truth[:, 2, 3] = 2.3
+    poses = perturb_poses(truth, torch.ones(4000), torch.Generator().manual_seed(0), Perturbation())
+    angle = rotation_angle(poses[:, :3, :3], truth[:, :3, :3])
+    assert angle.max() <= 0.8 + 1e-4
+    assert 0.3 < (angle < 0.08).float().mean() < 0.8
+    assert (poses[:, 2, 3] >= 0.6 - 1e-6).all()
+
+
+def test_scoring_hypotheses_hold_small_errors_flips_and_random_ones() -> None:
+    truth = torch.eye(4).repeat(200, 1, 1)
+    truth[:, 2, 3] = 5
+    poses = scoring_hypotheses(truth, torch.ones(200), 16, torch.Generator().manual_seed(0), Perturbation())
+    angle = rotation_angle(poses[..., :3, :3], truth[:, None, :3, :3].expand(-1, 16, -1, -1))
+    near, far = (angle < 0.81).float().mean(), (angle > 2.3).float().mean()
+    assert 0.4 < near < 0.6
+    assert 0.2 < far < 0.6
+
+
+def test_refiner_then_scorer_train_and_resume(tmp_path: Path) -> None:
+    refiner = train_refiner(_refiner_config(tmp_path / "refiner"))
+    assert (refiner / "samples.png").exists()
+    records = list(read_log(refiner))
+    assert records[-1]["step"] == 20
+    assert np.isfinite(records[-1]["loss"])
+
+    longer = LoopConfig(steps=40, warmup_steps=2)
+    train_refiner(_refiner_config(tmp_path / "refiner", longer))
+    assert [r["step"] for r in read_log(refiner)] == [20, 40]
+
+    config = ScorerConfig(
+        tmp_path / "scorer",
+        refiner / "refiner.safetensors",
+        scenes_per_step=2,
+        hypotheses=8,
+        network=NetworkConfig(kind="scorer", width=8, input_size=32, dropout=0.0),
+        loop=_LOOP,
+        pool=_POOL,
+        scenes=_SCENES,
+        device="cpu",
+    )
+    scorer = train_scorer(config)
+    assert (scorer / "scorer.safetensors").exists()
+    assert next(read_log(scorer))["regret"] >= 0
+
+
+def test_a_step_without_finite_gradient_changes_nothing(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    saved: list[dict[str, torch.Tensor]] = []
+    loop = TrainingLoop(network, LoopConfig(steps=20), Workers("cpu"), tmp_path, saved.append)
+    before = {k: v.clone() for k, v in network.state_dict().items() if v.is_floating_point()}
+
+    def step(model: nn.Module, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
+        return {"loss": model(torch.full((4, 3), float("nan"))).sum()}
+
+    loop.run(step, pairs=4)
+    assert loop.skipped == 20
+    for key, value in before.items():
+        torch.testing.assert_close(network.state_dict()[key], value)
+        torch.testing.assert_close(saved[-1][key], value)
