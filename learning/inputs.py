@@ -164,7 +164,7 @@ def update_target(poses: Tensor, truth: Tensor, diameter: float | Tensor) -> tup
     """The step that `apply_update` would need to turn `poses` into `truth`, both (N, 4, 4).
 
     Returns:
-        Translation in radii (N, 3), and the rotation vector that tanh(rot) * rotation_limit should equal (N, 3), radians.
+        Translation (N, 3) in radii, and (N, 3) radians, what tanh(rot) * rotation_limit should be.
     """
     translation = (truth[:, :3, 3] - poses[:, :3, 3]) / _radius(diameter)
     rotation = -so3_log(truth[:, :3, :3] @ poses[:, :3, :3].mT)

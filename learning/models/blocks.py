@@ -22,6 +22,13 @@ class ConvBNReLU(nn.Module):
         layers.append(nn.ReLU(inplace=True))
         self.net = nn.Sequential(*layers)
 
+    @property
+    def conv(self) -> nn.Conv2d:
+        """The convolution, which normalisation may have been folded into."""
+        conv = self.net[0]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
+
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
 

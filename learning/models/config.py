@@ -106,8 +106,14 @@ class NetworkConfig:
 
     @classmethod
     def _from_published(cls, values: Mapping[str, Any], kind: Kind) -> NetworkConfig:
-        wanted = {"c_in": 6, "normalize_xyz": True, "use_normal": False, "use_mask": False, "n_view": 1}
-        absent = {"c_in": 4, "normalize_xyz": False, "use_normal": False, "use_mask": False, "n_view": 1}
+        wanted: dict[str, Any] = {"c_in": 6, "normalize_xyz": True, "use_normal": False, "use_mask": False, "n_view": 1}
+        absent: dict[str, Any] = {
+            "c_in": 4,
+            "normalize_xyz": False,
+            "use_normal": False,
+            "use_mask": False,
+            "n_view": 1,
+        }
         if kind == "refiner":
             wanted |= {"rot_rep": "axis_angle", "trans_rep": "tracknet"}
             absent |= {"rot_rep": "axis_angle", "trans_rep": "tracknet"}

@@ -1,0 +1,341 @@
+"""FoundationPose: the 6D pose of an object that is known by its mesh alone, from RGB-D frames.
+
+An independent implementation of the method of Wen et al., "FoundationPose: Unified 6D Pose Estimation and Tracking of
+Novel Objects" (CVPR 2024, arXiv 2312.08344).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learning.inputs import Observation, observe
+from learning.training.predict_pose_refine import PoseRefinePredictor
+from learning.training.predict_score import ScorePredictor
+from pose6d.device import resolve_device
+from pose6d.errors import FrameError, MeshError, Pose6DError
+from pose6d.geometry.camera import check_intrinsics
+from pose6d.geometry.depth import check_depth, filter_depth
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh_files import load_mesh
+from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.geometry.viewpoints import rotation_hypotheses
+from pose6d.rendering import make_renderer
+from pose6d.rendering.interface import Renderer
+
+_DIAMETERS = (0.002, 5.0)  # metres; outside, a mesh is most likely in another unit
+
+
+class Refiner(Protocol):
+    """What the estimator asks of a refiner; `PoseRefinePredictor` is the one it makes itself."""
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        iterations: int = 5,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tensor: ...
+
+
+class Scorer(Protocol):
+    """What the estimator asks of a scorer; `ScorePredictor` is the one it makes itself."""
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tensor: ...
+
+
+class FoundationPose:
+    """Finds one object in a frame (`register`) and follows it through the next ones (`track_one`).
+
+    Args:
+        mesh: the object, in metres; a path is read as metres too (`load_mesh` converts other units).
+        symmetries: (S, 4, 4) transforms of the mesh frame that leave the object's look unchanged, identity included
+            (`pose6d.geometry.symmetry`). They thin out the hypotheses.
+        scorer: ranks hypotheses; made from `weights` where omitted.
+        refiner: moves hypotheses; made from `weights` where omitted.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        weights: `auto`, a released set's name, or a folder.
+        seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
+            it, to see how much a result depends on the grid. Nothing else is random.
+        profile: wait for the device after each stage, so that `timings` is exact on CUDA.
+
+    Attributes:
+        poses: (N, 4, 4) float32 hypotheses of the last `register`, original mesh in camera, best first; None before.
+        scores: (N,) float32, descending, comparable with each other only; None before.
+        timings: seconds of each stage of the last call.
+        mesh: the object in its original frame.
+        diameter: of the mesh, metres.
+
+    Raises:
+        MeshError, WeightsError, DeviceError: unusable mesh, weights or device.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh | str | Path,
+        symmetries: np.ndarray | Tensor | None = None,
+        scorer: Scorer | None = None,
+        refiner: Refiner | None = None,
+        device: str | torch.device = "auto",
+        weights: str | Path = "auto",
+        seed: int = 0,
+        profile: bool = False,
+    ):
+        self.device = resolve_device(device)
+        self.mesh = mesh if isinstance(mesh, Mesh) else load_mesh(mesh)
+        self.diameter = float(self.mesh.diameter)
+        _check_diameter(self.diameter, self.mesh.name)
+        self.profile = profile
+        self.timings: dict[str, float] = {}
+        self.poses: np.ndarray | None = None
+        self.scores: np.ndarray | None = None
+
+        self.refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
+        self.scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
+        # Networks and renderer know only the mesh moved by -center; poses are converted where they enter and leave.
+        center = torch.as_tensor(np.asarray(self.mesh.center), dtype=torch.float32)
+        eye = torch.eye(3)
+        self._centred_from_mesh = make_transform(eye, -center).to(self.device)
+        self._mesh_from_centred = make_transform(eye, center).to(self.device)
+        self._renderer = make_renderer(self.mesh.centered(), self.device)
+        self._rotations = self._hypotheses(symmetries, seed)
+        self._last: Tensor | None = None  # (4, 4) centred mesh in camera
+
+    def register(
+        self,
+        K: np.ndarray,
+        rgb: np.ndarray,
+        depth: np.ndarray,
+        ob_mask: np.ndarray,
+        iteration: int = 5,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> np.ndarray:
+        """Find the object in one frame.
+
+        1. Check the inputs.
+        2. Filter the depth and turn it into points.
+        3. Guess the translation: the middle of the mask at its median depth.
+        4. Set up the hypotheses: that translation with rotations that cover all viewpoints.
+        5. Refine each hypothesis `iteration` times.
+        6. Score the hypotheses against each other.
+        7. Sort them; the best is the result, and where tracking starts.
+
+        Args:
+            K: (3, 3) intrinsics of both images.
+            rgb: (H, W, 3) uint8.
+            depth: (H, W) metres, 0 = missing.
+            ob_mask: (H, W), non-zero on the object.
+            iteration: refinement steps.
+            progress: called with (pairs done, pairs in all) while the networks run.
+
+        Returns:
+            (4, 4) float32, original mesh in camera (OpenCV axes), metres.
+
+        Raises:
+            SceneError: K does not fit the image.
+            FrameError: the frame cannot be used; the message says why.
+        """
+        self.timings = {}
+        with self._stage("check"):
+            rgb, depth = _check_frame(K, rgb, depth, iteration)
+            mask = _check_mask(ob_mask, depth)
+        with self._stage("filter depth"):
+            observation, intrinsics = self._observe(K, rgb, depth)
+        with self._stage("hypotheses"):
+            translation = _initial_translation(
+                observation.xyz[2], torch.as_tensor(mask, device=self.device), intrinsics
+            )
+            poses = make_transform(self._rotations, translation)
+        done = _Counter(progress, len(poses) * (iteration + 1))
+        with self._stage("refine"):
+            poses = self.refiner.predict(
+                self._renderer, poses, observation, intrinsics, self.diameter, iteration, progress=done
+            )
+        with self._stage("score"):
+            scores = self.scorer.predict(self._renderer, poses, observation, intrinsics, self.diameter, progress=done)
+        with self._stage("sort"):
+            order = torch.argsort(scores, descending=True, stable=True)
+            poses, scores = poses[order], scores[order]
+            self.poses = (poses @ self._centred_from_mesh).cpu().numpy()
+            self.scores = scores.cpu().numpy()
+        _check_result(self.poses[0], "registration")
+        self._last = poses[0]
+        return self.poses[0].copy()
+
+    def track_one(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = 2) -> np.ndarray:
+        """Follow the object into the next frame.
+
+        1. Check the inputs.
+        2. Filter the depth and turn it into points.
+        3. Refine the last pose `iteration` times.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            depth: (H, W) metres, 0 = missing.
+            K: (3, 3) intrinsics of both images.
+            iteration: refinement steps.
+
+        Returns:
+            (4, 4) float32, original mesh in camera (OpenCV axes), metres.
+
+        Raises:
+            Pose6DError: there is no pose to start from.
+            SceneError: K does not fit the image.
+            FrameError: the frame cannot be used; the last pose is kept.
+        """
+        if self._last is None:
+            raise Pose6DError(
+                "track_one has no pose to start from: call register on a frame first, or start_from(pose)"
+            )
+        self.timings = {}
+        with self._stage("check"):
+            rgb, depth = _check_frame(K, rgb, depth, iteration)
+        with self._stage("filter depth"):
+            observation, intrinsics = self._observe(K, rgb, depth)
+        with self._stage("refine"):
+            pose = self.refiner.predict(
+                self._renderer, self._last[None], observation, intrinsics, self.diameter, iteration
+            )[0]
+            object_in_camera = (pose @ self._centred_from_mesh).cpu().numpy()
+        _check_result(object_in_camera, "tracking")
+        self._last = pose
+        return object_in_camera
+
+    def start_from(self, object_in_camera: np.ndarray) -> None:
+        """Set the pose (4, 4) of the original mesh that the next `track_one` starts from, metres."""
+        pose = torch.as_tensor(np.asarray(object_in_camera), dtype=torch.float32, device=self.device)
+        if pose.shape != (4, 4):
+            raise FrameError(f"object_in_camera: shape {tuple(pose.shape)}; a 4x4 pose is needed")
+        self._last = pose @ self._mesh_from_centred
+
+    def reset(self) -> None:
+        """Forget the last frame: `track_one` needs a new start."""
+        self._last, self.poses, self.scores, self.timings = None, None, None, {}
+
+    def _hypotheses(self, symmetries: np.ndarray | Tensor | None, seed: int) -> Tensor:
+        """(N, 3, 3) starting rotations."""
+        if symmetries is not None:
+            symmetries = torch.as_tensor(symmetries, dtype=torch.float32)
+            if symmetries.ndim != 3 or symmetries.shape[1:] != (4, 4):
+                raise MeshError(f"symmetries: shape {tuple(symmetries.shape)}; (S, 4, 4) transforms are needed")
+            symmetries = self._centred_from_mesh.cpu() @ symmetries @ self._mesh_from_centred.cpu()
+        rotations = rotation_hypotheses(symmetries)
+        if seed:
+            rotations = random_rotations(1, torch.Generator().manual_seed(seed)) @ rotations
+        return rotations.to(self.device)
+
+    def _observe(self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray) -> tuple[Observation, Tensor]:
+        """The frame on the device, depth filtered; and K (3, 3)."""
+        intrinsics = torch.as_tensor(np.asarray(K, dtype=np.float32), device=self.device)
+        filtered = filter_depth(torch.as_tensor(depth, device=self.device))
+        return observe(torch.as_tensor(rgb, device=self.device), filtered, intrinsics), intrinsics
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self.profile and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.timings[name] = time.perf_counter() - start
+
+
+class _Counter:
+    """Turns "n more" into (done, in all) for a progress callback."""
+
+    def __init__(self, report: Callable[[int, int], object] | None, total: int):
+        self._report, self._total, self._done = report, total, 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        if self._report is not None:
+            self._report(self._done, self._total)
+
+
+def _initial_translation(depth: Tensor, mask: Tensor, K: Tensor) -> Tensor:
+    """The point behind the middle of the mask's bounding box at the median depth under the mask.
+
+    It lies on the object's near side, up to a radius in front of its centre; the refiner makes up for that.
+
+    Args:
+        depth: (H, W) metres.
+        mask: (H, W) bool.
+        K: (3, 3).
+
+    Returns:
+        (3,) metres, camera axes.
+    """
+    under = depth[mask & (depth > 0)]
+    if not len(under):
+        raise FrameError(
+            f"depth: none under the mask of {int(mask.sum())} pixels is left after filtering; it is too sparse there"
+        )
+    rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+    v, u = (rows[0, 0] + rows[-1, 0]) / 2, (columns[0, 0] + columns[-1, 0]) / 2
+    ray = torch.linalg.inv(K) @ torch.stack([u, v, torch.ones_like(u)])
+    return ray * under.median()
+
+
+def _check_frame(K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, iteration: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images as contiguous arrays of the types that the rest expects; cheap enough for every tracked frame."""
+    rgb, depth = np.asarray(rgb), np.asarray(depth)
+    if iteration < 1:
+        raise ValueError(f"iteration is {iteration}: at least one refinement step is needed")
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise FrameError(f"rgb: shape {rgb.shape} of {rgb.dtype}; (H, W, 3) of uint8 is needed, red first")
+    if depth.ndim != 2:
+        raise FrameError(f"depth: shape {depth.shape}; (H, W) is needed")
+    if not np.issubdtype(depth.dtype, np.floating):
+        raise FrameError(f"depth: values of {depth.dtype}; metres as floats are needed (millimetres: divide by 1000)")
+    if rgb.shape[:2] != depth.shape:
+        raise FrameError(
+            f"rgb is {rgb.shape[1]}x{rgb.shape[0]} and depth {depth.shape[1]}x{depth.shape[0]} pixels: they must have "
+            "the same size; is the depth aligned to the colour camera?"
+        )
+    check_intrinsics(K, *depth.shape)
+    return np.ascontiguousarray(rgb), np.ascontiguousarray(depth, dtype=np.float32)
+
+
+def _check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """The mask as bool (H, W), after checking that it covers usable depth."""
+    if mask is None:
+        raise FrameError("ob_mask: no mask was given; non-zero on the object, the size of the images, is needed")
+    mask = np.asarray(mask)
+    if mask.ndim != 2:
+        raise FrameError(f"ob_mask: shape {mask.shape}; (H, W) is needed")
+    mask = mask != 0
+    check_depth(depth, mask)
+    return mask
+
+
+def _check_diameter(diameter: float, name: str) -> None:
+    low, high = _DIAMETERS
+    if not low <= diameter <= high:
+        cure = (
+            "is it in millimetres? load it with unit 'mm', or pass --mesh_unit mm"
+            if diameter > high
+            else "is its unit m?"
+        )
+        raise MeshError(f"mesh {name}: diameter is {diameter:.4g} m, expected {low} to {high} m; {cure}")
+
+
+def _check_result(pose: np.ndarray, what: str) -> None:
+    if not np.isfinite(pose).all():
+        raise FrameError(f"{what} gave a pose that is not finite; are the weights sound, and is the object in view?")

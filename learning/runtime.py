@@ -1,0 +1,191 @@
+"""How a trained network is made fast for inference.
+
+Batch normalisation is folded into the convolutions everywhere. On CUDA the network runs in float16 and channels_last,
+and each convolution runs as one kernel with its bias, its ReLU and, where there is one, its residual.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from learning.models.blocks import ConvBNReLU, ResidualBlock
+from learning.models.config import Kind
+from learning.models.loading import load_network
+from learning.models.refine_network import RefineNet
+from learning.models.score_network import ScoreNetMultiPair
+from pose6d.device import resolve_device
+
+_Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
+_log = logging.getLogger(__name__)
+
+_BATCH = {"cpu": 32, "cuda": 512}  # pairs per forward pass; 512 pairs of the base network need about 4 GiB in float16
+_CHANNEL_MULTIPLE = 8  # tensor cores want channel counts in float16 to be multiples of this
+
+
+def fold_batch_norm(network: _Network) -> _Network:
+    """A copy in eval mode whose convolutions contain their batch normalisation; the same function otherwise."""
+    folded = copy.deepcopy(network)
+    folded.eval()
+    folded.config = network.config.replace(use_bn=False)
+    for module in folded.modules():
+        if isinstance(module, ConvBNReLU) and isinstance(module.net[1], nn.BatchNorm2d):
+            module.net = nn.Sequential(fuse_conv_bn_eval(module.conv, module.net[1]), module.net[2])
+        elif isinstance(module, ResidualBlock):
+            for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):
+                if isinstance(module.get_submodule(norm), nn.BatchNorm2d):
+                    setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+                    setattr(module, norm, nn.Identity())
+    return folded
+
+
+class _FusedConvReLU(nn.Module):
+    """Convolution, bias, an optional residual and ReLU as one cuDNN kernel."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        assert conv.bias is not None
+        short = -conv.in_channels % _CHANNEL_MULTIPLE
+        weight = F.pad(conv.weight.detach(), (0, 0, 0, 0, 0, short)).contiguous(memory_format=torch.channels_last)
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", conv.bias.detach().clone())
+        self.stride = conv.stride
+        self.padding = tuple((side - 1) // 2 for side in conv.kernel_size)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        w, b = self.weight, self.bias
+        if residual is None:
+            return torch.cudnn_convolution_relu(x, w, b, self.stride, self.padding, (1, 1), 1)
+        return torch.cudnn_convolution_add_relu(x, w, residual, 1.0, b, self.stride, self.padding, (1, 1), 1)
+
+
+class _FusedResidualBlock(nn.Module):
+    """The residual block as two cuDNN kernels."""
+
+    def __init__(self, block: ResidualBlock):
+        super().__init__()
+        self.first = _FusedConvReLU(block.conv1)
+        self.second = _FusedConvReLU(block.conv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x), x)
+
+
+def _use_fused_kernels(network: nn.Module) -> None:
+    """Replace every block of a folded network in place."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, ConvBNReLU):
+                setattr(module, name, _FusedConvReLU(child.conv))
+            elif isinstance(child, ResidualBlock):
+                setattr(module, name, _FusedResidualBlock(child))
+
+
+class NetworkRunner:
+    """A network ready for inference, with its device and number format.
+
+    Args:
+        kind: `refiner` or `scorer`.
+        weights: see `pose6d.weights.find_weights`; unused where `network` is given.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        amp: compute in float16; None means on CUDA only. Ignored on the CPU, where float16 is slower.
+        quantized: reserved for quantised networks, which this version does not have.
+        network: a network to run instead of loading one; it is copied.
+        batch_size: pairs per forward pass; None chooses by the device.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        weights: str | Path = "auto",
+        device: str | torch.device = "auto",
+        amp: bool | None = None,
+        quantized: str | None = None,
+        network: RefineNet | ScoreNetMultiPair | None = None,
+        batch_size: int | None = None,
+    ):
+        if quantized:
+            raise NotImplementedError(f"quantized={quantized!r}: this version has no quantised networks; pass None")
+        self.device = resolve_device(device)
+        if network is None:
+            network = load_network(weights, kind, self.device.type)
+        on_cuda = self.device.type == "cuda"
+        self.config = network.config
+        self.half = on_cuda and amp is not False
+        self.batch_size = batch_size or _BATCH[self.device.type]
+        prepared = fold_batch_norm(network).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        prepared = prepared.to(self.device, torch.float16 if self.half else torch.float32)
+        self._fused = self.half and torch.backends.cudnn.is_available()
+        if self._fused:
+            _use_fused_kernels(prepared)
+        self.network = prepared
+
+    def cast(self, x: Tensor) -> Tensor:
+        """An input (N, 6, s, s) in the network's number format and memory layout."""
+        if not self._fused:
+            return x.to(torch.float16 if self.half else torch.float32, memory_format=torch.channels_last)
+        n, c, h, w = x.shape
+        padded = torch.empty(
+            (n, c + -c % _CHANNEL_MULTIPLE, h, w),
+            dtype=torch.float16,
+            device=x.device,
+            memory_format=torch.channels_last,
+        )
+        padded[:, :c], padded[:, c:] = x, 0.0
+        return padded
+
+    def chunks(self, n: int) -> list[slice]:
+        """Slices of at most `batch_size` that cover n pairs."""
+        return [slice(i, min(i + self.batch_size, n)) for i in range(0, n, self.batch_size)]
+
+
+class GraphedFunction:
+    """A function of tensors, recorded once as a CUDA graph and replayed.
+
+    Launching the hundred kernels of one tracking step takes longer than running them; a replay launches all at once.
+    The function must not wait for the device and must take inputs of constant shape.
+
+    Args:
+        function: returns one tensor.
+        inputs: examples; their values are copied, their shapes stay.
+    """
+
+    _WARM_UP = 3  # calls outside the graph, in which kernels are compiled and chosen
+
+    def __init__(self, function: Callable[..., Tensor], inputs: Sequence[Tensor]):
+        self._inputs = [x.detach().clone() for x in inputs]
+        stream = torch.cuda.Stream(inputs[0].device)
+        stream.wait_stream(torch.cuda.current_stream(inputs[0].device))
+        with torch.cuda.stream(stream):
+            for _ in range(self._WARM_UP):
+                function(*self._inputs)
+        torch.cuda.current_stream(inputs[0].device).wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, stream=stream):
+            self._output = function(*self._inputs)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        for held, given in zip(self._inputs, inputs, strict=True):
+            held.copy_(given)
+        self._graph.replay()
+        return self._output.clone()
+
+
+def record(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Callable[..., Tensor]:
+    """`function` as a CUDA graph, or itself where it cannot be recorded (a renderer that waits for the device, say)."""
+    try:
+        return GraphedFunction(function, inputs)
+    except RuntimeError as error:
+        _log.warning("tracking runs without a CUDA graph, which is slower: %s", error)
+        return function

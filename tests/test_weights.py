@@ -1,0 +1,170 @@
+"""Finding, checking and loading weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from learning.models.config import NetworkConfig
+from learning.models.loading import build_network, load_network
+from pose6d.errors import WeightsError
+from pose6d.weights import PUBLISHED_RUNS, find_weights, load_weights, record_in_manifest, save_weights
+
+KINDS = ("refiner", "scorer")
+SMALL = {"width": 4, "input_size": 32}
+
+
+def write_set(folder: Path, **changes: object) -> None:
+    for kind in KINDS:
+        config = NetworkConfig(kind=kind, **(SMALL | changes))
+        record_in_manifest(save_weights(folder, kind, build_network(config).state_dict(), config.to_dict()))
+
+
+@pytest.fixture
+def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weights folder with `base` and `lite`, used instead of the checkout's."""
+    monkeypatch.setenv("POSE6D_WEIGHTS", str(tmp_path))
+    write_set(tmp_path / "base")
+    write_set(tmp_path / "lite", width=2)
+    return tmp_path
+
+
+def test_auto_prefers_by_device_and_takes_what_there_is(sets: Path) -> None:
+    assert find_weights("auto", "refiner", "cuda") == sets / "base" / "refiner.safetensors"
+    assert find_weights("auto", "refiner", "cpu") == sets / "lite" / "refiner.safetensors"
+    (sets / "lite" / "refiner.safetensors").unlink()
+    assert find_weights("auto", "refiner", "cpu") == sets / "base" / "refiner.safetensors"
+    assert find_weights("auto", "scorer", "cpu") == sets / "lite" / "scorer.safetensors"
+
+
+@pytest.mark.parametrize("form", ["name", "folder", "file"])
+def test_a_set_loads_by_name_folder_and_file(sets: Path, form: str) -> None:
+    weights = {"name": "base", "folder": sets / "base", "file": sets / "base" / "scorer.safetensors"}[form]
+    assert load_network(weights, "scorer").config == NetworkConfig(kind="scorer", **SMALL)
+
+
+def test_half_precision_files_load_as_float32_and_keep_their_values(tmp_path: Path) -> None:
+    config = NetworkConfig(**SMALL)
+    network = build_network(config)
+    save_weights(tmp_path, "refiner", network.state_dict(), config.to_dict())
+    loaded = load_network(tmp_path, "refiner").state_dict()
+    for name, wanted in network.state_dict().items():
+        assert loaded[name].dtype == wanted.dtype, name
+        torch.testing.assert_close(loaded[name], wanted, atol=1e-7, rtol=1e-3)  # float16 has 11 bits
+        if wanted.ndim < 2:
+            assert torch.equal(loaded[name], wanted), f"{name} is a vector and should be stored exactly"
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("place", ["", "{kind}", "{run}"])
+def test_published_checkpoints_load(tmp_path: Path, wrapped: bool, place: str) -> None:
+    networks = {}
+    # Directly in the folder there is room for one network only.
+    for kind in KINDS if place else KINDS[:1]:
+        networks[kind] = build_network(NetworkConfig(kind=kind))
+        folder = tmp_path / place.format(kind=kind, run=PUBLISHED_RUNS[kind])
+        folder.mkdir(parents=True, exist_ok=True)
+        state = networks[kind].state_dict()
+        content = {"model": state, "epoch": 3, "optimizer": {"lr": 1e-4}} if wrapped else state
+        torch.save(content, folder / "model_best.pth")
+        published = {
+            "c_in": 6,
+            "use_BN": True,
+            "input_resize": [160, 160],
+            "normalize_xyz": True,
+            "zfar": "Infinity",
+            "crop_ratio": 1.2 if kind == "refiner" else 1.1,
+        }
+        (folder / "config.yml").write_text(yaml.safe_dump(published))
+    for kind, network in networks.items():
+        loaded = load_network(tmp_path, kind)
+        assert loaded.config.crop_ratio == {"refiner": 1.2, "scorer": 1.1}[kind]
+        for name, wanted in network.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], wanted), name
+
+
+def test_a_changed_byte_is_noticed(sets: Path) -> None:
+    file = sets / "base" / "refiner.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"refiner\.safetensors are corrupt: SHA-256"):
+        load_weights("base", "refiner")
+    load_weights("base", "scorer")
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    config = NetworkConfig(**SMALL)
+    file = save_weights(tmp_path, "refiner", build_network(config).state_dict(), config.to_dict())
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"refiner\.safetensors cannot be read"):
+        load_weights(tmp_path, "refiner")
+    checkpoint = tmp_path / "model.pth"
+    torch.save({"a": torch.zeros(1000)}, checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"model\.pth"):
+        load_weights(checkpoint, "refiner")
+
+
+class _Payload:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("executed"),))
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": _Payload()}, "model_best.pth")
+    with pytest.raises(WeightsError, match="not executed"):
+        load_weights(tmp_path / "model_best.pth", "refiner")
+    assert not Path("executed").exists()
+
+
+def test_another_architecture_is_named_by_its_tensors(sets: Path) -> None:
+    file = sets / "lite" / "refiner.json"
+    file.write_text(json.dumps(NetworkConfig(**SMALL).to_dict()))
+    with pytest.raises(
+        WeightsError, match=r"another architecture.*encodeA\.0\.net\.0\.weight \(2, 6, 7, 7\) instead of"
+    ):
+        load_network("lite", "refiner")
+    with pytest.raises(WeightsError, match=r"are a scorer, but a refiner is wanted"):
+        load_network(sets / "base" / "scorer.safetensors", "refiner")
+
+
+def test_missing_and_unexpected_tensors_are_listed(tmp_path: Path) -> None:
+    config = NetworkConfig(**SMALL)
+    state = build_network(config).state_dict()
+    state["extra"] = state.pop("trans_head.1.bias")
+    save_weights(tmp_path, "refiner", state, config.to_dict())
+    with pytest.raises(WeightsError, match=r"1 missing \(trans_head\.1\.bias\); 1 unexpected \(extra\)"):
+        load_network(tmp_path, "refiner")
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    config = NetworkConfig(**SMALL)
+    state = build_network(config).state_dict()
+    state["rot_head.1.bias"] = torch.tensor([0.0, float("nan"), 0.0])
+    save_weights(tmp_path, "refiner", state, config.to_dict())
+    with pytest.raises(WeightsError, match=r"rot_head\.1\.bias holds values that are not finite"):
+        load_weights(tmp_path, "refiner")
+
+
+def test_missing_things_are_named(sets: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"neither a set \(base, lite\) nor a path"):
+        find_weights("huge", "refiner")
+    empty = tmp_path / "elsewhere" / "empty"
+    empty.mkdir(parents=True)
+    with pytest.raises(WeightsError, match=r"holds no scorer: expected scorer\.safetensors"):
+        find_weights(empty, "scorer")
+    (sets / "base" / "refiner.json").unlink()
+    with pytest.raises(WeightsError, match=r"refiner\.json is missing"):
+        load_weights("base", "refiner")
+
+
+def test_an_empty_weights_folder_says_what_belongs_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSE6D_WEIGHTS", str(tmp_path / "none"))
+    with pytest.raises(WeightsError, match=r"expected refiner\.safetensors in base/ or lite/"):
+        find_weights("auto", "refiner")
