@@ -217,7 +217,7 @@ if [[ $engine != none ]]; then
         exit
     fi
     if [[ $engine_request != auto ]]; then fail "the image could not be built, see above"; fi
-    engine=none why="the image could not be built with $engine, see above"
+    why="the image could not be built with $engine, see above" engine=none
 fi
 say "mode: local virtual environment ($why)"
 run_in_venv "$@"

@@ -1,0 +1,218 @@
+"""The layout of the project (docs/architecture.md), read off every source file: who imports whom, and file names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+OWN = ("pose6d", "learning", "mesh_creation", "quantization", "test_data", "benchmarks", "estimater", "run_demo")
+MAXIMUM_LINES = 400
+
+BASE = ("pose6d.errors", "pose6d.device", "pose6d.weights")
+GEOMETRY = (*BASE, "pose6d.geometry")
+SCENES_AND_RENDERING = (*GEOMETRY, "pose6d.rendering", "pose6d.scenes")
+PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predict_score")
+
+# Module (pattern) -> own modules it may import besides those of its own package. The first matching pattern counts.
+ALLOWED: list[tuple[str, tuple[str, ...]]] = [
+    ("*.__main__", OWN),
+    ("run_demo", OWN),
+    ("benchmarks.*", OWN),
+    ("pose6d.geometry*", BASE),
+    ("pose6d.rendering*", GEOMETRY),
+    ("pose6d.scenes*", GEOMETRY),
+    ("pose6d.evaluation*", SCENES_AND_RENDERING),
+    ("pose6d.report*", (*SCENES_AND_RENDERING, "pose6d.evaluation")),
+    ("pose6d*", BASE),
+    ("learning*", (*SCENES_AND_RENDERING, "pose6d.evaluation")),
+    ("estimater", ("pose6d", "learning.inputs", *PREDICTORS)),
+    ("quantization*", ("pose6d", "learning")),
+    ("mesh_creation*", ("pose6d", "estimater")),
+    ("test_data*", ("pose6d", "learning.datasets")),
+]
+
+# Package -> the only files (patterns) that import it.
+HOMES: dict[str, tuple[str, ...]] = {
+    "numba": ("pose6d/rendering/*", "pose6d/geometry/depth*.py"),
+    "cupy": ("pose6d/rendering/*", "pose6d/geometry/depth*.py"),
+    "nvdiffrast": ("pose6d/rendering/*",),
+    "onnxruntime": ("learning/runtime.py", "quantization/*"),
+    "matplotlib": ("pose6d/report/*",),
+    "pyrealsense2": ("pose6d/scenes/*",),
+}
+# Packages that at most one file may import, wherever it is.
+SINGLE_HOME = ("pyrealsense2", "cv2.aruco")
+FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything
+
+
+def source_files() -> list[Path]:
+    """Python files of the project, not of environments and results that lie in the checkout."""
+    skipped = {"venv", "debug", "runs", "build", "dist"}
+    relative = (path.relative_to(REPOSITORY) for path in REPOSITORY.rglob("*.py"))
+    return sorted(path for path in relative if not any(part.startswith(".") or part in skipped for part in path.parts))
+
+
+def module_name(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse((REPOSITORY / path).read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(tree: ast.Module, path: Path) -> Iterator[str]:
+    """Full names of all that a file imports, wherever in the file; `from a import b` gives a.b."""
+    package = [*path.parent.parts]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            prefix = ".".join([*base, node.module] if node.module else base)
+            yield from (f"{prefix}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "cv2.aruco":
+            yield "cv2.aruco"
+
+
+def within(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def home_package(module: str) -> str:
+    """What counts as a module's own package: pose6d's rooms one by one, the others as a whole."""
+    parts = module.split(".")
+    if parts[0] != "pose6d":
+        return parts[0]
+    return ".".join(parts[:2]) if len(parts) > 2 or (REPOSITORY / "pose6d" / parts[-1]).is_dir() else module
+
+
+def forbidden_imports(module: str, names: Iterator[str]) -> list[str]:
+    allowed = next((names for pattern, names in ALLOWED if fnmatch(module, pattern)), ())
+    own = (home_package(module),)
+    return [name for name in names if within(name, OWN) and not within(name, (*allowed, *own)) and name != "pose6d"]
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "count"),
+    [
+        ("pose6d.geometry.camera", "from learning.inputs import observe", 1),
+        ("pose6d.geometry.camera", "from pose6d.rendering import make_renderer", 1),
+        ("pose6d.geometry.camera", "from ..scenes import frame", 1),
+        ("pose6d.geometry.camera", "from pose6d.errors import MeshError\nfrom .mesh import Mesh\nimport torch", 0),
+        ("pose6d.report.video", "from pose6d.scenes.frame import Frame", 0),
+        ("pose6d.device", "def f():\n    import pose6d.geometry.mesh", 1),
+        ("learning.inputs", "from pose6d.report import video\nimport estimater", 2),
+        ("estimater", "from learning.training.predict_score import ScorePredictor\nfrom learning import runtime", 1),
+        ("mesh_creation.scan", "from estimater import FoundationPose\nfrom learning import inputs", 1),
+        ("learning.datasets.__main__", "import run_demo", 0),
+    ],
+)
+def test_the_rules_catch_what_they_should(module: str, source: str, count: int) -> None:
+    path = Path(*module.split(".")).with_suffix(".py")
+    assert len(forbidden_imports(module, imports(ast.parse(source), path))) == count
+
+
+def test_imports_point_in_the_allowed_directions() -> None:
+    wrong = [
+        f"{path} imports {name}"
+        for path in source_files()
+        if not any(fnmatch(str(path), pattern) for pattern in FREE)
+        for name in forbidden_imports(module_name(path), imports(tree_of(path), path))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_package_has_a_rule() -> None:
+    unruled = [
+        str(path)
+        for path in source_files()
+        if not any(fnmatch(str(path), pattern) for pattern in FREE)
+        and not any(fnmatch(module_name(path), pattern) for pattern, _ in ALLOWED)
+    ]
+    assert not unruled, f"add a rule to ALLOWED for {unruled}"
+
+
+def test_inference_needs_no_training_code() -> None:
+    """Whatever estimater.py and predict_*.py import, directly or through others, is no data set and no trainer."""
+    files = {module_name(path): path for path in source_files()}
+    waiting = [name for name in files if name == "estimater" or fnmatch(name, "learning.training.predict_*")]
+    reached: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        if module in reached:
+            continue
+        reached.add(module)
+        for name in imports(tree_of(files[module]), files[module]):
+            waiting.extend(found for found in (name, name.rpartition(".")[0]) if found in files)
+    training = [name for name in reached if within(name, ("learning.datasets",)) or ".train_" in name]
+    assert not training, f"inference imports {training}"
+
+
+@pytest.mark.parametrize("package", HOMES)
+def test_package_stays_in_its_home(package: str) -> None:
+    strays = [
+        str(path)
+        for path in source_files()
+        if any(within(name, (package,)) for name in imports(tree_of(path), path))
+        and not any(fnmatch(str(path), pattern) for pattern in (*HOMES[package], *FREE))
+    ]
+    assert not strays, f"{package} belongs into {HOMES[package]}, found in {strays}"
+
+
+@pytest.mark.parametrize("package", SINGLE_HOME)
+def test_package_has_one_home(package: str) -> None:
+    users = [
+        str(path)
+        for path in source_files()
+        if not path.match("tests/*") and any(within(name, (package,)) for name in imports(tree_of(path), path))
+    ]
+    assert len(users) <= 1, f"{package} is used in {users}"
+
+
+def test_command_lines_are_read_only_in_entry_points() -> None:
+    strays = []
+    for path in source_files():
+        if not any(within(name, ("tyro", "argparse")) for name in imports(tree_of(path), path)):
+            continue
+        runs = path.name == "__main__.py" or "__name__" in {
+            n.id for n in ast.walk(tree_of(path)) if isinstance(n, ast.Name)
+        }
+        if not runs:
+            strays.append(str(path))
+    assert not strays, f"these read a command line and cannot be run: {strays}"
+
+
+def test_no_star_imports() -> None:
+    stars = [str(path) for path in source_files() if any(name.endswith(".*") for name in imports(tree_of(path), path))]
+    assert not stars
+
+
+def test_files_are_short_and_shallow_and_named_for_what_they_do() -> None:
+    for path in source_files():
+        lines = (REPOSITORY / path).read_text(encoding="utf-8").count("\n")
+        assert lines <= MAXIMUM_LINES, f"{path} has {lines} lines: make it two files"
+        assert len(path.parts) <= 3, f"{path} lies deeper than package/subpackage/file"
+        vague = {"utils", "util", "Utils", "helpers", "common", "misc"} & {path.stem, *path.parts}
+        assert not vague, f"{path}: name it for what it does"
+
+
+def test_readme_shows_the_layout_that_is_there() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    packages = {path.parts[0] for path in source_files() if len(path.parts) > 1}
+    unnamed = [name for name in sorted(packages) if f"{name}/" not in readme]
+    assert not unnamed, f"README.md does not name {unnamed}"
+    layout = re.search(r"## Layout\n.*?```\w*\n(.*?)```", readme, flags=re.DOTALL)
+    assert layout, "README.md has no code block under the heading Layout"
+    names = [line.split()[0] for line in layout.group(1).splitlines() if line.strip() and not line.startswith(" ")]
+    assert len(names) > 8
+    missing = [name for name in names if not (REPOSITORY / name).exists()]
+    assert not missing, f"README.md names {missing}, which are not there"

@@ -1,0 +1,288 @@
+"""The quick-start commands, with stand-ins for docker, podman and nvidia-smi: what is chosen, why, and how it runs."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import subprocess
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TOOLS = ["awk", "bash", "cat", "chmod", "dirname", "id", "mkdir", "tail", "timeout", "uname"]
+
+# Each stand-in writes its arguments, one per line, into <name>.<subcommand>.
+RECORD = 'printf "%s\\n" "$@" > "$RECORDS/{name}.$1"\n'
+
+
+@dataclass
+class Door:
+    """A checkout in a folder whose name has a space, and a PATH with nothing but what the test put there."""
+
+    root: Path
+    bin: Path
+    records: Path
+
+    def install(self, name: str, body: str) -> None:
+        tool = self.bin / name
+        tool.write_text(f"#!{self.bin}/bash\n{RECORD.format(name=name)}{body}\n")
+        tool.chmod(0o755)
+
+    def install_engine(self, name: str, info: str = "Server Version: 28", works: bool = True) -> None:
+        answer = f'echo "{info}"' if works else 'echo "Cannot connect to the daemon" >&2; exit 1'
+        self.install(name, f"case $1 in info) {answer} ;; esac")
+
+    def install_venv(self) -> None:
+        python = f'#!{self.bin}/bash\nprintf "%s\\n" "$@" > "$RECORDS/python"\n'
+        self.install(
+            "make", f"mkdir -p .venv/bin; cat > .venv/bin/python <<'END'\n{python}END\nchmod +x .venv/bin/python"
+        )
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.root / "run_container.sh"), *arguments],
+            cwd=self.root,
+            env={"PATH": str(self.bin), "RECORDS": str(self.records), **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def recorded(self, name: str) -> list[str]:
+        return (self.records / name).read_text().splitlines()
+
+    def demo_arguments(self, name: str) -> list[str]:
+        """What run_demo.py was given."""
+        arguments = self.recorded(name)
+        return arguments[arguments.index("run_demo.py") + 1 :]
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    root, tools, records = tmp_path / "my checkout", tmp_path / "bin", tmp_path / "records"
+    for folder in (root / "test_data" / "mug", tools, records):
+        folder.mkdir(parents=True)
+    for name in ("run_container.sh", "Makefile"):
+        shutil.copy(REPOSITORY / name, root / name)
+    for tool in TOOLS:
+        found = shutil.which(tool)
+        assert found, f"this test needs {tool}"
+        (tools / tool).symlink_to(found)
+    return Door(root, tools, records)
+
+
+def test_no_engine_uses_the_virtual_environment_and_says_why(door: Door) -> None:
+    door.install_venv()
+    result = door.run("mug")
+    assert result.returncode == 0, result.stderr
+    assert "mode: local virtual environment (no docker; no podman)" in result.stderr
+    assert door.demo_arguments("python") == ["--test_scene_dir", "test_data/mug"]
+
+
+def test_engine_without_a_running_daemon_falls_back_with_its_reason(door: Door) -> None:
+    door.install_venv()
+    door.install_engine("docker", works=False)
+    result = door.run("mug")
+    assert result.returncode == 0, result.stderr
+    assert "local virtual environment" in result.stderr
+    assert "docker does not work (Cannot connect to the daemon)" in result.stderr
+
+
+def test_dead_docker_gives_way_to_a_working_podman(door: Door) -> None:
+    door.install_engine("docker", works=False)
+    door.install_engine("podman")
+    result = door.run("mug")
+    assert "mode: podman container on cpu (podman is installed and works; no NVIDIA GPU found" in result.stderr
+    assert "pose6d:cpu" in door.recorded("podman.run")
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "device", "reason"),
+    [
+        ("Runtimes: nvidia runc", "GPU", "docker's NVIDIA runtime found"),
+        ("Runtimes: runc", "cpu", "install the NVIDIA Container Toolkit"),
+    ],
+)
+def test_docker_uses_the_gpu_only_with_an_nvidia_runtime(door: Door, runtimes: str, device: str, reason: str) -> None:
+    door.install_engine("docker", info=runtimes)
+    door.install("nvidia-smi", "echo GPU 0")
+    result = door.run("mug")
+    assert f"mode: docker container on {device}" in result.stderr
+    assert reason in result.stderr
+    run = door.recorded("docker.run")
+    assert ("--gpus" in run) == (device == "GPU")
+    assert ("pose6d:cuda" in run) == (device == "GPU")
+    assert ("DEVICE=cuda" in door.recorded("docker.build")) == (device == "GPU")
+
+
+def test_podman_finds_the_gpu_by_its_cdi_description(door: Door, tmp_path: Path) -> None:
+    door.install_engine("podman")
+    door.install("nvidia-smi", "echo GPU 0")
+    (tmp_path / "cdi/etc/cdi").mkdir(parents=True)
+    (tmp_path / "cdi/etc/cdi/nvidia.yaml").touch()
+    result = door.run("mug", CDI_ROOT=str(tmp_path / "cdi"))
+    assert "mode: podman container on GPU" in result.stderr
+    assert "nvidia.com/gpu=all" in door.recorded("podman.run")
+
+
+def test_driver_without_a_gpu_counts_as_no_gpu(door: Door) -> None:
+    door.install_engine("docker", info="Runtimes: nvidia runc")
+    door.install("nvidia-smi", "echo 'No devices were found' >&2; exit 6")
+    assert "on cpu" in door.run("mug").stderr
+
+
+def test_engine_override_is_obeyed(door: Door) -> None:
+    door.install_venv()
+    door.install_engine("docker")
+    door.install_engine("podman")
+    assert "mode: podman" in door.run("mug", ENGINE="podman").stderr
+    assert "virtual environment (ENGINE=none asks for it)" in door.run("mug", ENGINE="none").stderr
+    assert not (door.records / "docker.run").exists()
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ("podman", "there is no podman on PATH"),
+        ("docker", "it does not work: Cannot connect to the daemon"),
+        ("singularity", "use auto, docker, podman or none"),
+    ],
+)
+def test_engine_asked_for_and_unusable_is_an_error(door: Door, engine: str, message: str) -> None:
+    door.install_engine("docker", works=False)
+    result = door.run("mug", ENGINE=engine)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_failed_image_build_falls_back_only_when_the_choice_was_ours(door: Door) -> None:
+    door.install_venv()
+    door.install("docker", 'case $1 in build) echo "cannot pull" >&2; exit 1 ;; esac')
+    result = door.run("mug")
+    assert result.returncode == 0, result.stderr
+    assert "local virtual environment (the image could not be built with docker" in result.stderr
+    assert door.run("mug", ENGINE="docker").returncode == 2
+
+
+@pytest.mark.parametrize("mode", ["docker.run", "python"])
+def test_arguments_arrive_as_they_were_written(door: Door, mode: str) -> None:
+    door.install_venv()
+    door.install_engine("docker", works=mode == "docker.run")
+    arguments = ["--debug_dir", "my results/$HOME", "--mesh_file", 'it\'s "one".obj', "--frames", "", "--compare"]
+    result = door.run("mug", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert door.demo_arguments(mode) == ["--test_scene_dir", "test_data/mug", *arguments]
+
+
+def test_container_sees_only_the_checkout_as_the_calling_user(door: Door) -> None:
+    door.install_engine("docker")
+    door.run("mug")
+    run = door.recorded("docker.run")
+    mounts = [value for flag, value in pairwise(run) if flag in ("--mount", "--volume", "-v")]
+    assert mounts == [f"type=bind,source={door.root},target={door.root}"]
+    assert run[run.index("--user") + 1] == f"{os.getuid()}:{os.getgid()}"
+    assert "--privileged" not in run
+    assert "--tty" not in run  # standard input is no terminal here
+    writable = [value for value in run if value.startswith(("HOME=", "NUMBA_CACHE_DIR="))]
+    assert len(writable) == 2
+    assert all(f"={door.root}/.cache/" in value for value in writable)
+
+
+def test_terminal_is_passed_on_where_there_is_one(door: Door) -> None:
+    door.install_engine("docker")
+    terminal, end = pty.openpty()
+    try:
+        subprocess.run(
+            [str(door.root / "run_container.sh"), "mug"],
+            env={"PATH": str(door.bin), "RECORDS": str(door.records)},
+            stdin=end,
+            stdout=end,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            check=True,
+        )
+    finally:
+        os.close(end)
+        os.close(terminal)
+    assert "--tty" in door.recorded("docker.run")
+
+
+def test_scene_outside_the_checkout_is_mounted_read_only(door: Door, tmp_path: Path) -> None:
+    scene = tmp_path / "my scenes" / "drill"
+    scene.mkdir(parents=True)
+    door.install_engine("docker")
+    result = door.run(str(scene), "--mesh_file", f"{scene}/mesh/drill.obj")
+    assert result.returncode == 0, result.stderr
+    assert f"type=bind,source={scene},target={scene},readonly" in door.recorded("docker.run")
+    assert door.demo_arguments("docker.run")[:2] == ["--test_scene_dir", str(scene)]
+
+
+@pytest.mark.parametrize("argument", ["/elsewhere/results", "../results", "--debug_dir=/elsewhere/results"])
+def test_other_paths_outside_the_checkout_are_refused_before_results_are_lost(door: Door, argument: str) -> None:
+    door.install_engine("docker")
+    result = door.run("mug", argument)
+    assert result.returncode == 2
+    assert "lies outside the checkout" in result.stderr
+    assert not (door.records / "docker.run").exists()
+
+
+def test_exit_code_of_the_demo_is_the_exit_code_of_the_door(door: Door) -> None:
+    door.install("docker", "case $1 in run) exit 7 ;; esac")
+    assert door.run("mug").returncode == 7
+
+
+def test_option_in_place_of_the_scene_is_an_error(door: Door) -> None:
+    door.install_engine("docker")
+    result = door.run("--compare")
+    assert result.returncode == 2
+    assert "the first argument is the scene" in result.stderr
+
+
+def test_clean_removes_only_images_that_exist(door: Door) -> None:
+    door.install("docker", 'case "$1 $2 $3" in "image inspect pose6d:cuda") exit 1 ;; esac')
+    result = door.run("--clean")
+    assert result.returncode == 0, result.stderr
+    assert "removed pose6d:cpu" in result.stderr
+    assert "pose6d:cuda" not in result.stderr
+
+
+@pytest.fixture(scope="session")
+def make() -> str:
+    found = shutil.which("make")
+    if not found:
+        pytest.skip("make is not installed")
+    return found
+
+
+def test_make_leap_run_hands_scene_and_arguments_through(door: Door, make: str) -> None:
+    door.install_engine("docker")
+    environment = {"PATH": str(door.bin), "RECORDS": str(door.records)}
+    command = [make, "leap-run", "TEST_SCENE_DIR=mug", "ARGS=--debug_dir 'my results' --compare"]
+    result = subprocess.run(command, cwd=door.root, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert door.demo_arguments("docker.run") == [
+        "--test_scene_dir",
+        "test_data/mug",
+        "--debug_dir",
+        "my results",
+        "--compare",
+    ]
+
+
+def test_help_is_the_default_goal_and_names_every_public_target(door: Door, make: str) -> None:
+    environment = {"PATH": str(door.bin)}
+    plain, asked = (
+        subprocess.run(
+            [make, *goal], cwd=door.root, env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        for goal in ([], ["help"])
+    )
+    assert plain.stdout == asked.stdout
+    for target in ["leap-run", "run", "build", "venv", "test", "lint", "format", "scene", "bench", "clean-container"]:
+        assert f"\n  {target} " in plain.stdout
+    assert "avocado_translate_1" in plain.stdout
