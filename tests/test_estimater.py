@@ -1,0 +1,277 @@
+"""The estimator as users call it: poses of the original mesh frame, clear errors, no surprises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from torch import Tensor
+
+from estimater import FoundationPose
+from learning.inputs import Observation, observe, pair_inputs
+from learning.models.config import NetworkConfig
+from learning.models.refine_network import RefineNet
+from learning.models.score_network import ScoreNetMultiPair
+from learning.training.predict_pose_refine import PoseRefinePredictor
+from learning.training.predict_score import ScorePredictor
+from pose6d.errors import FrameError, MeshError, Pose6DError, SceneError
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.symmetry import symmetry_transforms
+from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.rendering import make_renderer
+from pose6d.rendering.interface import Renderer
+
+SMALL = {"width": 4, "input_size": 32}
+K = np.array([[400.0, 0.0, 158.3], [0.0, 400.0, 121.7], [0.0, 0.0, 1.0]])
+
+
+@dataclass
+class Scene:
+    """A rendered frame of a mesh whose origin lies far from its middle."""
+
+    mesh: Mesh
+    truth: np.ndarray
+    rgb: np.ndarray
+    depth: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def frame(self) -> dict[str, np.ndarray]:
+        return {"K": K, "rgb": self.rgb, "depth": self.depth}
+
+
+def render_scene(mesh: Mesh, truth: Tensor) -> Scene:
+    drawn = make_renderer(mesh, "cpu").render(truth[None], torch.as_tensor(K, dtype=torch.float32), (240, 320))
+    wall = drawn.depth[0].numpy()
+    mask = drawn.mask[0].numpy()
+    rgb = (drawn.color[0] * 255).round().to(torch.uint8).numpy()
+    return Scene(mesh, truth.numpy(), rgb, np.where(mask, wall, np.float32(1.5)), mask)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    solid = trimesh.creation.box((0.10, 0.06, 0.16)).subdivide().subdivide()
+    solid.visual.vertex_colors = np.random.default_rng(0).integers(40, 255, (len(solid.vertices), 3), dtype=np.uint8)
+    solid.apply_translation((0.3, -0.2, 0.15))
+    mesh = Mesh.from_trimesh(solid)
+    R = random_rotations(1, torch.Generator().manual_seed(4))[0]
+    middle = torch.tensor([0.02, -0.01, 0.7])
+    return render_scene(mesh, make_transform(R, middle - R @ torch.as_tensor(mesh.center, dtype=torch.float32)))
+
+
+class PlantingRefiner:
+    """Puts the true pose, given for the original mesh, among the hypotheses and leaves the others as they are."""
+
+    def __init__(self, truth: np.ndarray, center: np.ndarray):
+        self.pose = torch.as_tensor(truth).clone()
+        self.pose[:3, 3] += self.pose[:3, :3] @ torch.as_tensor(center, dtype=torch.float32)
+        self.seen: Tensor | None = None
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        iterations: int = 5,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tensor:
+        self.seen = poses.clone()
+        poses = poses.clone()
+        poses[min(7, len(poses) - 1)] = self.pose.to(poses.device)
+        return poses
+
+
+class MatchingScorer:
+    """Prefers the hypothesis whose rendering looks most like the observation."""
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tensor:
+        A, B = pair_inputs(renderer, poses, observation, K, diameter, NetworkConfig(kind="scorer", input_size=64))
+        return -(A - B).abs().mean(dim=(1, 2, 3))
+
+
+def random_networks(device: torch.device | str = "cpu", **changes: int) -> dict:
+    torch.manual_seed(0)
+    refiner = RefineNet(NetworkConfig(**SMALL))
+    scorer = ScoreNetMultiPair(NetworkConfig(kind="scorer", **SMALL))
+    return {
+        "refiner": PoseRefinePredictor(network=refiner, device=device, **changes),
+        "scorer": ScorePredictor(network=scorer, device=device, **changes),
+        "device": device,
+    }
+
+
+def assert_rigid(poses: np.ndarray) -> None:
+    R = poses[..., :3, :3]
+    np.testing.assert_allclose(R @ np.swapaxes(R, -1, -2), np.broadcast_to(np.eye(3), R.shape), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.det(R), 1, atol=1e-5)
+    np.testing.assert_array_equal(poses[..., 3, :], np.broadcast_to([0, 0, 0, 1], poses[..., 3, :].shape))
+
+
+def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Scene, device: torch.device) -> None:
+    refiner = PlantingRefiner(scene.truth, scene.mesh.center)
+    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device=device)
+    pose = estimator.register(K, scene.rgb, scene.depth, scene.mask)
+    np.testing.assert_allclose(pose, scene.truth, atol=1e-5)
+    assert pose.dtype == np.float32
+    # Drawing the original mesh at the result gives the observed depth back.
+    drawn = make_renderer(scene.mesh, "cpu").render(
+        torch.as_tensor(pose)[None], torch.as_tensor(K, dtype=torch.float32), (240, 320)
+    )
+    assert (drawn.mask[0].numpy() == scene.mask).mean() > 0.999
+    assert np.abs(drawn.depth[0].numpy() - scene.depth)[scene.mask].mean() < 1e-4
+    # Tracking goes on from it, and answers in the same frame.
+    tracked = estimator.track_one(scene.rgb, scene.depth, K)
+    np.testing.assert_allclose(tracked, scene.truth, atol=1e-5)
+
+
+def test_hypotheses_start_on_the_object_and_come_back_sorted(scene: Scene) -> None:
+    refiner = PlantingRefiner(scene.truth, scene.mesh.center)
+    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu")
+    pose = estimator.register(K, scene.rgb, scene.depth, scene.mask)
+    assert refiner.seen is not None
+    assert refiner.seen.shape == (252, 4, 4)
+    starts = refiner.seen[:, :3, 3].numpy()
+    assert np.ptp(starts, axis=0).max() == 0
+    # The near side of the object, so within a radius of its middle.
+    assert np.linalg.norm(starts[0] - refiner.pose[:3, 3].numpy()) < estimator.diameter / 2
+    assert estimator.poses is not None
+    assert estimator.scores is not None
+    assert estimator.poses.shape == (252, 4, 4)
+    assert (np.diff(estimator.scores) <= 0).all()
+    np.testing.assert_array_equal(estimator.poses[0], pose)
+    assert set(estimator.timings) == {"check", "filter depth", "hypotheses", "refine", "score", "sort"}
+
+
+def test_networks_run_end_to_end_and_repeatably(scene: Scene, device: torch.device) -> None:
+    results = []
+    for _ in range(2):
+        estimator = FoundationPose(scene.mesh, **random_networks(device))
+        state = torch.get_rng_state()
+        registered = estimator.register(K, scene.rgb, scene.depth, scene.mask, iteration=2)
+        tracked = [estimator.track_one(scene.rgb, scene.depth, K) for _ in range(2)]
+        assert torch.equal(torch.get_rng_state(), state), "the caller's random state was touched"
+        assert torch.get_default_dtype() == torch.float32
+        assert_rigid(estimator.poses)
+        assert_rigid(np.stack(tracked))
+        results.append([registered, *tracked])
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_batch_size_does_not_change_the_result(scene: Scene) -> None:
+    renderer = make_renderer(scene.mesh.centered(), "cpu")
+    camera = torch.as_tensor(K, dtype=torch.float32)
+    observation = observe(scene.rgb, scene.depth, camera)
+    R = random_rotations(20, torch.Generator().manual_seed(0))
+    poses = make_transform(R, torch.tensor([0.02, -0.01, 0.7]))
+    results = []
+    for batch_size in (7, 512):
+        networks = random_networks(batch_size=batch_size)
+        arguments = (renderer, poses, observation, camera, float(scene.mesh.diameter))
+        results.append((networks["refiner"].predict(*arguments, iterations=1), networks["scorer"].predict(*arguments)))
+    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)
+    assert len(results[0][1].unique()) > 10, "the scores should tell hypotheses apart"
+
+
+def test_progress_counts_every_pair(scene: Scene) -> None:
+    symmetries = symmetry_transforms(continuous=[((0.0, 0.0, 1.0), scene.mesh.center)])
+    estimator = FoundationPose(scene.mesh, symmetries, **random_networks(batch_size=8))
+    calls: list[tuple[int, int]] = []
+    estimator.register(K, scene.rgb, scene.depth, scene.mask, 3, progress=lambda *counts: calls.append(counts))
+    total = 4 * len(estimator.poses)
+    assert len(estimator.poses) < 30, "an axis of symmetry should leave few hypotheses"
+    assert calls[-1] == (total, total)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+def test_seed_turns_the_grid_and_zero_is_the_plain_one(scene: Scene) -> None:
+    def starts(seed: int) -> Tensor:
+        refiner = PlantingRefiner(scene.truth, scene.mesh.center)
+        estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu", seed=seed)
+        estimator.start_from(scene.truth)
+        return estimator._rotations
+
+    assert torch.equal(starts(0), starts(0))
+    assert torch.equal(starts(5), starts(5))
+    turn = starts(5) @ starts(0).mT
+    torch.testing.assert_close(turn, turn[:1].expand_as(turn), atol=1e-5, rtol=0)
+    assert (turn[0] - torch.eye(3)).abs().max() > 0.1
+
+
+def test_tracking_starts_from_a_given_pose_and_ends_with_reset(scene: Scene) -> None:
+    estimator = FoundationPose(scene.mesh, **random_networks())
+    with pytest.raises(Pose6DError, match="call register on a frame first"):
+        estimator.track_one(scene.rgb, scene.depth, K)
+    estimator.start_from(scene.truth)
+    tracked = estimator.track_one(scene.rgb, scene.depth, K, iteration=1)
+    # A random network moves it a little, but from here and not from elsewhere.
+    middle = tracked[:3, :3] @ scene.mesh.center + tracked[:3, 3]
+    wanted = scene.truth[:3, :3] @ scene.mesh.center + scene.truth[:3, 3]
+    assert np.linalg.norm(middle - wanted) < estimator.diameter
+    estimator.reset()
+    with pytest.raises(Pose6DError, match="call register"):
+        estimator.track_one(scene.rgb, scene.depth, K)
+
+
+def changed(scene: Scene, **changes: object) -> dict:
+    return {"K": K, "rgb": scene.rgb, "depth": scene.depth, "ob_mask": scene.mask} | changes
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda s: {"ob_mask": None}, FrameError, "no mask"),
+        (lambda s: {"ob_mask": np.zeros_like(s.mask)}, FrameError, "mask is empty"),
+        (lambda s: {"ob_mask": s.mask[::2, ::2]}, FrameError, "160x120.*320x240"),
+        (lambda s: {"ob_mask": np.stack([s.mask] * 3, -1)}, FrameError, r"ob_mask: shape \(240, 320, 3\)"),
+        (lambda s: {"depth": np.where(s.mask, 0, s.depth)}, FrameError, "0 valid depth values under the mask"),
+        (lambda s: {"depth": s.depth * 1000}, FrameError, "millimetres"),
+        (lambda s: {"depth": s.depth / 1000}, FrameError, "metres are needed"),
+        (lambda s: {"depth": (s.depth * 1000).astype(np.uint16)}, FrameError, "uint16; metres as floats"),
+        (lambda s: {"depth": s.depth[::2, ::2]}, FrameError, "rgb is 320x240 and depth 160x120"),
+        (lambda s: {"rgb": s.rgb[..., 0]}, FrameError, r"rgb: shape \(240, 320\)"),
+        (lambda s: {"rgb": s.rgb / 255.0}, FrameError, "rgb: .* of float64"),
+        (lambda s: {"K": None}, SceneError, "no camera intrinsics"),
+        (lambda s: {"K": K[:2]}, SceneError, r"shape \(2, 3\)"),
+        (lambda s: {"K": np.diag([2.0, 2.0, 1.0]) @ K}, SceneError, "another resolution"),
+    ],
+)
+def test_bad_frames_say_what_is_wrong(
+    scene: Scene, change: Callable[[Scene], dict], error: type[Exception], message: str
+) -> None:
+    estimator = FoundationPose(
+        scene.mesh, refiner=PlantingRefiner(scene.truth, scene.mesh.center), scorer=MatchingScorer(), device="cpu"
+    )
+    with pytest.raises(error, match=message):
+        estimator.register(**changed(scene, **change(scene)))
+    assert estimator.poses is None
+
+
+def test_a_bad_tracked_frame_keeps_the_last_pose(scene: Scene) -> None:
+    estimator = FoundationPose(
+        scene.mesh, refiner=PlantingRefiner(scene.truth, scene.mesh.center), scorer=MatchingScorer(), device="cpu"
+    )
+    estimator.start_from(scene.truth)
+    with pytest.raises(FrameError, match="rgb is 320x240 and depth 160x120"):
+        estimator.track_one(scene.rgb, scene.depth[::2, ::2], K)
+    np.testing.assert_allclose(estimator.track_one(scene.rgb, scene.depth, K), scene.truth, atol=1e-5)
+
+
+def test_a_mesh_in_millimetres_is_refused(scene: Scene) -> None:
+    with pytest.raises(MeshError, match="is it in millimetres"):
+        FoundationPose(scene.mesh.scaled(1000.0), **random_networks())
+    with pytest.raises(MeshError, match=r"symmetries: shape \(4, 4\)"):
+        FoundationPose(scene.mesh, symmetries=np.eye(4), **random_networks())
