@@ -8,11 +8,11 @@ ARG BASE_IMAGE=debian:bookworm-slim
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE} AS dependencies
 
-# libgl1 and libglib2.0-0 are for OpenCV; libegl1, libgomp1 and libx11-6 for Open3D.
+# libgl1 and libglib2.0-0 are for OpenCV; libegl1, libgomp1, libusb-1.0-0 and libx11-6 for Open3D.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        ca-certificates make python3 python3-venv libegl1 libgl1 libglib2.0-0 libgomp1 libx11-6 \
+        ca-certificates make python3 python3-venv libegl1 libgl1 libglib2.0-0 libgomp1 libusb-1.0-0 libx11-6 \
     && rm -rf /var/lib/apt/lists/*
 
 ARG DEVICE=cpu

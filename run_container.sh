@@ -154,7 +154,7 @@ run_in_container() {
     flags+=("${identity[@]}" ${gpu_flags[@]+"${gpu_flags[@]}"})
     flags+=(--env "HOME=$cache/home" --env "NUMBA_CACHE_DIR=$cache/numba" --env "CUPY_CACHE_DIR=$cache/cupy")
     flags+=(--env "MPLCONFIGDIR=$cache/matplotlib" --env "PYTHONPATH=$root" --env PYTHONUNBUFFERED=1)
-    for name in TEST_SCENE_URL TEST_SCENE_SHA256 OMP_NUM_THREADS NUMBA_NUM_THREADS; do
+    for name in ${!TEST_SCENE_@} OMP_NUM_THREADS NUMBA_NUM_THREADS; do
         if [[ -n ${!name:-} ]]; then flags+=(--env "$name"); fi
     done
     if [[ $scene == /* && -d $scene ]]; then
