@@ -13,6 +13,7 @@ from torch import Tensor
 
 from estimater import FoundationPose
 from learning.inputs import Observation, observe, pair_inputs
+from learning.models.blocks import SelfAttention
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
@@ -103,10 +104,27 @@ class MatchingScorer:
         return -(A - B).abs().mean(dim=(1, 2, 3))
 
 
+def wake_up(network: RefineNet | ScoreNetMultiPair) -> None:
+    """Make an untrained network look at its input: fresh ones give the same answer to the sixth digit.
+
+    Normalisation statistics are set from noise, so that signals do not fade, and attention is made selective.
+    """
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+        elif isinstance(module, SelfAttention):
+            torch.nn.init.normal_(module.in_proj_weight, std=0.5)
+    A, B = torch.rand(2, 8, 6, SMALL["input_size"], SMALL["input_size"])
+    with torch.no_grad():
+        network.train()(A, B, *([4] if isinstance(network, ScoreNetMultiPair) else []))
+
+
 def random_networks(device: torch.device | str = "cpu", **changes: int) -> dict:
     torch.manual_seed(0)
     refiner = RefineNet(NetworkConfig(**SMALL))
     scorer = ScoreNetMultiPair(NetworkConfig(kind="scorer", **SMALL))
+    for network in (refiner, scorer):
+        wake_up(network)
     return {
         "refiner": PoseRefinePredictor(network=refiner, device=device, **changes),
         "scorer": ScorePredictor(network=scorer, device=device, **changes),
@@ -182,8 +200,8 @@ def test_batch_size_does_not_change_the_result(scene: Scene) -> None:
         networks = random_networks(batch_size=batch_size)
         arguments = (renderer, poses, observation, camera, float(scene.mesh.diameter))
         results.append((networks["refiner"].predict(*arguments, iterations=1), networks["scorer"].predict(*arguments)))
+    assert results[0][1].std() > 1e-3, "the scores should tell hypotheses apart"
     torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)
-    assert len(results[0][1].unique()) > 10, "the scores should tell hypotheses apart"
 
 
 def test_progress_counts_every_pair(scene: Scene) -> None:
