@@ -6,6 +6,7 @@ import os
 import pty
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TOOLS = ["awk", "bash", "cat", "chmod", "dirname", "id", "mkdir", "tail", "timeout", "uname"]
+TOOLS = ["awk", "bash", "cat", "chmod", "cp", "dirname", "id", "mkdir", "tail", "timeout", "touch", "uname"]
 
 # Each stand-in writes its arguments, one per line, into <name>.<subcommand>.
 RECORD = 'printf "%s\\n" "$@" > "$RECORDS/{name}.$1"\n'
+
+Install = Callable[..., tuple[str, list[str]]]  # what was said, and what pip was asked to install
 
 
 @dataclass
@@ -286,3 +289,58 @@ def test_help_is_the_default_goal_and_names_every_public_target(door: Door, make
     for target in ["leap-run", "run", "build", "venv", "test", "lint", "format", "scene", "bench", "clean-container"]:
         assert f"\n  {target} " in plain.stdout
     assert "avocado_translate_1" in plain.stdout
+
+
+@pytest.fixture
+def install(door: Door, make: str) -> Install:
+    """Run `make venv` with an interpreter that only writes down how it is called."""
+    (door.root / "pyproject.toml").touch()
+    door.install(
+        "python3",
+        f"""echo "$*" >> "$RECORDS/calls"
+        case "$1 $2" in "-m venv") mkdir -p "$3/bin"; cp {door.bin}/python3 "$3/bin/python" ;; esac
+        case "$*" in *+cpu*) exit "$CPU_BUILD" ;; esac""",
+    )
+
+    def run(*arguments: str, cpu_build: int = 0) -> tuple[str, list[str]]:
+        (door.records / "calls").write_text("")
+        environment = {"PATH": str(door.bin), "RECORDS": str(door.records), "CPU_BUILD": str(cpu_build)}
+        command = [make, "venv", *arguments]
+        result = subprocess.run(command, cwd=door.root, env=environment, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, result.stderr
+        calls = [call.removeprefix("-m pip install ") for call in door.recorded("calls") if "pip install" in call]
+        return result.stdout + result.stderr, calls
+
+    return run
+
+
+def test_cpu_build_of_torch_is_tried_first_without_a_gpu(install: Install) -> None:
+    said, calls = install()
+    assert calls == ["torch==2.13.0+cpu", "--editable ."]
+    assert "no NVIDIA GPU found" in said
+
+
+def test_default_torch_follows_with_a_warning_where_pip_has_no_cpu_build(
+    install: Install,
+) -> None:
+    said, calls = install(cpu_build=1)
+    assert calls == ["torch==2.13.0+cpu", "torch==2.13.0", "--editable ."]
+    assert "PIP_EXTRA_INDEX_URL" in said
+
+
+def test_gpu_takes_the_default_torch_and_the_gpu_extra(door: Door, install: Install) -> None:
+    door.install("nvidia-smi", "echo GPU 0")
+    assert install()[1] == ["torch==2.13.0", "--editable .[gpu]"]
+
+
+@pytest.mark.parametrize("spec", ["torch==2.9.0+cu126", "torch>=2.6,<3"])
+def test_torch_that_the_user_names_is_the_one_that_is_installed(spec: str, install: Install) -> None:
+    assert install(f"TORCH_SPEC={spec}")[1][0] == spec
+
+
+def test_virtual_environment_is_made_once_and_updated_when_the_project_changes(door: Door, install: Install) -> None:
+    assert len(install()[1]) == 2
+    assert install()[1] == []
+    later = (door.root / ".venv/.installed-run").stat().st_mtime + 10
+    os.utime(door.root / "pyproject.toml", (later, later))
+    assert install()[1] == ["--editable ."]
