@@ -62,9 +62,12 @@ class RunFolder:
         lines = [",".join(rows[0])] + [",".join(str(value) for value in row.values()) for row in rows]
         self._write(name, "\n".join(lines))
 
-    def leftovers(self, names: list[str]) -> list[Path]:
-        """Poses of an earlier run that the frames `names` of this one have not replaced."""
-        return [file for file in self.earlier if file.parent.name == "ob_in_cam" and file.stem not in set(names)]
+    def leftovers(self, names: list[str]) -> list[str]:
+        """A line for people if poses of an earlier run stay beside those of the frames `names`, else []."""
+        left = [file for file in self.earlier if file.parent.name == "ob_in_cam" and file.stem not in set(names)]
+        if not left:
+            return []
+        return [f"{len(left)} pose file(s) of an earlier run are still in {left[0].parent}, from {left[0].name} on"]
 
     def _write(self, name: str, text: str) -> None:
         try:

@@ -38,7 +38,7 @@ class OrientedBox:
 
 
 def oriented_box(mesh: Mesh) -> OrientedBox:
-    """The smallest box around a mesh; along the mesh's own axes unless a turned one has 10 % less volume."""
+    """The smallest box around a mesh; along the mesh's own axes unless a turned one has 10 % less surface."""
     low, high = mesh.bounds.astype(np.float64)
     aligned = np.eye(4)
     aligned[:3, 3] = (low + high) / 2
@@ -47,9 +47,14 @@ def oriented_box(mesh: Mesh) -> OrientedBox:
         object_in_box, extents = trimesh.bounds.oriented_bounds(mesh.vertices.astype(np.float64))
     except Exception:  # scipy's hull refuses flat point sets with several exception types
         return straight
-    if np.prod(extents) > 0.9 * np.prod(high - low):
+    if _area(extents) > 0.9 * _area(high - low):  # not volume: that of a flat mesh is 0
         return straight
     return OrientedBox(np.linalg.inv(object_in_box), np.asarray(extents))
+
+
+def _area(extents: np.ndarray) -> float:
+    x, y, z = extents
+    return float(x * y + y * z + z * x)
 
 
 def draw_box(

@@ -11,6 +11,7 @@ import numpy as np
 
 from pose6d.errors import FrameError
 from pose6d.geometry.symmetry import load_symmetry
+from pose6d.geometry.units import UnitChoice
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Scene(ABC):
         self.names: list[str] = []
         self.size = (0, 0)
         self.mesh_files: list[Path] = []
-        self.mesh_unit = "auto"
+        self.mesh_unit: UnitChoice = "auto"
         self.symmetry_file: Path | None = None
         self.object_id: str | None = None
         self.objects: list[str] = []

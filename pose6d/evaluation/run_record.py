@@ -1,0 +1,104 @@
+"""What one run over a recording has produced: poses, failures and times, and the report of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pose6d.evaluation.accuracy import pose_error_table, summarise_errors
+from pose6d.evaluation.run_folder import RunFolder
+from pose6d.geometry.mesh import Mesh
+
+
+@dataclass
+class RunRecord:
+    """A run's results so far.
+
+    Attributes:
+        poses: (4, 4) object in camera by frame name.
+        truths: (4, 4) ground truth by frame name, where there is one.
+        failures: message by name of each frame that could not be used.
+        seconds: by stage.
+        details: seconds of the steps inside a stage, by stage.
+        interrupted: the user stopped the run.
+    """
+
+    poses: dict[str, np.ndarray] = field(default_factory=dict)
+    truths: dict[str, np.ndarray] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    details: dict[str, dict[str, float]] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to `seconds[name]`, also where it ends in an error."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def add_details(self, stage: str, seconds: Mapping[str, float]) -> None:
+        """Add the estimator's own times of its steps to `details[stage]`."""
+        steps = self.details.setdefault(stage, {})
+        for step, value in seconds.items():
+            steps[step] = steps.get(step, 0.0) + value
+
+    @property
+    def tracked(self) -> int:
+        """How many frames were tracked: all that have a pose but the first."""
+        return max(len(self.poses) - 1, 0)
+
+    def write_report(self, folder: RunFolder, mesh: Mesh, symmetries: np.ndarray | None, **facts: Any) -> list[str]:
+        """Write timings.json and, where there is ground truth, errors.csv; return lines for people.
+
+        Args:
+            folder: where to.
+            mesh: the object, metres.
+            symmetries: (S, 4, 4) or None.
+            facts: to be written into timings.json as well, such as the device.
+        """
+        track_seconds = self.seconds.get("track", 0.0)
+        rates = {
+            "track": self.tracked / track_seconds if track_seconds else 0.0,
+            "overall": len(self.poses) / max(sum(self.seconds.values()), 1e-9),
+        }
+        folder.write_json(
+            "timings.json",
+            {
+                **facts,
+                "frames": len(self.poses),
+                "failed_frames": self.failures,
+                "interrupted": self.interrupted,
+                "frames_per_second": _rounded(rates),
+                "seconds": {key: round(value, 4) for key, value in self.seconds.items()},
+                "seconds_inside": {
+                    stage: {key: round(value, 4) for key, value in steps.items()}
+                    for stage, steps in self.details.items()
+                },
+            },
+        )
+        stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.seconds.items())
+        lines = [f"frames with a pose: {len(self.poses)}, failed: {len(self.failures)}", f"seconds: {stages}"]
+        if self.tracked:
+            each = 1000 * track_seconds / self.tracked
+            lines.append(
+                f"frames per second: {rates['track']:.2f} tracking ({each:.1f} ms), {rates['overall']:.2f} in all"
+            )
+        rows = pose_error_table(self.poses, self.truths, mesh, symmetries)
+        if rows:
+            folder.write_table("errors.csv", rows)
+            symmetric = symmetries is not None and len(symmetries) > 1
+            lines.append(f"against ground truth, object diameter d = {1000 * mesh.diameter:.1f} mm:")
+            lines += [f"  {line}" for line in summarise_errors(rows, symmetric)]
+        return lines
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: round(value, 4) for key, value in values.items()}

@@ -1,0 +1,66 @@
+"""Writes the result of each frame as soon as it is known, so that an interrupted run loses nothing."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import numpy as np
+
+from pose6d.evaluation.run_folder import RunFolder
+from pose6d.evaluation.run_record import RunRecord
+from pose6d.geometry.mesh import Mesh
+from pose6d.rendering.interface import Renderer
+from pose6d.report.debug_pictures import write_registration_pictures
+from pose6d.report.overlay import PoseOverlay
+from pose6d.report.video import VideoWriter
+from pose6d.scenes.frame import Frame
+from pose6d.scenes.images import write_image
+
+
+class ResultWriter:
+    """Fills a run folder, as a context manager.
+
+    ob_in_cam/<frame>.txt always; track.mp4 from level 1; track_vis/<frame>.png and the pictures of the registration
+    from level 2; the mesh in its first pose at level 3.
+
+    Args:
+        folder: where to.
+        record: takes the poses, ground truths and the time spent.
+        mesh: the object, metres.
+        renderer: built for that mesh.
+        level: how much to write, 0 to 3.
+    """
+
+    def __init__(self, folder: RunFolder, record: RunRecord, mesh: Mesh, renderer: Renderer, level: int) -> None:
+        self.folder, self.record, self.mesh, self.renderer, self.level = folder, record, mesh, renderer, level
+        self._overlay = PoseOverlay(mesh, renderer)
+        self._video = VideoWriter(folder.path / "track.mp4")
+
+    def __enter__(self) -> ResultWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._video.close()
+
+    def write(self, frame: Frame, object_in_camera: np.ndarray) -> None:
+        """Keep and write one frame's pose (4, 4)."""
+        self.record.poses[frame.name] = object_in_camera
+        if frame.object_in_camera is not None:
+            self.record.truths[frame.name] = frame.object_in_camera
+        with self.record.stage("draw and write"):
+            self.folder.write_pose(frame.name, object_in_camera)
+            if self.level >= 1:
+                picture = self._overlay.draw(frame.rgb, object_in_camera, frame.K, frame.name)
+                self._video.write(picture)
+            if self.level >= 2:
+                write_image(self.folder.path / "track_vis" / f"{frame.name}.png", picture)
+
+    def write_registration(self, frame: Frame, poses: np.ndarray, scores: np.ndarray) -> None:
+        """Write pictures of the first frame, its hypotheses (N, 4, 4) and scores (N,), where the level asks for them."""
+        if self.level >= 2:
+            with self.record.stage("draw and write"):
+                write_registration_pictures(
+                    self.folder.path, frame, self.mesh, self.renderer, poses, scores, posed_mesh=self.level >= 3
+                )

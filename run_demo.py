@@ -1,0 +1,242 @@
+"""Find an object in the first frame of an RGB-D recording and track it through the others.
+
+python run_demo.py runs the avocado scene, which is made on first use. For your own object:
+python run_demo.py --mesh_file cup.obj --test_scene_dir recordings/cup
+
+A recording is a folder: rgb/ depth/ masks/ cam_K.txt, or JPEGImages/ depth/ intrinsics.json, or a BOP scene.
+Exit code: 0, 2 for bad input, 3 where some frames could not be used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from estimater import FoundationPose
+from pose6d.device import resolve_device
+from pose6d.errors import FrameError, Pose6DError, SceneError
+from pose6d.evaluation.run_folder import RunFolder
+from pose6d.evaluation.run_record import RunRecord
+from pose6d.geometry.depth import check_depth
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh_files import load_mesh
+from pose6d.geometry.symmetry import resolve_symmetry
+from pose6d.geometry.units import UnitChoice, resolve_unit
+from pose6d.rendering import make_renderer
+from pose6d.report.result_writer import ResultWriter
+from pose6d.scenes import Frame, Scene, open_scene
+from pose6d.scenes.images import read_mask, shorten
+from pose6d.scenes.selection import select_frames
+
+SCENES = Path(__file__).resolve().parent / "test_data"
+AVOCADO = "avocado_translate_1"
+OK, BAD_INPUT, SOME_FRAMES_FAILED, INTERRUPTED = 0, 2, 3, 130
+
+
+@dataclass
+class Options:
+    """What the command line sets."""
+
+    mesh_file: Path | None = None
+    """Mesh of the object: obj (with mtl and texture), ply or glb. Default: the one in the scene's mesh/ folder."""
+    test_scene_dir: Path = Path("test_data") / AVOCADO
+    """Folder of the recording, or the name of a scene under test_data/."""
+    mask_file: Path | None = None
+    """Mask of the object in the first frame, or a folder of masks named like the frames. Default: the scene's own."""
+    object_id: str | None = None
+    """Which object of a scene with several: a BOP number, or the name of a folder in masks/."""
+    est_refine_iter: int = 5
+    """Refinement steps in the first frame."""
+    track_refine_iter: int = 2
+    """Refinement steps in each further frame."""
+    frames: str = ":"
+    """Which frames: "30" is the first 30, "10:40" or "0:90:3" select as in Python."""
+    mesh_unit: UnitChoice = "auto"
+    """Unit of the mesh file; auto compares its size with the depth under the mask and says what it decided."""
+    depth_scale: float | None = None
+    """Metres per depth unit. Default: what the scene's files say, else 0.001 (millimetres)."""
+    symmetry: str | None = None
+    """Symmetries of the object, such as "continuous z" or "180 x; 180 y", or a JSON file. Default: the scene's own."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    weights: str = "auto"
+    """Name or folder of the network weights."""
+    debug: int = 1
+    """0 writes poses and timings, 1 also the video, 2 also pictures and point clouds, 3 also the posed mesh."""
+    debug_dir: Path | None = None
+    """Folder of the results. Default: a new one, debug/<scene>/<number>."""
+    overwrite: bool = False
+    """Allow debug_dir to hold earlier results; files of the same names are replaced, nothing is deleted."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = tyro.cli(Options, args=args, description=__doc__, use_underscores=True)
+    try:
+        return run_demo(options)
+    except Pose6DError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPose) -> int:
+    """Scene in, poses out.
+
+    1. Open the recording; read its first frame and the object's mask in it.
+    2. Load the mesh in metres, and its symmetries.
+    3. Make the estimator.
+    4. Register the object in the first frame.
+    5. Track it through the others.
+    6. Report.
+    """
+    for name in ("est_refine_iter", "track_refine_iter"):
+        if getattr(options, name) < 1:
+            raise SceneError(f"--{name} is {getattr(options, name)}: at least one refinement step is needed")
+    device = resolve_device(options.device)
+    record = RunRecord()
+
+    with record.stage("open scene"):
+        scene = open_scene(
+            find_scene(options.test_scene_dir),
+            object_id=options.object_id,
+            mask_dir=options.mask_file if options.mask_file and options.mask_file.is_dir() else None,
+            depth_scale=options.depth_scale,
+        )
+        print(f"scene: {scene.path}: {scene.description}")
+        frames = select_frames(options.frames, len(scene))
+        first = read_first_frame(scene, frames[0], options.mask_file)
+    with record.stage("load mesh"):
+        mesh, symmetries = load_object(options, scene, first)
+    with record.stage("load networks"):
+        estimator = make_estimator(mesh, symmetries=symmetries, device=device, weights=options.weights)
+    folder = make_run_folder(options.debug_dir, scene.path, options.overwrite)
+    print(f"device: {device}\nresults: {folder.path}")
+
+    with ResultWriter(folder, record, mesh, make_renderer(mesh, device), options.debug) as writer:
+        pose = register(estimator, record, first, options.est_refine_iter)
+        writer.write(first, pose)
+        writer.write_registration(first, estimator.poses, estimator.scores)
+        track(estimator, record, writer, scene, frames[1:], options.track_refine_iter)
+
+    lines = record.write_report(folder, mesh, symmetries, device=str(device), weights=options.weights)
+    lines += folder.leftovers([scene.names[index] for index in frames])
+    print("\n".join(lines))
+    if record.failures:
+        print(f"failed frames: {shorten(list(record.failures), 20)}", file=sys.stderr)
+    return INTERRUPTED if record.interrupted else SOME_FRAMES_FAILED if record.failures else OK
+
+
+def find_scene(path: Path) -> Path:
+    """The folder of a scene given by path, or by its name under test_data/; the avocado scene is made if need be."""
+    for candidate in (path, SCENES.parent / path, SCENES / path):
+        if candidate.is_dir():
+            return candidate
+    folder = SCENES / AVOCADO
+    if path not in (Path(AVOCADO), Path("test_data") / AVOCADO, folder):
+        known = sorted({AVOCADO} | {entry.name for entry in SCENES.glob("*/") if not entry.name.startswith(("_", "."))})
+        raise SceneError(f"scene {path} does not exist: wanted the folder of a recording, or one of {', '.join(known)}")
+    if os.environ.get("TEST_SCENE_URL"):
+        from test_data.download_scene import download_scene
+
+        return download_scene(folder)
+    from test_data.make_avocado_scene import make_avocado_scene
+
+    print(f"making the scene {folder} (once, about a minute)")
+    make_avocado_scene(folder)
+    return folder
+
+
+def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
+    """The frame to register in, with a mask that covers usable depth."""
+    first = scene[index]
+    if mask_file is not None and not mask_file.is_dir():
+        first.mask = read_mask(mask_file)
+        first.check_sizes()
+    if first.mask is None:
+        objects = f"; the scene has {', '.join(scene.objects)}: pass --object_id NAME" if scene.objects else ""
+        raise SceneError(
+            f"there is no mask for frame {first.name}, in which the object is to be found{objects}; pass --mask_file, "
+            "an image of that frame's size that is not 0 on the object, or start with a masked frame by --frames"
+        )
+    check_depth(first.depth, first.mask, source=f"frame {first.name}")
+    return first
+
+
+def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.ndarray | None]:
+    """The mesh in metres, and its symmetries (S, 4, 4) or None."""
+    file = options.mesh_file or scene.mesh_file
+    if file is None:
+        found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
+        raise SceneError(f"no mesh: pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})")
+    mesh = load_mesh(file)
+    unit = scene.mesh_unit if options.mesh_unit == "auto" and file == scene.mesh_file else options.mesh_unit
+    assert first.mask is not None  # read_first_frame has seen to it
+    scale, explanation = resolve_unit(mesh, unit, first.depth, first.mask, first.K)
+    mesh = mesh.scaled(scale)
+    print(f"mesh: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
+    if options.symmetry is not None:
+        return mesh, resolve_symmetry(options.symmetry, scale).numpy()
+    return mesh, scene.symmetries(scale) if file == scene.mesh_file else None
+
+
+def make_run_folder(debug_dir: Path | None, scene: Path, overwrite: bool) -> RunFolder:
+    """The folder given, which must hold no results unless `overwrite`; or a new one under debug/<scene>/."""
+    if debug_dir is None:
+        return RunFolder.new(Path("debug") / scene.resolve().name)
+    return RunFolder(debug_dir, overwrite=overwrite)
+
+
+def register(estimator: Any, record: RunRecord, frame: Frame, iterations: int) -> np.ndarray:
+    """Find the object in the first frame; (4, 4) object in camera."""
+    with tqdm(desc=f"register {frame.name}", unit="pair", leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            with record.stage("register"):
+                pose = estimator.register(
+                    frame.K, frame.rgb, frame.depth, frame.mask, iteration=iterations, progress=progress
+                )
+        except FrameError as error:
+            raise FrameError(f"frame {frame.name}: {error}") from error
+    record.add_details("register", estimator.timings)
+    return pose
+
+
+def track(
+    estimator: Any, record: RunRecord, writer: ResultWriter, scene: Scene, frames: list[int], iterations: int
+) -> None:
+    """Follow the object through the frames; one that cannot be used is named and left out."""
+    try:
+        for index in tqdm(frames, desc="track", unit="frame"):
+            try:
+                with record.stage("read frames"):
+                    frame = scene[index]
+                with record.stage("track"):
+                    pose = estimator.track_one(frame.rgb, frame.depth, frame.K, iteration=iterations)
+            except FrameError as error:
+                record.failures[scene.names[index]] = str(error)
+                tqdm.write(f"frame {scene.names[index]} is left out: {error}", file=sys.stderr)
+                continue
+            record.add_details("track", estimator.timings)
+            writer.write(frame, pose)
+    except KeyboardInterrupt:
+        record.interrupted = True
+        print(f"interrupted after {len(record.poses)} frame(s); what is done is kept", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

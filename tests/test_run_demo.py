@@ -1,0 +1,306 @@
+"""The command people start with: what it writes, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import run_demo
+from pose6d.errors import FrameError, MeshError, OutputError, Pose6DError, SceneError
+from pose6d.evaluation.run_folder import read_poses
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh_files import save_mesh
+from pose6d.rendering import make_renderer
+from pose6d.scenes.images import write_depth, write_image
+from pose6d.scenes.selection import select_frames
+from run_demo import Options
+
+HEIGHT, WIDTH, FRAMES = 120, 160, 5
+K = np.array([[150.0, 0, 79.5], [0, 150.0, 59.5], [0, 0, 1]])
+
+
+def make_box() -> Mesh:
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * [0.05, 0.04, 0.07]
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = np.array([triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))])
+    return Mesh(vertices=corners, faces=faces, colors=np.full((8, 3), 150, dtype=np.uint8), name="box")
+
+
+def true_pose(index: int) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, :3] = [[0.8, 0, 0.6], [0, 1, 0], [-0.6, 0, 0.8]]
+    pose[:3, 3] = [0.01 * index, 0, 0.5]
+    return pose
+
+
+def estimated_pose(index: int) -> np.ndarray:
+    pose = true_pose(index).astype(np.float32)
+    pose[0, 3] += 0.002
+    return pose
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A box on a wall at 1 m; the first colour value of each frame is its number."""
+    scene = tmp_path_factory.mktemp("recordings") / "box"
+    renderer = make_renderer(make_box(), "cpu")
+    for i in range(FRAMES):
+        pose = torch.as_tensor(true_pose(i)[None], dtype=torch.float32)
+        drawn = renderer.render(pose, torch.as_tensor(K, dtype=torch.float32), (HEIGHT, WIDTH))
+        mask = drawn.mask[0].numpy()
+        rgb = (drawn.color[0].numpy() * 255).astype(np.uint8)
+        rgb[0, 0, 0] = i
+        write_image(scene / "rgb" / f"{i:04d}.png", rgb)
+        write_depth(scene / "depth" / f"{i:04d}.png", np.where(mask, drawn.depth[0].numpy(), 1.0))
+        np.savetxt(_made(scene / "annotated_poses") / f"{i:04d}.txt", true_pose(i))
+        if i == 0:
+            write_image(scene / "masks" / "0000.png", mask)
+    np.savetxt(scene / "cam_K.txt", K)
+    save_mesh(make_box(), _made(scene / "mesh") / "box.ply")
+    return scene
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def scene(recording: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recording, tmp_path / "box"))
+
+
+class FakeEstimator:
+    """Knows the poses, and is 2 mm off; takes the frame's number from the first colour value."""
+
+    def __init__(self, mesh: Mesh, *, symmetries: np.ndarray | None, device: torch.device, weights: str) -> None:
+        self.mesh, self.symmetries, self.timings = mesh, symmetries, {"refine": 0.001}
+        self.poses, self.scores = None, None
+
+    def register(self, K: Any, rgb: Any, depth: Any, ob_mask: Any, iteration: int, progress: Any) -> np.ndarray:
+        assert ob_mask.dtype == bool
+        progress(252, 252)
+        pose = self.track_one(rgb, depth, K, iteration)
+        self.poses = np.stack([pose, true_pose(3).astype(np.float32)])
+        self.scores = np.array([2.0, 1.0])
+        return pose
+
+    def track_one(self, rgb: Any, depth: Any, K: Any, iteration: int) -> np.ndarray:
+        return estimated_pose(int(rgb[0, 0, 0]))
+
+
+def run(scene: Path, tmp_path: Path, **options: Any) -> int:
+    options = {"test_scene_dir": scene, "device": "cpu", "debug_dir": tmp_path / "out", **options}
+    return run_demo.run_demo(Options(**options), make_estimator=FakeEstimator)
+
+
+def test_poses_video_times_and_errors_are_written(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(scene, tmp_path) == 0
+    out = tmp_path / "out"
+    poses = read_poses(out)
+    assert list(poses) == [f"{i:04d}" for i in range(FRAMES)]
+    np.testing.assert_allclose(poses["0003"], estimated_pose(3), atol=1e-6)
+    assert (out / "track.mp4").stat().st_size > 1000
+    times = json.loads((out / "timings.json").read_text())
+    assert times["frames"] == FRAMES
+    assert {"register", "track", "draw and write"} <= set(times["seconds"])
+    assert times["frames_per_second"]["track"] > 0
+    rows = (out / "errors.csv").read_text().splitlines()
+    assert rows[0] == "frame,rotation_deg,translation_mm,add_diameters,adds_diameters"
+    assert float(rows[1].split(",")[2]) == pytest.approx(2.0, abs=1e-3)
+    assert not (out / "track_vis").exists()
+    text = capsys.readouterr().out
+    assert "within 0.1 d: 5 of 5" in text
+    assert "frames per second" in text
+    assert "diameter 189.7 mm" in text
+
+
+def test_higher_debug_levels_write_pictures(scene: Path, tmp_path: Path) -> None:
+    assert run(scene, tmp_path, debug=3, frames="2") == 0
+    found = {file.name for file in (tmp_path / "out").iterdir()}
+    pictures = {"color.png", "depth.png", "ob_mask.png", "vis_score.png"}
+    assert pictures | {"scene_raw.ply", "scene_complete.ply", "model_tf.obj", "track_vis"} <= found
+    assert {file.name for file in (tmp_path / "out" / "track_vis").iterdir()} == {"0000.png", "0001.png"}
+    assert run(scene, tmp_path, debug=0, debug_dir=tmp_path / "quiet") == 0
+    assert {file.name for file in (tmp_path / "quiet").iterdir()} == {"ob_in_cam", "timings.json", "errors.csv"}
+
+
+def test_a_truncated_frame_is_named_and_the_rest_runs(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file = scene / "depth" / "0002.png"
+    file.write_bytes(file.read_bytes()[:100])
+    assert run(scene, tmp_path) == 3
+    assert "frame 0002 is left out" in capsys.readouterr().err
+    assert list(read_poses(tmp_path / "out")) == ["0000", "0001", "0003", "0004"]
+    assert list(json.loads((tmp_path / "out" / "timings.json").read_text())["failed_frames"]) == ["0002"]
+
+
+def test_results_are_never_lost(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(scene, tmp_path) == 0
+    with pytest.raises(OutputError, match="already holds results"):
+        run(scene, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert run(scene, tmp_path, debug_dir=None, debug=0) == 0
+    assert sorted(folder.name for folder in (tmp_path / "debug" / "box").iterdir()) == ["000", "001"]
+
+
+def test_overwriting_replaces_only_files_of_its_own(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(scene, tmp_path) == 0
+    (tmp_path / "out" / "mine.txt").write_text("kept")
+    capsys.readouterr()
+    assert run(scene, tmp_path, overwrite=True, frames="2") == 0
+    assert (tmp_path / "out" / "mine.txt").read_text() == "kept"
+    assert "3 pose file(s) of an earlier run are still in" in capsys.readouterr().out
+
+
+def test_a_mesh_in_millimetres_is_recognised(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    save_mesh(make_box().scaled(1000), scene / "mesh" / "box.ply")
+    assert run(scene, tmp_path) == 0
+    text = capsys.readouterr().out
+    assert "millimetres" in text
+    assert "diameter 189.7 mm" in text
+    with pytest.raises(MeshError, match="--mesh_unit mm"):
+        run(scene, tmp_path, mesh_unit="m", debug_dir=tmp_path / "other")
+
+
+def test_symmetries_reach_the_estimator_and_the_report(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    seen = []
+
+    def make_estimator(*args: Any, **options: Any) -> FakeEstimator:
+        seen.append(options["symmetries"])
+        return FakeEstimator(*args, **options)
+
+    options = Options(test_scene_dir=scene, device="cpu", debug_dir=tmp_path / "out", symmetry="180 x; 180 y")
+    assert run_demo.run_demo(options, make_estimator) == 0
+    assert seen[0].shape == (4, 4, 4)
+    assert "symmetric: ADD-S counts" in capsys.readouterr().out
+
+
+def test_a_mask_by_hand(scene: Path, tmp_path: Path) -> None:
+    mask = scene / "masks" / "0000.png"
+    shutil.move(mask, tmp_path / "mine.png")
+    with pytest.raises(SceneError, match=r"no mask for frame 0000.*--mask_file"):
+        run(scene, tmp_path)
+    assert run(scene, tmp_path, mask_file=tmp_path / "mine.png") == 0
+    write_image(tmp_path / "small.png", np.ones((20, 30), dtype=bool))
+    with pytest.raises(FrameError, match="mask is 30x20 but colour is 160x120"):
+        run(scene, tmp_path, mask_file=tmp_path / "small.png", debug_dir=tmp_path / "other")
+    with pytest.raises(FrameError, match=r"none\.png is missing"):
+        run(scene, tmp_path, mask_file=tmp_path / "none.png", debug_dir=tmp_path / "other")
+
+
+def empty_mask(scene: Path) -> None:
+    write_image(scene / "masks" / "0000.png", np.zeros((HEIGHT, WIDTH), dtype=bool))
+
+
+def no_depth(scene: Path) -> None:
+    write_depth(scene / "depth" / "0000.png", np.zeros((HEIGHT, WIDTH)))
+
+
+def depth_in_micrometres(scene: Path) -> None:
+    write_image(scene / "depth" / "0000.png", np.full((HEIGHT, WIDTH), 60000, dtype=np.uint16))
+
+
+def no_mesh(scene: Path) -> None:
+    shutil.rmtree(scene / "mesh")
+
+
+def two_meshes(scene: Path) -> None:
+    save_mesh(make_box(), scene / "mesh" / "other.ply")
+
+
+def mesh_of_points(scene: Path) -> None:
+    (scene / "mesh" / "box.ply").unlink()
+    (scene / "mesh" / "box.obj").write_text("v 0 0 0\nv 0.1 0 0\nv 0 0.1 0\n")
+
+
+def broken_mesh(scene: Path) -> None:
+    (scene / "mesh" / "box.ply").write_bytes(b"no mesh at all")
+
+
+def other_resolution(scene: Path) -> None:
+    np.savetxt(scene / "cam_K.txt", K * [[4], [4], [1]])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "complaint"),
+    [
+        (empty_mask, FrameError, "frame 0000.*mask is empty"),
+        (no_depth, FrameError, "frame 0000.*valid depth"),
+        (depth_in_micrometres, FrameError, "frame 0000.*median depth"),
+        (no_mesh, SceneError, "no mesh: pass --mesh_file"),
+        (two_meshes, SceneError, r"no mesh.*box\.ply, other\.ply"),
+        (mesh_of_points, MeshError, "no faces|point cloud"),
+        (broken_mesh, MeshError, r"box\.ply"),
+        (other_resolution, SceneError, r"cam_K\.txt.*resolution"),
+    ],
+)
+def test_bad_input_is_told_before_any_work(
+    scene: Path, tmp_path: Path, spoil: Any, kind: type[Pose6DError], complaint: str
+) -> None:
+    spoil(scene)
+    with pytest.raises(kind, match=complaint):
+        run(scene, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_frames_are_selected_as_in_python() -> None:
+    assert select_frames(":", 4) == [0, 1, 2, 3]
+    assert select_frames("3", 10) == [0, 1, 2]
+    assert select_frames("30", 10) == list(range(10))
+    assert select_frames("2:8:3", 10) == [2, 5]
+    assert select_frames("-2:", 10) == [8, 9]
+    for text in ("", "a", "1:2:3:4", "::-1", "0", "-3", "1.5", "::0"):
+        with pytest.raises(SceneError, match="is not understood"):
+            select_frames(text, 10)
+    with pytest.raises(SceneError, match="selects none"):
+        select_frames("20:", 10)
+
+
+def test_the_command_line(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """One clean message and exit code 2; flags with underscores as well as with hyphens."""
+    assert run_demo.main(["--test_scene_dir", str(tmp_path / "nowhere"), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.startswith("error: scene ")
+    assert run_demo.main(["--test-scene-dir", str(scene), "--est_refine_iter", "0"]) == 2
+    assert "--est_refine_iter is 0" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert run_demo.main(["--test_scene_dir", str(scene), "--device", "cuda"]) == 2
+        assert "--device cpu" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        run_demo.main(["--no_such_flag"])
+    assert stopped.value.code == 2
+
+
+def test_scenes_are_found_by_name(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_demo, "SCENES", tmp_path)
+    monkeypatch.chdir("/")
+    assert run_demo.find_scene(Path("box")) == tmp_path / "box"
+    assert run_demo.find_scene(scene) == scene
+    with pytest.raises(SceneError, match=r"avocado_translate_1, box"):
+        run_demo.find_scene(Path("cup"))
+
+
+@pytest.mark.slow
+def test_avocado_end_to_end(repository: Path, tmp_path: Path) -> None:
+    """The command of the README on the first frames of its scene, with the released weights."""
+    if not (repository / "weights" / "manifest.json").is_file():
+        pytest.skip("there are no released weights in this checkout")
+    command = [sys.executable, "run_demo.py", "--device", "cpu", "--frames", "3", "--debug_dir", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, env={**os.environ, "DISPLAY": ""})
+    assert done.returncode == 0, done.stderr
+    assert "within 0.1 d: 3 of 3" in done.stdout
+    assert len(read_poses(tmp_path / "out")) == 3
+    assert (tmp_path / "out" / "track.mp4").stat().st_size > 10_000
