@@ -66,16 +66,17 @@ def draw(
                     continue
                 face = face_at[y, x]
                 i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
-                u, v = _barycentric(vertices, i0, i1, i2, poses[pose], camera, np.float32(x), np.float32(y))
-                w = _ONE - u - v
                 ray_x, ray_y = _ray(camera, np.float32(x), np.float32(y))
+                u, v, away_x, away_y, away_z = _hit(vertices, i0, i1, i2, poses[pose], ray_x, ray_y)
+                w = _ONE - u - v
                 z = depth[y, x]
                 xyz[image, y, x, 0] = ray_x * z
                 xyz[image, y, x, 1] = ray_y * z
                 xyz[image, y, x, 2] = z
 
                 nx, ny, nz = _normal(normals, i0, i1, i2, u, v, w, poses[pose])
-                if nx * ray_x + ny * ray_y + nz > _ZERO:
+                # By the triangle and not by the ray: a smooth normal may point past the silhouette.
+                if nx * away_x + ny * away_y + nz * away_z > _ZERO:
                     nx, ny, nz = -nx, -ny, -nz
                 if len(normal) > 0:
                     normal[image, y, x, 0] = nx
@@ -144,8 +145,9 @@ def _rasterize(points, pixels, faces, span, first_vertex, pose, camera, near, de
 
 
 @numba.njit(cache=True, fastmath=_MATH)
-def _barycentric(vertices, i0, i1, i2, pose, camera, x, y):
-    """Weights of the second and third corner where the pixel's ray meets the triangle, clamped into it."""
+def _hit(vertices, i0, i1, i2, pose, ray_x, ray_y):
+    """Where a ray meets a triangle that it hits: weights of the second and third corner, clamped into the triangle, and
+    the triangle's normal turned away from the camera, of any length."""
     ax, ay, az = _transform(vertices, i0, pose)
     bx, by, bz = _transform(vertices, i1, pose)
     cx, cy, cz = _transform(vertices, i2, pose)
@@ -154,11 +156,11 @@ def _barycentric(vertices, i0, i1, i2, pose, camera, x, y):
     ux, uy, uz = _cross(e2x, e2y, e2z, ax, ay, az)
     vx, vy, vz = _cross(ax, ay, az, e1x, e1y, e1z)
     nx, ny, nz = _cross(e1x, e1y, e1z, e2x, e2y, e2z)
-    ray_x, ray_y = _ray(camera, x, y)
     n = nx * ray_x + ny * ray_y + nz
     u = min(_ONE, max(_ZERO, (ux * ray_x + uy * ray_y + uz) / n))
     v = min(_ONE - u, max(_ZERO, (vx * ray_x + vy * ray_y + vz) / n))
-    return u, v
+    side = _ONE if n > _ZERO else -_ONE
+    return u, v, side * nx, side * ny, side * nz
 
 
 @numba.njit(cache=True, fastmath=_MATH)

@@ -94,6 +94,7 @@ class NvdiffrastRenderer:
         turned = self._normals @ call.poses[:, :3, :3].mT  # (N, V, 3)
         normal, _ = self._dr.interpolate(turned.contiguous(), raster, self._faces)
         normal = normalize(normal, dim=-1)
+        # By the ray: unlike the other backends, smooth normals that point past a silhouette turn over.
         normal = torch.where((normal * xyz).sum(-1, keepdim=True) > 0, -normal, normal)
 
         if self._texture is None:

@@ -257,7 +257,8 @@ shade(const float4* __restrict__ vertices, const float* __restrict__ normals, co
         float3 e1 = to_camera(object_in_camera, vertices[corner.y]) - a;
         float3 e2 = to_camera(object_in_camera, vertices[corner.z]) - a;
         float3 ray = ray_through(load_camera(K + (long long)K_stride * image), x, y);
-        float n = dot(cross(e1, e2), ray);
+        float3 facet = cross(e1, e2);
+        float n = dot(facet, ray);
         float u = fminf(fmaxf(dot(cross(e2, a), ray) / n, 0.0f), 1.0f);
         float v = fminf(fmaxf(dot(cross(a, e1), ray) / n, 0.0f), 1.0f - u);
         xyz = __uint_as_float((unsigned int)(key >> 32)) * ray;
@@ -265,7 +266,9 @@ shade(const float4* __restrict__ vertices, const float* __restrict__ normals, co
         normal = rotate(object_in_camera, blend(load3(normals, corner.x), load3(normals, corner.y),
                                                 load3(normals, corner.z), u, v));
         float length = fmaxf(sqrtf(dot(normal, normal)), 1e-12f);
-        normal = ((dot(normal, ray) > 0.0f ? -1.0f : 1.0f) / length) * normal;
+        // By the triangle and not by the ray: a smooth normal may point past the silhouette.
+        bool away = (dot(normal, facet) > 0.0f) == (n > 0.0f);
+        normal = ((away ? -1.0f : 1.0f) / length) * normal;
 
         int2 size = texture_size[mesh];
         if (size.x > 0) {
