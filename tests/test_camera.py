@@ -87,6 +87,13 @@ def test_crop_edges_on_a_half_round_to_even() -> None:
     torch.testing.assert_close(transform, _window(40, 60, 42, 62, 160))
 
 
+def test_each_axis_is_scaled_by_its_own_rounded_width() -> None:
+    camera = torch.tensor([[100.0, 0.0, 50.0], [0.0, 100.0, 50.5], [0.0, 0.0, 1.0]])
+    # half width 10.25 px: left 39.75 -> 40, right 60.25 -> 60, top 40.25 -> 40, bottom 60.75 -> 61
+    transform = crop_transforms(_poses([[0.0, 0.0, 1.0]]), camera, 0.205, 1.0, 160)[0]
+    torch.testing.assert_close(transform, _window(40, 60, 40, 61, 160))
+
+
 def test_crop_transforms_take_one_camera_and_diameter_per_pose(device: torch.device) -> None:
     poses = _poses([[0.1, 0.0, 0.7], [-0.05, 0.1, 1.1]]).to(device)
     cameras = torch.stack([K, 0.5 * K + torch.diag(torch.tensor([0.0, 0.0, 0.5]))]).to(device)
