@@ -1,0 +1,91 @@
+"""The networks as they run in inference: the same function, whatever makes it fast."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from learning.models.config import NetworkConfig
+from learning.models.refine_network import RefineNet
+from learning.runtime import NetworkRunner, record
+from pose6d.errors import DeviceError
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
+
+
+@pytest.fixture
+def network() -> RefineNet:
+    """A network whose normalisation statistics come from data, so that folding has something to do."""
+    torch.manual_seed(0)
+    network = RefineNet(NetworkConfig(width=16, input_size=64))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(*torch.rand(2, 8, 6, 64, 64))
+    return network.eval()
+
+
+def test_runner_gives_what_the_network_gives(network: RefineNet, device: torch.device) -> None:
+    A, B = torch.rand(2, 5, 6, 64, 64)
+    runner = NetworkRunner("refiner", network=network, device=device)
+    with torch.inference_mode():
+        wanted = network(A, B)
+        found = runner.network(runner.cast(A.to(device)), runner.cast(B.to(device)))
+    # float16 has a step of 1e-3 near 1, where these outputs lie.
+    tolerance = 1e-4 if device.type == "cpu" else 2e-2
+    for x, y in zip(found, wanted, strict=True):
+        torch.testing.assert_close(x.float().cpu(), y, atol=tolerance, rtol=0)
+
+
+def test_runner_leaves_the_given_network_alone(network: RefineNet) -> None:
+    network.train()
+    runner = NetworkRunner("refiner", network=network, device="cpu")
+    assert network.training
+    assert network.config.use_bn
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert not runner.network.training
+
+
+def test_chunks_cover_everything_once(network: RefineNet) -> None:
+    runner = NetworkRunner("refiner", network=network, device="cpu", batch_size=7)
+    rows = [i for chunk in runner.chunks(20) for i in range(20)[chunk]]
+    assert rows == list(range(20))
+    assert max(chunk.stop - chunk.start for chunk in runner.chunks(20)) == 7
+
+
+def test_quantised_variants_are_refused_not_ignored(network: RefineNet) -> None:
+    with pytest.raises(NotImplementedError, match="int8"):
+        NetworkRunner("refiner", network=network, device="cpu", quantized="int8")
+
+
+def test_an_absent_device_is_an_error(network: RefineNet) -> None:
+    with pytest.raises(DeviceError):
+        NetworkRunner("refiner", network=network, device="cuda:99")
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_a_recorded_function_follows_its_inputs() -> None:
+    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x @ y).relu()
+
+    x, y = torch.randn(2, 8, 8, device="cuda")
+    recorded = record(step, (x, y))
+    assert recorded is not step
+    first = recorded(x, y)
+    kept = first.clone()
+    x2 = torch.randn(8, 8, device="cuda")
+    torch.testing.assert_close(recorded(x2, y), step(x2, y))
+    assert torch.equal(first, kept), "a result must not change with the next call"
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_a_function_that_waits_for_the_device_still_runs() -> None:
+    def step(x: torch.Tensor) -> torch.Tensor:
+        return x * float(x.sum())
+
+    x = torch.ones(3, device="cuda")
+    recorded = record(step, (x,))
+    torch.testing.assert_close(recorded(x), torch.full_like(x, 3.0))
