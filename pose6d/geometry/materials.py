@@ -8,11 +8,13 @@ import warnings
 import numpy as np
 import trimesh
 from PIL import Image
-from trimesh.visual.material import PBRMaterial, SimpleMaterial
+from trimesh.visual.material import PBRMaterial, SimpleMaterial, empty_material
 
 from pose6d.geometry.gltf import GltfFile, linear_from_srgb, srgb_from_linear
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.texture_atlas import Part
+
+_STAND_IN = empty_material().image
 
 
 class Looks:
@@ -38,9 +40,9 @@ class Looks:
         visual = geometry.visual
         if isinstance(visual, trimesh.visual.TextureVisuals):
             self._take_material(part, visual)
-        elif getattr(visual, "kind", None) == "vertex":
+        elif visual is not None and visual.kind == "vertex":
             part.colors = np.asarray(visual.vertex_colors)[:, :3].astype(np.uint8)
-        elif getattr(visual, "kind", None) == "face" and len(part.faces):
+        elif visual is not None and visual.kind == "face" and len(part.faces):
             corner = part.faces.ravel()
             part = Part(
                 part.vertices[corner],
@@ -53,7 +55,8 @@ class Looks:
     def _take_material(self, part: Part, visual: trimesh.visual.TextureVisuals) -> None:
         material, count = visual.material, len(part.vertices)
         linear = self._gltf is not None and self._gltf.linear
-        factor, entry = _material_color(material), {}
+        factor: np.ndarray | None = _material_color(material)
+        entry: dict = {}
         if self._gltf is not None:
             factor, entry = self._gltf.base_color(getattr(material, "name", None))
         has_uv = visual.uv is not None and len(visual.uv) == count
@@ -137,6 +140,7 @@ def _material_image(material: object) -> Image.Image | None:
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     if not isinstance(image, Image.Image):
         return None
-    # trimesh gives uv without a texture a nameless material with an image of one colour
-    made_up = isinstance(material, SimpleMaterial) and material.name is None and image.format is None
-    return None if made_up and max(image.size) <= 2 else image
+    # trimesh gives uv without a texture a material with a tiny image of one colour.
+    if isinstance(material, SimpleMaterial) and image.format is None and image.size == _STAND_IN.size:
+        return None if np.array_equal(np.asarray(image), np.asarray(_STAND_IN)) else image
+    return image

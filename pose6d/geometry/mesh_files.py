@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import trimesh
@@ -44,11 +44,9 @@ def load_mesh(path: str | Path, unit: Unit = "m") -> Mesh:
     files = _SideFiles(path)
     gltf = GltfFile(path) if path.suffix.lower() in (".glb", ".gltf") else None
     scene = _read(path, files, gltf)
-    if path.suffix.lower() == ".obj" and not any(texture_of(g) is not None for g in scene.geometry.values()):
-        # With a material trimesh ignores the colours of "v x y z r g b"; those are what was meant if no texture is.
-        plain = _read(path, files, gltf, skip_materials=True)
-        if any(getattr(g.visual, "kind", None) == "vertex" for g in plain.geometry.values()):
-            scene = plain
+    if _has_colored_vertices(path) and not any(texture_of(g) is not None for g in scene.geometry.values()):
+        # Where there is a material trimesh ignores these colours; they are what was meant if no texture is.
+        scene = _read(path, files, gltf, skip_materials=True)
     files.warn_of_lost_textures()
     looks = Looks(str(path), gltf)
     mesh = _mesh_of(scene, unit, looks)
@@ -89,6 +87,7 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
         out.visual = trimesh.visual.ColorVisuals(out, vertex_colors=texture_colors(mesh))
     elif mesh.texture is not None:
         image = Image.fromarray(mesh.texture)
+        material: SimpleMaterial | PBRMaterial
         if suffix == ".obj":
             material = SimpleMaterial(image=image, name=path.stem, diffuse=[255, 255, 255, 255])
         else:
@@ -177,9 +176,18 @@ def _check_file(path: Path) -> None:
         raise MeshError(f"mesh file {path} is of no known format: wanted one of {', '.join(_KNOWN_SUFFIXES)}")
 
 
+def _has_colored_vertices(path: Path) -> bool:
+    """Whether an OBJ file writes its vertices as "v x y z r g b"."""
+    if path.suffix.lower() != ".obj":
+        return False
+    with path.open("rb") as file:
+        first = next((line for line in file if line.startswith(b"v ")), b"")
+    return len(first.split()) >= 7
+
+
 def _read(path: Path, files: _SideFiles, gltf: GltfFile | None, skip_materials: bool = False) -> trimesh.Scene:
     # process=False keeps every vertex, which uv seams and BOP models rely on.
-    options = {"skip_materials": True} if skip_materials else {}
+    options: dict[str, Any] = {"skip_materials": True} if skip_materials else {}
     try:
         with io.BytesIO(gltf.data if gltf is not None else path.read_bytes()) as stream:
             kind = path.suffix.lower().lstrip(".")

@@ -36,6 +36,17 @@ class Part:
     colors: np.ndarray | None = None
 
 
+@dataclass
+class _Textured:
+    """A part whose look is a tile to be: uv is from 0 up to the number of repeats that its widest face needs."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    normals: np.ndarray | None
+    uv: np.ndarray
+    image: np.ndarray
+
+
 def join_parts(parts: list[Part], name: str) -> Mesh:
     """One mesh out of many parts.
 
@@ -72,11 +83,11 @@ def _colors(part: Part) -> np.ndarray:
 
 def _into_atlas(parts: list[Part], name: str) -> tuple[list[Part], np.ndarray]:
     """The parts with uv into one atlas, and the atlas (H, W, 3) uint8."""
-    moved = [_with_local_uv(part) if part.image is not None else _with_color_tile(part) for part in parts]
+    moved = [_with_color_tile(part) if part.image is None else _with_local_uv(part, part.image) for part in parts]
     # Parts that share an image share a tile, which repeats it as often as the widest face of any of them needs.
     repeats: dict[int, np.ndarray] = {}
     for part in moved:
-        needed = np.maximum(np.ceil(part.uv.max(axis=0) - 1e-4), 1).astype(int)
+        needed: np.ndarray = np.maximum(np.ceil(part.uv.max(axis=0) - 1e-4), 1).astype(int)
         repeats[id(part.image)] = np.maximum(repeats.get(id(part.image), 1), needed)
     images = {id(part.image): part.image for part in moved}
     sizes = {key: np.array(images[key].shape[:2]) * repeats[key][::-1] for key in images}  # (rows, columns)
@@ -103,34 +114,36 @@ def _into_atlas(parts: list[Part], name: str) -> tuple[list[Part], np.ndarray]:
         x = left + _BORDER + part.uv[:, 0] * (columns / across)
         y = top + _BORDER + (up - part.uv[:, 1]) * (rows / up)
         part.uv = np.stack([x / width, 1 - y / height], axis=1)
-    return moved, atlas
+    return [Part(part.vertices, part.faces, part.normals, part.uv, atlas) for part in moved], atlas
 
 
-def _with_local_uv(part: Part) -> Part:
+def _with_local_uv(part: Part, image: np.ndarray) -> _Textured:
     """The part with the uv of every face moved by whole repeats until its lowest corner is in 0..1.
 
     Vertices whose faces need different moves are doubled.
     """
-    uv = np.nan_to_num(part.uv, nan=0.0, posinf=0.0, neginf=0.0)
+    uv = np.nan_to_num(np.asarray(part.uv, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     shift = np.floor(uv[part.faces].min(axis=1) + 1e-4)  # (F, 2); the margin keeps -1e-7 in the repeat it meant
     moves, which = np.unique(shift, axis=0, return_inverse=True)
     corner_key = part.faces * len(moves) + which.reshape(-1, 1)  # (F, 3) one number per vertex and move
     keys, faces = np.unique(corner_key, return_inverse=True)
     old = keys // len(moves)
     local = np.maximum(uv[old] - moves[keys % len(moves)], 0.0)
-    return Part(part.vertices[old], faces.reshape(-1, 3), _rows(part.normals, old), local, part.image)
+    normals = None if part.normals is None else part.normals[old]
+    return _Textured(part.vertices[old], faces.reshape(-1, 3), normals, local, image)
 
 
-def _with_color_tile(part: Part) -> Part:
+def _with_color_tile(part: Part) -> _Textured:
     """The part with a texture in the place of its vertex colours.
 
     Of one colour: a tile of 2x2 texels. Of many: 2x2 texels per face, whose corners lie on three texel centres; the
-    fourth texel continues the gradient, so that bilinear filtering gives the same colours as interpolating vertices.
+    fourth texel continues the gradient, so that bilinear filtering gives the same colours as interpolating vertices
+    (but for gradients so steep that the fourth would leave 0..255).
     """
     colors = _colors(part)
     if (colors == colors[0]).all():
         tile = np.broadcast_to(colors[0], (2, 2, 3)).copy()
-        return Part(part.vertices, part.faces, part.normals, np.full((len(part.vertices), 2), 0.5), tile)
+        return _Textured(part.vertices, part.faces, part.normals, np.full((len(part.vertices), 2), 0.5), tile)
     normals = vertex_normals(part.vertices, part.faces) if part.normals is None else part.normals
     count = len(part.faces)
     side = math.ceil(math.sqrt(count))
@@ -144,11 +157,7 @@ def _with_color_tile(part: Part) -> Part:
     y = (2 * row[:, None] + np.array([0.5, 0.5, 1.5])) / (2 * side)
     uv = np.stack([x.ravel(), 1 - y.ravel()], axis=1)
     old = part.faces.ravel()
-    return Part(part.vertices[old], np.arange(3 * count).reshape(-1, 3), normals[old], uv, tile)
-
-
-def _rows(array: np.ndarray | None, index: np.ndarray) -> np.ndarray | None:
-    return None if array is None else array[index]
+    return _Textured(part.vertices[old], np.arange(3 * count).reshape(-1, 3), normals[old], uv, tile)
 
 
 def _shrink(sizes: list[np.ndarray]) -> float:

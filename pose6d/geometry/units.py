@@ -16,10 +16,10 @@ UnitChoice = Literal["auto", "m", "cm", "mm"]
 
 _NAMES: dict[Unit, str] = {"m": "metres", "cm": "centimetres", "mm": "millimetres"}
 _FEWEST_POINTS = 30
-# Diameter divided by the extent that is seen. One side of an object shows 0.6 to 1 of its diameter; masks that spill over
-# make the ratio smaller, occlusion makes it larger.
-_TYPICAL_RATIO = 1.3
-_SMALLEST_RATIO, _LARGEST_RATIO = 0.4, 6.0
+# Diameter divided by the extent that is seen: 0.75 to 1 for ten scanned objects on a table, all in plain sight. Masks
+# that spill over make it smaller, occlusion makes it larger.
+_TYPICAL_RATIO = 1.2
+_SMALLEST_RATIO, _LARGEST_RATIO = 0.35, 6.0
 _WRONG_UNIT = 10.0  # a stated unit that is off by more than this is refused
 
 
@@ -55,8 +55,8 @@ def resolve_unit(
     if len(points) < _FEWEST_POINTS:
         if unit == "auto":
             raise FrameError(
-                f"the mask covers {len(points)} pixels with valid depth, too few to tell the mesh's unit: check that mask "
-                "and depth belong together, or state the unit with --mesh_unit m, cm or mm"
+                f"the mask covers {len(points)} pixels with valid depth, too few to tell the mesh's unit: check that "
+                "mask and depth belong together, or state the unit with --mesh_unit m, cm or mm"
             )
         return METRES_PER_UNIT[unit], f"The mesh is read in {_NAMES[unit]} as told; too little depth to check it."
     extent = _robust_extent(points)
@@ -76,7 +76,7 @@ def resolve_unit(
         raise MeshError(f"{stated}: is it in {_NAMES[best]}? pass --mesh_unit {best} ({seen}; {mesh.name!r})")
     return METRES_PER_UNIT[unit], (
         f"The mesh is read in {_NAMES[unit]} as told: its diameter {_length(diameter * METRES_PER_UNIT[unit])} is "
-        f"{ratios[unit]:.2g} times the {_length(extent)} that the masked depth shows."
+        f"{_times(ratios[unit])} the {_length(extent)} that the masked depth shows."
     )
 
 
@@ -90,10 +90,10 @@ def _decided(
             f"{_length(extent)}; is it the mesh of another object, is the mask on it, is the depth in metres? "
             "If all are right, state the unit with --mesh_unit m, cm or mm"
         )
-    others = " and ".join(f"{ratio:.2g} times in {_NAMES[name]}" for name, ratio in ratios.items() if name != best)
+    others = " and ".join(f"{_times(ratio)} in {_NAMES[name]}" for name, ratio in ratios.items() if name != best)
     return METRES_PER_UNIT[best], (
         f"The mesh is taken to be in {_NAMES[best]}: its diameter is then {_length(diameter * METRES_PER_UNIT[best])}, "
-        f"{ratios[best]:.2g} times the {_length(extent)} that the masked depth shows (it would be {others})."
+        f"{_times(ratios[best])} the {_length(extent)} that the masked depth shows (it would be {others})."
     )
 
 
@@ -129,3 +129,7 @@ def _spread(values: np.ndarray) -> float:
 
 def _length(metres: float) -> str:
     return f"{metres:.3g} m" if metres >= 1 else f"{metres * 1000:.3g} mm"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f} times" if ratio >= 10 else f"{ratio:.2g} times"
