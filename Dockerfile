@@ -38,22 +38,25 @@ RUN touch README.md LICENSE estimater.py run_demo.py \
     && if [ "${DEVICE}" = cuda ]; then pip install ".[gpu,scan,onnx]"; else pip install ".[scan,onnx]"; fi \
     && pip uninstall --yes pose6d
 
-# ---- what CI runs: docker build --target test . && docker run ...
-FROM dependencies AS test
-# hadolint ignore=DL3013
-RUN touch estimater.py run_demo.py && pip install ".[test]" && pip uninstall --yes pose6d
-WORKDIR /workspace
-COPY . .
-RUN useradd --create-home --uid 10001 pose6d && chown pose6d: /workspace
-USER 10001
-ENV PYTHONPATH=/workspace NUMBA_CACHE_DIR=/home/pose6d/.cache/numba PYTHONDONTWRITEBYTECODE=1
-CMD ["python", "-m", "pytest"]
-
-# ---- what run_container.sh runs, with the checkout mounted; it works on its own, too
+# ---- what run_container.sh runs, with the checkout mounted: all but the code, so that changing the code rebuilds nothing
 FROM dependencies AS runtime
+RUN useradd --create-home --uid 10001 pose6d && mkdir /workspace && chown pose6d: /workspace
 WORKDIR /workspace
-COPY . .
-RUN useradd --create-home --uid 10001 pose6d && chown pose6d: /workspace /workspace/test_data
 USER 10001
 ENV PYTHONPATH=/workspace NUMBA_CACHE_DIR=/home/pose6d/.cache/numba PYTHONUNBUFFERED=1
 CMD ["python", "run_demo.py"]
+
+# ---- the tests: docker build --target test -t pose6d:test . && docker run --rm pose6d:test
+FROM runtime AS test
+USER 0
+WORKDIR /opt/requirements
+# hadolint ignore=DL3013
+RUN pip install ".[test]" && pip uninstall --yes pose6d
+WORKDIR /workspace
+COPY --chown=10001 . .
+USER 10001
+CMD ["python", "-m", "pytest"]
+
+# ---- the whole program in one image, for machines without a checkout
+FROM runtime AS application
+COPY --chown=10001 . .

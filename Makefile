@@ -95,7 +95,7 @@ format: venv-dev ## put the code into the project's format
 	$(VENV)/bin/ruff format .
 
 scene: venv ## make the avocado scene again if it is missing
-	$(python) -m test_data
+	$(python) -m test_data.make_avocado_scene
 
 bench: venv ## measure speed on this machine and print tables
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(python) "$$script"; done

@@ -144,10 +144,12 @@ user_flags() {
     else
         identity=(--user "$(id -u):$(id -g)")
     fi
+    # Docker brings the small first process that hands signals on; podman may come without one.
+    if [[ $engine == docker ]]; then identity+=(--init); fi
 }
 
 run_in_container() {
-    local flags=(--rm --init --workdir "$root" --mount "type=bind,source=$root,target=$root")
+    local flags=(--rm --workdir "$root" --mount "type=bind,source=$root,target=$root")
     local cache=$root/.cache name
     mkdir -p "$cache/home"
     user_flags
