@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 import torch
 
+from pose6d.rendering import cpu_kernels
 from pose6d.rendering.arguments import prepare
-from pose6d.rendering.cpu_kernels import draw
 from pose6d.rendering.interface import Rendering, Shading
 from pose6d.rendering.mesh_buffers import MeshBuffers
 
 if TYPE_CHECKING:
     from pose6d.geometry.mesh import Mesh
 
+_draw: Any = cpu_kernels.draw  # numba's own annotations know neither its arguments nor its settings
+_numba: Any = numba
 _lock = threading.Lock()  # not every numba threading layer may be entered from two Python threads at once
 
 
@@ -61,8 +63,8 @@ class CpuRenderer:
         instance = torch.empty(shape, dtype=torch.int32)
         b = self.buffers
         with _lock:
-            numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-            draw(
+            _numba.set_num_threads(min(torch.get_num_threads(), _numba.config.NUMBA_NUM_THREADS))
+            _draw(
                 *(t.numpy() for t in (b.vertices, b.normals, b.uv, b.colors, b.faces, b.vertex_start, b.face_start)),
                 *(t.numpy() for t in (b.texels, b.texture_start, b.texture_size)),
                 *(call.poses.numpy(), call.K.numpy(), mesh_of, order, first),

@@ -97,16 +97,8 @@ class CudaRenderer:
                     (_BLOCK,),
                     _arguments(
                         *(b.vertices, b.faces, b.face_start, b.count, b.max_faces, call.poses, call.K, K_stride),
-                        *(
-                            call.mesh_index,
-                            call.image_index,
-                            call.images,
-                            split,
-                            call.height,
-                            call.width,
-                            near,
-                            zbuffer,
-                        ),
+                        *(call.mesh_index, call.image_index, call.images, split, call.height, call.width),
+                        *(float(near), zbuffer),
                     ),
                 )
             self._shade(
