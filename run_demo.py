@@ -124,9 +124,9 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
     print(f"device: {device}\nresults: {folder.path}")
 
     with ResultWriter(folder, record, mesh, make_renderer(mesh, device), options.debug) as writer:
-        pose = register(estimator, record, first, options.est_refine_iter)
+        with writer.watching_registration(estimator, first):
+            pose = register(estimator, record, first, options.est_refine_iter)
         writer.write(first, pose)
-        writer.write_registration(first, estimator.poses, estimator.scores)
         track(estimator, record, writer, scene, frames[1:], options.track_refine_iter)
 
     lines = record.write_report(folder, mesh, symmetries, device=str(device), weights=options.weights)
@@ -199,7 +199,7 @@ def make_run_folder(debug_dir: Path | None, scene: Path, overwrite: bool) -> Run
 
 def register(estimator: Any, record: RunRecord, frame: Frame, iterations: int) -> np.ndarray:
     """Find the object in the first frame; (4, 4) object in camera."""
-    with tqdm(desc=f"register {frame.name}", unit="pair", leave=False) as bar:
+    with tqdm(desc=f"register {frame.name}", unit="pair", mininterval=0.5, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -221,7 +221,7 @@ def track(
 ) -> None:
     """Follow the object through the frames; one that cannot be used is named and left out."""
     try:
-        for index in tqdm(frames, desc="track", unit="frame"):
+        for index in tqdm(frames, desc="track", unit="frame", mininterval=0.5):
             try:
                 with record.stage("read frames"):
                     frame = scene[index]

@@ -21,6 +21,7 @@ from pose6d.rendering import make_renderer
 from pose6d.report.contact_sheet import contact_sheet, hypothesis_sheet
 from pose6d.report.overlay import BLUE, GREEN, ORANGE, RED, PoseOverlay, draw_axes, draw_box, draw_contour, oriented_box
 from pose6d.report.overlay import silhouette as draw_silhouette
+from pose6d.report.refinement_trace import RefinementTrace, refinement_sheet
 from pose6d.report.video import VideoWriter
 from pose6d.scenes import open_scene
 
@@ -203,3 +204,31 @@ def test_overlay_fits_the_real_frames(shared_data: Path) -> None:
         drawn = draw_silhouette(make_renderer(mesh, "cpu"), np.array(entry["object_in_camera"]), frame.K, (480, 640))
         iou = (drawn & frame.mask).sum() / (drawn | frame.mask).sum()
         assert iou == pytest.approx(entry["mask_iou"], abs=0.02)
+
+
+def test_refinement_trace_changes_nothing_and_finds_the_paths() -> None:
+    class Halving:
+        def predict(self, renderer, poses, observation, K, diameter, iterations=5, progress=None):
+            for _ in range(iterations):
+                poses = poses.clone()
+                poses[:, :3, 3] /= 2
+            return poses
+
+    starts = torch.eye(4).repeat(3, 1, 1)
+    starts[:, 2, 3] = torch.tensor([0.8, 1.6, 2.4])
+    trace = RefinementTrace(Halving())
+    end = trace.predict(None, starts, None, None, 0.1, iterations=3)
+    assert torch.equal(end, Halving().predict(None, starts, None, None, 0.1, iterations=3))
+
+    center = np.array([0.01, 0.02, 0.03])
+    moved = np.eye(4)
+    moved[:3, 3] = -center
+    best = end.numpy()[[2, 0, 1]] @ moved  # sorted by some scorer, in the original mesh frame
+    paths = trace.paths(best, center, count=2)
+    assert paths.shape == (2, 4, 4, 4)
+    np.testing.assert_allclose(paths[:, -1], best[:2], atol=1e-6)
+    np.testing.assert_allclose(paths[0, :, 2, 3] + 0.03, [2.4, 1.2, 0.6, 0.3], atol=1e-6)
+
+    renderer = make_renderer(make_box(), "cpu")
+    sheet = refinement_sheet(renderer, np.full((240, 320, 3), 90, np.uint8), K, paths, make_box().diameter, size=64)
+    assert sheet.shape == (2 * 68 + 4, 4 * 68 + 4, 3)

@@ -79,16 +79,30 @@ def scene(recording: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(recording, tmp_path / "box"))
 
 
+class FakeRefiner:
+    """Moves every pose 1 mm per step."""
+
+    def predict(
+        self, renderer: Any, poses: Any, observation: Any, K: Any, diameter: Any, iterations: int, **_: Any
+    ) -> Any:
+        poses = poses.clone()
+        poses[:, 0, 3] += 0.001 * iterations
+        return poses
+
+
 class FakeEstimator:
     """Knows the poses, and is 2 mm off; takes the frame's number from the first colour value."""
 
     def __init__(self, mesh: Mesh, *, symmetries: np.ndarray | None, device: torch.device, weights: str) -> None:
         self.mesh, self.symmetries, self.timings = mesh, symmetries, {"refine": 0.001}
-        self.poses, self.scores = None, None
+        self.poses, self.scores, self.refiner = None, None, FakeRefiner()
 
     def register(self, K: Any, rgb: Any, depth: Any, ob_mask: Any, iteration: int, progress: Any) -> np.ndarray:
         assert ob_mask.dtype == bool
         progress(252, 252)
+        starts = torch.eye(4).repeat(2, 1, 1)
+        starts[:, :3, 3] = torch.tensor([0.0, 0.0, 0.5])
+        self.refiner.predict(None, starts, None, None, self.mesh.diameter, iteration)
         pose = self.track_one(rgb, depth, K, iteration)
         self.poses = np.stack([pose, true_pose(3).astype(np.float32)])
         self.scores = np.array([2.0, 1.0])
@@ -127,7 +141,7 @@ def test_poses_video_times_and_errors_are_written(scene: Path, tmp_path: Path, c
 def test_higher_debug_levels_write_pictures(scene: Path, tmp_path: Path) -> None:
     assert run(scene, tmp_path, debug=3, frames="2") == 0
     found = {file.name for file in (tmp_path / "out").iterdir()}
-    pictures = {"color.png", "depth.png", "ob_mask.png", "vis_score.png"}
+    pictures = {"color.png", "depth.png", "ob_mask.png", "vis_score.png", "vis_refiner.png"}
     assert pictures | {"scene_raw.ply", "scene_complete.ply", "model_tf.obj", "track_vis"} <= found
     assert {file.name for file in (tmp_path / "out" / "track_vis").iterdir()} == {"0000.png", "0001.png"}
     assert run(scene, tmp_path, debug=0, debug_dir=tmp_path / "quiet") == 0

@@ -14,56 +14,41 @@ from pose6d.geometry.camera import backproject
 from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import save_mesh
-from pose6d.rendering.interface import Renderer
-from pose6d.report.contact_sheet import hypothesis_sheet
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import write_depth, write_image
 
 _MOST_POINTS = 3000  # of the mesh, in a cloud that shows it in its pose
 
 
-def write_registration_pictures(
-    folder: Path,
-    frame: Frame,
-    mesh: Mesh,
-    renderer: Renderer,
-    poses: np.ndarray,
-    scores: np.ndarray,
-    *,
-    posed_mesh: bool = False,
-) -> None:
-    """Write what the first frame was, and what registration made of it.
-
-    color.png, depth.png (16 bits, millimetres), ob_mask.png: the frame as read. scene_raw.ply: its points.
-    scene_complete.ply: the points left by the depth filter, and the object in its pose in green.
-    vis_score.png: the best hypotheses, rendered and as an outline, with their scores.
-
-    Args:
-        folder: where to.
-        frame: the first frame.
-        mesh: the object, metres.
-        renderer: built for that mesh.
-        poses: (N, 4, 4) hypotheses, best first.
-        scores: (N,), in the order of the poses.
-        posed_mesh: also write model_tf.obj, the mesh in camera axes.
-    """
+def write_frame_pictures(folder: Path, frame: Frame) -> None:
+    """Write color.png, depth.png (16 bits, millimetres), ob_mask.png and scene_raw.ply of a frame as it was read."""
     write_image(folder / "color.png", frame.rgb)
     write_depth(folder / "depth.png", frame.depth)
     if frame.mask is not None:
         write_image(folder / "ob_mask.png", frame.mask)
     _write_cloud(folder / "scene_raw.ply", *_cloud(frame, frame.depth))
 
+
+def write_result_clouds(
+    folder: Path, frame: Frame, mesh: Mesh, object_in_camera: np.ndarray, *, posed_mesh: bool = False
+) -> None:
+    """Write scene_complete.ply: the points left by the depth filter, and the object in its pose in green.
+
+    Args:
+        folder: where to.
+        frame: the registered frame.
+        mesh: the object, metres.
+        object_in_camera: (4, 4).
+        posed_mesh: also write model_tf.obj, the mesh in camera axes.
+    """
     points, colors = _cloud(frame, filter_depth(torch.as_tensor(frame.depth)).numpy())
-    best = np.asarray(poses[0], dtype=np.float64)
-    surface = mesh.sample_surface(_MOST_POINTS) @ best[:3, :3].T + best[:3, 3]
+    R, t = np.asarray(object_in_camera, dtype=np.float64)[:3, :3], np.asarray(object_in_camera)[:3, 3]
+    surface = mesh.sample_surface(_MOST_POINTS) @ R.T + t
     green = np.tile(np.array([[40, 230, 60]], dtype=np.uint8), (len(surface), 1))
     _write_cloud(folder / "scene_complete.ply", np.concatenate([points, surface]), np.concatenate([colors, green]))
-
-    sheet = hypothesis_sheet(renderer, frame.rgb, frame.K, poses, scores, mesh.diameter)
-    write_image(folder / "vis_score.png", sheet)
     if posed_mesh:
-        vertices = mesh.vertices.astype(np.float64) @ best[:3, :3].T + best[:3, 3]
-        save_mesh(replace(mesh, vertices=vertices, normals=mesh.normals @ best[:3, :3].T), folder / "model_tf.obj")
+        posed = replace(mesh, vertices=mesh.vertices.astype(np.float64) @ R.T + t, normals=mesh.normals @ R.T)
+        save_mesh(posed, folder / "model_tf.obj")
 
 
 def _cloud(frame: Frame, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

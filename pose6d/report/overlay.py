@@ -83,9 +83,10 @@ def draw_axes(image: np.ndarray, frame_in_camera: np.ndarray, K: np.ndarray, len
 
 
 def draw_contour(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = ORANGE, thickness: int = 2) -> None:
-    """Draw the outline of `mask` (H, W) bool into `image`, on a thin dark line that keeps it visible on any colour."""
+    """Draw the outline of `mask` (H, W) bool into `image`, on a dark line that keeps it visible on any colour."""
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.polylines(image, outlines, True, _DARK, thickness + 2, cv2.LINE_AA)
+    if thickness > 1:  # in a small picture it would hide the object
+        cv2.polylines(image, outlines, True, _DARK, thickness + 2, cv2.LINE_AA)
     cv2.polylines(image, outlines, True, color, thickness, cv2.LINE_AA)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +13,10 @@ from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.geometry.mesh import Mesh
 from pose6d.rendering.interface import Renderer
-from pose6d.report.debug_pictures import write_registration_pictures
+from pose6d.report.contact_sheet import hypothesis_sheet
+from pose6d.report.debug_pictures import write_frame_pictures, write_result_clouds
 from pose6d.report.overlay import PoseOverlay
+from pose6d.report.refinement_trace import RefinementTrace, refinement_sheet
 from pose6d.report.video import VideoWriter
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import write_image
@@ -57,10 +62,29 @@ class ResultWriter:
             if self.level >= 2:
                 write_image(self.folder.path / "track_vis" / f"{frame.name}.png", picture)
 
-    def write_registration(self, frame: Frame, poses: np.ndarray, scores: np.ndarray) -> None:
-        """Write pictures of the first frame, its hypotheses (N, 4, 4) and scores (N,), where the level asks for them."""
-        if self.level >= 2:
-            with self.record.stage("draw and write"):
-                write_registration_pictures(
-                    self.folder.path, frame, self.mesh, self.renderer, poses, scores, posed_mesh=self.level >= 3
-                )
+    @contextmanager
+    def watching_registration(self, estimator: Any, frame: Frame) -> Iterator[None]:
+        """Write pictures of the registration of `frame` that happens inside, if the level asks for them.
+
+        Args:
+            estimator: each step of its `refiner` is watched; its `poses` (N, 4, 4) and `scores` (N,) are shown.
+            frame: the frame that is registered.
+        """
+        if self.level < 2:
+            yield
+            return
+        refiner = estimator.refiner
+        estimator.refiner = trace = RefinementTrace(refiner)
+        try:
+            yield
+        finally:
+            estimator.refiner = refiner
+        with self.record.stage("draw and write"):
+            folder, mesh = self.folder.path, self.mesh
+            write_frame_pictures(folder, frame)
+            write_result_clouds(folder, frame, mesh, estimator.poses[0], posed_mesh=self.level >= 3)
+            view = (self.renderer, frame.rgb, frame.K)
+            scores = hypothesis_sheet(*view, estimator.poses, estimator.scores, mesh.diameter)
+            write_image(folder / "vis_score.png", scores)
+            paths = trace.paths(estimator.poses, mesh.center, count=6)
+            write_image(folder / "vis_refiner.png", refinement_sheet(*view, paths, mesh.diameter))
