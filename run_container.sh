@@ -102,9 +102,12 @@ describe_image() {
 }
 
 build_image() {
+    local name arguments=(--build-arg "BASE_IMAGE=$base" --build-arg "DEVICE=$device" --build-arg "TORCH_SPEC=$torch_spec")
+    for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL; do
+        if [[ -n ${!name:-} ]]; then arguments+=(--build-arg "$name=${!name}"); fi
+    done
     say "building image $image on $base (quick when nothing changed)"
-    engine_command build --target runtime --tag "$image" --build-arg "BASE_IMAGE=$base" --build-arg "DEVICE=$device" \
-        --build-arg "TORCH_SPEC=$torch_spec" ${build_flags[@]+"${build_flags[@]}"} "$root" >&2
+    engine_command build --target runtime --tag "$image" "${arguments[@]}" ${build_flags[@]+"${build_flags[@]}"} "$root" >&2
 }
 
 # The scene as a path that is valid from the root of the checkout; scenes made on first use need not exist yet.
