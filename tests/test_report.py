@@ -76,6 +76,15 @@ def test_the_contour_runs_along_the_silhouette(device: torch.device) -> None:
     assert not drawn[cv2.dilate(edge.astype(np.uint8), np.ones((7, 7), np.uint8)) == 0].any()
 
 
+@pytest.mark.parametrize(
+    "t", [(0.02, -0.01, 0.6), (0.28, 0.2, 0.6), (-0.3, 0, 0.6), (0, 0, 0.05), (2.0, 0, 0.6), (0, 0, -1)]
+)
+def test_the_silhouette_of_a_window_is_that_of_the_whole(t: tuple[float, float, float]) -> None:
+    renderer, mesh, pose = make_renderer(make_box(), "cpu"), make_box(), make_pose(t)
+    whole = draw_silhouette(renderer, pose, K, (240, 320))
+    np.testing.assert_array_equal(draw_silhouette(renderer, pose, K, (240, 320), oriented_box(mesh)), whole)
+
+
 def test_the_box_of_a_box_covers_its_silhouette() -> None:
     """The drawn edges of a box-shaped object's box lie on the rendered outline: projection and renderer agree."""
     pose = make_pose()

@@ -101,11 +101,53 @@ def draw_text(image: np.ndarray, text: str, corner: tuple[int, int] = (0, 0)) ->
     cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def silhouette(renderer: Renderer, object_in_camera: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: where the renderer draws the object, nothing else in the way."""
+def silhouette(
+    renderer: Renderer,
+    object_in_camera: np.ndarray,
+    K: np.ndarray,
+    size: tuple[int, int],
+    box: OrientedBox | None = None,
+) -> np.ndarray:
+    """Where the renderer draws the object, nothing else in the way.
+
+    Args:
+        renderer: built for the object's mesh.
+        object_in_camera: (4, 4), metres.
+        K: (3, 3) intrinsics.
+        size: (height, width) of the image.
+        box: around the object; given, only the part of the image that it covers is rendered.
+
+    Returns:
+        (height, width) bool.
+    """
+    left, top, right, bottom = _window(object_in_camera, K, size, box)
+    mask = np.zeros(size, dtype=bool)
+    if right <= left or bottom <= top:
+        return mask
+    window_K = np.array(K, dtype=np.float64)
+    window_K[:2, 2] -= [left, top]
     poses = torch.as_tensor(np.asarray(object_in_camera)[None], dtype=torch.float32, device=renderer.device)
-    intrinsics = torch.as_tensor(np.asarray(K), dtype=torch.float32, device=renderer.device)
-    return renderer.render(poses, intrinsics, size).mask[0].cpu().numpy()
+    intrinsics = torch.as_tensor(window_K, dtype=torch.float32, device=renderer.device)
+    drawn = renderer.render(poses, intrinsics, (bottom - top, right - left)).mask[0]
+    mask[top:bottom, left:right] = drawn.cpu().numpy()
+    return mask
+
+
+def _window(
+    object_in_camera: np.ndarray, K: np.ndarray, size: tuple[int, int], box: OrientedBox | None
+) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the pixels that a box can cover; all of them if it reaches behind the camera."""
+    height, width = size
+    if box is None:
+        return 0, 0, width, height
+    corners = box.corners @ object_in_camera[:3, :3].T + object_in_camera[:3, 3]
+    if corners[:, 2].min() < _NEAR:
+        return 0, 0, width, height
+    pixels = corners @ np.asarray(K).T
+    pixels = pixels[:, :2] / pixels[:, 2:]
+    left, top = np.clip(np.floor(pixels.min(axis=0)), 0, [width, height]).astype(int)
+    right, bottom = np.clip(np.ceil(pixels.max(axis=0)) + 1, 0, [width, height]).astype(int)
+    return int(left), int(top), int(right), int(bottom)
 
 
 class PoseOverlay:
@@ -129,7 +171,7 @@ class PoseOverlay:
         image = np.ascontiguousarray(rgb).copy()
         pose = np.asarray(object_in_camera, dtype=np.float64)
         if np.isfinite(pose).all():
-            draw_contour(image, silhouette(self.renderer, pose, K, image.shape[:2]))
+            draw_contour(image, silhouette(self.renderer, pose, K, image.shape[:2], self.box))
             draw_box(image, pose, K, self.box)
             draw_axes(image, pose @ self._axes_in_object, K, self._axis_length)
         if text:
