@@ -62,11 +62,13 @@ def evaluate(options: Options) -> list[dict[str, object]]:
 
 
 def main(options: Options) -> None:
-    print(f"{'scene':12s} {'object':24s} {'verified':>8s} {'degrees':>8s} {'mm':>7s} {'ADD-S/d':>8s} {'seconds':>8s}")
-    for r in evaluate(options):
-        numbers = [f"{r[k]:{w}}" if k in r else " " * 8 for k, w in (("degrees", "8.2f"), ("millimetres", "7.2f"))]
-        add_s_text = f"{r['add_s']:8.4f}" if "add_s" in r else " " * 8
-        print(f"{r['scene']:12s} {r['object']:24s} {r['verified']!s:>8s} {' '.join(numbers)} {add_s_text} {r['seconds']:8.2f}")
+    columns = (("degrees", "8.2f"), ("millimetres", "12.2f"), ("add_s", "8.4f"), ("seconds", "8.2f"))
+    print(f"{'scene':12s} {'object':24s} {'verified':>8s}  degrees  millimetres  ADD-S/d  seconds")
+    for record in evaluate(options):
+        numbers = " ".join(
+            format(record[key], form) if key in record else " " * int(form[:-3]) for key, form in columns
+        )
+        print(f"{record['scene']:12s} {record['object']:24s} {record['verified']!s:>8s} {numbers}")
 
 
 if __name__ == "__main__":

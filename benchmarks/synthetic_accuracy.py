@@ -117,16 +117,12 @@ def evaluate(options: Options) -> list[dict[str, float | str]]:
 def print_scores(records: list[dict[str, float | str]]) -> None:
     """Recall per object and over all scenes."""
     print(f"{'object':28s} {'scenes':>6s} {'ADD<0.1d':>9s} {'ADD-S<0.1d':>11s} {'any<0.1d':>9s} {'median ADD/d':>13s}")
-    names = sorted({str(r["object"]) for r in records})
-    for name in [*names, "all"]:
+    for name in [*sorted({str(r["object"]) for r in records}), "all"]:
         rows = [r for r in records if name in (r["object"], "all")]
-        add_values = np.array([r["add"] for r in rows], float)
-        add_s_values = np.array([r["add_s"] for r in rows], float)
-        best = np.array([r["best_add"] for r in rows], float)
-        print(
-            f"{name:28s} {len(rows):6d} {100 * (add_values < 0.1).mean():8.1f}% {100 * (add_s_values < 0.1).mean():10.1f}%"
-            f" {100 * (best < 0.1).mean():8.1f}% {np.median(add_values):13.4f}"
-        )
+        errors = {key: np.array([r[key] for r in rows], float) for key in ("add", "add_s", "best_add")}
+        right, right_s, found = (100 * (errors[key] < 0.1).mean() for key in ("add", "add_s", "best_add"))
+        median = np.median(errors["add"])
+        print(f"{name:28s} {len(rows):6d} {right:8.1f}% {right_s:10.1f}% {found:8.1f}% {median:13.4f}")
     seconds = np.array([r["seconds"] for r in records], float)
     print(f"register: median {np.median(seconds) * 1e3:.0f} ms, 90 % {np.percentile(seconds, 90) * 1e3:.0f} ms")
 
@@ -135,9 +131,7 @@ def main(options: Options) -> None:
     records = evaluate(options)
     print_scores(records)
     if options.output:
-        options.output.write_text(
-            json.dumps({"options": asdict(options), "scenes": records}, indent=1, default=str)
-        )
+        options.output.write_text(json.dumps({"options": asdict(options), "scenes": records}, indent=1, default=str))
 
 
 if __name__ == "__main__":

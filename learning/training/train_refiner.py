@@ -114,9 +114,7 @@ def train(config: RefinerConfig) -> Path:
         refined = apply_update(poses, trans, rot, diameter, config.network.rotation_limit)
         beta = _BETA[0] + (_BETA[1] - _BETA[0]) * min(1.0, progress / 0.6)
         rotvec = torch.tanh(rot) * config.network.rotation_limit
-        losses = refiner_loss(
-            trans, rotvec, trans_target, rotation_target, refined, scenes.poses, points, weight, beta
-        )
+        losses = refiner_loss(trans, rotvec, trans_target, rotation_target, refined, scenes.poses, points, weight, beta)
         with torch.no_grad():
             losses["add_before"] = add_error(poses, scenes.poses, points).mean()
             angle = rotation_angle(refined[:, :3, :3].detach(), scenes.poses[:, :3, :3])
