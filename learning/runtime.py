@@ -56,7 +56,7 @@ class _FusedConvReLU(nn.Module):
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
         assert conv.bias is not None
-        short = -conv.in_channels % _CHANNEL_MULTIPLE
+        short = -conv.in_channels % _CHANNEL_MULTIPLE  # only the first layer's 6 channels, see NetworkRunner.cast
         weight = F.pad(conv.weight.detach(), (0, 0, 0, 0, 0, short)).contiguous(memory_format=torch.channels_last)
         self.register_buffer("weight", weight)
         self.register_buffer("bias", conv.bias.detach().clone())
@@ -126,7 +126,8 @@ class NetworkRunner:
         self.batch_size = batch_size or _BATCH[self.device.type]
         prepared = fold_batch_norm(network).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         prepared = prepared.to(self.device, torch.float16 if self.half else torch.float32)
-        self._fused = self.half and torch.backends.cudnn.is_available()
+        whole = self.config.width % _CHANNEL_MULTIPLE == 0
+        self._fused = self.half and whole and torch.backends.cudnn.is_available()
         if self._fused:
             _use_fused_kernels(prepared)
         self.network = prepared

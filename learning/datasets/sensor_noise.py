@@ -37,7 +37,9 @@ class SensorNoise:
     """multiplies everything; 0 is a perfect camera"""
 
 
-def _uniform(like: torch.Tensor, generator: torch.Generator, low: float, high: float, channels: int = 1):
+def _uniform(
+    like: torch.Tensor, generator: torch.Generator, low: float, high: float, channels: int = 1
+) -> torch.Tensor:
     shape = (len(like), channels, 1, 1)
     return low + (high - low) * torch.rand(shape, device=like.device, generator=generator)
 

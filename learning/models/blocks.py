@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learning.models.config import NetworkConfig
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 class ConvBNReLU(nn.Module):
@@ -136,3 +139,8 @@ class EncoderLayer(nn.Module):
         x = self.norm1(x + F.dropout(self.self_attn(x, p), p, self.training))
         hidden = F.dropout(F.relu(self.linear1(x)), p, self.training)
         return self.norm2(x + F.dropout(self.linear2(hidden), p, self.training))
+
+
+def channels_last(network: _Module) -> _Module:
+    """The same network with its kernels in channels_last memory, which convolutions in half precision want."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it

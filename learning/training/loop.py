@@ -134,7 +134,8 @@ class TrainingLoop:
             step_fn: (model, generator, progress) -> losses with the key `loss`, built on fresh data.
             pairs: image pairs that one step of one process uses, for the rate shown.
         """
-        progress, last_save, sums, since = self.progress(), self.elapsed, {}, 0
+        progress, last_save, since = self.progress(), self.elapsed, 0
+        sums: dict[str, Any] = {}
         clock = time.perf_counter()
         bar = tqdm(total=100, unit="%", disable=not self.workers.first, bar_format="{l_bar}{bar}| {elapsed} {postfix}")
         self.network.train()

@@ -18,6 +18,7 @@ from learning.datasets.pools import PoolConfig, make_pool
 from learning.datasets.pose_perturbation import Perturbation, perturb_poses
 from learning.datasets.scene_batches import SceneBatch, SceneConfig, sample_scenes
 from learning.inputs import Observation, apply_update, pair_inputs, update_target
+from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.training.contact_sheet import save_contact_sheet
@@ -91,7 +92,7 @@ def train(config: RefinerConfig) -> Path:
     if workers.first:
         (config.run_folder / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
     pool = make_pool(config.pool, workers.device, progress=workers.first)
-    network = RefineNet(config.network).to(workers.device, memory_format=torch.channels_last)
+    network = channels_last(RefineNet(config.network).to(workers.device))
 
     def save(state: dict[str, torch.Tensor]) -> None:
         save_weights(config.run_folder, "refiner", state, config.network.to_dict())

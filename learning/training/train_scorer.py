@@ -18,6 +18,7 @@ from learning.datasets.pools import PoolConfig, make_pool
 from learning.datasets.pose_perturbation import Perturbation, scoring_hypotheses
 from learning.datasets.scene_batches import SceneBatch, SceneConfig, sample_scenes
 from learning.inputs import apply_update, pair_inputs
+from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
@@ -58,7 +59,7 @@ class _Refiner:
         self.config = NetworkConfig.from_dict(loaded.config, "refiner")
         network = RefineNet(self.config)
         network.load_state_dict(loaded.state)
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
+        self.network = channels_last(network.to(device)).eval()
 
     def step(self, pool: MeshPool, scenes: SceneBatch, poses: torch.Tensor) -> torch.Tensor:
         """One update of (N, L, 4, 4) hypotheses."""
@@ -119,7 +120,7 @@ def train(config: ScorerConfig) -> Path:
         (config.run_folder / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
     pool = make_pool(config.pool, workers.device, progress=workers.first)
     refiner = _Refiner(config.refiner, workers.device)
-    network = ScoreNetMultiPair(config.network).to(workers.device, memory_format=torch.channels_last)
+    network = channels_last(ScoreNetMultiPair(config.network).to(workers.device))
 
     def save(state: dict[str, torch.Tensor]) -> None:
         save_weights(config.run_folder, "scorer", state, config.network.to_dict())
