@@ -8,7 +8,6 @@ casting, where it can be imported, does the first row's geometry without colour 
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 import trimesh
 import tyro
 
+from benchmarks.versions import commit
 from pose6d.device import resolve_device
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
@@ -198,20 +198,10 @@ def main(options: Options) -> None:
         rows += time_open3d(mesh, options)
 
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"\ndevice {gpu} | torch {torch.__version__} | commit {_commit()} | backend {type(renderer).__name__}")
+    print(f"\ndevice {gpu} | torch {torch.__version__} | commit {commit()} | backend {type(renderer).__name__}")
     print(f"mesh {mesh.name}, {len(mesh.faces)} faces\n\n| work | median ms | to the first row |\n|---|---:|---:|")
     for row in rows:
         print(f"| {row.name} | {row.milliseconds:.3f} | {row.milliseconds / rows[0].milliseconds:.2f} |")
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""Time register and track_one, from host arrays to a pose on the host.
+
+`python -m benchmarks.latency --weights base --device cuda --mesh MESH`
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.synthetic_accuracy import Options as SceneOptions
+from benchmarks.synthetic_accuracy import evaluation_scenes, load_objects
+from benchmarks.versions import versions
+from estimater import FoundationPose
+
+
+@dataclass
+class Options:
+    """What to time."""
+
+    mesh_folder: Path | None = None
+    """folder with meshes in metres, the first of which is used; a procedural object if omitted"""
+    weights: str = "auto"
+    device: str = "auto"
+    register_iterations: int = 5
+    track_iterations: int = 2
+    repeats: int = 20
+    """timed calls of register; track_one is timed five times as often"""
+    output: Path | None = None
+    """JSON beside the table"""
+
+
+def time_calls(call: Callable[[], object], repeats: int) -> np.ndarray:
+    """Seconds of each call, after two that are not counted. The calls end with a copy to the host."""
+    seconds = []
+    for i in range(repeats + 2):
+        start = time.perf_counter()
+        call()
+        if i >= 2:
+            seconds.append(time.perf_counter() - start)
+    return np.array(seconds)
+
+
+def measure(options: Options) -> dict[str, object]:
+    """Percentiles of both calls in milliseconds, and the stages of the last ones."""
+    mesh = load_objects(options.mesh_folder)[0]
+    _, scene = next(evaluation_scenes([mesh], SceneOptions(scenes=1)))
+    rgb = (scene.rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    depth = (scene.depth[0] * mesh.diameter).numpy()
+    mask, K = scene.mask[0].numpy(), scene.K[0].numpy()
+
+    start = time.perf_counter()
+    estimator = FoundationPose(mesh, device=options.device, weights=options.weights)
+    setup = time.perf_counter() - start
+    result: dict[str, object] = {"faces": len(mesh.faces), "setup_ms": 1e3 * setup}
+    calls: dict[str, tuple[Callable[[], object], int]] = {
+        "register": (
+            lambda: estimator.register(K, rgb, depth, mask, iteration=options.register_iterations),
+            options.repeats,
+        ),
+        "track": (
+            lambda: estimator.track_one(rgb, depth, K, iteration=options.track_iterations),
+            5 * options.repeats,
+        ),
+    }
+    if estimator.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(estimator.device)
+    for name, (call, repeats) in calls.items():
+        milliseconds = 1e3 * time_calls(call, repeats)
+        estimator.profile = True
+        call()
+        estimator.profile = False
+        result[name] = {
+            **{f"p{p}": float(np.percentile(milliseconds, p)) for p in (10, 50, 90)},
+            "stages_ms": {stage: 1e3 * s for stage, s in estimator.timings.items()},
+        }
+    if estimator.device.type == "cuda":
+        result["peak_gpu_mib"] = torch.cuda.max_memory_allocated(estimator.device) / 2**20
+    return result
+
+
+def main(options: Options) -> None:
+    result = {**versions(options.device), **measure(options)}
+    for key, value in result.items():
+        if isinstance(value, dict) and "p50" in value:
+            print(f"{key:10s} p10 {value['p10']:9.2f}   p50 {value['p50']:9.2f}   p90 {value['p90']:9.2f} ms")
+            print("           " + "   ".join(f"{stage} {ms:.2f}" for stage, ms in value["stages_ms"].items()))
+        else:
+            print(f"{key:14s} {value}")
+    if options.output:
+        options.output.write_text(json.dumps({"options": asdict(options), **result}, indent=1, default=str))
+
+
+if __name__ == "__main__":
+    import tyro
+
+    main(tyro.cli(Options))
