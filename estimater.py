@@ -160,9 +160,7 @@ class FoundationPose:
         with self._stage("filter depth"):
             observation, intrinsics = self._observe(K, rgb, depth)
         with self._stage("hypotheses"):
-            translation = _initial_translation(
-                observation.xyz[2], torch.as_tensor(mask, device=self.device), intrinsics
-            )
+            translation = _initial_translation(observation.xyz[2], mask, intrinsics)
             poses = make_transform(self._rotations, translation)
         done = _Counter(progress, len(poses) * (iteration + 1))
         with self._stage("refine"):
@@ -244,9 +242,9 @@ class FoundationPose:
 
     def _observe(self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray) -> tuple[Observation, Tensor]:
         """The frame on the device, depth filtered; and K (3, 3)."""
-        intrinsics = torch.as_tensor(np.asarray(K, dtype=np.float32), device=self.device)
-        filtered = filter_depth(torch.as_tensor(depth, device=self.device))
-        return observe(torch.as_tensor(rgb, device=self.device), filtered, intrinsics), intrinsics
+        intrinsics = _upload(np.asarray(K, dtype=np.float32), self.device)
+        filtered = filter_depth(_upload(depth, self.device))
+        return observe(_upload(rgb, self.device), filtered, intrinsics), intrinsics
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -269,28 +267,36 @@ class _Counter:
             self._report(self._done, self._total)
 
 
-def _initial_translation(depth: Tensor, mask: Tensor, K: Tensor) -> Tensor:
+def _upload(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array on the device. From page-locked memory, so that the host does not wait for the copy."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _initial_translation(depth: Tensor, mask: np.ndarray, K: Tensor) -> Tensor:
     """The point behind the middle of the mask's bounding box at the median depth under the mask.
 
     It lies on the object's near side, up to a radius in front of its centre; the refiner makes up for that.
 
     Args:
-        depth: (H, W) metres.
+        depth: (H, W) metres, filtered, 0 = missing.
         mask: (H, W) bool.
         K: (3, 3).
 
     Returns:
         (3,) metres, camera axes.
     """
-    under = depth[mask & (depth > 0)]
-    if not len(under):
+    under = _upload(mask, depth.device) & (depth > 0)
+    median = torch.where(under, depth, torch.nan).nanmedian()
+    if median.isnan():
         raise FrameError(
             f"depth: none under the mask of {int(mask.sum())} pixels is left after filtering; it is too sparse there"
         )
-    rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
-    v, u = (rows[0, 0] + rows[-1, 0]) / 2, (columns[0, 0] + columns[-1, 0]) / 2
-    ray = torch.linalg.inv(K) @ torch.stack([u, v, torch.ones_like(u)])
-    return ray * under.median()
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    u, v = (columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2
+    y = (float(v) - K[1, 2]) / K[1, 1]
+    x = (float(u) - K[0, 2] - K[0, 1] * y) / K[0, 0]
+    return torch.stack([x, y, torch.ones_like(x)]) * median
 
 
 def _check_frame(K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, iteration: int) -> tuple[np.ndarray, np.ndarray]:

@@ -174,6 +174,19 @@ def test_hypotheses_start_on_the_object_and_come_back_sorted(scene: Scene) -> No
     assert set(estimator.timings) == {"check", "filter depth", "hypotheses", "refine", "score", "sort"}
 
 
+def test_first_guess_is_the_middle_of_the_mask_at_its_median_depth(scene: Scene) -> None:
+    refiner = PlantingRefiner(scene.truth, scene.mesh.center)
+    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu")
+    mask = np.zeros_like(scene.mask)
+    mask[80:121, 100:141] = True  # its middle is pixel (120, 100)
+    depth = np.where(mask, np.float32(0.8), np.float32(2.0))
+    depth[80:90, 100:141] = 0.0
+    estimator.register(K, scene.rgb, depth, mask)
+    wanted = np.array([(120 - K[0, 2]) / 400, (100 - K[1, 2]) / 400, 1.0]) * 0.8
+    assert refiner.seen is not None
+    np.testing.assert_allclose(refiner.seen[0, :3, 3], wanted, atol=1e-5)
+
+
 def test_networks_run_end_to_end_and_repeatably(scene: Scene, device: torch.device) -> None:
     results = []
     for _ in range(2):
