@@ -164,10 +164,10 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
         first.mask = read_mask(mask_file)
         first.check_sizes()
     if first.mask is None:
-        objects = f"; the scene has {', '.join(scene.objects)}: pass --object_id NAME" if scene.objects else ""
+        several = f"choose one of its objects by --object_id ({', '.join(scene.objects)}), or " if scene.objects else ""
         raise SceneError(
-            f"there is no mask for frame {first.name}, in which the object is to be found{objects}; pass --mask_file, "
-            "an image of that frame's size that is not 0 on the object, or start with a masked frame by --frames"
+            f"no mask for frame {first.name}, in which the object is to be found: {several}pass --mask_file, an image "
+            "of its size that is not 0 on the object; or start at a frame that has a mask, with --frames N:"
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
     return first
@@ -221,7 +221,7 @@ def track(
 ) -> None:
     """Follow the object through the frames; one that cannot be used is named and left out."""
     try:
-        for index in tqdm(frames, desc="track", unit="frame", mininterval=0.5):
+        for index in tqdm(frames, desc="track", unit="frame", mininterval=0.5, disable=not frames):
             try:
                 with record.stage("read frames"):
                     frame = scene[index]

@@ -113,6 +113,14 @@ def test_folder_layout(folder_scene: Path) -> None:
         scene[3]
 
 
+def test_symmetries_come_with_the_mesh(folder_scene: Path) -> None:
+    assert open_scene(folder_scene).symmetries(unit_scale=1.0) is None
+    (folder_scene / "mesh" / "symmetry.json").write_text(json.dumps({"symmetries": "180 z at 4 0 0"}))
+    symmetries = open_scene(folder_scene).symmetries(unit_scale=0.01)
+    assert symmetries is not None
+    np.testing.assert_allclose(symmetries[1], [[-1, 0, 0, 0.08], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], atol=1e-6)
+
+
 def test_a_mask_may_have_three_channels(folder_scene: Path) -> None:
     red = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     red[..., 0] = make_mask() * 200
@@ -171,8 +179,11 @@ def test_bop_scene_in_metres(bop_scene: Path) -> None:
     scene = open_scene(bop_scene, object_id=5)
     assert (scene.kind, scene.names) == ("bop", ["000001", "000036"])
     assert (scene.mesh_unit, scene.mesh_file) == ("mm", bop_scene.parents[1].resolve() / "models" / "obj_000005.ply")
-    assert scene.symmetry is not None
-    assert scene.symmetry["symmetries_continuous"][0]["axis"] == [0, 0, 1]
+    symmetries = scene.symmetries(unit_scale=0.001)
+    assert symmetries is not None
+    assert symmetries.shape == (72, 4, 4)
+    np.testing.assert_allclose(symmetries[:, 2, 2], 1)
+    assert open_scene(bop_scene, object_id=2).symmetries(unit_scale=0.001) is None
     check_frame(scene[1])
     np.testing.assert_array_equal(scene[1].mask, make_mask())
     np.testing.assert_allclose(scene[1].object_in_camera, make_pose(0.01), atol=1e-9)
