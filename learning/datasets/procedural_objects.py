@@ -72,7 +72,9 @@ def make_objects(seeds: Sequence[int], workers: int | None = None, progress: boo
     As with all multiprocessing, a script that calls this does so under `if __name__ == "__main__":`.
     """
     seeds = [int(seed) for seed in seeds]
-    workers = min(len(os.sched_getaffinity(0)) if workers is None else workers, max(1, len(seeds) // 8))
+    if workers is None:  # the cores this process may use; systems without affinity tell only how many there are
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(workers, max(1, len(seeds) // 8))
     bar = {"total": len(seeds), "desc": "making objects", "unit": "mesh", "disable": not progress}
     if workers <= 1:
         return list(tqdm(map(make_object, seeds), **bar))

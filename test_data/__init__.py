@@ -1,0 +1,1 @@
+"""Test scenes: the avocado scene is made here, a real recording can be fetched instead."""

@@ -1,0 +1,235 @@
+"""Makes the demo's recording: half an avocado on a laid table, seen by a moving RGB-D camera.
+
+    python -m test_data.make_avocado_scene
+
+Nothing is downloaded and nothing is random but by seed: the same version of the code makes the same files. The folder
+has the capture layout (JPEGImages/, depth/, intrinsics.json, transforms.npy) and also masks/ and the mesh.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from pose6d.errors import OutputError
+from pose6d.geometry.mesh_files import save_mesh
+from pose6d.rendering import ALBEDO, Renderer, make_renderer
+from pose6d.scenes.images import write_depth, write_image
+from test_data.kitchen_scene import Body, camera_in_world, kitchen, look_at, spoon, spoon_in_world
+from test_data.scene_lighting import Light, Lighting
+from test_data.sensor_simulation import expose, measure_depth
+
+FRAMES = 90
+SIZE = (480, 640)
+INTRINSICS = {"fx": 606.757, "fy": 606.368, "ppx": 319.205, "ppy": 239.881}
+VERSION = 1  # of the scene's look; a folder made by another version is reported, not silently used
+
+_MARKER = "scene.json"
+_AT_ONCE = 6  # frames per render call: enough to keep all cores busy, few enough for any memory
+_ORIGIN = np.array([0.0, 0.08, 0.0])
+
+
+@dataclass(frozen=True)
+class View:
+    """One perfect picture, before the sensors see it."""
+
+    index: int
+    albedo: np.ndarray  # (H, W, 3) float32, antialiased
+    xyz: np.ndarray  # (H, W, 3) float32, camera axes
+    normal: np.ndarray  # (H, W, 3) float32, camera axes
+    body: np.ndarray  # (H, W) int, number of the body seen, -1 for none
+
+
+def make_avocado_scene(
+    folder: str | os.PathLike[str], frames: int = FRAMES, *, overwrite: bool = False, progress: bool = True
+) -> Path:
+    """Make the recording, or keep the one that is there.
+
+    It is written beside the folder and moved into place when complete, so an interrupted run leaves nothing half done.
+
+    Args:
+        folder: where to; its parents are made.
+        frames: how many of the camera path's frames, from its beginning.
+        overwrite: replace a recording that an earlier call made.
+        progress: show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputError: the folder holds something else, or a recording of other length or version without `overwrite`.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        made = _read_marker(folder)
+        if made is None:
+            raise OutputError(
+                f"{folder} holds files that are no avocado scene: move them away, or choose another folder"
+            )
+        if made == _marker(frames) and not overwrite:
+            return folder
+        if not overwrite:
+            raise OutputError(
+                f"{folder} holds an avocado scene of version {made.get('version')} with {made.get('frames')} frames, "
+                f"wanted version {VERSION} with {frames}: delete the folder, or pass overwrite"
+            )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as unfinished:
+        scene = Path(unfinished) / "scene"
+        _write_scene(scene, frames, progress)
+        if folder.exists():
+            shutil.rmtree(folder)  # empty, or made by this function and to be replaced
+        scene.rename(folder)
+    return folder
+
+
+def _marker(frames: int) -> dict[str, object]:
+    return {"made_by": "test_data.make_avocado_scene", "version": VERSION, "frames": frames}
+
+
+def _read_marker(folder: Path) -> dict[str, object] | None:
+    try:
+        values = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) and values.get("made_by") == _marker(0)["made_by"] else None
+
+
+def _write_scene(scene: Path, frames: int, progress: bool) -> None:
+    bodies = kitchen()
+    for name in ("JPEGImages", "depth", "masks"):
+        (scene / name).mkdir(parents=True)
+    save_mesh(bodies[0].mesh, scene / "mesh" / "avocado.obj")
+    height, width = SIZE
+    intrinsics = {**INTRINSICS, "width": width, "height": height, "depth_scale": 0.001}
+    (scene / "intrinsics.json").write_text(json.dumps(intrinsics, indent=2) + "\n")
+
+    studio = _Studio(bodies)
+    cameras = [camera_in_world(_time(i)) for i in range(frames)]
+    # The mesh is fixed in the world: camera in object = (object in world)^-1 camera in world.
+    np.save(scene / "transforms.npy", np.linalg.inv(bodies[0].in_world) @ np.stack(cameras))
+    bar = tqdm(total=frames, desc="making the avocado scene", unit="frame", disable=not progress)
+    with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool, bar:
+        for start in range(0, frames, _AT_ONCE):
+            views = studio.views(range(start, min(start + _AT_ONCE, frames)))
+            for _ in pool.map(lambda view: studio.record(view, scene), views):
+                bar.update()
+    (scene / _MARKER).write_text(json.dumps(_marker(frames), indent=2) + "\n")
+
+
+def _time(index: int) -> float:
+    return index / (FRAMES - 1)
+
+
+class _Studio:
+    """Renders, lights and records the kitchen."""
+
+    def __init__(self, bodies: list[Body]) -> None:
+        self.bodies = bodies
+        self.renderer: Renderer = make_renderer([body.mesh for body in bodies] + [spoon()], "cpu")
+        self.gloss = np.array([body.gloss for body in bodies] + [0.1, 0.0], np.float32)  # spoon, then nothing
+        focal = [INTRINSICS["fx"], INTRINSICS["fy"]]
+        self.K = np.array([[focal[0], 0, INTRINSICS["ppx"]], [0, focal[1], INTRINSICS["ppy"]], [0, 0, 1]])
+        # Each pixel is split into 2 x 2: its centre, an integer, lies between the centres 2u and 2u + 1.
+        self.K_fine = np.diag([2.0, 2.0, 1.0]) @ self.K + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+        self.lighting = Lighting(
+            [
+                Light(look_at(np.array([-0.75, -0.25, 1.25]), _ORIGIN), (0.80, 0.77, 0.70), 3.0, highlights=True),
+                Light(look_at(np.array([0.9, -0.5, 1.3]), _ORIGIN), (0.20, 0.21, 0.24), 12.0, highlights=True),
+                Light(look_at(np.array([0.15, 0.1, 1.7]), _ORIGIN), (0.22, 0.22, 0.22), 16.0),
+            ],
+            ambient=(0.17, 0.18, 0.20),
+        )
+        self.shadows = self.lighting.shadow_maps(lambda pose, K, size: self._depth_from(pose, K, size, None))
+
+    def views(self, indices: range) -> Iterator[View]:
+        """Perfect pictures of some frames, in one call of the renderer each for colour and geometry."""
+        poses, mesh_index, image_index = [], [], []
+        for image, index in enumerate(indices):
+            world_in_camera = np.linalg.inv(camera_in_world(_time(index)))
+            for mesh, in_world in enumerate(self._placed(_time(index))):
+                poses.append(world_in_camera @ in_world)
+                mesh_index.append(mesh)
+                image_index.append(image)
+        meshes = np.array(mesh_index)
+        batch = {"mesh_index": torch.tensor(mesh_index), "image_index": torch.tensor(image_index), "shading": ALBEDO}
+        T = torch.from_numpy(np.stack(poses)).float()
+        height, width = SIZE
+        fine = self.renderer.render(T, torch.from_numpy(self.K_fine).float(), (2 * height, 2 * width), **batch)
+        plain = self.renderer.render(T, torch.from_numpy(self.K).float(), SIZE, normals=True, **batch)
+        # Averaged as light (gamma 2), not as code values, or edges would come out too dark.
+        albedo = fine.color.numpy().reshape(-1, height, 2, width, 2, 3)
+        assert plain.normal is not None
+        for image, index in enumerate(indices):
+            body = plain.instance[image].numpy()
+            yield View(
+                index=index,
+                albedo=np.square(albedo[image]).mean(axis=(1, 3)),
+                xyz=plain.xyz[image].numpy(),
+                normal=plain.normal[image].numpy(),
+                body=np.where(body >= 0, meshes[body], -1),
+            )
+
+    def record(self, view: View, scene: Path) -> None:
+        """Light one view, let the sensors see it and write its files."""
+        rng = np.random.default_rng([VERSION, view.index])
+        time = _time(view.index)
+        pose = camera_in_world(time).astype(np.float32)
+        shadows = self.shadows
+        if spoon_in_world(time) is not None:
+            shadows = self.lighting.shadow_maps(lambda light, K, size: self._depth_from(light, K, size, time))
+        linear = self.lighting.shade(
+            view.albedo,
+            view.xyz @ pose[:3, :3].T + pose[:3, 3],
+            view.normal @ pose[:3, :3].T,
+            self.gloss[view.body],
+            pose[:3, 3],
+            shadows,
+        )
+        color = expose(linear, rng, gain=1.0 + 0.03 * np.sin(9 * time))
+        depth = measure_depth(view.xyz[..., 2], color.max(axis=-1) / 255.0, INTRINSICS["fx"], rng)
+        name = str(view.index)
+        Image.fromarray(color).save(scene / "JPEGImages" / f"{name}.jpg", quality=93)
+        write_depth(scene / "depth" / f"{name}.png", depth)
+        write_image(scene / "masks" / f"{name}.png", view.body == 0)
+
+    def _placed(self, time: float | None) -> list[np.ndarray]:
+        """Poses in the world of all bodies, and of the spoon while it is in sight."""
+        placed = [body.in_world for body in self.bodies]
+        occluder = None if time is None else spoon_in_world(time)
+        return placed if occluder is None else [*placed, occluder]
+
+    def _depth_from(self, camera: np.ndarray, K: np.ndarray, size: int, time: float | None) -> np.ndarray:
+        placed = self._placed(time)
+        poses = torch.from_numpy(np.linalg.inv(camera) @ np.stack(placed)).float()
+        seen = self.renderer.render(
+            poses,
+            torch.from_numpy(K).float(),
+            (size, size),
+            mesh_index=torch.arange(len(placed)),
+            image_index=torch.zeros(len(placed), dtype=torch.int64),
+        )
+        return seen.depth[0].numpy().copy()
+
+
+if __name__ == "__main__":
+    import tyro
+
+    def main(
+        folder: Path = Path(__file__).parent / "avocado_translate_1", frames: int = FRAMES, overwrite: bool = False
+    ) -> None:
+        """Make the avocado scene, where it is not there yet."""
+        print(make_avocado_scene(folder, frames, overwrite=overwrite))
+
+    tyro.cli(main)
