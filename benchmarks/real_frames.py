@@ -54,8 +54,8 @@ def evaluate(options: Options) -> list[dict[str, object]]:
             if entry.get("object_in_camera") is not None:
                 truth = np.array(entry["object_in_camera"])
                 points = mesh.sample_surface(1000, seed=0)
-                record["degrees"] = float(np.degrees(rotation_error(pose[:3, :3], truth[:3, :3])))
-                record["millimetres"] = 1e3 * float(translation_error(pose[:3, 3], truth[:3, 3]))
+                record["degrees"] = float(np.degrees(rotation_error(pose, truth)))
+                record["millimetres"] = 1e3 * float(translation_error(pose, truth))
                 record["add_s"] = float(add_s(pose, truth, points)) / mesh.diameter
             records.append(record)
     return records

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ def load_objects(folder: Path | None) -> list[Mesh]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _MESH_SUFFIXES)
     if not files:
         raise SystemExit(f"{folder} holds no mesh ({', '.join(_MESH_SUFFIXES)})")
-    return [load_mesh(path) for path in files]
+    return [replace(load_mesh(path), name=str(path.relative_to(folder))) for path in files]
 
 
 def evaluation_scenes(objects: list[Mesh], options: Options) -> Iterator[tuple[int, SceneBatch]]:
@@ -98,16 +98,16 @@ def evaluate(options: Options) -> list[dict[str, float | str]]:
         seconds = time.perf_counter() - start
         truth = truth_in_metres(scene, mesh)
         points = mesh.sample_surface(1000, seed=0)
-        errors = [add(p, truth, points) / mesh.diameter for p in np.asarray(estimator.poses)]
+        errors = add(np.asarray(estimator.poses), truth, points) / mesh.diameter
         records.append(
             {
                 "object": mesh.name,
                 "visible": float(scene.visible[0]),
                 "add": float(errors[0]),
                 "add_s": float(add_s(pose, truth, points)) / mesh.diameter,
-                "best_add": float(min(errors)),
-                "degrees": float(np.degrees(rotation_error(pose[:3, :3], truth[:3, :3]))),
-                "metres": float(translation_error(pose[:3, 3], truth[:3, 3])),
+                "best_add": float(errors.min()),
+                "degrees": float(np.degrees(rotation_error(pose, truth))),
+                "metres": float(translation_error(pose, truth)),
                 "seconds": seconds,
             }
         )
