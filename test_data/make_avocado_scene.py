@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from pose6d.errors import OutputError
 from pose6d.geometry.mesh_files import save_mesh
-from pose6d.rendering import ALBEDO, Renderer, make_renderer
+from pose6d.rendering import ALBEDO, Renderer, Rendering, make_renderer
 from pose6d.scenes.images import write_depth, write_image
 from test_data.kitchen_scene import Body, camera_in_world, kitchen, look_at, spoon, spoon_in_world
 from test_data.scene_lighting import Light, Lighting
@@ -163,11 +163,21 @@ class _Studio:
                 mesh_index.append(mesh)
                 image_index.append(image)
         meshes = np.array(mesh_index)
-        batch = {"mesh_index": torch.tensor(mesh_index), "image_index": torch.tensor(image_index), "shading": ALBEDO}
-        T = torch.from_numpy(np.stack(poses)).float()
+        T, which, where = torch.from_numpy(np.stack(poses)).float(), torch.tensor(mesh_index), torch.tensor(image_index)
+
+        def draw(K: np.ndarray, height: int, width: int, normals: bool) -> Rendering:
+            return self.renderer.render(
+                T,
+                torch.from_numpy(K).float(),
+                (height, width),
+                mesh_index=which,
+                image_index=where,
+                shading=ALBEDO,
+                normals=normals,
+            )
+
         height, width = SIZE
-        fine = self.renderer.render(T, torch.from_numpy(self.K_fine).float(), (2 * height, 2 * width), **batch)
-        plain = self.renderer.render(T, torch.from_numpy(self.K).float(), SIZE, normals=True, **batch)
+        fine, plain = draw(self.K_fine, 2 * height, 2 * width, False), draw(self.K, height, width, True)
         # Averaged as light (gamma 2), not as code values, or edges would come out too dark.
         albedo = fine.color.numpy().reshape(-1, height, 2, width, 2, 3)
         assert plain.normal is not None
