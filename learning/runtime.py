@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from learning.models.blocks import ConvBNReLU, ResidualBlock
+from learning.models.blocks import ConvBNReLU, ResidualBlock, channels_last
 from learning.models.config import Kind
 from learning.models.loading import load_network
 from learning.models.refine_network import RefineNet
@@ -124,7 +124,7 @@ class NetworkRunner:
         self.config = network.config
         self.half = on_cuda and amp is not False
         self.batch_size = batch_size or _BATCH[self.device.type]
-        prepared = fold_batch_norm(network).requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        prepared = channels_last(fold_batch_norm(network).requires_grad_(False))
         prepared = prepared.to(self.device, torch.float16 if self.half else torch.float32)
         whole = self.config.width % _CHANNEL_MULTIPLE == 0
         self._fused = self.half and whole and torch.backends.cudnn.is_available()
