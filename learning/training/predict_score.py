@@ -40,6 +40,8 @@ class ScorePredictor:
         batch_size: int | None = None,
     ):
         self._runner = NetworkRunner("scorer", weights, device, amp, quantized, network, batch_size)
+        assert isinstance(self._runner.network, ScoreNetMultiPair)
+        self._network = self._runner.network
         self.config = self._runner.config
         self.device = self._runner.device
 
@@ -61,7 +63,7 @@ class ScorePredictor:
         features = []
         for rows in self._runner.chunks(len(poses)):
             A, B = pair_inputs(renderer, poses[rows], observation, K, diameter, self.config)
-            features.append(self._runner.network.encode(self._runner.cast(A), self._runner.cast(B)))
+            features.append(self._network.encode(self._runner.cast(A), self._runner.cast(B)))
             if progress is not None:
                 progress(len(A))
-        return self._runner.network.compare(torch.cat(features)[None])[0].float()
+        return self._network.compare(torch.cat(features)[None])[0].float()
