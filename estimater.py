@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learning.inputs import Observation, observe
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
@@ -25,6 +24,7 @@ from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.depth import check_depth, filter_depth
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
+from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.geometry.viewpoints import rotation_hypotheses
 from pose6d.rendering import make_renderer

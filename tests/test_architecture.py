@@ -32,7 +32,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("pose6d.report*", (*SCENES_AND_RENDERING, "pose6d.evaluation")),
     ("pose6d*", BASE),
     ("learning*", (*SCENES_AND_RENDERING, "pose6d.evaluation")),
-    ("estimater", ("pose6d", "learning.inputs", *PREDICTORS)),
+    ("estimater", ("pose6d", *PREDICTORS)),
     ("quantization*", ("pose6d", "learning")),
     ("mesh_creation*", ("pose6d", "estimater")),
     ("test_data*", ("pose6d", "learning.datasets")),

@@ -12,7 +12,7 @@ import trimesh
 from torch import Tensor
 
 from estimater import FoundationPose
-from learning.inputs import Observation, observe, pair_inputs
+from learning.inputs import pair_inputs
 from learning.models.blocks import SelfAttention
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
@@ -21,6 +21,7 @@ from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.errors import FrameError, MeshError, Pose6DError, SceneError
 from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.symmetry import symmetry_transforms
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import make_renderer

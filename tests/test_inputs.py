@@ -7,9 +7,10 @@ import pytest
 import torch
 import trimesh
 
-from learning.inputs import Observation, apply_update, network_inputs, observe, pair_inputs, update_target
+from learning.inputs import apply_update, network_inputs, pair_inputs, update_target
 from learning.models.config import NetworkConfig
 from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle, so3_exp
 from pose6d.rendering import make_renderer
 

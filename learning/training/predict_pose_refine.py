@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learning.inputs import Observation, apply_update, pair_inputs
+from learning.inputs import apply_update, pair_inputs
 from learning.models.refine_network import RefineNet
 from learning.runtime import NetworkRunner, record
+from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
 
 _MOST_GRAPHED = 16  # hypotheses; with more, kernels take longer than their launches and a graph gains nothing

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from learning.inputs import Observation, pair_inputs
+from learning.inputs import pair_inputs
 from learning.models.score_network import ScoreNetMultiPair
 from learning.runtime import NetworkRunner
+from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
 
 

@@ -17,7 +17,7 @@ from learning.datasets.mesh_pool import MeshPool
 from learning.datasets.pools import PoolConfig, make_pool
 from learning.datasets.pose_perturbation import Perturbation, perturb_poses
 from learning.datasets.scene_batches import SceneBatch, SceneConfig, sample_scenes
-from learning.inputs import Observation, apply_update, pair_inputs, update_target
+from learning.inputs import apply_update, pair_inputs, update_target
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
@@ -25,6 +25,7 @@ from learning.training.contact_sheet import save_contact_sheet
 from learning.training.loop import LoopConfig, TrainingLoop, Workers
 from learning.training.losses import add_error, refiner_loss
 from pose6d.geometry.camera import backproject
+from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import save_weights
 
