@@ -29,6 +29,7 @@ from pose6d.geometry.mesh_files import load_mesh
 
 HELD_OUT_SEED = 1_000_000
 _PROCEDURAL_DIAMETER = 0.2  # metres
+_INTRINSICS = (610.0, 610.0, 320.0, 240.0)  # fx, fy, cx, cy of a common RGB-D camera at 640x480
 _MESH_SUFFIXES = (".obj", ".ply", ".glb")
 
 
@@ -63,7 +64,9 @@ def evaluation_scenes(objects: list[Mesh], options: Options) -> Iterator[tuple[i
     """(object index, one scene in units of the object's diameter), `options.scenes` times."""
     cpu = torch.device("cpu")
     pool = MeshPool(objects, make_textures(40, seed=HELD_OUT_SEED + options.seed), cpu)
-    config = SceneConfig(image_size=(480, 640), pixels_per_diameter=(60.0, 160.0), centre_jitter=90.0, off_axis=0.3)
+    config = SceneConfig(
+        image_size=(480, 640), pixels_per_diameter=(60.0, 160.0), centre_jitter=120.0, intrinsics=_INTRINSICS
+    )
     generator = torch.Generator().manual_seed(options.seed)
     for i in range(options.scenes):
         index = i % len(objects)

@@ -33,6 +33,9 @@ class SceneConfig:
     """largest |x/z| and |y/z| of the target"""
     centre_jitter: float = 12.0
     """the target projects to the image centre within this many pixels"""
+    intrinsics: tuple[float, float, float, float] | None = None
+    """fx, fy, cx, cy of one camera for all scenes, in place of random ones; `distance` and `off_axis` then follow from
+    where the target is in the image and how large"""
     distractors: int = 3
     distractor_hidden: float = 0.3
     """probability that a distractor is left out"""
@@ -137,17 +140,22 @@ def sample_scenes(
 def _sample_view(draw: _Draw, count: int, config: SceneConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Cameras (N, 3, 3) that look past the target, and the target's poses (N, 4, 4)."""
     height, width = config.image_size
-    low, high = (math.log(x) for x in config.distance)
-    z = torch.exp(draw.uniform((count,), low, high))
-    focal = draw.uniform((count,), *config.pixels_per_diameter) * z
-    slope = draw.uniform((count, 2), -config.off_axis, config.off_axis)
     middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=draw.device)
-    centre = middle + draw.uniform((count, 2), -config.centre_jitter, config.centre_jitter)
+    pixel = middle + draw.uniform((count, 2), -config.centre_jitter, config.centre_jitter)
+    pixels_per_diameter = draw.uniform((count,), *config.pixels_per_diameter)
     K = torch.zeros((count, 3, 3), device=draw.device)
-    K[:, 0, 0] = focal
-    K[:, 1, 1] = focal * draw.uniform((count,), 0.99, 1.01)
-    K[:, :2, 2] = centre - torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1) * slope
     K[:, 2, 2] = 1.0
+    if config.intrinsics is None:
+        low, high = (math.log(x) for x in config.distance)
+        z = torch.exp(draw.uniform((count,), low, high))
+        slope = draw.uniform((count, 2), -config.off_axis, config.off_axis)
+        focal = torch.stack([pixels_per_diameter * z, pixels_per_diameter * z * draw.uniform((count,), 0.99, 1.01)], 1)
+        centre = pixel - focal * slope
+    else:
+        focal, centre = torch.tensor(config.intrinsics, device=draw.device).view(2, 1, 2).expand(2, count, 2)
+        z = focal[:, 0] / pixels_per_diameter
+        slope = (pixel - centre) / focal
+    K[:, 0, 0], K[:, 1, 1], K[:, :2, 2] = focal[:, 0], focal[:, 1], centre
     translation = torch.cat([slope, torch.ones_like(slope[:, :1])], dim=1) * z[:, None]
     return K, make_transform(draw.rotations(count), translation)
 
