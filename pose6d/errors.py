@@ -32,5 +32,9 @@ class OutputError(Pose6DError):
     """An output folder that cannot be written, or that already holds results."""
 
 
+class TrainingError(Pose6DError):
+    """A training run that cannot go on: it has diverged."""
+
+
 class MissingDependencyError(Pose6DError, ImportError):
     """An optional package that the requested feature needs; the message names the extra that installs it."""

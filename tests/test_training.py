@@ -22,6 +22,7 @@ from learning.training.train_refiner import RefinerConfig
 from learning.training.train_refiner import train as train_refiner
 from learning.training.train_scorer import ScorerConfig
 from learning.training.train_scorer import train as train_scorer
+from pose6d.errors import TrainingError
 from pose6d.geometry.transforms import rotation_angle
 
 _SCENES = SceneConfig(image_size=(96, 96), pixels_per_diameter=(25.0, 50.0))
@@ -120,3 +121,14 @@ def test_a_step_without_finite_gradient_changes_nothing(tmp_path: Path) -> None:
     for key, value in before.items():
         torch.testing.assert_close(network.state_dict()[key], value)
         torch.testing.assert_close(saved[-1][key], value)
+
+
+def test_a_diverged_training_stops_and_says_so(tmp_path: Path) -> None:
+    network = nn.Linear(3, 3)
+    loop = TrainingLoop(network, LoopConfig(steps=1000), Workers("cpu"), tmp_path, lambda state: None)
+
+    def step(model: nn.Module, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
+        return {"loss": model(torch.full((4, 3), float("nan"))).sum()}
+
+    with pytest.raises(TrainingError, match=r"diverged at step 49.*learning_rate"):
+        loop.run(step, pairs=4)

@@ -20,7 +20,9 @@ from torch import nn
 from tqdm import tqdm
 
 from pose6d.device import resolve_device
+from pose6d.errors import TrainingError
 
+_LONGEST_STREAK = 50  # skipped steps in a row; a diverged network never recovers, and the hours would be lost
 _REFRESH = 20  # steps between looks at the clock and the losses; each look waits for the device
 
 
@@ -96,7 +98,7 @@ class TrainingLoop:
     ):
         self.network, self.config, self.workers = network, config, workers
         self.run_folder, self.save_fn = run_folder, save_fn
-        self.step, self.elapsed, self.skipped = 0, 0.0, 0
+        self.step, self.elapsed, self.skipped, self._streak = 0, 0.0, 0, 0
         fused = workers.device.type == "cuda"
         decay = [p for p in network.parameters() if p.ndim > 1]
         no_decay = [p for p in network.parameters() if p.ndim <= 1]
@@ -175,12 +177,19 @@ class TrainingLoop:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         if not bool(torch.isfinite(norm)):
             # The forward pass has already touched the batch-norm statistics: take the averaged ones back.
-            self.skipped += 1
+            self.skipped, self._streak = self.skipped + 1, self._streak + 1
+            if self._streak >= _LONGEST_STREAK:
+                raise TrainingError(
+                    f"the last {self._streak} steps had no finite gradient: the training has diverged at step "
+                    f"{self.step}. Lower --loop.learning_rate (now {self.config.learning_rate}) or --loop.clip; "
+                    f"{self.checkpoint_file} is from before, if it was saved early enough"
+                )
             buffers = dict(self.network.named_buffers())
             for name, buffer in buffers.items():
                 if name in self.average:
                     buffer.copy_(self.average[name])
             return
+        self._streak = 0
         self.optimizer.step()
         self._update_average()
 
