@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.datasets.mesh_pool import MeshPool
 from learning.datasets.procedural_objects import make_objects
@@ -84,11 +85,10 @@ def truth_in_metres(scene: SceneBatch, mesh: Mesh) -> np.ndarray:
     return pose
 
 
-def evaluate(options: Options) -> list[dict[str, float | str]]:
-    """One record per scene."""
+def evaluate(options: Options) -> Iterator[dict[str, float | str]]:
+    """One record per scene, as soon as it is known."""
     objects = load_objects(options.mesh_folder)
     estimators: dict[int, FoundationPose] = {}
-    records: list[dict[str, float | str]] = []
     for index, scene in tqdm(evaluation_scenes(objects, options), total=options.scenes, unit="scene"):
         mesh = objects[index]
         if index not in estimators:
@@ -102,19 +102,16 @@ def evaluate(options: Options) -> list[dict[str, float | str]]:
         truth = truth_in_metres(scene, mesh)
         points = mesh.sample_surface(1000, seed=0)
         errors = add(np.asarray(estimator.poses), truth, points) / mesh.diameter
-        records.append(
-            {
-                "object": mesh.name,
-                "visible": float(scene.visible[0]),
-                "add": float(errors[0]),
-                "add_s": float(add_s(pose, truth, points)) / mesh.diameter,
-                "best_add": float(errors.min()),
-                "degrees": float(np.degrees(rotation_error(pose, truth))),
-                "metres": float(translation_error(pose, truth)),
-                "seconds": seconds,
-            }
-        )
-    return records
+        yield {
+            "object": mesh.name,
+            "visible": float(scene.visible[0]),
+            "add": float(errors[0]),
+            "add_s": float(add_s(pose, truth, points)) / mesh.diameter,
+            "best_add": float(errors.min()),
+            "degrees": float(np.degrees(rotation_error(pose, truth))),
+            "metres": float(translation_error(pose, truth)),
+            "seconds": seconds,
+        }
 
 
 def print_scores(records: list[dict[str, float | str]]) -> None:
@@ -131,10 +128,13 @@ def print_scores(records: list[dict[str, float | str]]) -> None:
 
 
 def main(options: Options) -> None:
-    records = evaluate(options)
+    records = []
+    for record in evaluate(options):
+        records.append(record)
+        if options.output:  # after every scene: on a CPU this takes hours, and a stopped run keeps what it has
+            content = {"options": asdict(options), **versions(options.device), "scenes": records}
+            options.output.write_text(json.dumps(content, indent=1, default=str))
     print_scores(records)
-    if options.output:
-        options.output.write_text(json.dumps({"options": asdict(options), "scenes": records}, indent=1, default=str))
 
 
 if __name__ == "__main__":
