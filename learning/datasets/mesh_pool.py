@@ -28,7 +28,7 @@ class MeshPool:
     def __init__(
         self,
         objects: Sequence[Mesh],
-        backgrounds: Sequence[np.ndarray],
+        backgrounds: Sequence[np.ndarray] | np.ndarray,
         device: torch.device,
         points_per_object: int = 256,
     ):

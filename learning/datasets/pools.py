@@ -27,4 +27,4 @@ def make_pool(config: PoolConfig, device: torch.device, progress: bool = True) -
     """Make the meshes and upload them."""
     seeds = range(config.seed, config.seed + config.objects)
     objects = make_objects(seeds, workers=config.workers, progress=progress)
-    return MeshPool(objects, list(make_textures(config.backgrounds, seed=config.seed)), device)
+    return MeshPool(objects, make_textures(config.backgrounds, seed=config.seed), device)
