@@ -18,7 +18,7 @@ from pose6d.evaluation.run_folder import RunFolder, read_poses
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
 from pose6d.rendering import make_renderer
-from pose6d.report.contact_sheet import contact_sheet, hypothesis_sheet
+from pose6d.report.contact_sheet import contact_sheet, hypothesis_sheet, object_windows
 from pose6d.report.overlay import BLUE, GREEN, ORANGE, RED, PoseOverlay, draw_axes, draw_box, draw_contour, oriented_box
 from pose6d.report.overlay import silhouette as draw_silhouette
 from pose6d.report.refinement_trace import RefinementTrace, refinement_sheet
@@ -170,12 +170,21 @@ def test_contact_sheet_keeps_every_image() -> None:
         assert (sheet == 50 * i).all(axis=2).sum() >= 200
 
 
+def test_crops_follow_the_object_and_not_its_origin() -> None:
+    mesh = make_box().translated(np.array([0.0, 0.1, 0.0]))
+    poses, intrinsics = torch.as_tensor(make_pose()[None], dtype=torch.float32), torch.as_tensor(K, dtype=torch.float32)
+    windows = object_windows(poses, intrinsics, mesh, 1.2, 96)
+    mask = make_renderer(mesh, "cpu").render(poses, windows @ intrinsics, (96, 96)).mask[0]
+    assert not (mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+    assert mask.sum() > 500
+
+
 def test_hypothesis_sheet_shows_the_rendering_where_the_object_is() -> None:
     mesh, pose = make_box(), make_pose()
     renderer = make_renderer(mesh, "cpu")
     rgb = np.zeros((240, 320, 3), dtype=np.uint8)
     rgb[draw_silhouette(renderer, pose, K, (240, 320))] = 255
-    sheet = hypothesis_sheet(renderer, rgb, K, pose[None], np.array([1.5]), mesh.diameter, size=96)
+    sheet = hypothesis_sheet(renderer, rgb, K, pose[None], np.array([1.5]), mesh, size=96)
     left, right = sheet[30:100, 4:100], sheet[30:100, 100:196]  # below the label
     rendered, observed = left.max(axis=2) > 60, right.min(axis=2) > 200
     assert rendered.sum() > 500
@@ -239,5 +248,5 @@ def test_refinement_trace_changes_nothing_and_finds_the_paths() -> None:
     np.testing.assert_allclose(paths[0, :, 2, 3] + 0.03, [2.4, 1.2, 0.6, 0.3], atol=1e-6)
 
     renderer = make_renderer(make_box(), "cpu")
-    sheet = refinement_sheet(renderer, np.full((240, 320, 3), 90, np.uint8), K, paths, make_box().diameter, size=64)
+    sheet = refinement_sheet(renderer, np.full((240, 320, 3), 90, np.uint8), K, paths, make_box(), size=64)
     assert sheet.shape == (2 * 68 + 4, 4 * 68 + 4, 3)

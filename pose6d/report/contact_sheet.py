@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pose6d.geometry.camera import crop_images, crop_transforms
+from pose6d.geometry.mesh import Mesh
 from pose6d.rendering.interface import Renderer
 from pose6d.report.overlay import draw_contour, draw_text
 
@@ -29,13 +30,21 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int) -> np.ndarray:
     return sheet
 
 
+def object_windows(poses: torch.Tensor, K: torch.Tensor, mesh: Mesh, ratio: float, size: int) -> torch.Tensor:
+    """(N, 3, 3) crops around the middle of a mesh, which need not be the origin of its frame; see `crop_transforms`."""
+    middle = torch.as_tensor(np.asarray(mesh.center), dtype=torch.float32, device=poses.device)
+    centred = poses.clone()
+    centred[:, :3, 3] += poses[:, :3, :3] @ middle
+    return crop_transforms(centred, K, mesh.diameter, ratio, size)
+
+
 def hypothesis_sheet(
     renderer: Renderer,
     rgb: np.ndarray,
     K: np.ndarray,
     poses: np.ndarray,
     scores: np.ndarray,
-    diameter: float,
+    mesh: Mesh,
     *,
     count: int = 24,
     columns: int = 4,
@@ -49,7 +58,7 @@ def hypothesis_sheet(
         K: (3, 3) intrinsics.
         poses: (N, 4, 4) object in camera, best first.
         scores: (N,), in the order of the poses.
-        diameter: of the object, metres.
+        mesh: in the frame of the poses.
         count: how many to show.
         columns: pairs per row.
         size: width and height of each crop, pixels.
@@ -60,7 +69,7 @@ def hypothesis_sheet(
     best = torch.as_tensor(np.asarray(poses)[:count], dtype=torch.float32, device=renderer.device)
     intrinsics = torch.as_tensor(np.asarray(K), dtype=torch.float32, device=renderer.device)
     image = torch.as_tensor(rgb, device=renderer.device).permute(2, 0, 1).float() / 255
-    transforms = crop_transforms(best, intrinsics, diameter, 1.2, size)
+    transforms = object_windows(best, intrinsics, mesh, 1.2, size)
     observed = crop_images(image, transforms, size).permute(0, 2, 3, 1)
     rendering = renderer.render(best, transforms @ intrinsics, (size, size))
     drawn, seen = ((x.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy() for x in (rendering.color, observed))

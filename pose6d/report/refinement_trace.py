@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose6d.geometry.camera import crop_images, crop_transforms
+from pose6d.geometry.camera import crop_images
+from pose6d.geometry.mesh import Mesh
 from pose6d.rendering.interface import Renderer
-from pose6d.report.contact_sheet import contact_sheet
+from pose6d.report.contact_sheet import contact_sheet, object_windows
 from pose6d.report.overlay import draw_contour, draw_text
 
 
@@ -61,7 +62,7 @@ class RefinementTrace:
 
 
 def refinement_sheet(
-    renderer: Renderer, rgb: np.ndarray, K: np.ndarray, paths: np.ndarray, diameter: float, size: int = 160
+    renderer: Renderer, rgb: np.ndarray, K: np.ndarray, paths: np.ndarray, mesh: Mesh, size: int = 160
 ) -> np.ndarray:
     """One row per hypothesis: its outline on the observed image at the start and after each step.
 
@@ -70,7 +71,7 @@ def refinement_sheet(
         rgb: (H, W, 3) uint8.
         K: (3, 3) intrinsics.
         paths: (rows, steps + 1, 4, 4) object in camera, metres.
-        diameter: of the object, metres.
+        mesh: in the frame of the poses.
         size: width and height of each crop, pixels.
 
     Returns:
@@ -82,7 +83,7 @@ def refinement_sheet(
     image = torch.as_tensor(rgb, device=renderer.device).permute(2, 0, 1).float()
     # All crops of a row look through the window of its last pose, so that the outline is seen to move.
     last = poses.view(rows, columns, 4, 4)[:, -1:].expand(-1, columns, -1, -1).reshape(-1, 4, 4)
-    transforms = crop_transforms(last, intrinsics, diameter, 1.5, size)
+    transforms = object_windows(last, intrinsics, mesh, 1.5, size)
     crops = crop_images(image, transforms, size).permute(0, 2, 3, 1).round().to(torch.uint8).cpu().numpy()
     masks = renderer.render(poses, transforms @ intrinsics, (size, size)).mask.cpu().numpy()
     pictures = []
