@@ -100,6 +100,8 @@ class FoundationPose:
         profile: bool = False,
     ):
         self.device = resolve_device(device)
+        if not isinstance(mesh, (Mesh, str, Path)):
+            raise MeshError(f"mesh is a {type(mesh).__name__}: pass a Mesh (Mesh.from_trimesh makes one) or a path")
         self.mesh = mesh if isinstance(mesh, Mesh) else load_mesh(mesh)
         self.diameter = float(self.mesh.diameter)
         _check_diameter(self.diameter, self.mesh.name)
@@ -206,6 +208,7 @@ class FoundationPose:
         self.timings = {}
         with self._stage("check"):
             rgb, depth = _check_frame(K, rgb, depth, iteration)
+            _check_depth_roughly(depth)
         with self._stage("filter depth"):
             observation, intrinsics = self._observe(K, rgb, depth)
         with self._stage("refine"):
@@ -222,6 +225,8 @@ class FoundationPose:
         pose = torch.as_tensor(np.asarray(object_in_camera), dtype=torch.float32, device=self.device)
         if pose.shape != (4, 4):
             raise FrameError(f"object_in_camera: shape {tuple(pose.shape)}; a 4x4 pose is needed")
+        if not pose.isfinite().all():
+            raise FrameError("object_in_camera holds values that are not finite; a 4x4 pose is needed")
         self._last = pose @ self._mesh_from_centred
 
     def reset(self) -> None:
@@ -234,6 +239,8 @@ class FoundationPose:
             symmetries = torch.as_tensor(symmetries, dtype=torch.float32)
             if symmetries.ndim != 3 or symmetries.shape[1:] != (4, 4):
                 raise MeshError(f"symmetries: shape {tuple(symmetries.shape)}; (S, 4, 4) transforms are needed")
+            if not symmetries.isfinite().all():
+                raise MeshError("symmetries hold values that are not finite; (S, 4, 4) transforms are needed")
             symmetries = self._centred_from_mesh.cpu() @ symmetries @ self._mesh_from_centred.cpu()
         rotations = rotation_hypotheses(symmetries)
         if seed:
@@ -317,6 +324,12 @@ def _check_frame(K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, iteration: i
         )
     check_intrinsics(K, *depth.shape)
     return np.ascontiguousarray(rgb), np.ascontiguousarray(depth, dtype=np.float32)
+
+
+def _check_depth_roughly(depth: np.ndarray) -> None:
+    """`check_depth` on every eighth row and column: a tracked frame has no time for sorting all of its depth."""
+    sample = depth[::8, ::8]
+    check_depth(sample if sample.any() else depth)
 
 
 def _check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:

@@ -247,6 +247,8 @@ def test_tracking_starts_from_a_given_pose_and_ends_with_reset(scene: Scene) -> 
     estimator = FoundationPose(scene.mesh, **random_networks())
     with pytest.raises(Pose6DError, match="call register on a frame first"):
         estimator.track_one(scene.rgb, scene.depth, K)
+    with pytest.raises(FrameError, match="not finite"):
+        estimator.start_from(np.full((4, 4), np.nan))
     estimator.start_from(scene.truth)
     tracked = estimator.track_one(scene.rgb, scene.depth, K, iteration=1)
     # A random network moves it a little, but from here and not from elsewhere.
@@ -277,6 +279,7 @@ def changed(scene: Scene, **changes: object) -> dict:
         (lambda s: {"rgb": s.rgb[..., 0]}, FrameError, r"rgb: shape \(240, 320\)"),
         (lambda s: {"rgb": s.rgb / 255.0}, FrameError, "rgb: .* of float64"),
         (lambda s: {"K": None}, SceneError, "no camera intrinsics"),
+        (lambda s: {"K": "K.txt"}, SceneError, "no matrix of numbers"),
         (lambda s: {"K": K[:2]}, SceneError, r"shape \(2, 3\)"),
         (lambda s: {"K": np.diag([2.0, 2.0, 1.0]) @ K}, SceneError, "another resolution"),
     ],
@@ -297,8 +300,15 @@ def test_a_bad_tracked_frame_keeps_the_last_pose(scene: Scene) -> None:
         scene.mesh, refiner=PlantingRefiner(scene.truth, scene.mesh.center), scorer=MatchingScorer(), device="cpu"
     )
     estimator.start_from(scene.truth)
-    with pytest.raises(FrameError, match="rgb is 320x240 and depth 160x120"):
-        estimator.track_one(scene.rgb, scene.depth[::2, ::2], K)
+    for depth, message in (
+        (scene.depth[::2, ::2], "rgb is 320x240 and depth 160x120"),
+        (np.zeros_like(scene.depth), "0 valid depth values in the image"),
+        (np.full_like(scene.depth, np.nan), "NaN or infinity"),
+        (scene.depth * 1000, "millimetres"),
+        (scene.depth / 1000, "metres are needed"),
+    ):
+        with pytest.raises(FrameError, match=message):
+            estimator.track_one(scene.rgb, depth, K)
     np.testing.assert_allclose(estimator.track_one(scene.rgb, scene.depth, K), scene.truth, atol=1e-5)
 
 
@@ -307,3 +317,10 @@ def test_a_mesh_in_millimetres_is_refused(scene: Scene) -> None:
         FoundationPose(scene.mesh.scaled(1000.0), **random_networks())
     with pytest.raises(MeshError, match=r"symmetries: shape \(4, 4\)"):
         FoundationPose(scene.mesh, symmetries=np.eye(4), **random_networks())
+    with pytest.raises(MeshError, match="symmetries hold values that are not finite"):
+        FoundationPose(scene.mesh, symmetries=np.full((1, 4, 4), np.nan), **random_networks())
+
+
+def test_a_mesh_of_another_library_is_refused_with_the_way_to_convert_it() -> None:
+    with pytest.raises(MeshError, match=r"mesh is a Trimesh.*Mesh\.from_trimesh"):
+        FoundationPose(trimesh.creation.box((0.1, 0.1, 0.1)), **random_networks())

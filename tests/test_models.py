@@ -204,6 +204,9 @@ def test_published_config_is_understood() -> None:
         ({"widht": 3}, "unknown keys"),
         ({"input_size": 100}, "multiple of 8"),
         ({"width": 3, "heads": 16}, "heads"),
+        ({"width": "wide"}, "width is 'wide': expected a whole number"),
+        ({"use_bn": 1}, "use_bn is 1: expected true or false"),
+        ({"heads": 0}, "heads is 0"),
         ({"kind": "ranker"}, "expected 'refiner' or 'scorer'"),
     ],
 )

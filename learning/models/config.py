@@ -15,6 +15,17 @@ Kind = Literal["refiner", "scorer"]
 PUBLISHED_ROTATION_LIMIT = math.radians(20.0)  # of the released refiner, per axis
 DEFAULT_CROP_RATIO = {"refiner": 1.2, "scorer": 1.1}
 _STRIDE = 8  # of the trunk: an input of 160 px becomes 20 x 20 tokens
+# A config comes from a file that people edit, so its types are not certain.
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "width": ((int,), "a whole number"),
+    "input_size": ((int,), "a whole number"),
+    "crop_ratio": ((int, float), "a number"),
+    "rotation_limit": ((int, float), "a number"),
+    "heads": ((int,), "a whole number"),
+    "dropout": ((int, float), "a number"),
+    "use_bn": ((bool,), "true or false"),
+    "min_depth": ((int, float), "a number"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,12 @@ class NetworkConfig:
             raise WeightsError(f"network kind is {self.kind!r}: expected 'refiner' or 'scorer'")
         if self.crop_ratio is None:
             object.__setattr__(self, "crop_ratio", DEFAULT_CROP_RATIO[self.kind])
+        for name, (types, wanted) in _TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, types):
+                raise WeightsError(f"network {name} is {value!r}: expected {wanted}")
+        if self.heads <= 0:
+            raise WeightsError(f"network heads is {self.heads}: expected a positive number")
         if self.input_size <= 0 or self.input_size % _STRIDE:
             raise WeightsError(f"network input_size is {self.input_size}: expected a positive multiple of {_STRIDE}")
         if self.width <= 0 or self.embedding % self.heads:

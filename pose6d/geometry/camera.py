@@ -153,7 +153,10 @@ def check_intrinsics(K: np.ndarray | torch.Tensor | None, height: int, width: in
     """
     if K is None:
         raise SceneError(f"{source}: no camera intrinsics; {_FORM}")
-    values = np.asarray(K.detach().cpu() if isinstance(K, torch.Tensor) else K, dtype=np.float64)
+    try:
+        values = np.asarray(K.detach().cpu() if isinstance(K, torch.Tensor) else K, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise SceneError(f"{source}: intrinsics are no matrix of numbers ({error}); {_FORM}") from error
     if values.shape != (3, 3):
         raise SceneError(f"{source}: intrinsics of shape {values.shape}; {_FORM}")
     if not np.isfinite(values).all():
