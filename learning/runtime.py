@@ -23,6 +23,7 @@ from learning.models.loading import load_network
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from pose6d.device import resolve_device
+from pose6d.errors import WeightsError
 
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
 _log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class NetworkRunner:
         weights: see `pose6d.weights.find_weights`; unused where `network` is given.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: compute in float16; None means on CUDA only. Ignored on the CPU, where float16 is slower.
-        quantized: reserved for quantised networks, which this version does not have.
+        quantized: name of a quantised variant. There are none yet: anything but None is refused.
         network: a network to run instead of loading one; it is copied.
         batch_size: pairs per forward pass; None chooses by the device.
     """
@@ -116,7 +117,9 @@ class NetworkRunner:
         batch_size: int | None = None,
     ):
         if quantized:
-            raise NotImplementedError(f"quantized={quantized!r}: this version has no quantised networks; pass None")
+            raise WeightsError(
+                f"quantized={quantized!r}: there are no quantised variants of the networks yet; pass None"
+            )
         self.device = resolve_device(device)
         if network is None:
             network = load_network(weights, kind, self.device.type)

@@ -8,7 +8,7 @@ import torch
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.runtime import NetworkRunner, record
-from pose6d.errors import DeviceError
+from pose6d.errors import DeviceError, WeightsError
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
 
@@ -55,7 +55,7 @@ def test_chunks_cover_everything_once(network: RefineNet) -> None:
 
 
 def test_quantised_variants_are_refused_not_ignored(network: RefineNet) -> None:
-    with pytest.raises(NotImplementedError, match="int8"):
+    with pytest.raises(WeightsError, match="'int8': there are no quantised variants"):
         NetworkRunner("refiner", network=network, device="cpu", quantized="int8")
 
 

@@ -25,7 +25,7 @@ class PoseRefinePredictor:
         weights: `auto`, a released set's name, a folder or a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: float16 on CUDA; None means yes.
-        quantized: name of a quantised variant; None for the plain network.
+        quantized: name of a quantised variant. There are none yet: anything but None is refused.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass; None chooses by the device.
 

@@ -22,7 +22,7 @@ class ScorePredictor:
         weights: `auto`, a released set's name, a folder or a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: float16 on CUDA; without effect on the CPU.
-        quantized: name of a quantised variant; None for the plain network.
+        quantized: name of a quantised variant. There are none yet: anything but None is refused.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass of the trunk; None chooses by the device.
 
