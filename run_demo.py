@@ -1,10 +1,12 @@
 """Find an object in the first frame of an RGB-D recording and track it through the others.
 
-python run_demo.py runs the avocado scene, which is made on first use. For your own object:
+Without arguments it runs the avocado scene, which is made on first use. For your own object:
+
 python run_demo.py --mesh_file cup.obj --test_scene_dir recordings/cup
 
 A recording is a folder: rgb/ depth/ masks/ cam_K.txt, or JPEGImages/ depth/ intrinsics.json, or a BOP scene.
-Exit code: 0, 2 for bad input, 3 where some frames could not be used.
+
+Exit code: 0 for success, 2 for bad input, 3 where some frames could not be used.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from pose6d.report.result_writer import ResultWriter
 from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import read_mask, shorten
 from pose6d.scenes.selection import select_frames
+from pose6d.weights import find_weights
 
 SCENES = Path(__file__).resolve().parent / "test_data"
 AVOCADO = "avocado_translate_1"
@@ -68,7 +71,7 @@ class Options:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     weights: str = "auto"
-    """Name or folder of the network weights."""
+    """Network weights: name of a set in weights/, or a folder; auto takes the set that suits the device."""
     debug: int = 1
     """0 writes poses and timings, 1 also the video, 2 also pictures and point clouds, 3 also the posed mesh."""
     debug_dir: Path | None = None
@@ -102,7 +105,9 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
     """
     for name in ("est_refine_iter", "track_refine_iter"):
         if getattr(options, name) < 1:
-            raise SceneError(f"--{name} is {getattr(options, name)}: at least one refinement step is needed")
+            raise Pose6DError(f"--{name} is {getattr(options, name)}: at least one refinement step is needed")
+    if not 0 <= options.debug <= 3:
+        raise Pose6DError(f"--debug is {options.debug}: wanted 0 (poses and timings) to 3 (everything)")
     device = resolve_device(options.device)
     record = RunRecord()
 
@@ -119,9 +124,10 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
     with record.stage("load mesh"):
         mesh, symmetries = load_object(options, scene, first)
     with record.stage("load networks"):
+        weights = find_weights(options.weights, "refiner", device.type)
         estimator = make_estimator(mesh, symmetries=symmetries, device=device, weights=options.weights)
     folder = make_run_folder(options.debug_dir, scene.path, options.overwrite)
-    print(f"device: {device}\nresults: {folder.path}")
+    print(f"device: {device}\nweights: {weights.parent}\nresults: {folder.path}")
 
     with ResultWriter(folder, record, mesh, make_renderer(mesh, device), options.debug) as writer:
         with writer.watching_registration(estimator, first):
@@ -129,8 +135,9 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         writer.write(first, pose)
         track(estimator, record, writer, scene, frames[1:], options.track_refine_iter)
 
-    lines = record.write_report(folder, mesh, symmetries, device=str(device), weights=options.weights)
+    lines = record.write_report(folder, mesh, symmetries, device=str(device), weights=str(weights.parent))
     lines += folder.leftovers([scene.names[index] for index in frames])
+    lines.append(f"video: {writer.video}" if writer.video else f"poses: {folder.path / 'ob_in_cam'}")
     print("\n".join(lines))
     if record.failures:
         print(f"failed frames: {shorten(list(record.failures), 20)}", file=sys.stderr)
@@ -140,7 +147,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
 def find_scene(path: Path) -> Path:
     """The folder of a scene given by path, or by its name under test_data/; the avocado scene is made if need be."""
     for candidate in (path, SCENES.parent / path, SCENES / path):
-        if candidate.is_dir():
+        if candidate.exists():  # open_scene explains what is wrong with a file
             return candidate
     folder = SCENES / AVOCADO
     if path not in (Path(AVOCADO), Path("test_data") / AVOCADO, folder):
@@ -227,7 +234,7 @@ def track(
                     frame = scene[index]
                 with record.stage("track"):
                     pose = estimator.track_one(frame.rgb, frame.depth, frame.K, iteration=iterations)
-            except FrameError as error:
+            except SceneError as error:  # also intrinsics, which may differ from frame to frame
                 record.failures[scene.names[index]] = str(error)
                 tqdm.write(f"frame {scene.names[index]} is left out: {error}", file=sys.stderr)
                 continue

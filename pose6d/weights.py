@@ -76,7 +76,7 @@ def find_weights(weights: str | Path, kind: str, device_type: str = "cpu") -> Pa
         if not choices:
             raise WeightsError(
                 f"no {kind} weights in {weights_folder()}: expected {kind}.safetensors in base/ or lite/; is the "
-                " checkout complete? Pass a folder with --weights to use others"
+                "checkout complete? Pass a folder with --weights to use others"
             )
         weights = choices[0]
     if str(weights) in names:

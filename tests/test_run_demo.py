@@ -136,6 +136,8 @@ def test_poses_video_times_and_errors_are_written(scene: Path, tmp_path: Path, c
     assert "within 0.1 d: 5 of 5" in text
     assert "frames per second" in text
     assert "diameter 189.7 mm" in text
+    assert text.splitlines()[-1] == f"video: {out / 'track.mp4'}"
+    assert Path(times["weights"]).is_dir()
 
 
 def test_higher_debug_levels_write_pictures(scene: Path, tmp_path: Path) -> None:
@@ -157,6 +159,19 @@ def test_a_truncated_frame_is_named_and_the_rest_runs(
     assert "frame 0002 is left out" in capsys.readouterr().err
     assert list(read_poses(tmp_path / "out")) == ["0000", "0001", "0003", "0004"]
     assert list(json.loads((tmp_path / "out" / "timings.json").read_text())["failed_frames"]) == ["0002"]
+
+
+def test_intrinsics_of_one_frame_do_not_stop_the_others(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def track_one(self: FakeEstimator, rgb: Any, depth: Any, K: Any, iteration: int) -> np.ndarray:
+        if rgb[0, 0, 0] == 2:
+            raise SceneError("K: for another resolution")
+        return estimated_pose(int(rgb[0, 0, 0]))
+
+    monkeypatch.setattr(FakeEstimator, "track_one", track_one)
+    assert run(scene, tmp_path) == 3
+    assert list(read_poses(tmp_path / "out")) == ["0000", "0001", "0003", "0004"]
 
 
 def test_results_are_never_lost(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,6 +305,10 @@ def test_the_command_line(scene: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.startswith("error: scene ")
     assert run_demo.main(["--test-scene-dir", str(scene), "--est_refine_iter", "0"]) == 2
     assert "--est_refine_iter is 0" in capsys.readouterr().err
+    assert run_demo.main(["--test_scene_dir", str(scene), "--debug", "-1"]) == 2
+    assert "--debug is -1: wanted 0" in capsys.readouterr().err
+    assert run_demo.main(["--test_scene_dir", str(scene / "cam_K.txt"), "--device", "cpu"]) == 2
+    assert "cam_K.txt is a file, not a folder" in capsys.readouterr().err
     if not torch.cuda.is_available():
         assert run_demo.main(["--test_scene_dir", str(scene), "--device", "cuda"]) == 2
         assert "--device cpu" in capsys.readouterr().err

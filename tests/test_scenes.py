@@ -279,6 +279,9 @@ def test_bad_capture_files(capture_scene: Path) -> None:
     with pytest.raises(SceneError, match=r"intrinsics\.json cannot be read as JSON"):
         open_scene(capture_scene)
     intrinsics.write_text(json.dumps(INTRINSICS))
+    (capture_scene / "transforms.npy").write_bytes(b"no array")
+    with pytest.raises(SceneError, match=r"transforms\.npy cannot be read.*copy or save it again"):
+        open_scene(capture_scene)
     np.save(capture_scene / "transforms.npy", np.tile(np.eye(4), (7, 1, 1)))
     with pytest.raises(SceneError, match=r"\(7, 4, 4\), wanted \(12, 4, 4\)"):
         open_scene(capture_scene)
@@ -294,6 +297,12 @@ def test_a_picture_of_depth_is_no_depth(folder_scene: Path) -> None:
     write_image(folder_scene / "depth" / "0001.png", make_rgb()[..., 0])
     with pytest.raises(FrameError, match="8-bit"):
         open_scene(folder_scene)[1]
+
+
+def test_a_text_file_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_text("no image")
+    with pytest.raises(FrameError, match=r"mask\.png .*it is not an image"):
+        read_mask(tmp_path / "mask.png")
 
 
 def test_images_survive_a_round_trip(tmp_path: Path) -> None:

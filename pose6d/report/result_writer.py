@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -40,6 +41,11 @@ class ResultWriter:
         self.folder, self.record, self.mesh, self.renderer, self.level = folder, record, mesh, renderer, level
         self._overlay = PoseOverlay(mesh, renderer)
         self._video = VideoWriter(folder.path / "track.mp4")
+
+    @property
+    def video(self) -> Path | None:
+        """The finished video, None where none was written."""
+        return self._video.path if self.level >= 1 and self._video.path.is_file() else None
 
     def __enter__(self) -> ResultWriter:
         return self

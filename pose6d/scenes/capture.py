@@ -97,7 +97,11 @@ def _read_transforms(path: Path, frames: int) -> np.ndarray | None:
     try:
         transforms = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise SceneError(f"{path} cannot be read as a numpy array: {error}") from error
+        # numpy's own message would suggest to load the file unsafely.
+        raise SceneError(
+            f"{path} cannot be read as a numpy array ({type(error).__name__}): copy or save it again as (N, 4, 4) "
+            "floats. Without this file the scene is read without ground truth"
+        ) from error
     if transforms.shape != (frames, 4, 4):
         raise SceneError(
             f"{path} has shape {transforms.shape}, wanted ({frames}, 4, 4), one camera pose per frame in natural order "

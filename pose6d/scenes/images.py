@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pose6d.errors import FrameError, OutputError, SceneError
 
@@ -122,5 +122,7 @@ def _load(path: Path) -> Image.Image:
             return image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         size = path.stat().st_size
-        cause = "it is empty" if size == 0 else "it is truncated or damaged, copy or record it again"
+        cause = "it is truncated or damaged, copy or record it again"
+        if isinstance(error, UnidentifiedImageError):
+            cause = "it is empty" if size == 0 else "it is not an image, or damaged at its beginning"
         raise FrameError(f"{path} ({size} bytes) cannot be decoded: {error}; {cause}") from error
