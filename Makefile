@@ -94,11 +94,12 @@ format: venv-dev ## put the code into the project's format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-scene: venv ## make the avocado scene again if it is missing
+scene: venv ## make the avocado scene if it is missing
 	$(python) -m test_data.make_avocado_scene
 
 bench: venv ## measure speed on this machine and print tables
-	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(python) "$$script"; done
+	$(python) -m benchmarks.rendering
+	$(python) -m benchmarks.latency $(if $(has_gpu),,--repeats 1)
 
 clean-container: ## remove the container images that leap-run built
 	@./run_container.sh --clean

@@ -327,6 +327,7 @@ def test_scenes_are_found_by_name(scene: Path, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # makes the scene first; a busy machine needs five minutes in all
 def test_avocado_end_to_end(repository: Path, tmp_path: Path) -> None:
     """The command of the README on the first frames of its scene, with the released weights."""
     if not (repository / "weights" / "manifest.json").is_file():
