@@ -130,7 +130,7 @@ def test_another_architecture_is_named_by_its_tensors(sets: Path) -> None:
         WeightsError, match=r"another architecture.*encodeA\.0\.net\.0\.weight \(2, 6, 7, 7\) instead of"
     ):
         load_network("lite", "refiner")
-    with pytest.raises(WeightsError, match=r"are a scorer, but a refiner is wanted"):
+    with pytest.raises(WeightsError, match=r"scorer\.safetensors: these weights are a scorer, but a refiner is wanted"):
         load_network(sets / "base" / "scorer.safetensors", "refiner")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from learning.models.config import Kind, NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
+from pose6d.errors import WeightsError
 from pose6d.weights import check_state, load_weights
 
 
@@ -27,7 +28,10 @@ def load_network(weights: str | Path, kind: Kind, device_type: str = "cpu") -> R
         WeightsError: missing, corrupt, or of another architecture.
     """
     loaded = load_weights(weights, kind, device_type)
-    network = build_network(NetworkConfig.from_dict(loaded.config, kind))
+    try:
+        network = build_network(NetworkConfig.from_dict(loaded.config, kind))
+    except WeightsError as error:
+        raise WeightsError(f"weights {loaded.source}: {error}") from error
     check_state(loaded.state, network.state_dict(), loaded.source)
     network.load_state_dict(loaded.state, strict=False)  # checked above; only counters may be absent
     return network.eval()
