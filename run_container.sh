@@ -158,7 +158,7 @@ run_in_container() {
     user_flags
     flags+=("${identity[@]}" ${gpu_flags[@]+"${gpu_flags[@]}"})
     flags+=(--env "HOME=$cache/home" --env "NUMBA_CACHE_DIR=$cache/numba" --env "CUPY_CACHE_DIR=$cache/cupy")
-    flags+=(--env "MPLCONFIGDIR=$cache/matplotlib" --env "PYTHONPATH=$root" --env PYTHONUNBUFFERED=1)
+    flags+=(--env "PYTHONPATH=$root" --env PYTHONUNBUFFERED=1)
     for name in ${!TEST_SCENE_@} OMP_NUM_THREADS NUMBA_NUM_THREADS; do
         if [[ -n ${!name:-} ]]; then flags+=(--env "$name"); fi
     done
