@@ -51,7 +51,7 @@ def measure(options: Options) -> dict[str, object]:
     """Percentiles of both calls in milliseconds, and the stages of the last ones."""
     mesh = load_objects(options.mesh_folder)[0]
     _, scene = next(evaluation_scenes([mesh], SceneOptions(scenes=1)))
-    rgb = (scene.rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    rgb = (scene.rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8).contiguous().numpy()
     depth = (scene.depth[0] * mesh.diameter).numpy()
     mask, K = scene.mask[0].numpy(), scene.K[0].numpy()
 

@@ -99,7 +99,7 @@ def evaluate(options: Options) -> Iterator[Record]:
         if index not in estimators:
             estimators[index] = FoundationPose(mesh, device=options.device, weights=options.weights)
         estimator = estimators[index]
-        rgb = (scene.rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+        rgb = (scene.rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8).contiguous().numpy()
         depth = (scene.depth[0] * mesh.diameter).numpy()
         start = time.perf_counter()
         pose = estimator.register(scene.K[0].numpy(), rgb, depth, scene.mask[0].numpy(), iteration=options.iterations)
