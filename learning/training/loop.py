@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -77,6 +77,28 @@ class Workers:
     def close(self) -> None:
         if self.size > 1:
             dist.destroy_process_group()
+
+
+class RunConfig(Protocol):
+    """What the configurations of both trainers, which are dataclasses, have in common."""
+
+    @property
+    def run_folder(self) -> Path: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def loop(self) -> LoopConfig: ...
+
+
+def start_run(config: RunConfig) -> Workers:
+    """Make the run folder, write config.json into it and seed the network's initial weights."""
+    workers = Workers(config.device)
+    torch.manual_seed(config.loop.seed)
+    torch.backends.cudnn.benchmark = True
+    config.run_folder.mkdir(parents=True, exist_ok=True)
+    if workers.first:
+        (config.run_folder / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))  # type: ignore[call-overload]
+    return workers
 
 
 class TrainingLoop:

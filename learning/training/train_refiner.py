@@ -6,8 +6,7 @@ checkpoint is resumed.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.training.contact_sheet import save_contact_sheet
-from learning.training.loop import LoopConfig, TrainingLoop, Workers
+from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, refiner_loss
 from pose6d.geometry.camera import backproject
 from pose6d.geometry.observation import Observation
@@ -86,12 +85,7 @@ def refiner_samples(
 
 def train(config: RefinerConfig) -> Path:
     """Run the training to its end and return the run folder."""
-    workers = Workers(config.device)
-    torch.manual_seed(config.loop.seed)
-    torch.backends.cudnn.benchmark = True
-    config.run_folder.mkdir(parents=True, exist_ok=True)
-    if workers.first:
-        (config.run_folder / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
+    workers = start_run(config)
     pool = make_pool(config.pool, workers.device, progress=workers.first)
     network = channels_last(RefineNet(config.network).to(workers.device))
 

@@ -6,8 +6,7 @@ torchrun on several GPUs. A run folder that holds a checkpoint is resumed.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from learning.training.contact_sheet import save_contact_sheet
-from learning.training.loop import LoopConfig, TrainingLoop, Workers
+from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, scorer_loss
 from learning.training.train_refiner import hide_color, observation_of
 from pose6d.weights import load_weights, save_weights
@@ -112,12 +111,7 @@ def scorer_samples(
 
 def train(config: ScorerConfig) -> Path:
     """Run the training to its end and return the run folder."""
-    workers = Workers(config.device)
-    torch.manual_seed(config.loop.seed)
-    torch.backends.cudnn.benchmark = True
-    config.run_folder.mkdir(parents=True, exist_ok=True)
-    if workers.first:
-        (config.run_folder / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))
+    workers = start_run(config)
     pool = make_pool(config.pool, workers.device, progress=workers.first)
     refiner = _Refiner(config.refiner, workers.device)
     network = channels_last(ScoreNetMultiPair(config.network).to(workers.device))
