@@ -148,6 +148,10 @@ def find_scene(path: Path) -> Path:
     """The folder of a scene given by path, or by its name under test_data/; the avocado scene is made if need be."""
     for candidate in (path, SCENES.parent / path, SCENES / path):
         if candidate.exists():  # open_scene explains what is wrong with a file
+            if os.environ.get("TEST_SCENE_URL") and candidate.name == AVOCADO:
+                print(
+                    f"TEST_SCENE_URL is not used: {candidate} is there already; move it away to download the recording"
+                )
             return candidate
     folder = SCENES / AVOCADO
     if path not in (Path(AVOCADO), Path("test_data") / AVOCADO, folder):

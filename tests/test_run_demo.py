@@ -326,6 +326,17 @@ def test_scenes_are_found_by_name(scene: Path, tmp_path: Path, monkeypatch: pyte
         run_demo.find_scene(Path("cup"))
 
 
+def test_a_recording_that_is_not_downloaded_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = tmp_path / run_demo.AVOCADO
+    scene.mkdir()
+    monkeypatch.setattr(run_demo, "SCENES", tmp_path)
+    monkeypatch.setenv("TEST_SCENE_URL", "https://localhost/recording.zip")
+    assert run_demo.find_scene(Path(run_demo.AVOCADO)) == scene
+    assert "TEST_SCENE_URL is not used" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # makes the scene first; a busy machine needs five minutes in all
 def test_avocado_end_to_end(repository: Path, tmp_path: Path) -> None:
