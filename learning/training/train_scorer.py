@@ -19,13 +19,14 @@ from learning.datasets.scene_batches import SceneBatch, SceneConfig, sample_scen
 from learning.inputs import apply_update, pair_inputs
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
+from learning.models.loading import load_network
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from learning.training.contact_sheet import save_contact_sheet
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, scorer_loss
 from learning.training.train_refiner import hide_color, observation_of
-from pose6d.weights import load_weights, save_weights
+from pose6d.weights import save_weights
 
 _LEAST_VISIBLE = 0.2
 _GREY_SHARE = 0.1
@@ -54,11 +55,10 @@ class _Refiner:
     """The refiner as a source of hypotheses."""
 
     def __init__(self, path: Path, device: torch.device):
-        loaded = load_weights(path, "refiner")
-        self.config = NetworkConfig.from_dict(loaded.config, "refiner")
-        network = RefineNet(self.config)
-        network.load_state_dict(loaded.state)
-        self.network = channels_last(network.to(device)).eval()
+        network = load_network(path, "refiner")
+        assert isinstance(network, RefineNet)
+        self.config = network.config
+        self.network = channels_last(network.to(device))
 
     def step(self, pool: MeshPool, scenes: SceneBatch, poses: torch.Tensor) -> torch.Tensor:
         """One update of (N, L, 4, 4) hypotheses."""
