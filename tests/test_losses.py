@@ -52,3 +52,13 @@ def test_scorer_loss_does_not_rank_equal_hypotheses() -> None:
     error = torch.full((1, 3), 0.1)
     loss = scorer_loss(torch.tensor([[1.0, 2.0, 3.0]]), error, torch.ones(1))
     assert float(loss["pairs"]) == 0.0
+
+
+def test_scorer_loss_pulls_the_common_part_of_the_scores_to_zero() -> None:
+    error = torch.tensor([[0.01, 0.2, 0.5]])
+    logits = torch.tensor([[105.0, 100.0, 95.0]], requires_grad=True)
+    scorer_loss(logits, error, torch.ones(1))["loss"].backward()
+    assert logits.grad is not None
+    assert float(logits.grad.sum()) > 0.1
+    moved = scorer_loss(torch.tensor([[5.0, 0.0, -5.0]]), error, torch.ones(1))
+    assert float(moved["loss"]) < float(scorer_loss(logits.detach(), error, torch.ones(1))["loss"])

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 
 from pose6d.geometry.transforms import transform_points
 
+_OFFSET_WEIGHT = 1e-3  # a common score of 10 costs as much as a tenth of a wrong decision
+
 
 def add_error(estimate: torch.Tensor, truth: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """ADD (Hinterstoisser et al. 2012): mean distance of corresponding points.
@@ -68,6 +70,9 @@ def refiner_loss(
 def scorer_loss(logits: torch.Tensor, error: torch.Tensor, weight: torch.Tensor) -> dict[str, torch.Tensor]:
     """Pairwise logistic ranking plus cross-entropy to a softmin of the errors.
 
+    Both ignore what all scores of a scene have in common, so rounding noise, which Adam magnifies, would let that drift
+    until the attention between hypotheses saturates and all scores become equal; a small weight on it holds it near 0.
+
     Args:
         logits: (N, L) scores, higher is better.
         error: (N, L) pose errors in diameters.
@@ -86,6 +91,7 @@ def scorer_loss(logits: torch.Tensor, error: torch.Tensor, weight: torch.Tensor)
     parts = {
         "pairs": (pairs * weight).sum() / total,
         "entropy": (entropy * weight).sum() / total,
+        "offset": (logits.mean(1).square() * weight).sum() / total,
         "regret": ((chosen - error.amin(1)) * weight).sum() / total,
     }
-    return {"loss": parts["pairs"] + 0.5 * parts["entropy"], **parts}
+    return {"loss": parts["pairs"] + 0.5 * parts["entropy"] + _OFFSET_WEIGHT * parts["offset"], **parts}

@@ -44,7 +44,7 @@ class ScorerConfig:
     scenes_per_step: int = 32
     hypotheses: int = 16
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(kind="scorer", dropout=0.0))
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=2e-4, warmup_steps=500, clip=1.0))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=3e-4, warmup_steps=300))
     pool: PoolConfig = field(default_factory=PoolConfig)
     scenes: SceneConfig = field(default_factory=SceneConfig)
     perturbation: Perturbation = field(default_factory=Perturbation)
