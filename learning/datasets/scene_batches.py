@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 
+from learning.datasets.lighting import Lighting, light_surfaces
 from learning.datasets.mesh_pool import MeshPool
+from learning.datasets.random_draws import Draw
 from learning.datasets.sensor_noise import SensorNoise, degrade_color, degrade_depth
-from pose6d.geometry.transforms import make_transform, random_rotations
-from pose6d.rendering.interface import ALBEDO, Rendering
+from pose6d.geometry.transforms import make_transform
+from pose6d.rendering.interface import ALBEDO
 
 _HIDDEN_DEPTH = -10.0
 
@@ -45,6 +47,7 @@ class SceneConfig:
     """probability of a support plane"""
     wall: float = 0.85
     """probability of a wall"""
+    light: Lighting = field(default_factory=Lighting)
     noise: SensorNoise = field(default_factory=SensorNoise)
 
 
@@ -71,25 +74,6 @@ class SceneBatch:
     visible: torch.Tensor
 
 
-class _Draw:
-    """Short names for random tensors from one generator."""
-
-    def __init__(self, device: torch.device, generator: torch.Generator):
-        self.device, self.generator = device, generator
-
-    def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> torch.Tensor:
-        return low + (high - low) * torch.rand(shape, device=self.device, generator=self.generator)
-
-    def normal(self, shape: tuple[int, ...]) -> torch.Tensor:
-        return torch.randn(shape, device=self.device, generator=self.generator)
-
-    def index(self, shape: tuple[int, ...], high: int) -> torch.Tensor:
-        return torch.randint(high, shape, device=self.device, generator=self.generator)
-
-    def rotations(self, count: int) -> torch.Tensor:
-        return random_rotations(count, generator=self.generator, device=self.device)
-
-
 def sample_scenes(
     pool: MeshPool,
     count: int,
@@ -105,7 +89,7 @@ def sample_scenes(
         mesh_index: (count,) int64, the targets; random where omitted.
     """
     config = config or SceneConfig()
-    draw = _Draw(pool.device, generator)
+    draw = Draw(pool.device, generator)
     if mesh_index is None:
         mesh_index = draw.index((count,), pool.objects)
     K, targets = _sample_view(draw, count, config)
@@ -124,8 +108,8 @@ def sample_scenes(
     target_instance = torch.arange(count, device=pool.device).view(-1, 1, 1) * per_scene
     mask = rendering.instance == target_instance
     visible = mask.sum((1, 2)) / alone.sum((1, 2)).clamp(min=1)
-    rgb = _light(rendering, draw)
-    depth = degrade_depth(rendering.depth, rgb, generator, config.noise)
+    rgb = light_surfaces(rendering, draw, config.light)
+    depth = degrade_depth(rendering.depth, rgb, generator, config.noise, targets[:, 2, 3])
     return SceneBatch(
         rgb=degrade_color(rgb, generator, config.noise),
         depth=depth,
@@ -137,7 +121,7 @@ def sample_scenes(
     )
 
 
-def _sample_view(draw: _Draw, count: int, config: SceneConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def _sample_view(draw: Draw, count: int, config: SceneConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Cameras (N, 3, 3) that look past the target, and the target's poses (N, 4, 4)."""
     height, width = config.image_size
     middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=draw.device)
@@ -161,7 +145,7 @@ def _sample_view(draw: _Draw, count: int, config: SceneConfig) -> tuple[torch.Te
 
 
 def _sample_layout(
-    draw: _Draw, pool: MeshPool, targets: torch.Tensor, mesh_index: torch.Tensor, config: SceneConfig
+    draw: Draw, pool: MeshPool, targets: torch.Tensor, mesh_index: torch.Tensor, config: SceneConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Poses (N, I, 4, 4), which include each instance's scale, and meshes (N, I); instance 0 is the target."""
     count, extra = len(targets), config.distractors
@@ -199,7 +183,7 @@ def _sample_layout(
 
 
 def _sample_planes(
-    draw: _Draw, pool: MeshPool, targets: torch.Tensor, mesh_index: torch.Tensor, config: SceneConfig
+    draw: Draw, pool: MeshPool, targets: torch.Tensor, mesh_index: torch.Tensor, config: SceneConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A table under each target and a wall behind it: (N, 4, 4) each."""
     count = len(targets)
@@ -229,32 +213,7 @@ def _sample_planes(
     return table, wall
 
 
-def _plane_pose(draw: _Draw, normal: torch.Tensor, position: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def _plane_pose(draw: Draw, normal: torch.Tensor, position: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     x = F.normalize(torch.linalg.cross(normal, draw.normal(tuple(normal.shape)), dim=1), dim=1)
     y = torch.linalg.cross(normal, x, dim=1)
     return make_transform(torch.stack([x, y, normal], dim=2) * scale[:, None, None], position)
-
-
-def _light(rendering: Rendering, draw: _Draw) -> torch.Tensor:
-    """Light the surfaces of a rendering with a random key light, ambient light and highlights.
-
-    Returns:
-        (N, 3, H, W) float32 in 0..1.
-    """
-    assert rendering.normal is not None
-    count = len(rendering.color)
-    shape = (count, 1, 1, 1)
-    direction = draw.normal((count, 1, 1, 3))
-    direction = F.normalize(direction - 1.2 * torch.tensor([0.0, 0.4, 1.0], device=draw.device), dim=-1)
-    ambient, key = draw.uniform(shape, 0.25, 0.9), draw.uniform(shape, 0.1, 0.9)
-    tint = draw.uniform((count, 1, 1, 3), 0.85, 1.15)
-    # Backgrounds that nothing hit would be black in every scene; a random flat colour is as likely as any.
-    empty = draw.uniform((count, 1, 1, 3))
-    facing = (rendering.normal * direction).sum(-1, keepdim=True)
-    view = -F.normalize(rendering.xyz, dim=-1, eps=1e-6)
-    half = F.normalize(direction + view, dim=-1)
-    highlight = (rendering.normal * half).sum(-1, keepdim=True).clamp(min=0) ** torch.exp(draw.uniform(shape, 1.6, 4.5))
-    shine = draw.uniform(shape, -0.4, 0.5).clamp(min=0)
-    lit = rendering.color * (ambient + key * facing.clamp(min=0)) * tint + shine * highlight
-    lit = torch.where(rendering.mask[..., None], lit, empty)
-    return lit.clamp(0, 1).permute(0, 3, 1, 2).contiguous()

@@ -77,7 +77,11 @@ def degrade_color(rgb: torch.Tensor, generator: torch.Generator, noise: SensorNo
 
 
 def degrade_depth(
-    depth: torch.Tensor, rgb: torch.Tensor, generator: torch.Generator, noise: SensorNoise
+    depth: torch.Tensor,
+    rgb: torch.Tensor,
+    generator: torch.Generator,
+    noise: SensorNoise,
+    target_depth: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Noise, quantisation and missing pixels of a stereo or structured-light camera.
 
