@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from learning.training.predict_pose_refine import PoseRefinePredictor
-from learning.training.predict_score import ScorePredictor
+from learning.training.predict_score import ScorePredictor, Scores
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, MeshError, Pose6DError
 from pose6d.geometry.camera import check_intrinsics
@@ -59,7 +59,7 @@ class Scorer(Protocol):
         K: Tensor,
         diameter: float,
         progress: Callable[[int], object] | None = None,
-    ) -> Tensor: ...
+    ) -> Scores: ...
 
 
 class FoundationPose:
@@ -80,6 +80,8 @@ class FoundationPose:
     Attributes:
         poses: (N, 4, 4) float32 hypotheses of the last `register`, original mesh in camera, best first; None before.
         scores: (N,) float32, descending, comparable with each other only; None before.
+        confidence: of the last call's pose, the probability that it is within 0.1 diameter; None before, and where the
+            scorer has no head for it or tracking does not ask for it.
         timings: seconds of each stage of the last call.
         mesh: the object in its original frame.
         diameter: of the mesh, metres.
@@ -109,6 +111,7 @@ class FoundationPose:
         self.timings: dict[str, float] = {}
         self.poses: np.ndarray | None = None
         self.scores: np.ndarray | None = None
+        self.confidence: float | None = None
 
         self.refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
         self.scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
@@ -155,7 +158,7 @@ class FoundationPose:
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used; the message says why.
         """
-        self.timings = {}
+        self.timings, self.confidence = {}, None
         with self._stage("check"):
             rgb, depth = _check_frame(K, rgb, depth, iteration)
             mask = _check_mask(ob_mask, depth)
@@ -172,26 +175,31 @@ class FoundationPose:
         with self._stage("score"):
             scores = self.scorer.predict(self._renderer, poses, observation, intrinsics, self.diameter, progress=done)
         with self._stage("sort"):
-            order = torch.argsort(scores, descending=True, stable=True)
-            poses, scores = poses[order], scores[order]
+            order = torch.argsort(scores.ranking, descending=True, stable=True)
+            poses = poses[order]
             self.poses = (poses @ self._centred_from_mesh).cpu().numpy()
-            self.scores = scores.cpu().numpy()
+            self.scores = scores.ranking[order].cpu().numpy()
+            self.confidence = None if scores.confidence is None else float(scores.confidence[order[0]])
         _check_result(self.poses[0], "registration")
         self._last = poses[0]
         return self.poses[0].copy()
 
-    def track_one(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = 2) -> np.ndarray:
+    def track_one(
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = 2, judge: bool = False
+    ) -> np.ndarray:
         """Follow the object into the next frame.
 
         1. Check the inputs.
         2. Filter the depth and turn it into points.
         3. Refine the last pose `iteration` times.
+        4. If asked to, judge the result: `confidence` tells when to register again.
 
         Args:
             rgb: (H, W, 3) uint8.
             depth: (H, W) metres, 0 = missing.
             K: (3, 3) intrinsics of both images.
             iteration: refinement steps.
+            judge: set `confidence`, which costs about as much as one refinement step.
 
         Returns:
             (4, 4) float32, original mesh in camera (OpenCV axes), metres.
@@ -205,7 +213,7 @@ class FoundationPose:
             raise Pose6DError(
                 "track_one has no pose to start from: call register on a frame first, or start_from(pose)"
             )
-        self.timings = {}
+        self.timings, self.confidence = {}, None
         with self._stage("check"):
             rgb, depth = _check_frame(K, rgb, depth, iteration)
             _check_depth_roughly(depth)
@@ -218,6 +226,10 @@ class FoundationPose:
             object_in_camera = (pose @ self._centred_from_mesh).cpu().numpy()
         _check_result(object_in_camera, "tracking")
         self._last = pose
+        if judge:
+            with self._stage("judge"):
+                scores = self.scorer.predict(self._renderer, pose[None], observation, intrinsics, self.diameter)
+                self.confidence = None if scores.confidence is None else float(scores.confidence[0])
         return object_in_camera
 
     def start_from(self, object_in_camera: np.ndarray) -> None:
@@ -231,7 +243,7 @@ class FoundationPose:
 
     def reset(self) -> None:
         """Forget the last frame: `track_one` needs a new start."""
-        self._last, self.poses, self.scores, self.timings = None, None, None, {}
+        self._last, self.poses, self.scores, self.confidence, self.timings = None, None, None, None, {}
 
     def _hypotheses(self, symmetries: np.ndarray | Tensor | None, seed: int) -> Tensor:
         """(N, 3, 3) starting rotations."""

@@ -16,7 +16,7 @@ from learning.inputs import pair_inputs
 from learning.models.blocks import SelfAttention
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
-from learning.models.score_network import ScoreNetMultiPair
+from learning.models.score_network import ScoreNetMultiPair, Scores
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.errors import FrameError, MeshError, Pose6DError, SceneError
@@ -100,9 +100,10 @@ class MatchingScorer:
         K: Tensor,
         diameter: float,
         progress: Callable[[int], object] | None = None,
-    ) -> Tensor:
+    ) -> Scores:
         A, B = pair_inputs(renderer, poses, observation, K, diameter, NetworkConfig(kind="scorer", input_size=64))
-        return -(A - B).abs().mean(dim=(1, 2, 3))
+        difference = (A - B).abs().mean(dim=(1, 2, 3))
+        return Scores(-difference, torch.exp(-difference))
 
 
 def wake_up(network: RefineNet | ScoreNetMultiPair) -> None:
@@ -123,7 +124,7 @@ def wake_up(network: RefineNet | ScoreNetMultiPair) -> None:
 def random_networks(device: torch.device | str = "cpu", **changes: int) -> dict:
     torch.manual_seed(0)
     refiner = RefineNet(NetworkConfig(**SMALL))
-    scorer = ScoreNetMultiPair(NetworkConfig(kind="scorer", **SMALL))
+    scorer = ScoreNetMultiPair(NetworkConfig(kind="scorer", confidence=True, **SMALL))
     for network in (refiner, scorer):
         wake_up(network)
     return {
@@ -213,7 +214,8 @@ def test_batch_size_does_not_change_the_result(scene: Scene) -> None:
     for batch_size in (7, 512):
         networks = random_networks(batch_size=batch_size)
         arguments = (renderer, poses, observation, camera, float(scene.mesh.diameter))
-        results.append((networks["refiner"].predict(*arguments, iterations=1), networks["scorer"].predict(*arguments)))
+        scores = networks["scorer"].predict(*arguments)
+        results.append((networks["refiner"].predict(*arguments, iterations=1), scores.ranking, scores.confidence))
     assert results[0][1].std() > 1e-3, "the scores should tell hypotheses apart"
     torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)
 
@@ -293,6 +295,20 @@ def test_bad_frames_say_what_is_wrong(
     with pytest.raises(error, match=message):
         estimator.register(**changed(scene, **change(scene)))
     assert estimator.poses is None
+
+
+def test_confidence_is_that_of_the_best_hypothesis_and_of_tracking_only_on_request(scene: Scene) -> None:
+    estimator = FoundationPose(
+        scene.mesh, refiner=PlantingRefiner(scene.truth, scene.mesh.center), scorer=MatchingScorer(), device="cpu"
+    )
+    assert estimator.confidence is None
+    estimator.register(K, scene.rgb, scene.depth, scene.mask)
+    assert estimator.confidence == pytest.approx(float(np.exp(estimator.scores[0])))
+    estimator.track_one(scene.rgb, scene.depth, K)
+    assert estimator.confidence is None
+    estimator.track_one(scene.rgb, scene.depth, K, judge=True)
+    assert estimator.confidence is not None
+    assert 0 < estimator.confidence <= 1
 
 
 def test_a_bad_tracked_frame_keeps_the_last_pose(scene: Scene) -> None:

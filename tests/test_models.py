@@ -71,7 +71,7 @@ def test_outputs_are_the_published_ones(golden: dict, folded: bool) -> None:
     A, B = pair(7, 3, 160)
     with torch.inference_mode():
         trans, rot = refiner(A, B)
-        logits = scorer(A, B, group_size=3)
+        logits, _ = scorer(A, B, group_size=3)
     # Worst difference seen: 5e-7.
     torch.testing.assert_close(trans, torch.tensor(golden["trans"]), atol=1e-4, rtol=0)
     torch.testing.assert_close(rot, torch.tensor(golden["rot"]), atol=1e-4, rtol=0)
@@ -128,12 +128,13 @@ def test_width_and_input_size_scale_the_network(width: int, dimension: int, size
 def test_every_parameter_gets_a_gradient() -> None:
     A, B = pair(0, 4, 32)
     for kind in ("refiner", "scorer"):
-        network = build_network(NetworkConfig(kind=kind, **SMALL)).train()
+        network = build_network(NetworkConfig(kind=kind, confidence=True, **SMALL)).train()
         if kind == "refiner":
             trans, rot = network(A, B)
             (trans.square().sum() + rot.square().sum()).backward()
         else:
-            network(A, B, group_size=2).square().sum().backward()
+            scores = network(A, B, group_size=2)
+            (scores.ranking.square().sum() + scores.confidence.square().sum()).backward()
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
@@ -156,14 +157,26 @@ def test_scorer_treats_hypotheses_as_a_set_and_objects_apart() -> None:
     A, B = pair(0, 6, 32)
     order = torch.tensor([2, 0, 1])
     with torch.inference_mode():
-        scores = network(A, B, group_size=3)  # (2, 3)
-        shuffled = network(A[:3][order], B[:3][order], group_size=3)
+        scores = network(A, B, group_size=3).ranking  # (2, 3)
+        shuffled = network(A[:3][order], B[:3][order], group_size=3).ranking
         A[3:] = 0.0  # the other object
-        other = network(A, B, group_size=3)
+        other = network(A, B, group_size=3).ranking
     assert scores.shape == (2, 3)
     torch.testing.assert_close(shuffled[0], scores[0][order], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(other[0], scores[0], atol=1e-6, rtol=0)
     assert not torch.allclose(other[1], scores[1], atol=1e-6)
+
+
+def test_confidence_judges_each_pair_alone_and_is_absent_from_published_networks() -> None:
+    torch.manual_seed(0)
+    network = ScoreNetMultiPair(NetworkConfig(kind="scorer", confidence=True, **SMALL)).eval()
+    A, B = pair(0, 6, 32)
+    with torch.inference_mode():
+        together, alone = network(A, B, group_size=6).confidence, network(A[:1], B[:1], group_size=1).confidence
+        published = ScoreNetMultiPair(NetworkConfig(kind="scorer", **SMALL)).eval()(A, B, group_size=6)
+    assert together is not None and alone is not None
+    torch.testing.assert_close(together[0, :1], alone[0], atol=1e-5, rtol=1e-5)
+    assert published.confidence is None
 
 
 def test_scorer_refuses_groups_that_do_not_divide_the_batch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,17 @@ from learning.datasets.procedural_textures import make_textures
 from learning.datasets.scene_batches import SceneConfig, sample_scenes
 from learning.datasets.sensor_noise import SensorNoise
 from learning.models.config import NetworkConfig
+from learning.models.loading import start_from
+from learning.models.refine_network import RefineNet
+from learning.models.score_network import ScoreNetMultiPair
 from learning.training.loop import LoopConfig, TrainingLoop, Workers, read_log
 from learning.training.train_refiner import RefinerConfig
 from learning.training.train_refiner import train as train_refiner
 from learning.training.train_scorer import ScorerConfig
 from learning.training.train_scorer import train as train_scorer
-from pose6d.errors import TrainingError
+from pose6d.errors import TrainingError, WeightsError
 from pose6d.geometry.transforms import rotation_angle
+from pose6d.weights import save_weights
 
 _SCENES = SceneConfig(image_size=(96, 96), pixels_per_diameter=(25.0, 50.0))
 _POOL = PoolConfig(objects=2, backgrounds=2, workers=1)
@@ -96,7 +101,8 @@ def test_refiner_then_scorer_train_and_resume(tmp_path: Path) -> None:
         refiner / "refiner.safetensors",
         scenes_per_step=2,
         hypotheses=8,
-        network=NetworkConfig(kind="scorer", width=8, input_size=32, dropout=0.0),
+        start=refiner / "refiner.safetensors",
+        network=NetworkConfig(kind="scorer", width=8, input_size=32, dropout=0.0, confidence=True),
         loop=_LOOP,
         pool=_POOL,
         scenes=_SCENES,
@@ -104,7 +110,21 @@ def test_refiner_then_scorer_train_and_resume(tmp_path: Path) -> None:
     )
     scorer = train_scorer(config)
     assert (scorer / "scorer.safetensors").exists()
-    assert next(read_log(scorer))["regret"] >= 0
+    record = next(read_log(scorer))
+    assert record["regret"] >= 0
+    assert 0 < record["confidence"] < 2
+
+
+def test_a_scorer_may_start_from_a_refiners_trunk(tmp_path: Path) -> None:
+    refiner = RefineNet(NetworkConfig(width=8, input_size=32))
+    save_weights(tmp_path, "refiner", refiner.state_dict(), refiner.config.to_dict())
+    scorer = ScoreNetMultiPair(NetworkConfig(kind="scorer", width=8, input_size=32))
+    fresh = start_from(scorer, tmp_path / "refiner.safetensors")
+    assert {name.split(".")[0] for name in fresh} == {"att", "att_cross", "linear"}
+    wanted = refiner.encodeAB[0].conv1.weight.half().float()
+    torch.testing.assert_close(scorer.encoderAB[0].conv1.weight, wanted)
+    with pytest.raises(WeightsError, match="cannot start a refiner of width 16"):
+        start_from(RefineNet(NetworkConfig(width=16, input_size=32)), tmp_path / "refiner.safetensors")
 
 
 def test_a_step_without_finite_gradient_changes_nothing(tmp_path: Path) -> None:
@@ -132,3 +152,26 @@ def test_a_diverged_training_stops_and_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError, match=r"diverged at step 49.*learning_rate"):
         loop.run(step, pairs=4)
+
+
+def test_a_miscalibrated_camera_still_sees_the_target_where_its_pose_says(pool: MeshPool) -> None:
+    config = SceneConfig(
+        image_size=(96, 96), distractors=0, table=0.0, wall=0.0, intrinsics_error=0.03, noise=SensorNoise(strength=0.0)
+    )
+    scenes = sample_scenes(pool, 8, torch.Generator().manual_seed(0), config)
+    true = sample_scenes(pool, 8, torch.Generator().manual_seed(0), replace(config, intrinsics_error=0.0))
+    assert ((scenes.K[:, 0, 0] / true.K[:, 0, 0] - 1).abs() > 1e-3).sum() >= 6
+    pixel = (scenes.K @ scenes.poses[:, :3, 3:])[..., 0]
+    expected = (true.K @ true.poses[:, :3, 3:])[..., 0]
+    torch.testing.assert_close(pixel[:, :2] / pixel[:, 2:], expected[:, :2] / expected[:, 2:], atol=1e-2, rtol=0)
+    torch.testing.assert_close(scenes.depth, true.depth)
+
+
+def test_something_pressed_against_the_target_hides_much_of_it(pool: MeshPool) -> None:
+    config = replace(_SCENES, pixels_per_diameter=(45.0, 45.0), distractor_hidden=1.0)
+    free = sample_scenes(pool, 24, torch.Generator().manual_seed(0), config)
+    pressed = sample_scenes(pool, 24, torch.Generator().manual_seed(0), replace(config, pressed=1.0))
+    assert free.visible.mean() > 0.95
+    assert not free.hidden.any(dim=(1, 2))[free.visible > 0.999].any()
+    assert 0.1 < pressed.visible.mean() < 0.8
+    assert not (pressed.hidden & pressed.mask).any()

@@ -37,6 +37,7 @@ class MeshPool:
         normalised = [_unit_mesh(mesh) for mesh in objects]
         self.objects = len(objects)
         self.planes = len(backgrounds)
+        self.occluders = 0
         self.device = device
         self.renderer = make_renderer(normalised + [textured_plane(texture) for texture in backgrounds], device)
         samples = [mesh.sample_surface(points_per_object, seed=i) for i, mesh in enumerate(normalised)]

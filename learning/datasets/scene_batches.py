@@ -48,7 +48,19 @@ class SceneConfig:
     wall: float = 0.85
     """probability of a wall"""
     light: Lighting = field(default_factory=Lighting)
+    pressed: float = 0.0
+    """probability that one distractor stands right in front of the target and hides much of it"""
+    hands: float = 0.0
+    """probability that this distractor is a hand, where the pool has any"""
+    shape_error: float = 0.0
+    """standard deviation of how much longer the real object is than its mesh, along each axis and as a whole"""
+    intrinsics_error: float = 0.0
+    """standard deviation of the relative error of the focal lengths that `SceneBatch.K` states"""
     noise: SensorNoise = field(default_factory=SensorNoise)
+
+
+TRAINING_SCENES = SceneConfig(pressed=0.3, hands=0.4, shape_error=0.008, intrinsics_error=0.006)
+"""what the trainers draw from; the plain SceneConfig is a calibrated camera and a true mesh"""
 
 
 @dataclass
@@ -58,10 +70,11 @@ class SceneBatch:
     Attributes:
         rgb: (N, 3, H, W) float32 in 0..1, with sensor noise.
         depth: (N, H, W) float32, 0 = missing, with sensor noise.
-        K: (N, 3, 3) float32.
-        poses: (N, 4, 4) float32, target in camera.
+        K: (N, 3, 3) float32, as calibrated, so with `SceneConfig.intrinsics_error`.
+        poses: (N, 4, 4) float32, target in camera, as seen through that K.
         mesh_index: (N,) int64, the target.
         mask: (N, H, W) bool, visible pixels of the target.
+        hidden: (N, H, W) bool, pixels where something stands in front of the target.
         visible: (N,) float32, the part of the target's silhouette inside the image that nothing hides.
     """
 
@@ -71,6 +84,7 @@ class SceneBatch:
     poses: torch.Tensor
     mesh_index: torch.Tensor
     mask: torch.Tensor
+    hidden: torch.Tensor
     visible: torch.Tensor
 
 
@@ -104,10 +118,11 @@ def sample_scenes(
         shading=ALBEDO,
         normals=True,
     )
-    alone = pool.renderer.render(targets, K, config.image_size, mesh_index=mesh_index, shading=ALBEDO).mask
+    alone = pool.renderer.render(poses[:, 0], K, config.image_size, mesh_index=mesh_index, shading=ALBEDO).mask
     target_instance = torch.arange(count, device=pool.device).view(-1, 1, 1) * per_scene
     mask = rendering.instance == target_instance
     visible = mask.sum((1, 2)) / alone.sum((1, 2)).clamp(min=1)
+    K, targets = _miscalibrate(draw, K, targets, config)
     rgb = light_surfaces(rendering, draw, config.light)
     depth = degrade_depth(rendering.depth, rgb, generator, config.noise, targets[:, 2, 3])
     return SceneBatch(
@@ -117,6 +132,7 @@ def sample_scenes(
         poses=targets,
         mesh_index=mesh_index,
         mask=mask,
+        hidden=alone & ~mask,
         visible=visible,
     )
 
@@ -144,6 +160,24 @@ def _sample_view(draw: Draw, count: int, config: SceneConfig) -> tuple[torch.Ten
     return K, make_transform(draw.rotations(count), translation)
 
 
+def _miscalibrate(
+    draw: Draw, K: torch.Tensor, targets: torch.Tensor, config: SceneConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """K with wrong focal lengths, and the poses at the same pixel and depth as seen through it."""
+    wrong = 1.0 + config.intrinsics_error * draw.normal((len(K), 1))
+    K, targets = K.clone(), targets.clone()
+    K[:, 0, 0] *= wrong[:, 0]
+    K[:, 1, 1] *= wrong[:, 0]
+    targets[:, :2, 3] /= wrong
+    return K, targets
+
+
+def _misshapen(draw: Draw, targets: torch.Tensor, config: SceneConfig) -> torch.Tensor:
+    """The target's poses with the stretch (in its own axes) by which the real object differs from its mesh."""
+    stretch = 1.0 + config.shape_error * (draw.normal((len(targets), 1, 3)) + draw.normal((len(targets), 1, 1)))
+    return make_transform(targets[:, :3, :3] * stretch, targets[:, :3, 3])
+
+
 def _sample_layout(
     draw: Draw, pool: MeshPool, targets: torch.Tensor, mesh_index: torch.Tensor, config: SceneConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -160,26 +194,42 @@ def _sample_layout(
         in_front, -draw.uniform((count, extra, 1), 0.25, 1.1), draw.uniform((count, extra, 1), -0.5, 1.2)
     )
     # Offsets are measured along the ray to the target, so that occluders overlap its image wherever it stands.
+    pressed = draw.uniform((count, 1)) < config.pressed
+    lateral[:, :1, 0] = torch.where(pressed, draw.uniform((count, 1), 0.05, 0.5), lateral[:, :1, 0])
+    deeper[:, :1, 0] = torch.where(pressed, -draw.uniform((count, 1), 0.5, 1.1), deeper[:, :1, 0])
     depth_factor = 1.0 + deeper / centre[:, None, 2:]
     offset = torch.cat([lateral * torch.cos(angle), lateral * torch.sin(angle), torch.zeros_like(lateral)], dim=2)
     position = centre[:, None] * depth_factor + offset * depth_factor
     hidden = draw.uniform((count, extra, 1)) < config.distractor_hidden
+    hidden[:, :1, 0] &= ~pressed
     position[..., 2:] = torch.where(hidden, torch.full_like(deeper, _HIDDEN_DEPTH), position[..., 2:])
     scale = draw.uniform((count, extra, 1, 1), 0.4, 1.5)
     rotation = draw.rotations(count * extra).view(count, extra, 3, 3)
     distractors = make_transform(rotation * scale, position)
 
     table, wall = _sample_planes(draw, pool, targets, mesh_index, config)
-    poses = torch.cat([targets[:, None], distractors, table[:, None], wall[:, None]], dim=1)
+    poses = torch.cat([_misshapen(draw, targets, config)[:, None], distractors, table[:, None], wall[:, None]], dim=1)
     meshes = torch.cat(
         [
             mesh_index[:, None],
-            draw.index((count, extra), pool.objects),
+            _sample_distractors(draw, pool, pressed, extra, config),
             pool.objects + draw.index((count, 2), pool.planes),
         ],
         dim=1,
     )
     return poses, meshes
+
+
+def _sample_distractors(
+    draw: Draw, pool: MeshPool, pressed: torch.Tensor, extra: int, config: SceneConfig
+) -> torch.Tensor:
+    """Meshes (N, extra): objects, and hands among those that are pressed against the target."""
+    meshes = draw.index((len(pressed), extra), pool.objects)
+    if pool.occluders and extra:
+        hand = pool.objects + pool.planes + draw.index((len(pressed), 1), pool.occluders)
+        held = pressed & (draw.uniform((len(pressed), 1)) < config.hands)
+        meshes[:, :1] = torch.where(held, hand, meshes[:, :1])
+    return meshes
 
 
 def _sample_planes(

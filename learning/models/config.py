@@ -25,6 +25,9 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "dropout": ((int, float), "a number"),
     "use_bn": ((bool,), "true or false"),
     "min_depth": ((int, float), "a number"),
+    "confidence": ((bool,), "true or false"),
+    "confidence_scale": ((int, float), "a number"),
+    "confidence_offset": ((int, float), "a number"),
 }
 
 
@@ -45,6 +48,9 @@ class NetworkConfig:
         dropout: of the refiner's transformer layers, in training only.
         use_bn: batch normalisation after each convolution; False once it is folded into the convolutions.
         min_depth: metres; points nearer than this count as missing.
+        confidence: the scorer has a head that judges each pose by itself. The published one has none.
+        confidence_scale, confidence_offset: probability = sigmoid(scale * logit + offset), fitted on held-out scenes
+            (Platt 1999).
     """
 
     kind: Kind = "refiner"
@@ -56,6 +62,9 @@ class NetworkConfig:
     dropout: float = 0.1
     use_bn: bool = True
     min_depth: float = 0.001
+    confidence: bool = False
+    confidence_scale: float = 1.0
+    confidence_offset: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in DEFAULT_CROP_RATIO:

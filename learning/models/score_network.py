@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from learning.models.blocks import PositionalEmbedding, SelfAttention, encode_pair, image_encoder, pair_encoder
 from learning.models.config import NetworkConfig
 
 
+class Scores(NamedTuple):
+    """What a scorer says of the hypotheses of one or several objects.
+
+    Attributes:
+        ranking: (G, L) or (L,), higher is better, comparable within a row only.
+        confidence: the same shape, how sure it is that a pose is right, comparable everywhere; a logit as the network
+            gives it, a probability as `ScorePredictor` does. None where the network has no such head.
+    """
+
+    ranking: Tensor
+    confidence: Tensor | None
+
+
 class ScoreNetMultiPair(nn.Module):
-    """Pose ranking network of FoundationPose (Wen et al. 2024, section 3.4), compatible with its state dict."""
+    """Pose ranking network of FoundationPose (Wen et al. 2024, section 3.4), compatible with its state dict.
+
+    With `config.confidence` a second head judges each pair by itself: hypotheses do not see one another there, so that
+    the verdict on a tracked pose and on one of 252 hypotheses mean the same.
+    """
 
     def __init__(self, config: NetworkConfig | None = None):
         super().__init__()
@@ -20,6 +39,9 @@ class ScoreNetMultiPair(nn.Module):
         self.att_cross = SelfAttention(self.config.embedding, self.config.heads)
         self.pos_embed = PositionalEmbedding(self.config.tokens, self.config.embedding)
         self.linear = nn.Linear(self.config.embedding, 1)
+        if self.config.confidence:
+            width = self.config.embedding
+            self.confidence = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
     def encode(self, A: Tensor, B: Tensor) -> Tensor:
         """One feature per pair: A and B (N, 6, s, s) -> (N, D). Pairs do not see each other, so N may be chunked."""
@@ -31,15 +53,23 @@ class ScoreNetMultiPair(nn.Module):
         """Hypotheses of each object look at one another: (G, L, D) -> logits (G, L)."""
         return self.linear(self.att_cross(features)).squeeze(-1)
 
-    def forward(self, A: Tensor, B: Tensor, group_size: int) -> Tensor:
-        """Logits (G, L), higher is better, comparable within a row only.
+    def judge(self, features: Tensor) -> Tensor | None:
+        """Each pair by itself: (..., D) -> logits (...) of being right; None without the head."""
+        return self.confidence(features).squeeze(-1) if self.config.confidence else None
+
+    def forward(self, A: Tensor, B: Tensor, group_size: int) -> Scores:
+        """Score hypotheses of several objects at once.
 
         Args:
             A: (G * L, 6, s, s) rendered RGB and normalised xyz, the L hypotheses of one object in a row.
             B: (G * L, 6, s, s) observed RGB and normalised xyz.
             group_size: L, the number of hypotheses of each object.
+
+        Returns:
+            (G, L) each.
         """
         if A.shape[0] % group_size:
             raise ValueError(f"{A.shape[0]} pairs do not form groups of {group_size}")
         features = self.encode(A, B)
-        return self.compare(features.view(-1, group_size, features.shape[-1]))
+        features = features.view(-1, group_size, features.shape[-1])
+        return Scores(self.compare(features), self.judge(features))

@@ -95,3 +95,15 @@ def scorer_loss(logits: torch.Tensor, error: torch.Tensor, weight: torch.Tensor)
         "regret": ((chosen - error.amin(1)) * weight).sum() / total,
     }
     return {"loss": parts["pairs"] + 0.5 * parts["entropy"] + _OFFSET_WEIGHT * parts["offset"], **parts}
+
+
+def confidence_loss(logits: torch.Tensor, right: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of each hypothesis being right.
+
+    Args:
+        logits: (N, L).
+        right: (N, L) bool.
+        weight: (N,) 0 for scenes that show too little of the object to tell.
+    """
+    each = F.binary_cross_entropy_with_logits(logits, right.float(), reduction="none").mean(1)
+    return (each * weight).sum() / weight.sum().clamp(min=1.0)

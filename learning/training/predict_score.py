@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from learning.inputs import pair_inputs
-from learning.models.score_network import ScoreNetMultiPair
+from learning.models.score_network import ScoreNetMultiPair, Scores
 from learning.runtime import NetworkRunner
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
@@ -55,11 +55,12 @@ class ScorePredictor:
         K: Tensor,
         diameter: float,
         progress: Callable[[int], object] | None = None,
-    ) -> Tensor:
+    ) -> Scores:
         """Score hypotheses; the arguments are those of `PoseRefinePredictor.predict`.
 
         Returns:
-            (N,) float32, higher is better. Only differences within one call mean anything: it is no confidence.
+            ranking (N,) float32, higher is better, of which only differences within one call mean anything; and
+            confidence (N,) float32, the probability that a pose is within 0.1 diameter, None for weights without it.
         """
         features = []
         for rows in self._runner.chunks(len(poses)):
@@ -67,4 +68,11 @@ class ScorePredictor:
             features.append(self._network.encode(self._runner.cast(A), self._runner.cast(B)))
             if progress is not None:
                 progress(len(A))
-        return self._network.compare(torch.cat(features)[None])[0].float()
+        together = torch.cat(features)
+        ranking = self._network.compare(together[None])[0].float()
+        logit = self._network.judge(together)
+        if logit is None:
+            return Scores(ranking, None)
+        return Scores(
+            ranking, torch.sigmoid(self.config.confidence_scale * logit.float() + self.config.confidence_offset)
+        )

@@ -12,26 +12,32 @@ from typing import Any
 
 import torch
 
+from learning.datasets.mesh_faults import MeshFaults, draw_faults, show_faults
 from learning.datasets.mesh_pool import MeshPool
 from learning.datasets.pools import PoolConfig, make_pool
 from learning.datasets.pose_perturbation import Perturbation, scoring_hypotheses
-from learning.datasets.scene_batches import SceneBatch, SceneConfig, sample_scenes
+from learning.datasets.random_draws import Draw
+from learning.datasets.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
 from learning.inputs import apply_update, pair_inputs
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
-from learning.models.loading import load_network
+from learning.models.loading import load_network, start_from
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from learning.training.contact_sheet import save_contact_sheet
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
-from learning.training.losses import add_error, add_s_error, scorer_loss
-from learning.training.train_refiner import hide_color, observation_of
+from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
+from learning.training.train_refiner import observation_of
+from learning.training.visible_difference import visible_difference
+from pose6d.rendering.interface import Renderer
 from pose6d.weights import save_weights
 
-_LEAST_VISIBLE = 0.2
-_GREY_SHARE = 0.1
+_LEAST_VISIBLE = 0.2  # for the ranking
+_LEAST_TELLING = 0.05  # for the confidence, which has to learn what little evidence is worth
+_RIGHT = 0.1  # diameters
+_CONFIDENCE_WEIGHT = 0.3
 # Shares of each scene's hypotheses that went through 3 refiner steps, and through 1; the rest stay as sampled.
-_REFINED_SHARES = ((0.25, 3), (0.6, 1))
+_REFINED_SHARES = ((0.4, 3), (0.7, 1))
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,15 @@ class ScorerConfig:
     """safetensors of the refiner whose results are to be scored"""
     scenes_per_step: int = 32
     hypotheses: int = 16
-    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(kind="scorer", dropout=0.0))
+    impostors: float = 0.12
+    """share of scenes that show another object than the one whose poses are judged"""
+    start: Path | None = None
+    """weights to start from in place of random ones; a refiner's trunk will do"""
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(kind="scorer", dropout=0.0, confidence=True))
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=3e-4, warmup_steps=300))
     pool: PoolConfig = field(default_factory=PoolConfig)
-    scenes: SceneConfig = field(default_factory=SceneConfig)
+    scenes: SceneConfig = TRAINING_SCENES
+    faults: MeshFaults = field(default_factory=MeshFaults)
     perturbation: Perturbation = field(default_factory=Perturbation)
     device: str = "auto"
 
@@ -60,53 +71,90 @@ class _Refiner:
         self.config = network.config
         self.network = channels_last(network.to(device))
 
-    def step(self, pool: MeshPool, scenes: SceneBatch, poses: torch.Tensor) -> torch.Tensor:
+    def step(
+        self, renderer: Renderer, scenes: SceneBatch, poses: torch.Tensor, mesh_index: torch.Tensor
+    ) -> torch.Tensor:
         """One update of (N, L, 4, 4) hypotheses."""
         count, group = poses.shape[:2]
         flat = poses.reshape(-1, 4, 4)
         diameter = torch.ones(len(flat), device=flat.device)
-        A, B = pair_inputs(
-            pool.renderer,
-            flat,
-            observation_of(scenes),
-            scenes.K.repeat_interleave(group, 0),
-            diameter,
-            self.config,
-            mesh_index=scenes.mesh_index.repeat_interleave(group),
-        )
+        A, B = _group_inputs(renderer, scenes, poses, mesh_index, self.config)
         with torch.autocast(flat.device.type, dtype=torch.bfloat16):
             trans, rot = self.network(torch.nan_to_num(A), torch.nan_to_num(B))
         updated = apply_update(flat, trans, rot, diameter, self.config.rotation_limit)
         return updated.view(count, group, 4, 4)
 
 
-def scorer_samples(
-    pool: MeshPool, refiner: _Refiner, config: ScorerConfig, generator: torch.Generator
-) -> tuple[SceneBatch, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Scenes, hypotheses (N, L, 4, 4) and the network inputs A, B (N * L, 6, s, s)."""
+@dataclass
+class ScorerBatch:
+    """N scenes of L hypotheses.
+
+    Attributes:
+        A, B: (N * L, 6, s, s) network inputs.
+        error: (N, L) pose errors in diameters; what no picture tells from the truth has none.
+        shown: (N,) bool, false where the scene shows another object.
+        visible: (N,) float32, the part of the object that nothing hides.
+    """
+
+    A: torch.Tensor
+    B: torch.Tensor
+    error: torch.Tensor
+    shown: torch.Tensor
+    visible: torch.Tensor
+
+
+def scorer_samples(pool: MeshPool, refiner: _Refiner, config: ScorerConfig, generator: torch.Generator) -> ScorerBatch:
+    """Scenes, hypotheses, what the network sees of them, and how wrong they are."""
+    draw = Draw(pool.device, generator)
     scenes = sample_scenes(pool, config.scenes_per_step, generator, config.scenes)
-    ones = torch.ones(len(scenes.poses), device=pool.device)
+    count = len(scenes.poses)
+    ones = torch.ones(count, device=pool.device)
+    shown = draw.uniform((count,)) >= config.impostors
+    mesh_index = torch.where(shown, scenes.mesh_index, draw.index((count,), pool.objects))
     poses = scoring_hypotheses(scenes.poses, ones, config.hypotheses, generator, config.perturbation)
     start = 0
     for share, steps in _REFINED_SHARES:
         end = round(share * config.hypotheses)
         part = poses[:, start:end]
         for _ in range(steps):
-            part = refiner.step(pool, scenes, part)
+            part = refiner.step(pool.renderer, scenes, part, mesh_index)
         poses = torch.cat([poses[:, :start], part, poses[:, end:]], dim=1)
         start = end
-    flat = poses.reshape(-1, 4, 4)
-    A, B = pair_inputs(
-        pool.renderer,
-        flat,
+    faults = draw_faults(draw, count, config.faults)
+    A, B = _group_inputs(pool.renderer, scenes, poses, mesh_index, config.network)
+    A = show_faults(A, faults.repeated(config.hypotheses))
+    colored = ~faults.grey.flatten()
+    error = _pose_errors(pool, scenes, poses, colored, config.network)
+    return ScorerBatch(torch.nan_to_num(A), torch.nan_to_num(B), error, shown, scenes.visible)
+
+
+def _group_inputs(
+    renderer: Renderer, scenes: SceneBatch, poses: torch.Tensor, mesh_index: torch.Tensor, network: NetworkConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A and B (N * L, 6, s, s) of hypotheses (N, L, 4, 4) of meshes (N,)."""
+    group = poses.shape[1]
+    return pair_inputs(
+        renderer,
+        poses.reshape(-1, 4, 4),
         observation_of(scenes),
-        scenes.K.repeat_interleave(config.hypotheses, 0),
-        torch.ones(len(flat), device=pool.device),
-        config.network,
-        mesh_index=scenes.mesh_index.repeat_interleave(config.hypotheses),
+        scenes.K.repeat_interleave(group, 0),
+        torch.ones(poses.shape[0] * group, device=poses.device),
+        network,
+        mesh_index=mesh_index.repeat_interleave(group),
     )
-    A = hide_color(A, _GREY_SHARE, generator)
-    return scenes, poses, torch.nan_to_num(A), torch.nan_to_num(B)
+
+
+def _pose_errors(
+    pool: MeshPool, scenes: SceneBatch, poses: torch.Tensor, colored: torch.Tensor, network: NetworkConfig
+) -> torch.Tensor:
+    """(N, L) ADD, or what is visible of it where that is less; never less than ADD-S."""
+    points = pool.points[scenes.mesh_index][:, None].expand(-1, poses.shape[1], -1, -1)
+    truth = scenes.poses[:, None].expand_as(poses)
+    seen = visible_difference(
+        pool.renderer, poses, scenes.poses, scenes.K, scenes.hidden, colored, network, scenes.mesh_index
+    )
+    add, add_s = add_error(poses, truth, points), add_s_error(poses, truth, points)
+    return torch.minimum(add, torch.maximum(add_s, seen))
 
 
 def train(config: ScorerConfig) -> Path:
@@ -119,22 +167,27 @@ def train(config: ScorerConfig) -> Path:
     def save(state: dict[str, torch.Tensor]) -> None:
         save_weights(config.run_folder, "scorer", state, config.network.to_dict())
 
+    if config.start:
+        start_from(network, config.start)
     loop = TrainingLoop(network, config.loop, workers, config.run_folder, save)
     if workers.first:
         with torch.no_grad():
-            _, _, A, B = scorer_samples(pool, refiner, config, loop.generator)
-        save_contact_sheet(A, B, config.run_folder / "samples.png", samples=config.hypotheses)
+            batch = scorer_samples(pool, refiner, config, loop.generator)
+        save_contact_sheet(batch.A, batch.B, config.run_folder / "samples.png", samples=config.hypotheses)
 
     def step(model: Any, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            scenes, poses, A, B = scorer_samples(pool, refiner, config, generator)
-            points = pool.points[scenes.mesh_index][:, None].expand(-1, config.hypotheses, -1, -1)
-            truth = scenes.poses[:, None].expand_as(poses)
-            error = 0.5 * add_error(poses, truth, points) + 0.5 * add_s_error(poses, truth, points)
-            weight = (scenes.visible > _LEAST_VISIBLE).float()
+            batch = scorer_samples(pool, refiner, config, generator)
         with torch.autocast(workers.device.type, dtype=torch.bfloat16):
-            logits = model(A, B, config.hypotheses)
-        return scorer_loss(logits.float(), error, weight)
+            ranking, confidence = model(batch.A, batch.B, config.hypotheses)
+        ranked = (batch.shown & (batch.visible > _LEAST_VISIBLE)).float()
+        losses = scorer_loss(ranking.float(), batch.error, ranked)
+        if confidence is not None:
+            right = (batch.error < _RIGHT) & batch.shown[:, None]
+            judged = (batch.visible > _LEAST_TELLING).float()
+            losses["confidence"] = confidence_loss(confidence.float(), right, judged)
+            losses["loss"] = losses["loss"] + _CONFIDENCE_WEIGHT * losses["confidence"]
+        return losses
 
     loop.run(step, config.scenes_per_step * config.hypotheses)
     workers.close()
