@@ -7,6 +7,8 @@ that leave it looking the same, the identity among them; None means none but the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -50,38 +52,45 @@ def add_s(estimate: np.ndarray, truth: np.ndarray, points: np.ndarray) -> np.nda
 
 def mssd(
     estimate: np.ndarray, truth: np.ndarray, points: np.ndarray, symmetries: np.ndarray | None = None
-) -> np.floating:
+) -> np.ndarray:
     """MSSD: largest distance of a point between both poses, for the symmetry where that is least.
 
     Drost et al., Introducing MVTec ITODD, ICCVW 2017; Hodan et al., BOP Challenge 2020, ECCVW 2020, section 2.2.
 
     Args:
-        estimate: (4, 4).
-        truth: (4, 4).
+        estimate: (..., 4, 4).
+        truth: (..., 4, 4), leading dimensions broadcast.
         points: (P, 3) of the object, in its own frame.
         symmetries: (S, 4, 4) or None.
+
+    Returns:
+        (...) distances.
     """
-    distances = _transform(estimate, points) - _transform(_symmetric(truth, symmetries), points)
-    return np.linalg.norm(distances, axis=-1).max(axis=-1).min()
+    seen = _transform(estimate, points)
+    wanted = (_transform(pose, points) for pose in np.moveaxis(_symmetric(truth, symmetries), -3, 0))
+    return _least_largest_distance(seen, wanted)
 
 
 def mspd(
     estimate: np.ndarray, truth: np.ndarray, points: np.ndarray, K: np.ndarray, symmetries: np.ndarray | None = None
-) -> np.floating:
+) -> np.ndarray:
     """MSPD: largest distance in pixels of a projected point, for the symmetry where that is least.
 
     Hodan et al., BOP Challenge 2020, ECCVW 2020, section 2.2.
 
     Args:
-        estimate: (4, 4).
-        truth: (4, 4).
+        estimate: (..., 4, 4), in front of the camera.
+        truth: (..., 4, 4), leading dimensions broadcast.
         points: (P, 3) of the object, in its own frame.
         K: (3, 3) intrinsics.
         symmetries: (S, 4, 4) or None.
+
+    Returns:
+        (...) pixels.
     """
     seen = _project(_transform(estimate, points), K)
-    wanted = _project(_transform(_symmetric(truth, symmetries), points), K)
-    return np.linalg.norm(seen - wanted, axis=-1).max(axis=-1).min()
+    wanted = (_project(_transform(pose, points), K) for pose in np.moveaxis(_symmetric(truth, symmetries), -3, 0))
+    return _least_largest_distance(seen, wanted)
 
 
 def rotation_error(estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None = None) -> np.ndarray:
@@ -113,10 +122,68 @@ def translation_error(estimate: np.ndarray, truth: np.ndarray, symmetries: np.nd
     Returns:
         (...) distances.
     """
-    offsets = np.asarray(estimate)[..., None, :3, 3] - _symmetric(truth, symmetries)[..., :3, 3]
-    distances = np.linalg.norm(offsets, axis=-1)
-    nearest = _angles(estimate, truth, symmetries).argmin(axis=-1)
-    return np.take_along_axis(distances, nearest[..., None], axis=-1)[..., 0]
+    nearest = nearest_symmetric_truth(estimate, truth, symmetries)
+    return np.linalg.norm(np.asarray(estimate, dtype=np.float64)[..., :3, 3] - nearest[..., :3, 3], axis=-1)
+
+
+def nearest_symmetric_truth(
+    estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None = None
+) -> np.ndarray:
+    """Of the poses that look like the truth, the one whose rotation is nearest to the estimate's.
+
+    Args:
+        estimate: (..., 4, 4).
+        truth: (..., 4, 4), leading dimensions broadcast.
+        symmetries: (S, 4, 4) or None.
+
+    Returns:
+        (..., 4, 4) float64.
+    """
+    angles = _angles(estimate, truth, symmetries)
+    candidates = np.broadcast_to(_symmetric(truth, symmetries), (*angles.shape, 4, 4))
+    return np.take_along_axis(candidates, angles.argmin(axis=-1)[..., None, None, None], axis=-3)[..., 0, :, :]
+
+
+def euler_angles(poses: np.ndarray) -> np.ndarray:
+    """Turns about the fixed x, y and z axes, in this order: R = Rz @ Ry @ Rx.
+
+    Args:
+        poses: (..., 4, 4) or (..., 3, 3).
+
+    Returns:
+        (..., 3) radians: x and z from -pi to pi, y from -pi/2 to pi/2. Where y is +-pi/2 only the sum or difference of
+        the other two is defined; z is then 0.
+    """
+    R = np.asarray(poses, dtype=np.float64)
+    flat = np.hypot(R[..., 0, 0], R[..., 1, 0])
+    locked = flat < 1e-6
+    x = np.where(locked, np.arctan2(-R[..., 1, 2], R[..., 1, 1]), np.arctan2(R[..., 2, 1], R[..., 2, 2]))
+    y = np.arctan2(-R[..., 2, 0], flat)
+    z = np.where(locked, 0.0, np.arctan2(R[..., 1, 0], R[..., 0, 0]))
+    return np.stack([x, y, z], axis=-1)
+
+
+def euler_error(estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None = None) -> np.ndarray:
+    """Difference of the Euler angles per axis, wrapped: 179 and -179 degrees differ by 2.
+
+    Euler angles leap near y = +-pi/2; `rotation_error` has no such places.
+
+    Args:
+        estimate: (..., 4, 4).
+        truth: (..., 4, 4), leading dimensions broadcast.
+        symmetries: (S, 4, 4) or None; the truth is then the symmetric one that is nearest.
+
+    Returns:
+        (..., 3) radians about x, y, z, from -pi to pi.
+    """
+    wanted = nearest_symmetric_truth(estimate, truth, symmetries)
+    difference = euler_angles(estimate) - euler_angles(wanted)
+    return (difference + np.pi) % (2 * np.pi) - np.pi
+
+
+def _least_largest_distance(seen: np.ndarray, candidates: Iterable[np.ndarray]) -> np.ndarray:
+    """(...) for each candidate the largest distance of a point, and of these the least; one candidate at a time."""
+    return np.min([np.linalg.norm(seen - wanted, axis=-1).max(axis=-1) for wanted in candidates], axis=0)
 
 
 def _angles(estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None) -> np.ndarray:

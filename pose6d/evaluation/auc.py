@@ -1,0 +1,42 @@
+"""Recall of pose errors at a threshold, and the area under its curve."""
+
+from __future__ import annotations
+
+import numpy as np
+
+AUC_LIMIT = 0.1  # metres
+
+
+def recall(errors: np.ndarray, threshold: float) -> float:
+    """Share of the errors below a threshold; nan for no errors.
+
+    Args:
+        errors: (N,), inf or NaN where there is no estimate.
+        threshold: in the unit of the errors, for example 0.1 of ADD in diameters (Hinterstoisser et al., ACCV 2012).
+    """
+    errors = np.asarray(errors, dtype=np.float64)
+    return float((errors < threshold).mean()) if errors.size else float("nan")
+
+
+def auc(errors: np.ndarray, limit: float = AUC_LIMIT, step: float = 0.001) -> float:
+    """Area under the curve of recall over the threshold, from 0 to `limit`, as a share of the largest possible.
+
+    The curve is sampled every `step` from 0 on and joined by straight lines; an error on a threshold counts as reached,
+    so that perfect estimates give 1. Xiang et al., PoseCNN, RSS 2018, section IV-B, there with limit 0.1 m.
+
+    Args:
+        errors: (N,) metres, inf or NaN where there is no estimate.
+        limit: metres.
+        step: metres.
+
+    Returns:
+        From 0 to 1; nan for no errors.
+    """
+    errors = np.asarray(errors, dtype=np.float64)
+    if not errors.size:
+        return float("nan")
+    thresholds = np.arange(round(limit / step) + 1) * step
+    reached = np.sort(np.where(np.isnan(errors), np.inf, errors))
+    # Some slack for rounding: 0.003 read from a file and 3 * 0.001 must compare equal.
+    recalls = np.searchsorted(reached, thresholds * (1 + 1e-12), side="right") / errors.size
+    return float(((recalls[1:] + recalls[:-1]) / 2).mean())
