@@ -20,6 +20,7 @@ from pose6d.geometry.transforms import make_transform
 from pose6d.rendering.interface import ALBEDO
 
 _HIDDEN_DEPTH = -10.0
+_PRESSED_SCALE = 0.85  # a larger thing right in front would leave nothing to see
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _sample_layout(
     )
     # Offsets are measured along the ray to the target, so that occluders overlap its image wherever it stands.
     pressed = draw.uniform((count, 1)) < config.pressed
-    lateral[:, :1, 0] = torch.where(pressed, draw.uniform((count, 1), 0.05, 0.5), lateral[:, :1, 0])
+    lateral[:, :1, 0] = torch.where(pressed, draw.uniform((count, 1), 0.15, 0.6), lateral[:, :1, 0])
     deeper[:, :1, 0] = torch.where(pressed, -draw.uniform((count, 1), 0.5, 1.1), deeper[:, :1, 0])
     depth_factor = 1.0 + deeper / centre[:, None, 2:]
     offset = torch.cat([lateral * torch.cos(angle), lateral * torch.sin(angle), torch.zeros_like(lateral)], dim=2)
@@ -204,6 +205,7 @@ def _sample_layout(
     hidden[:, :1, 0] &= ~pressed
     position[..., 2:] = torch.where(hidden, torch.full_like(deeper, _HIDDEN_DEPTH), position[..., 2:])
     scale = draw.uniform((count, extra, 1, 1), 0.4, 1.5)
+    scale[:, 0] *= torch.where(pressed[..., None], _PRESSED_SCALE, 1.0)
     rotation = draw.rotations(count * extra).view(count, extra, 3, 3)
     distractors = make_transform(rotation * scale, position)
 
