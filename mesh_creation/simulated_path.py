@@ -1,0 +1,110 @@
+"""How the camera and the board move in a simulated recording, and which frames get lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tremor:
+    """A hand's unrest as a sum of sines between 0.4 and 9 Hz, smooth in time.
+
+    Attributes:
+        frequency, phase: (S,) hertz and radians.
+        weight: (S, 6) metres of the position (3) and radians of the rotation (3).
+    """
+
+    frequency: np.ndarray
+    phase: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, metres: float, radians: float) -> Tremor:
+        """Standard deviations of position and rotation; slow swings are larger than fast ones."""
+        frequency = np.geomspace(0.4, 9.0, 14) * rng.uniform(0.9, 1.1, 14)
+        weight = rng.standard_normal((14, 6)) / frequency[:, None] ** 0.8
+        weight *= np.sqrt(2) / np.linalg.norm(weight, axis=0)
+        return cls(frequency, rng.uniform(0, 2 * np.pi, 14), weight * ([metres] * 3 + [radians] * 3))
+
+    def __call__(self, seconds: float) -> np.ndarray:
+        """(4, 4) small motion of the camera in its own axes."""
+        moved = np.sin(2 * np.pi * self.frequency * seconds + self.phase) @ self.weight
+        pose = np.eye(4)
+        pose[:3, :3] = cv2.Rodrigues(moved[3:])[0]
+        pose[:3, 3] = moved[:3]
+        return pose
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where camera and board are at any time.
+
+    Attributes:
+        turntable: the board turns and the camera stands, else the camera is carried around the board.
+        seconds: how long the recording takes.
+        target: (3,) metres, world: what the camera looks at.
+        distance: metres from the target, about which a carried camera moves nearer and farther.
+        start: radians, where it begins.
+        tremor: of the hand or of the tripod.
+    """
+
+    turntable: bool
+    seconds: float
+    target: np.ndarray
+    distance: float
+    start: float
+    tremor: Tremor
+
+    def camera_in_world(self, seconds: float) -> np.ndarray:
+        """(4, 4), OpenCV axes."""
+        share = seconds / self.seconds
+        if self.turntable:  # two rounds, the second from higher up
+            azimuth = self.start
+            elevation = np.deg2rad(27 + 27 * _step((share - 0.46) / 0.08))
+            distance = self.distance
+        else:
+            azimuth = self.start + 2 * np.pi * 1.6 * share
+            elevation = np.deg2rad(41 - 19 * np.cos(2 * np.pi * 1.5 * share) + 3 * np.sin(9 * share))
+            distance = self.distance * (1 + 0.12 * np.sin(2 * np.pi * 1.1 * share + 1))
+        eye = self.target + distance * np.array(
+            [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+        )
+        return _look_at(eye, self.target) @ self.tremor(seconds)
+
+    def board_in_world(self, seconds: float) -> np.ndarray:
+        """(4, 4)."""
+        pose = np.eye(4)
+        if self.turntable:
+            angle = 4 * np.pi * seconds / self.seconds
+            pose[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        return pose
+
+
+def kept_frames(frames: int, lost: float, rng: np.random.Generator) -> np.ndarray:
+    """(frames,) numbers of the frames that a recorder kept while losing a share of them, singly and in gaps."""
+    total = round(frames / (1 - lost)) if lost else frames
+    gone: set[int] = set()
+    while total - len(gone) > frames:
+        gap = int(rng.choice([1, 1, 1, 2, 3, 8]))
+        start = int(rng.integers(1, max(2, total - gap)))
+        gone |= set(range(start, min(start + gap, start + total - len(gone) - frames)))
+    return np.array([number for number in range(total) if number not in gone])[:frames]
+
+
+def _step(share: float) -> float:
+    share = float(np.clip(share, 0, 1))
+    return share * share * (3 - 2 * share)
+
+
+def _look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Camera in world (4, 4), OpenCV axes, upright."""
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
+    pose[:3, 3] = eye
+    return pose
