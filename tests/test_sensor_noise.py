@@ -2,54 +2,209 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
+import pytest
 import torch
 
+from learning.datasets.color_effects import blur_kernels, compress, convolve
+from learning.datasets.depth_effects import fatten, inverse_depth, stereo_overlap
 from learning.datasets.sensor_noise import SensorNoise, degrade_color, degrade_depth
-from learning.training.train_refiner import hide_color
 
 
-def _step_edge() -> torch.Tensor:
-    """(8, 32, 32) depth with a nearer left half, the top row missing."""
-    depth = torch.full((8, 32, 32), 5.0)
+def _only(**effects: float) -> SensorNoise:
+    """A camera with these faults and no others, equally in all scenes."""
+    return SensorNoise(**{f.name: 0.0 for f in fields(SensorNoise)} | {"strength": 1.0} | effects)
+
+
+def _seed(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _step_edge(count: int = 8) -> torch.Tensor:
+    """(N, 32, 32) depth with a nearer left half, the top row missing."""
+    depth = torch.full((count, 32, 32), 5.0)
     depth[:, :, :16] = 4.0
     depth[:, 0] = 0.0
     return depth
 
 
+def _box(count: int) -> torch.Tensor:
+    """(N, 24, 96) depth of a box in the middle, half as deep as the wall behind it."""
+    depth = torch.full((count, 24, 96), 8.0)
+    depth[:, 8:16, 40:56] = 4.0
+    return depth
+
+
 def test_a_perfect_sensor_changes_nothing_but_the_last_digit() -> None:
-    generator, noise = torch.Generator().manual_seed(0), SensorNoise(strength=0.0)
-    depth, rgb = _step_edge(), torch.rand((8, 3, 32, 32), generator=generator)
-    torch.testing.assert_close(degrade_depth(depth, rgb, generator, noise), depth, atol=1e-4, rtol=0)
-    torch.testing.assert_close(degrade_color(rgb, generator, noise), rgb, atol=2e-4, rtol=0)
+    noise, rgb = SensorNoise(strength=0.0), torch.rand((8, 3, 30, 42), generator=_seed())
+    depth = _step_edge()
+    torch.testing.assert_close(degrade_depth(depth, torch.ones(8, 3, 32, 32), _seed(), noise), depth, atol=1e-4, rtol=0)
+    torch.testing.assert_close(degrade_color(rgb, _seed(), noise), rgb, atol=2e-4, rtol=0)
 
 
-def test_a_real_sensor_loses_edges_first_and_never_invents_depth() -> None:
-    generator, noise = torch.Generator().manual_seed(0), SensorNoise(holes=0.0)
-    depth, rgb = _step_edge(), torch.full((8, 3, 32, 32), 0.5)
-    seen = degrade_depth(depth, rgb, generator, noise)
-    assert (seen[:, 0] == 0).all()
-    lost = (seen[:, 2:] == 0).float().mean((0, 1))  # by column
-    assert lost[15:17].mean() > 2 * lost[4:12].mean()
-    kept = seen > 0
-    assert (seen - depth)[kept].abs().max() < 0.25
-    assert (seen - depth)[kept].abs().max() > 0
+@pytest.mark.parametrize("strength", [1.0, 3.0])
+def test_any_sensor_gives_images_in_range_and_the_seed_decides_them(strength: float) -> None:
+    noise, rgb = SensorNoise(strength=strength), torch.rand((64, 3, 27, 32), generator=_seed())
+    depth = _step_edge(64)[:, :27]
+    rgb_before, depth_before = rgb.clone(), depth.clone()
+    color, seen = degrade_color(rgb, _seed(1), noise), degrade_depth(depth, rgb, _seed(1), noise)
+    assert color.shape == rgb.shape and seen.shape == depth.shape
+    assert color.min() >= 0 and color.max() <= 1 and torch.isfinite(seen).all() and seen.min() >= 0
+    assert (seen[depth == 0] == 0).all()
+    torch.testing.assert_close(degrade_color(rgb, _seed(1), noise), color, atol=0, rtol=0)
+    torch.testing.assert_close(degrade_depth(depth, rgb, _seed(1), noise), seen, atol=0, rtol=0)
+    assert not torch.equal(degrade_depth(depth, rgb, _seed(2), noise), seen)
+    assert torch.equal(rgb, rgb_before) and torch.equal(depth, depth_before)
 
 
-def test_dark_surfaces_lose_depth() -> None:
-    depth, noise = torch.full((64, 16, 16), 5.0), SensorNoise(holes=0.0, pixel_loss=0.0)
-    rgb = torch.full((64, 3, 16, 16), 0.5)
-    rgb[:, :, :, :8] = 0.02
-    seen = degrade_depth(depth, rgb, torch.Generator().manual_seed(0), noise)
-    assert (seen[:, :, :8] == 0).any()
-    assert (seen[:, :, 8:] > 0).all()
+def test_some_scenes_are_nearly_clean_and_some_awful() -> None:
+    depth, rgb = torch.full((400, 16, 16), 5.0), torch.full((400, 3, 16, 16), 0.5)
+
+    def spread(clean: float, awful: float) -> torch.Tensor:
+        noise = _only(depth_fine=0.01, clean_share=clean, awful_share=awful)
+        return degrade_depth(depth, rgb, _seed(), noise).std((1, 2)).mean()
+
+    assert spread(1.0, 0.0) < 0.2 * spread(0.0, 0.0)
+    assert spread(0.0, 1.0) > 1.8 * spread(0.0, 0.0)
 
 
-def test_hidden_colour_is_grey_on_the_object_and_keeps_its_shape() -> None:
-    A = torch.rand((4, 6, 16, 16), generator=torch.Generator().manual_seed(0))
-    A[:, :, :, :4] = 0.0
-    grey = hide_color(A, 1.0, torch.Generator().manual_seed(0))
-    assert (grey[:, 0] == grey[:, 1]).all()
-    assert (grey[:, :3, :, :4] == 0).all()
-    assert (grey[:, :3, :, 5:] > 0.3).all()
-    torch.testing.assert_close(grey[:, 3:], A[:, 3:])
-    torch.testing.assert_close(hide_color(A, 0.0, torch.Generator().manual_seed(0)), A)
+def test_noise_and_steps_grow_with_the_square_of_the_depth() -> None:
+    depth, rgb = torch.full((32, 64, 64), 4.0), torch.full((32, 3, 64, 64), 0.5)
+    depth[:, :, 32:] = 8.0
+    target = torch.full((32,), 4.0)
+    for noise in (_only(depth_fine=0.01), _only(depth_correlated=0.01), _only(depth_warp=0.005)):
+        error = degrade_depth(depth, rgb, _seed(), noise, target) - depth
+        assert error[..., 32:].std() / error[..., :32].std() == pytest.approx(4.0, rel=0.25)
+
+    ramp = torch.linspace(3.0, 9.0, 4000).expand(4, 2, -1)
+    seen = degrade_depth(ramp, rgb[:4, :, :2, :1].expand(-1, -1, -1, 4000), _seed(), _only(depth_step=0.2), target[:4])
+    step = (seen - ramp).abs()
+    assert step[:, :, 2500:].amax() > 2 * step[:, :, :800].amax() > 0
+
+
+def test_an_error_at_the_target_is_as_large_as_said() -> None:
+    depth, rgb = torch.full((2000, 8, 8), 5.0), torch.full((2000, 3, 8, 8), 0.5)
+    error = degrade_depth(depth, rgb, _seed(), _only(depth_fine=0.03), torch.full((2000,), 5.0)) - depth
+    # The strength is the limit times a squared uniform draw, of which the mean square is 1/5.
+    assert error.std().item() == pytest.approx(0.03 / 5**0.5, rel=0.05)
+
+
+def test_stereo_shadows_are_as_wide_as_the_difference_of_disparities() -> None:
+    inverse = inverse_depth(_box(2)[:, None] / 4.0)  # 1 on the box, 1/2 on the wall
+    overlap = stereo_overlap(inverse, torch.full((2, 1, 1, 1), 10.0), torch.tensor([0.0, 1.0]).view(2, 1, 1, 1))
+    # Disparities of 10 and 5 pixels: the box covers the 5 columns beside it, the outermost of them just so.
+    expected = torch.zeros(2, 1, 24, 96)
+    expected[0, :, 8:16, 35:40] = torch.arange(5.0)
+    expected[1, :, 8:16, 56:61] = torch.arange(5.0).flip(0)
+    torch.testing.assert_close(overlap, expected)
+
+
+def test_shadows_fall_on_one_side_of_the_nearer_surface() -> None:
+    depth, rgb = _box(100), torch.full((100, 3, 24, 96), 0.5)
+    lost = degrade_depth(depth, rgb, _seed(), _only(shadows=1.0)) == 0
+    assert not lost[:, 8:16, 40:56].any() and not lost[:, :6].any()
+    left, right = lost[:, 8:16, :40].any((1, 2)), lost[:, 8:16, 56:].any((1, 2))
+    assert not (left & right).any()
+    assert left.sum() > 30 and right.sum() > 30
+
+
+def test_a_border_band_lies_at_one_border() -> None:
+    depth, rgb = torch.full((100, 24, 96), 5.0), torch.full((100, 3, 24, 96), 0.5)
+    lost = degrade_depth(depth, rgb, _seed(), _only(border=1.0)) == 0
+    left, right = lost[:, :, 0].all(1), lost[:, :, -1].all(1)
+    assert (left ^ right).all()
+    assert not lost[:, :, 46:50].any()
+
+
+def test_nearer_surfaces_grow_by_whole_pixels() -> None:
+    inverse = inverse_depth(_box(3)[:, None])
+    grown = fatten(inverse, torch.tensor([0.0, 1.0, 2.0]).view(3, 1, 1, 1))
+    assert (grown == 0.25).sum((1, 2, 3)).tolist() == [8 * 16, 10 * 18, 12 * 20]
+    depth, rgb = _box(50), torch.full((50, 3, 24, 96), 0.5)
+    seen = degrade_depth(depth, rgb, _seed(), _only(fattening=1.0))
+    assert (seen <= depth + 1e-3).all()
+    assert ((seen - depth).abs() > 1).any()
+
+
+def test_flying_pixels_lie_between_the_surfaces_at_their_edge() -> None:
+    depth, rgb = _box(50), torch.full((50, 3, 24, 96), 0.5)
+    seen = degrade_depth(depth, rgb, _seed(), _only(flying=1.0))
+    assert seen.min() > 3.99 and seen.max() < 8.01
+    between = (seen > 4.1) & (seen < 7.9)
+    assert between.any()
+    assert not between[:, 10:14, 42:54].any() and not between[:, :, :38].any()
+
+
+def test_depth_is_lost_at_edges_in_the_dark_and_in_highlights() -> None:
+    depth, rgb = _step_edge(64), torch.full((64, 3, 32, 32), 0.5)
+    lost = (degrade_depth(depth, rgb, _seed(), _only(edge_loss=0.9))[:, 2:] == 0).float().mean((0, 1))  # by column
+    assert lost[15:17].mean() > 0.2 and lost[:14].max() == 0 and lost[18:].max() == 0
+
+    flat = torch.full((64, 32, 32), 5.0)
+    for value, noise in ((0.02, _only(dark_loss=0.9)), (1.0, _only(bright_loss=0.9))):
+        lit = rgb.clone()
+        lit[..., :16] = value
+        lost = degrade_depth(flat, lit, _seed(), noise) == 0
+        assert lost[..., :16].float().mean() > 0.15
+        assert not lost[..., 16:].any()
+
+
+def test_lost_pixels_are_as_many_as_the_probability_says() -> None:
+    depth, rgb = torch.full((500, 24, 24), 5.0), torch.full((500, 3, 24, 24), 0.02)
+    for noise in (_only(dark_loss=0.6), _only(pixel_loss=0.6)):
+        lost = degrade_depth(depth, rgb, _seed(), noise) == 0
+        assert lost.float().mean().item() == pytest.approx(0.6 / 3, abs=0.04)
+
+
+def test_blur_kernels_hold_shift_motion_and_softness() -> None:
+    shift, zero = torch.tensor([[0.0, 0.0], [1.0, -2.0], [0.5, 0.25], [0.0, 0.0]]), torch.zeros(4)
+    motion, softness = torch.tensor([0.0, 0.0, 0.0, 8.0]), torch.tensor([1.0, 1.0, 2.0, 1.0])
+    kernels = blur_kernels(shift, motion, zero, softness)
+    torch.testing.assert_close(kernels.sum((1, 2)), torch.ones(4))
+    assert kernels[0, 6, 6] == 1 and kernels[1, 4, 7] == 1
+    grid = torch.arange(-6.0, 7.0)
+    torch.testing.assert_close((kernels.sum(1) @ grid)[:2], shift[:2, 0])
+    assert (kernels[3].sum(1) > 0).sum() == 1 and (kernels[3].sum(0) > 0).sum() == 9
+
+    picture = torch.zeros((4, 3, 24, 24))
+    picture[:, :, 12, 12] = 1.0
+    moved = convolve(picture, kernels)
+    assert (moved[1, :, 10, 13] == 1).all()
+    torch.testing.assert_close(moved.sum((2, 3)), torch.ones(4, 3))
+
+
+def test_motion_blur_keeps_the_mean_and_removes_detail() -> None:
+    rgb = torch.rand((16, 3, 64, 64), generator=_seed())
+    blurred = degrade_color(rgb, _seed(), _only(motion_blur=1.0))
+    torch.testing.assert_close(blurred.mean((1, 2, 3)), rgb.mean((1, 2, 3)), atol=0.01, rtol=0)
+    assert (blurred.std((1, 2, 3)) < rgb.std((1, 2, 3))).all()
+
+
+@pytest.mark.parametrize(
+    "effect",
+    ["exposure", "white_balance", "gamma", "saturation", "contrast", "vignetting", "misaligned", "defocus"],
+)
+def test_each_colour_effect_shows(effect: str) -> None:
+    rgb = torch.rand((16, 3, 32, 32), generator=_seed())
+    plain = degrade_color(rgb, _seed(), _only())
+    changed = degrade_color(rgb, _seed(), _only(**{effect: 0.5}))
+    assert (changed - plain).abs().mean() > 0.005
+
+
+def test_vignetting_darkens_corners_and_rolling_exposure_changes_rows() -> None:
+    rgb = torch.full((64, 3, 32, 32), 0.5)
+    seen = degrade_color(rgb, _seed(), _only(vignetting=0.5))
+    assert (seen[..., 0, 0] <= seen[..., 16, 16]).all() and (seen[..., 0, 0] < seen[..., 16, 16]).any()
+    seen = degrade_color(rgb, _seed(), _only(rolling=1.0))
+    assert seen.mean(3).std(2).mean() > 10 * seen.mean(2).std(2).mean()
+
+
+def test_compression_drops_detail_but_keeps_what_is_smooth() -> None:
+    ramp = torch.linspace(0.1, 0.9, 32).expand(2, 3, 32, 32)
+    speckled = ramp + 0.02 * torch.randn(ramp.shape, generator=_seed())
+    fine, coarse = compress(speckled, torch.full((2,), 1e-4)), compress(speckled, torch.full((2,), 0.06))
+    torch.testing.assert_close(fine, speckled, atol=1e-3, rtol=0)
+    assert (coarse - ramp).std() < 0.8 * (speckled - ramp).std()
+    odd = compress(speckled[..., :30], torch.full((2,), 0.2))
+    assert torch.equal(odd[..., 24:], speckled[..., 24:30])
