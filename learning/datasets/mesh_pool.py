@@ -15,12 +15,14 @@ _PLANE_REPEATS = 3.0
 
 
 class MeshPool:
-    """Objects of unit diameter, centred on their bounding box, and background planes, on one device.
+    """Objects of unit diameter, centred on their bounding box, background planes and occluders, on one device.
 
-    Mesh indices 0 .. objects - 1 are objects, the following `planes` ones are squares of side 2 in their xy plane.
+    Mesh indices 0 .. objects - 1 are objects, the following `planes` ones are squares of side 2 in their xy plane, the
+    last `occluders` ones are of unit diameter and only ever hide objects (hands).
 
     Attributes:
-        renderer: holds all objects and planes.
+        renderer: holds all objects, planes and occluders.
+        objects, planes, occluders: how many there are of each.
         points: (objects, P, 3) float32, points on each object's surface.
         diameters: (objects,) float32 metres, each mesh's diameter before it was scaled to 1.
     """
@@ -30,6 +32,7 @@ class MeshPool:
         objects: Sequence[Mesh],
         backgrounds: Sequence[np.ndarray] | np.ndarray,
         device: torch.device,
+        occluders: Sequence[Mesh] = (),
         points_per_object: int = 256,
     ):
         if len(objects) == 0 or len(backgrounds) == 0:
@@ -37,9 +40,10 @@ class MeshPool:
         normalised = [_unit_mesh(mesh) for mesh in objects]
         self.objects = len(objects)
         self.planes = len(backgrounds)
-        self.occluders = 0
+        self.occluders = len(occluders)
         self.device = device
-        self.renderer = make_renderer(normalised + [textured_plane(texture) for texture in backgrounds], device)
+        planes = [textured_plane(texture) for texture in backgrounds]
+        self.renderer = make_renderer([*normalised, *planes, *(_unit_mesh(mesh) for mesh in occluders)], device)
         samples = [mesh.sample_surface(points_per_object, seed=i) for i, mesh in enumerate(normalised)]
         self.points = torch.from_numpy(np.stack(samples).astype(np.float32)).to(device)
         self.diameters = torch.tensor([mesh.diameter for mesh in objects], dtype=torch.float32, device=device)

@@ -1,6 +1,8 @@
 """Random textured objects to train on: everything a network of this project ever learned from is made here.
 
-An object is one to four parts (procedural_parts), sometimes tapered, twisted, bent or warped as a whole, with one
+An object is of one of two families. A free form is one to four random parts (procedural_parts), sometimes tapered,
+twisted, bent or warped as a whole. A made thing is of a kind that people make or grow (KINDS): thin, hollow,
+articulated, a CAD part, a package, a toy, an appliance, a fruit, or a plain body with one telling mark. Either has one
 texture in which every part has a cell and every chart of a part its own rectangle.
 """
 
@@ -8,18 +10,41 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from learning.datasets.procedural_cad import CAD
+from learning.datasets.procedural_hollow import HOLLOW
+from learning.datasets.procedural_household import APPLIANCES, FRUIT, MARKED, TOYS
+from learning.datasets.procedural_lofts import Maker
+from learning.datasets.procedural_materials import choose_material, material_palette, paint_material
+from learning.datasets.procedural_packages import PACKAGES
 from learning.datasets.procedural_parts import arc_handle, random_box, random_part, vessel, vessel_profile
 from learning.datasets.procedural_shapes import Part
-from learning.datasets.procedural_textures import PLAIN_SHARE, choose_kind, make_palette, paint_texture
+from learning.datasets.procedural_textures import PLAIN_SHARE, choose_kind, make_palette
+from learning.datasets.procedural_tools import ARTICULATED, THIN
 from pose6d.geometry.mesh import Mesh
 
 TEXTURE_SIZE = 256
+MADE_SHARE = 0.45
+"""Share of made things among mixed objects."""
+
+Family = Literal["mixed", "free", "made"]
+
+KINDS: dict[str, Maker] = {**THIN, **HOLLOW, **ARTICULATED, **CAD, **PACKAGES, **TOYS, **APPLIANCES, **FRUIT, **MARKED}
+"""Makers of made things by name."""
+
+_GROUPS = (  # kinds and their share of the made things
+    (THIN, 0.12), (HOLLOW, 0.13), (ARTICULATED, 0.10), (CAD, 0.17), (PACKAGES, 0.17), (TOYS, 0.07), (APPLIANCES, 0.07),
+    (FRUIT, 0.04), (MARKED, 0.13),
+)  # fmt: skip
+_NEW_LOOK = 0.35  # share of free forms in a mix whose surface is of procedural_materials
 
 _CELLS = {  # (u0, v0, u1, v1) of each part's cell in the texture
     1: [(0.0, 0.0, 1.0, 1.0)],
@@ -39,22 +64,50 @@ _ATTACHMENTS = {
 }
 
 
-def make_object(seed: int, size: float = 1.0) -> Mesh:
+def make_object(seed: int, size: float = 1.0, family: Family = "mixed") -> Mesh:
     """One random object, the same for the same seed.
 
     Args:
         seed: 0 or more.
         size: metres, the object's diameter.
+        family: "free" forms, "made" things or, "mixed", either.
 
     Returns:
-        Closed surfaces of 500 to 8,000 faces together, their bounding box centred on the origin, normals outwards,
-        with uv and a 256 x 256 texture.
+        Closed surfaces of at most 9,000 faces together (CAD parts: a few dozen, others 400 or more), their bounding box
+        centred on the origin, normals outwards, with uv and a 256 x 256 texture.
     """
     rng = np.random.default_rng([seed, 0x6D])
+    choice = np.random.default_rng([seed, 0xFA])  # of its own, so that a family's objects are the same in a mix
+    made = family == "made" or (family == "mixed" and choice.random() < MADE_SHARE)
+    if made:
+        return make_kind(_choose_made(rng), rng, size, name=f"object_{seed}")
+    new_look = family == "mixed" and choice.random() < _NEW_LOOK
     parts = _compose(rng)
     if rng.random() < (0.12 if len(parts) == 1 and len(parts[0].charts) == 6 else 0.3):
         parts = _deform(rng, parts)
-    texture, uv = _paint(rng, parts)
+    return _finished(parts, _paint(rng, parts, _MATERIALS if new_look else _TEXTURES), size, f"object_{seed}")
+
+
+def make_kind(kind: str, rng: np.random.Generator, size: float = 1.0, name: str = "object") -> Mesh:
+    """A made thing of one of KINDS, as make_object returns it."""
+    stretch = rng.uniform(0.85, 1.18, 3) if rng.random() < 0.5 else np.ones(3)
+    parts = [part.moved(np.eye(3), np.zeros(3), stretch) for part in KINDS[kind](rng)]
+    return finish(parts, rng, size, name)
+
+
+def finish(parts: list[Part], rng: np.random.Generator, size: float = 1.0, name: str = "object") -> Mesh:
+    """Paint parts, each as it asks to be or at random, and join them to one centred mesh of the given diameter."""
+    return _finished(parts, _paint(rng, parts, _MATERIALS), size, name)
+
+
+def _choose_made(rng: np.random.Generator) -> str:
+    group = _GROUPS[rng.choice(len(_GROUPS), p=[share for _, share in _GROUPS])][0]
+    return str(rng.choice(list(group)))
+
+
+def _finished(parts: list[Part], look: tuple[np.ndarray, np.ndarray], size: float, name: str) -> Mesh:
+    """One mesh of all parts that wears the texture and uv of `look`."""
+    texture, uv = look
     vertices = np.concatenate([part.vertices for part in parts])
     normals = np.concatenate([part.normals() for part in parts])
     starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
@@ -62,25 +115,34 @@ def make_object(seed: int, size: float = 1.0) -> Mesh:
     used = np.unique(faces)
     renumbered = np.zeros(len(vertices), np.int64)
     renumbered[used] = np.arange(len(used))
-    mesh = Mesh(vertices[used], renumbered[faces], normals[used], uv[used], texture, name=f"object_{seed}")
+    mesh = Mesh(vertices[used], renumbered[faces], normals[used], uv[used], texture, name=name)
     return mesh.centered().scaled(size / mesh.diameter)
 
 
-def make_objects(seeds: Sequence[int], workers: int | None = None, progress: bool = True) -> list[Mesh]:
+def make_objects(
+    seeds: Sequence[int], workers: int | None = None, progress: bool = True, family: Family = "mixed"
+) -> list[Mesh]:
     """make_object for each seed, in that order, on `workers` processes (all cores if None; 0 or 1: this process).
 
     As with all multiprocessing, a script that calls this does so under `if __name__ == "__main__":`.
     """
+    return spread_over_processes(partial(make_object, family=family), seeds, workers, progress, "making objects")
+
+
+def spread_over_processes(
+    make: Callable[[int], Mesh], seeds: Sequence[int], workers: int | None, progress: bool, what: str
+) -> list[Mesh]:
+    """`make` for each seed, in that order; see make_objects."""
     seeds = [int(seed) for seed in seeds]
     if workers is None:  # the cores this process may use; systems without affinity tell only how many there are
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(workers, max(1, len(seeds) // 8))
-    bar = {"total": len(seeds), "desc": "making objects", "unit": "mesh", "disable": not progress}
+    bar = {"total": len(seeds), "desc": what, "unit": "mesh", "disable": not progress}
     if workers <= 1:
-        return list(tqdm(map(make_object, seeds), **bar))
+        return list(tqdm(map(make, seeds), **bar))
     # Not fork: the caller may hold CUDA and threads, neither of which survives it.
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return list(tqdm(pool.imap(make_object, seeds, chunksize=8), **bar))
+        return list(tqdm(pool.imap(make, seeds, chunksize=8), **bar))
 
 
 def _compose(rng: np.random.Generator) -> list[Part]:
@@ -202,38 +264,51 @@ def _deform(rng: np.random.Generator, parts: list[Part]) -> list[Part]:
             return np.stack([1 / curvature - radius * np.cos(curvature * z), y, radius * np.sin(curvature * z)], 1)
         return p + amplitude * np.sin(wave * p[:, [1, 2, 0]] + phase)
 
-    return [Part(bent((p.vertices - centre) / extent), p.faces, p.uv, p.weld, p.charts) for p in parts]
+    return [replace(p, vertices=bent((p.vertices - centre) / extent)) for p in parts]
 
 
-def _paint(rng: np.random.Generator, parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class _Surfaces:
+    """Where the looks of parts come from that do not ask for one."""
+
+    choose: Callable[[np.random.Generator], str]
+    palette: Callable[[np.random.Generator], np.ndarray]
+
+
+_TEXTURES = _Surfaces(choose_kind, make_palette)
+_MATERIALS = _Surfaces(choose_material, material_palette)
+
+
+def _paint(rng: np.random.Generator, parts: list[Part], surfaces: _Surfaces) -> tuple[np.ndarray, np.ndarray]:
     """Texture (256, 256, 3) uint8 and the uv of all vertices in it, v up."""
     texture = np.zeros((TEXTURE_SIZE, TEXTURE_SIZE, 3), np.uint8)
     cells = _CELLS[len(parts)]
     plain = rng.random() < PLAIN_SHARE
-    palette = make_palette(rng)
+    palette = surfaces.palette(rng)
     uv = []
     for part, cell in zip(parts, cells, strict=True):
         if not plain and rng.random() < 0.4:
-            palette = make_palette(rng)
+            palette = surfaces.palette(rng)
         elif len(parts) > 1 and rng.random() < 0.6:
             palette = np.roll(palette, 1, axis=0)
         boxlike = len(part.charts) == 6
-        kind = "plain" if plain else choose_kind(rng)
+        kind = "plain" if plain else surfaces.choose(rng)
         if not plain and rng.random() < (0.4 if boxlike else 0.2):
             kind = "package"
+        kind, colours = part.paint or kind, palette if part.palette is None else part.palette
         quiet = rng.random() < 0.5
         per_face = rng.random() < 0.15
         low, span = np.array(cell[:2]), np.array(cell[2:]) - cell[:2]
         for chart in part.charts:
             kind_here = kind
-            if chart.role == "end" and kind != "plain" and quiet:
+            if chart.role == "end" and kind not in ("plain", "single_colour") and quiet:
                 kind_here = str(rng.choice(["plain", "near_uniform"]))
-            elif per_face and not plain:
-                kind_here = choose_kind(rng)
+            elif per_face and not plain and part.paint is None:
+                kind_here = surfaces.choose(rng)
             # Ends lie apart in the cell: a margin keeps what is between them out of bilinear look-ups.
             margin = np.array(2.0 / TEXTURE_SIZE if chart.role == "end" else 0.0)
             c0, r0, c1, r1 = _pixels(low + span * chart.box[:2] - margin, low + span * chart.box[2:] + margin)
-            texture[r0:r1, c0:c1] = _painted_chart(rng, r1 - r0, c1 - c0, chart.aspect, kind_here, palette)
+            texture[r0:r1, c0:c1] = _painted_chart(rng, r1 - r0, c1 - c0, chart.aspect, kind_here, colours)
         placed = low + span * part.uv
         inset = 1.5 / TEXTURE_SIZE  # bilinear look-ups must not reach into the neighbour's cell
         uv.append(np.clip(placed, low + inset, low + span - inset))
@@ -254,9 +329,9 @@ def _painted_chart(
     aspect = float(np.clip(aspect, 0.2, 5.0))
     area = min(height * width, 200 * 200)
     w, h = max(16, round(np.sqrt(area * aspect))), max(16, round(np.sqrt(area / aspect)))
-    if kind == "plain":
+    if kind in ("plain", "single_colour"):
         w, h = width, height
-    picture = paint_texture(rng, h, w, kind, palette)
+    picture = paint_material(rng, h, w, kind, palette)
     if (h, w) == (height, width):
         return picture
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))

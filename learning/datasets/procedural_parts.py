@@ -41,11 +41,11 @@ def random_can(rng: np.random.Generator) -> Part:
     """Cylinders, cones, pucks and rolls, some with a chamfer."""
     height, top = np.exp(rng.uniform(np.log(0.15), np.log(4.0))), rng.choice([1.0, 1.0, rng.uniform(0.3, 1.0)])
     chamfer = rng.choice([0.0, rng.uniform(0.03, 0.15)]) * min(height, top, 1.0)
-    side = _line((1.0, -height / 2 + chamfer), (top, height / 2 - chamfer), 8)
+    side = straight_profile((1.0, -height / 2 + chamfer), (top, height / 2 - chamfer), 8)
     bands: list[Band] = [disc(1.0 - chamfer, -height / 2, outwards=True), ("side", side)]
     if chamfer > 0:
-        bands.insert(1, ("side", _line((1.0 - chamfer, -height / 2), side[0], 2)))
-        bands.append(("side", _line(side[-1], (top - chamfer, height / 2), 2)))
+        bands.insert(1, ("side", straight_profile((1.0 - chamfer, -height / 2), side[0], 2)))
+        bands.append(("side", straight_profile(side[-1], (top - chamfer, height / 2), 2)))
     bands.append(disc(top - chamfer, height / 2, outwards=False, dome=rng.choice([0.0, rng.uniform(-0.1, 0.2)])))
     return _normalised(lathe(bands, flatness=rng.choice([1.0, 1.0, rng.uniform(0.4, 1.0)])))
 
@@ -55,12 +55,12 @@ def random_bottle(rng: np.random.Generator) -> Part:
     z = height * np.array([0.0, 0.06, shoulder * 0.5, shoulder, rng.uniform(shoulder + 0.05, 0.88), 0.93, 1.0])
     waist = rng.choice([1.0, rng.uniform(0.75, 1.05)])
     r = np.array([0.92, 1.0, waist, rng.uniform(0.85, 1.0), neck * rng.uniform(1.0, 1.3), neck, neck])
-    body = _smooth(r, z, 22)
+    body = smooth_profile(r, z, 22)
     cap_r, cap_h = neck * rng.uniform(1.0, 1.35), height * rng.uniform(0.04, 0.15)
-    cap = _line((cap_r, height), (cap_r * rng.uniform(0.6, 1.0), height + cap_h), 3)
+    cap = straight_profile((cap_r, height), (cap_r * rng.uniform(0.6, 1.0), height + cap_h), 3)
     bands: list[Band] = [
         disc(0.92, 0.0, outwards=True, dome=rng.uniform(0, 0.1)), ("side", body),
-        ("side", _line((neck, height), (cap_r, height), 2)), ("side", cap),
+        ("side", straight_profile((neck, height), (cap_r, height), 2)), ("side", cap),
         disc(cap[-1, 0], cap[-1, 1], outwards=False),
     ]  # fmt: skip
     flatness, squareness = rng.choice([1.0, rng.uniform(0.4, 0.9)]), rng.choice([1.0, 1.0, rng.uniform(0.25, 0.8)])
@@ -75,7 +75,7 @@ def vessel_profile(rng: np.random.Generator) -> np.ndarray:
     else:  # bowl, down to plate
         height, base = np.exp(rng.uniform(np.log(0.2), np.log(1.2))), rng.uniform(0.3, 0.7)
         belly = base + (1 - base) * rng.uniform(0.5, 0.85)
-    return _smooth(np.array([base, belly, 1.0]), np.array([0.0, 0.45, 1.0]) * height, 12)
+    return smooth_profile(np.array([base, belly, 1.0]), np.array([0.0, 0.45, 1.0]) * height, 12)
 
 
 def vessel(rng: np.random.Generator, outer: np.ndarray) -> Part:
@@ -100,7 +100,7 @@ def random_turning(rng: np.random.Generator) -> Part:
     knots = rng.integers(4, 8)
     z = np.sort(rng.uniform(0, 1, knots)) * 3
     r = rng.uniform(0.25, 1.0, knots)
-    profile = _smooth(r, np.linspace(0, rng.uniform(1, 4), knots) + 0.1 * z, 28)
+    profile = smooth_profile(r, np.linspace(0, rng.uniform(1, 4), knots) + 0.1 * z, 28)
     bands = [disc(profile[0, 0], profile[0, 1], outwards=True), ("side", profile)]
     bands.append(disc(profile[-1, 0], profile[-1, 1], outwards=False, dome=rng.uniform(0, 0.5) * profile[-1, 0]))
     return _normalised(lathe(bands, 40))
@@ -204,11 +204,11 @@ def _outline(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return points, np.arange(len(points)) % fill == 0
 
 
-def _line(a: tuple[float, float] | np.ndarray, b: tuple[float, float] | np.ndarray, rows: int) -> np.ndarray:
+def straight_profile(a: tuple[float, float] | np.ndarray, b: tuple[float, float] | np.ndarray, rows: int) -> np.ndarray:
     return np.linspace(np.asarray(a, float), np.asarray(b, float), rows)
 
 
-def _smooth(r: np.ndarray, z: np.ndarray, rows: int) -> np.ndarray:
+def smooth_profile(r: np.ndarray, z: np.ndarray, rows: int) -> np.ndarray:
     """(rows, 2) profile through the knots, without overshoot."""
     t = np.linspace(0, len(r) - 1, rows)
     knots = np.arange(len(r))

@@ -6,13 +6,13 @@ same place and carry the same smoothing group share a normal, so seams stay invi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
-_DISC_CHARTS = [(0.02, 0.02, 0.31, 0.27), (0.35, 0.02, 0.64, 0.27), (0.68, 0.02, 0.98, 0.27)]
-_SIDE_CHART = (0.0, 0.30, 1.0, 1.0)
+DISC_CHARTS = [(0.02, 0.02, 0.31, 0.27), (0.35, 0.02, 0.64, 0.27), (0.68, 0.02, 0.98, 0.27)]
+SIDE_CHART = (0.0, 0.30, 1.0, 1.0)
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Part:
         uv: (V, 2) float64 in 0..1.
         weld: (V,) int64, vertices with equal numbers share a normal.
         charts: how the unit square is divided.
+        paint: the painter that the part's design needs; any if None.
+        palette: (n, 3) RGB in 0..1 for that painter; any if None.
     """
 
     vertices: np.ndarray
@@ -41,6 +43,8 @@ class Part:
     uv: np.ndarray
     weld: np.ndarray
     charts: list[Chart] = field(default_factory=lambda: [Chart((0.0, 0.0, 1.0, 1.0))])
+    paint: str | None = None
+    palette: np.ndarray | None = None
 
     def normals(self) -> np.ndarray:
         """(V, 3) unit normals, area-weighted over the faces that meet in a welded vertex."""
@@ -59,7 +63,32 @@ class Part:
     def moved(self, rotation: np.ndarray, translation: np.ndarray, scale: float | np.ndarray = 1.0) -> Part:
         """The part scaled, then rotated, then translated."""
         vertices = (self.vertices * scale) @ np.asarray(rotation).T + translation
-        return Part(vertices, self.faces, self.uv, self.weld, self.charts)
+        return replace(self, vertices=vertices)
+
+    def painted(self, paint: str | None, palette: np.ndarray | None = None) -> Part:
+        """The part with a look of its own."""
+        return replace(self, paint=paint, palette=palette)
+
+    def facetted(self) -> Part:
+        """The part with flat shading: every face has its own three vertices."""
+        corners = self.faces.ravel()
+        own = np.arange(len(corners)).reshape(-1, 3)
+        return replace(
+            self, vertices=self.vertices[corners], uv=self.uv[corners], faces=own, weld=np.repeat(own[:, 0], 3)
+        )
+
+
+def joined(parts: list[Part]) -> Part:
+    """Parts of one kind (legs, blades) as a single one: they share the first one's charts and look."""
+    starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
+    welds = np.cumsum([0] + [int(part.weld.max()) + 1 for part in parts[:-1]])
+    return replace(
+        parts[0],
+        vertices=np.concatenate([part.vertices for part in parts]),
+        faces=np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)]),
+        uv=np.concatenate([part.uv for part in parts]),
+        weld=np.concatenate([part.weld + start for part, start in zip(parts, welds, strict=True)]),
+    )
 
 
 Piece = tuple[np.ndarray, np.ndarray, int, int]
@@ -140,9 +169,9 @@ def lathe(bands: list[Band], cols: int = 48, flatness: float = 1.0, squareness: 
     total, done = sum(lengths), 0.0
     widest = max(float(p[:, 0].max()) for p in sides)
     only_sides = all(kind == "side" for kind, _ in bands)
-    side_box = (0.0, 0.0, 1.0, 1.0) if only_sides else _SIDE_CHART
+    side_box = (0.0, 0.0, 1.0, 1.0) if only_sides else SIDE_CHART
     charts = [Chart(side_box, 2 * np.pi * widest / total)]
-    ends = iter(_DISC_CHARTS)
+    ends = iter(DISC_CHARTS)
     pieces = []
     for group, (kind, profile) in enumerate(bands):
         r, z = profile[:, 0:1], profile[:, 1:2]
@@ -158,7 +187,7 @@ def lathe(bands: list[Band], cols: int = 48, flatness: float = 1.0, squareness: 
                 v, box = (done + step) / total, side_box
                 done += step[-1]
             else:
-                v, box = step / step[-1], _DISC_CHARTS[2]
+                v, box = step / step[-1], DISC_CHARTS[2]
                 charts.append(Chart(box, 2.0, "end"))
             u, v = np.broadcast_arrays(angle / (2 * np.pi), v[:, None])
             uv = _chart_uv(u, v, box)
@@ -196,15 +225,15 @@ def extrusion(outline: np.ndarray, corners: np.ndarray, height: float, taper: fl
         x, y = segment[:, 0] * scale, segment[:, 1] * scale
         points = np.stack([x, y, np.broadcast_to((t - 0.5) * height, x.shape)], -1)
         u, v = np.broadcast_arrays(along[first : last + 1] / along[-1], t)
-        pieces.append((points, _chart_uv(u, v, _SIDE_CHART), 1, 0 if smooth_seam and last == n else group))
+        pieces.append((points, _chart_uv(u, v, SIDE_CHART), 1, 0 if smooth_seam and last == n else group))
     reach = 0.5 / np.abs(closed).max()
     for end, (z, spread) in enumerate([(-height / 2, 1.0), (height / 2, taper)]):
         ring = np.linspace(0, 1, 4)[:, None]
         x, y = closed[:, 0] * ring, closed[:, 1] * ring
         points = np.stack([x * spread, y * spread, np.full(x.shape, z)], -1)
-        uv = _chart_uv(0.5 + x * reach, 0.5 + y * reach, _DISC_CHARTS[end])
+        uv = _chart_uv(0.5 + x * reach, 0.5 + y * reach, DISC_CHARTS[end])
         pieces.append((points, uv, -1 if end else 1, 1000 + end))
-    charts = [Chart(_SIDE_CHART, along[-1] / height), *(Chart(box, 1.0, "end") for box in _DISC_CHARTS[:2])]
+    charts = [Chart(SIDE_CHART, along[-1] / height), *(Chart(box, 1.0, "end") for box in DISC_CHARTS[:2])]
     return assemble(pieces, charts)
 
 
@@ -260,7 +289,7 @@ def tube(path: np.ndarray, radii: np.ndarray, cols: int = 16, flatness: float = 
     step = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     u, v = np.broadcast_arrays(step[:, None] / step[-1], angle[None] / (2 * np.pi))
     whole = (0.0, 0.0, 1.0, 1.0)
-    side = whole if closed else _SIDE_CHART
+    side = whole if closed else SIDE_CHART
     charts = [Chart(side, step[-1] / (2 * np.pi * radii.mean()))]
     pieces = [(points, _chart_uv(u, v, side), 1, 0)]
     if not closed:
@@ -268,7 +297,7 @@ def tube(path: np.ndarray, radii: np.ndarray, cols: int = 16, flatness: float = 
             spokes = np.linspace(0, 1, 2)[:, None, None]
             cap = path[end] + spokes * (points[end] - path[end])
             planar = spokes * np.stack([np.cos(angle), np.sin(angle)], -1)
-            box_ = _DISC_CHARTS[end]
+            box_ = DISC_CHARTS[end]
             charts.append(Chart(box_, 1.0, "end"))
             pieces.append(
                 (cap, _chart_uv(0.5 + planar[..., 0] / 2, 0.5 + planar[..., 1] / 2, box_), -1 if end else 1, 1 - end)

@@ -46,7 +46,7 @@ def paint_texture(rng: np.random.Generator, height: int, width: int, kind: str, 
     picture = PAINTERS[kind][0](rng, height, width, palette)
     if kind != "plain":
         if rng.random() < 0.4:
-            picture = picture * (1.0 + rng.uniform(0.05, 0.2) * _fractal(rng, height, width, 2.0))[..., None]
+            picture = picture * (1.0 + rng.uniform(0.05, 0.2) * fractal_noise(rng, height, width, 2.0))[..., None]
         if rng.random() < 0.5:
             picture = picture + rng.normal(0, rng.uniform(0.003, 0.02), (height, width, 1))
     return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
@@ -72,15 +72,15 @@ def make_palette(rng: np.random.Generator, colours: int = 6) -> np.ndarray:
         value[0] = rng.uniform(0.02, 0.2)
     if rng.random() < 0.5:  # black and white occur on most things that carry print
         value[-1], saturation[-1] = rng.choice([0.04, 0.97]), 0.02
-    return _hsv_to_rgb(hue, saturation, value)
+    return hsv_to_rgb(hue, saturation, value)
 
 
-def _hsv_to_rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
+def hsv_to_rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
     sector = (np.array([5.0, 3.0, 1.0]) + hue[:, None] * 6.0) % 6.0
     return value[:, None] * (1.0 - saturation[:, None] * np.clip(np.minimum(sector, 4.0 - sector), 0, 1))
 
 
-def _fractal(rng: np.random.Generator, height: int, width: int, power: float, stretch: float = 1.0) -> np.ndarray:
+def fractal_noise(rng: np.random.Generator, height: int, width: int, power: float, stretch: float = 1.0) -> np.ndarray:
     """(height, width) periodic noise of amplitude 1 / frequency**power; unit deviation, clipped to +-2.5."""
     fy = np.fft.fftfreq(height)[:, None] * height * stretch
     fx = np.fft.rfftfreq(width)[None, :] * width
@@ -91,13 +91,13 @@ def _fractal(rng: np.random.Generator, height: int, width: int, power: float, st
     return np.clip(field / (field.std() + 1e-12), -2.5, 2.5)
 
 
-def _ramp(field: np.ndarray, palette: np.ndarray) -> np.ndarray:
+def colour_ramp(field: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Colour of a scalar field in 0..1 along the palette, (..., 3)."""
     stops = np.linspace(0, 1, len(palette))
     return np.stack([np.interp(field, stops, palette[:, c]) for c in range(3)], axis=-1)
 
 
-def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
+def rgb_of(colour: np.ndarray) -> tuple[int, int, int]:
     return tuple(int(c) for c in np.clip(colour * 255, 0, 255))  # type: ignore[return-value]
 
 
@@ -106,7 +106,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def _word(rng: np.random.Generator) -> str:
+def random_word(rng: np.random.Generator) -> str:
     word = "".join(rng.choice(_SYLLABLES, rng.integers(1, 4)))
     if rng.random() < 0.2:
         word = str(rng.integers(1, 9999))
@@ -118,21 +118,21 @@ def _plain(rng: np.random.Generator, height: int, width: int, palette: np.ndarra
 
 
 def _near_uniform(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:
-    smudge = rng.uniform(0.01, 0.08) * _fractal(rng, height, width, rng.uniform(0.8, 2.0))
+    smudge = rng.uniform(0.01, 0.08) * fractal_noise(rng, height, width, rng.uniform(0.8, 2.0))
     return palette[0] * (1.0 + smudge[..., None])
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:
-    field = 0.5 + 0.3 * _fractal(rng, height, width, rng.uniform(0.9, 2.2), rng.choice([1.0, 1.0, 0.2, 5.0]))
+    field = 0.5 + 0.3 * fractal_noise(rng, height, width, rng.uniform(0.9, 2.2), rng.choice([1.0, 1.0, 0.2, 5.0]))
     if rng.random() < 0.3:  # hard edges, as of camouflage or a map
         field = np.round(field * rng.integers(2, 6)) / 4.0
-    return _ramp(field, palette[: rng.integers(2, len(palette) + 1)])
+    return colour_ramp(field, palette[: rng.integers(2, len(palette) + 1)])
 
 
 def _blotches(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:
     """Correlated colour channels with the 1/f spectrum of photographs."""
     power = rng.uniform(1.0, 1.6)
-    fields = np.stack([_fractal(rng, height, width, power) for _ in range(3)], axis=-1)
+    fields = np.stack([fractal_noise(rng, height, width, power) for _ in range(3)], axis=-1)
     strength = np.diag([0.22, 0.08, 0.05]) @ rng.normal(0, 1, (3, 3))
     strength[0] = 0.22 * rng.uniform(0.6, 1.2, 3)
     return 0.5 * palette[0] + 0.25 + fields @ strength
@@ -146,7 +146,7 @@ def _gradient(rng: np.random.Generator, height: int, width: int, palette: np.nda
         angle = rng.uniform(0, 2 * np.pi)
         field = x * np.cos(angle) + y * np.sin(angle)
     field = (field - field.min()) / (np.ptp(field) + 1e-9)
-    return _ramp(field, palette[: rng.integers(2, 5)])
+    return colour_ramp(field, palette[: rng.integers(2, 5)])
 
 
 def _stripes(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ def _stripes(rng: np.random.Generator, height: int, width: int, palette: np.ndar
     angle = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)])
     phase = (x * np.cos(angle) + y * np.sin(angle)) * rng.choice([1, 2, 3, 4, 6, 8, 12])
     if rng.random() < 0.35:
-        phase = phase + rng.uniform(0.05, 0.3) * _fractal(rng, height, width, 2.0)
+        phase = phase + rng.uniform(0.05, 0.3) * fractal_noise(rng, height, width, 2.0)
     cuts = np.sort(rng.random(rng.integers(1, 5)))
     return palette[np.searchsorted(cuts, phase % 1.0) % len(palette)]
 
@@ -197,10 +197,10 @@ def _cells(rng: np.random.Generator, height: int, width: int, palette: np.ndarra
 def _wood(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:
     light = np.array([0.75, 0.55, 0.35]) * rng.uniform(0.5, 1.2) + rng.normal(0, 0.03, 3)
     dark = light * rng.uniform(0.4, 0.75)
-    warp = _fractal(rng, height, width, 2.2, stretch=4.0)
+    warp = fractal_noise(rng, height, width, 2.2, stretch=4.0)
     y = np.linspace(0, 1, height)[:, None]
     rings = 0.5 + 0.5 * np.sin(2 * np.pi * (y * rng.uniform(3, 9) + rng.uniform(0.2, 0.7) * warp))
-    grain = _fractal(rng, height, width, 0.7, stretch=0.04)
+    grain = fractal_noise(rng, height, width, 0.7, stretch=0.04)
     mix = np.clip(0.75 * rings + 0.12 * grain, 0, 1)[..., None]
     picture = light * (1 - mix) + dark * mix
     if rng.random() < 0.4:  # planks
@@ -221,11 +221,11 @@ def _weave(rng: np.random.Generator, height: int, width: int, palette: np.ndarra
 
 
 def _shapes(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:
-    picture = _ground(rng, height, width, palette)
+    picture = quiet_ground(rng, height, width, palette)
     draw = ImageDraw.Draw(picture)
     unit = np.sqrt(height * width)
     for _ in range(rng.integers(4, 40)):
-        colour = _rgb(palette[rng.integers(len(palette))])
+        colour = rgb_of(palette[rng.integers(len(palette))])
         centre, radius = rng.random(2) * [width, height], unit * rng.uniform(0.02, 0.2)
         if rng.random() < 0.35:
             a, b = centre - radius * rng.uniform(0.4, 1, 2), centre + radius * rng.uniform(0.4, 1, 2)
@@ -242,28 +242,28 @@ def _shapes(rng: np.random.Generator, height: int, width: int, palette: np.ndarr
     return np.asarray(picture, np.float32) / 255
 
 
-def _ground(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> Image.Image:
+def quiet_ground(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> Image.Image:
     """A quiet ground for print: flat, graded or slightly mottled."""
     kind = rng.choice(["plain", "near_uniform", "gradient"], p=[0.6, 0.25, 0.15])
     if kind == "plain":
-        return Image.new("RGB", (width, height), _rgb(palette[0]))
+        return Image.new("RGB", (width, height), rgb_of(palette[0]))
     return Image.fromarray((np.clip(PAINTERS[kind][0](rng, height, width, palette), 0, 1) * 255).astype(np.uint8))
 
 
-def _write(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: float, colour: np.ndarray) -> None:
+def write_text(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: float, colour: np.ndarray) -> None:
     # Sizes are rounded to a geometric series: a font object costs a millisecond, and the cache then serves all.
-    draw.text(xy, text, fill=_rgb(colour), font=_font(int(2 ** (np.round(np.log2(max(size, 6.0)) * 4) / 4))))
+    draw.text(xy, text, fill=rgb_of(colour), font=_font(int(2 ** (np.round(np.log2(max(size, 6.0)) * 4) / 4))))
 
 
 def _words(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:
-    picture = _ground(rng, height, width, palette)
+    picture = quiet_ground(rng, height, width, palette)
     if rng.random() < 0.3:
         picture = picture.rotate(90, expand=True)
     draw = ImageDraw.Draw(picture)
     for _ in range(rng.integers(3, 16)):
         size = min(height, width) * rng.uniform(0.05, 0.35)
         position = rng.uniform(-0.1, 0.85, 2) * picture.size
-        _write(draw, tuple(position), _word(rng), size, palette[rng.integers(1, len(palette))])
+        write_text(draw, tuple(position), random_word(rng), size, palette[rng.integers(1, len(palette))])
     if picture.size != (width, height):
         picture = picture.rotate(-90, expand=True)
     return np.asarray(picture, np.float32) / 255
@@ -275,28 +275,28 @@ def _package(rng: np.random.Generator, height: int, width: int, palette: np.ndar
         ground = PAINTERS[str(rng.choice(["stripes", "checks", "blotches"]))][0](rng, height, width, palette)
         picture = Image.fromarray((np.clip(ground, 0, 1) * 255).astype(np.uint8))
     else:
-        picture = _ground(rng, height, width, palette)
+        picture = quiet_ground(rng, height, width, palette)
     draw = ImageDraw.Draw(picture)
     ink = palette[1:]
     for _ in range(rng.integers(0, 4)):  # bands
         y, thickness = rng.random() * height, height * rng.uniform(0.03, 0.3)
-        draw.rectangle([0, y, width, y + thickness], fill=_rgb(ink[rng.integers(len(ink))]))
+        draw.rectangle([0, y, width, y + thickness], fill=rgb_of(ink[rng.integers(len(ink))]))
     if rng.random() < 0.7:  # emblem
         centre, radius = rng.uniform(0.25, 0.75, 2) * [width, height], min(width, height) * rng.uniform(0.12, 0.35)
         flat = rng.uniform(0.5, 1.0)
         draw.ellipse(
             [centre[0] - radius, centre[1] - radius * flat, centre[0] + radius, centre[1] + radius * flat],
-            fill=_rgb(ink[rng.integers(len(ink))]), outline=_rgb(ink[rng.integers(len(ink))]), width=3,
+            fill=rgb_of(ink[rng.integers(len(ink))]), outline=rgb_of(ink[rng.integers(len(ink))]), width=3,
         )  # fmt: skip
     title = min(width * 0.3, height * rng.uniform(0.12, 0.3))
     for _ in range(rng.integers(1, 3)):
         position = (width * rng.uniform(0.02, 0.3), height * rng.uniform(0.05, 0.7))
-        _write(draw, position, _word(rng), title, ink[rng.integers(len(ink))])
+        write_text(draw, position, random_word(rng), title, ink[rng.integers(len(ink))])
     if rng.random() < 0.6:  # small print
         x, y, step = width * rng.uniform(0.05, 0.6), height * rng.uniform(0.4, 0.9), max(height * 0.045, 6)
         colour = ink[rng.integers(len(ink))]
         for line in range(rng.integers(2, 8)):
-            _write(draw, (x, y + line * step), f"{_word(rng)} {_word(rng)}", step, colour)
+            write_text(draw, (x, y + line * step), f"{random_word(rng)} {random_word(rng)}", step, colour)
     if rng.random() < 0.3:  # bar code
         x, y, w, h = width * rng.random() * 0.7, height * rng.uniform(0.6, 0.85), width * 0.25, max(height * 0.12, 8)
         draw.rectangle([x, y, x + w, y + h], fill=(250, 250, 250))
