@@ -1,0 +1,119 @@
+"""Unwrapping a mesh into charts, and painting the texture that they index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import open3d as o3d
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from pose6d.geometry.mesh import Mesh
+
+_GUTTER = 3.0  # texels between charts, so that filtering never mixes them
+_USED = 0.6  # share of an atlas that charts cover
+_SIZES = (256, 512, 1024, 2048, 4096)
+
+Colors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def atlas_size(mesh: Mesh, texel: float) -> int:
+    """Side of the square texture, texels, in which one texel covers about `texel` metres of the mesh."""
+    a, b, c = np.moveaxis(mesh.vertices.astype(np.float64)[mesh.faces], 1, 0)
+    area = float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+    wanted = np.sqrt(area / _USED) / texel
+    return next((size for size in _SIZES if size >= 0.85 * wanted), _SIZES[-1])
+
+
+def unwrap(mesh: Mesh, size: int) -> Mesh:
+    """The mesh with uv; vertices on the seams of charts are doubled. Charts by Open3D's UVAtlas.
+
+    Zhou, Snyder, Guo and Shum, "Iso-charts: Stretch-driven Mesh Parameterization using Spectral Analysis" (2004).
+    """
+    tensor = _tensor_mesh(mesh)
+    o3d.utility.set_verbosity_level(o3d.utility.VerbosityLevel.Error)
+    tensor.compute_uvatlas(size=size, gutter=_GUTTER, max_stretch=0.3)
+    corner_uv = tensor.triangle.texture_uvs.numpy().reshape(-1, 2).astype(np.float64)
+    keys = np.concatenate([mesh.faces.reshape(-1, 1), np.round(corner_uv * 1e6)], axis=1).astype(np.int64)
+    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    old = mesh.faces.reshape(-1)[first]
+    return Mesh(
+        vertices=mesh.vertices[old],
+        faces=inverse.reshape(-1, 3),
+        normals=mesh.normals[old],
+        uv=corner_uv[first],
+        colors=None if mesh.colors is None else mesh.colors[old],
+        name=mesh.name,
+    )
+
+
+def paint(mesh: Mesh, size: int, colors: Colors) -> tuple[Mesh, float]:
+    """Paint the texture of a mesh with uv.
+
+    Args:
+        mesh: with uv.
+        size: side of the texture, texels.
+        colors: gives colours (P, 3) of 0..255 and trusts (P,) at surface points (P, 3) with normals (P, 3).
+
+    Returns:
+        The mesh with its texture, and the share of texels that `colors` knew; the others take on what is nearest on
+        the surface.
+    """
+    positions, normals, row, column = _texels(mesh, size)
+    values, trust = colors(positions, normals)
+    known = trust > 0
+    values = spread_colors(positions, values, known)
+    texture = np.zeros((size, size, 3), np.float32)
+    painted = np.zeros((size, size), bool)
+    texture[row, column], painted[row, column] = values, True
+    # Texels between the charts repeat the nearest chart, for filtering and smaller mip levels.
+    nearest = ndimage.distance_transform_edt(~painted, return_distances=False, return_indices=True)
+    texture = texture[tuple(nearest)]
+    textured = Mesh(
+        vertices=mesh.vertices,
+        faces=mesh.faces,
+        normals=mesh.normals,
+        uv=mesh.uv,
+        texture=np.round(texture).astype(np.uint8),
+        name=mesh.name,
+    )
+    return textured, float(known.mean())
+
+
+def spread_colors(positions: np.ndarray, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Colours (P, 3) in which points that are not `known` (P,) take the mean of the 12 nearest known ones."""
+    if known.all():
+        return values
+    if not known.any():
+        return np.full_like(values, 128.0)
+    distance, near = cKDTree(positions[known]).query(positions[~known], k=min(12, int(known.sum())))
+    distance, near = distance.reshape(len(near), -1), near.reshape(len(near), -1)
+    weight = 1 / (distance + 1e-4)
+    filled = values.copy()
+    filled[~known] = (values[known][near] * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
+    return filled
+
+
+def _tensor_mesh(mesh: Mesh) -> o3d.t.geometry.TriangleMesh:
+    return o3d.t.geometry.TriangleMesh(
+        o3d.core.Tensor(np.ascontiguousarray(mesh.vertices)),
+        o3d.core.Tensor(np.ascontiguousarray(mesh.faces.astype(np.int64))),
+    )
+
+
+def _texels(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Points (P, 3), unit normals (P, 3), rows (P,) and columns (P,) of the texels whose centre a face covers."""
+    assert mesh.uv is not None
+    tensor = _tensor_mesh(mesh)
+    tensor.vertex["place"] = o3d.core.Tensor(np.ascontiguousarray(mesh.vertices))
+    tensor.vertex["facing"] = o3d.core.Tensor(np.ascontiguousarray(mesh.normals))
+    tensor.triangle.texture_uvs = o3d.core.Tensor(np.ascontiguousarray(mesh.uv[mesh.faces]))
+    baked = tensor.bake_vertex_attr_textures(
+        size, {"place", "facing"}, margin=1.0, fill=float("nan"), update_material=False
+    )
+    place, facing = (baked[name].numpy() for name in ("place", "facing"))
+    row, column = np.nonzero(np.isfinite(place).all(axis=2))
+    normals = facing[row, column].astype(np.float64)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return place[row, column].astype(np.float64), normals, row, column

@@ -1,0 +1,154 @@
+"""A truncated signed distance volume around the object, filled from depth images of known cameras.
+
+Curless and Levoy, "A Volumetric Method for Building Complex Models from Range Images" (1996): every voxel keeps the
+weighted mean of its signed distance to the measured surfaces, and rays that pass through it prove it empty. The grid
+is dense because the proof of emptiness is needed away from the surface too, which block-sparse volumes do not keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+_MOST_VOXELS = 8_000_000
+_AT_ONCE = 100_000  # voxels; what one step computes then stays in the processor's cache
+
+
+@dataclass
+class TsdfVolume:
+    """Signed distances on a grid with axes along the frame that it lies in.
+
+    Attributes:
+        origin: (3,) metres, the centre of voxel (0, 0, 0).
+        voxel: metres.
+        truncation: metres, distances are kept up to this.
+        total: (X, Y, Z) float32, weighted sum of distance / truncation, positive outside.
+        weight: (X, Y, Z) float32, sum of weights; about the number of good views of the voxel.
+    """
+
+    origin: np.ndarray
+    voxel: float
+    truncation: float
+    total: torch.Tensor
+    weight: torch.Tensor
+
+    @classmethod
+    def around(cls, low: np.ndarray, high: np.ndarray, voxel: float) -> TsdfVolume:
+        """An empty volume from corner `low` (3,) to `high` (3,); the voxel grows where memory would not do."""
+        extent = np.asarray(high, np.float64) - np.asarray(low, np.float64)
+        voxel = max(voxel, float(np.cbrt(extent.prod() / _MOST_VOXELS)))
+        shape = tuple(int(n) for n in np.ceil(extent / voxel).astype(int) + 1)
+        return cls(np.asarray(low, np.float64), voxel, max(3 * voxel, 0.003), torch.zeros(shape), torch.zeros(shape))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along x, y and z."""
+        x, y, z = self.total.shape
+        return x, y, z
+
+    def axis(self, which: int) -> np.ndarray:
+        """Coordinates of the voxels' centres along one axis, metres."""
+        return self.origin[which] + self.voxel * np.arange(self.shape[which])
+
+    def integrate(
+        self,
+        depth: np.ndarray,
+        cosine: np.ndarray,
+        support: np.ndarray,
+        K: np.ndarray,
+        camera_in_volume: np.ndarray,
+        clearance: float,
+    ) -> None:
+        """Add one depth image.
+
+        Args:
+            depth: (H, W) metres, 0 where unknown.
+            cosine: (H, W) cosine of incidence at each pixel (see `clean_depth`).
+            support: (H, W) bool, pixels that show the table or board: they prove the space before them empty, and add
+                no surface.
+            K: (3, 3) intrinsics.
+            camera_in_volume: (4, 4) pose of the camera in the volume's frame.
+            clearance: metres before a support pixel from which on space counts as empty.
+        """
+        # One more pixel than the image has, of depth 0: for voxels that the camera does not see.
+        images = np.zeros((depth.size + 1, 2), np.float32)
+        images[:-1, 0], images[:-1, 1] = depth.ravel(), np.where(support, -cosine, cosine).ravel()
+        pixels = torch.from_numpy(images)
+        x, y, z = (self.axis(i) for i in range(3))
+        slab = max(1, _AT_ONCE // (len(y) * len(z)))
+        for start in range(0, len(x), slab):
+            part = slice(start, start + slab)
+            rows = _projected((x[part], y, z), K, camera_in_volume)
+            self._add(part, rows, pixels, depth.shape, clearance)
+
+    def _add(
+        self,
+        part: slice,
+        rows: list[torch.Tensor],
+        pixels: torch.Tensor,
+        size: tuple[int, ...],
+        clearance: float,
+    ) -> None:
+        """Update the voxels of one slab from pixels (H * W + 1, 2) of depth and cosine, negative on support."""
+        height, width = size
+        z = rows[2]
+        column, row = (rows[0] / z).round_(), (rows[1] / z).round_()
+        seen = (z > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        index = torch.where(seen, row.mul_(width).add_(column), float(height * width)).int()
+        measured, slope = pixels.index_select(0, index.flatten()).view(*z.shape, 2).unbind(-1)
+        table = slope < 0
+        slope = slope.abs()
+        # Distance to the tangent plane of the pixel, not along the ray, which is longer by 1 / cosine.
+        distance = (measured - z) * slope
+        used = (measured > 0) & (distance > torch.where(table, clearance, -self.truncation))
+        value = torch.where(table, 1.0, (distance / self.truncation).clamp_(max=1.0))
+        # Far behind the surface the measurement says less: otherwise thin walls would swallow their other side.
+        # Near it the weight must not depend on the sign, or noise would move the surface.
+        weight = (value + 1).mul_(2).clamp_(max=1.0).mul_(slope).mul_((0.5 / z).square_()).mul_(used)
+        self.weight[part] += weight
+        self.total[part] += weight.mul_(value)
+
+    def distances(self, least_weight: float) -> tuple[np.ndarray, np.ndarray]:
+        """Distance / truncation (X, Y, Z) float32 and where it is known (X, Y, Z) bool, elsewhere the distance is -1."""
+        known = self.weight >= least_weight
+        values = torch.where(known, self.total / self.weight.clamp(min=1e-9), -1.0)
+        return values.numpy(), known.numpy()
+
+    def save(self, path: str) -> None:
+        """Write as .npz."""
+        np.savez(
+            path,
+            origin=self.origin,
+            voxel=self.voxel,
+            truncation=self.truncation,
+            total=self.total.numpy(),
+            weight=self.weight.numpy(),
+        )
+
+    @classmethod
+    def load(cls, path: str) -> TsdfVolume:
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            return cls(
+                file["origin"],
+                float(file["voxel"]),
+                float(file["truncation"]),
+                torch.from_numpy(file["total"]),
+                torch.from_numpy(file["weight"]),
+            )
+
+
+def _projected(
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray], K: np.ndarray, camera_in_volume: np.ndarray
+) -> list[torch.Tensor]:
+    """Homogeneous pixel coordinates of a grid, three times (X, Y, Z); the last is the depth."""
+    volume_in_camera = np.linalg.inv(camera_in_volume)
+    M, offset = K @ volume_in_camera[:3, :3], K @ volume_in_camera[:3, 3]
+    x, y, z = (torch.from_numpy(axis) for axis in axes)
+    return [
+        ((M[r, 0] * x + offset[r]).float()[:, None, None] + (M[r, 1] * y).float()[None, :, None])
+        + (M[r, 2] * z).float()[None, None, :]
+        for r in range(3)
+    ]
