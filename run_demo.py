@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tqdm import tqdm
 from estimater import FoundationPose
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError, SceneError
+from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.geometry.depth import check_depth
@@ -33,7 +34,10 @@ from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.symmetry import resolve_symmetry
 from pose6d.geometry.units import UnitChoice, resolve_unit
 from pose6d.rendering import make_renderer
+from pose6d.report.comparison_plots import write_comparison
+from pose6d.report.html_report import write_html_report
 from pose6d.report.result_writer import ResultWriter
+from pose6d.report.run_facts import RunFacts, collecting_warnings
 from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import read_mask, shorten
 from pose6d.scenes.selection import select_frames
@@ -68,12 +72,16 @@ class Options:
     """Metres per depth unit. Default: what the scene's files say, else 0.001 (millimetres)."""
     symmetry: str | None = None
     """Symmetries of the object, such as "continuous z" or "180 x; 180 y", or a JSON file. Default: the scene's own."""
+    compare: bool = False
+    """Compare with the scene's ground truth: draw it beside the prediction, write comparison.csv and two figures."""
+    fps: float | None = None
+    """Frames per second of the recording, for time axes. Default: "fps" in its scene.json, else 30."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     weights: str = "auto"
     """Network weights: name of a set in weights/, or a folder; auto takes the set that suits the device."""
     debug: int = 1
-    """0 writes poses and timings, 1 also the video, 2 also pictures and point clouds, 3 also the posed mesh."""
+    """0 writes poses and timings, 1 also video and report.html, 2 also pictures and clouds, 3 also the posed mesh."""
     debug_dir: Path | None = None
     """Folder of the results. Default: a new one, debug/<scene>/<number>."""
     overwrite: bool = False
@@ -120,23 +128,32 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         )
         print(f"scene: {scene.path}: {scene.description}")
         frames = select_frames(options.frames, len(scene))
+        fps = recording_fps(scene, options.fps)
+        if options.compare:
+            require_ground_truth(scene, frames)
         first = read_first_frame(scene, frames[0], options.mask_file)
-    with record.stage("load mesh"):
-        mesh, symmetries = load_object(options, scene, first)
-    with record.stage("load networks"):
-        weights = find_weights(options.weights, "refiner", device.type)
-        estimator = make_estimator(mesh, symmetries=symmetries, device=device, weights=options.weights)
+    with collecting_warnings() as warned:
+        with record.stage("load mesh"):
+            mesh, symmetries = load_object(options, scene, first)
+        with record.stage("load networks"):
+            weights = find_weights(options.weights, "refiner", device.type)
+            estimator = make_estimator(mesh, symmetries=symmetries, device=device, weights=options.weights)
     folder = make_run_folder(options.debug_dir, scene.path, options.overwrite)
     print(f"device: {device}\nweights: {weights.parent}\nresults: {folder.path}")
 
-    with ResultWriter(folder, record, mesh, make_renderer(mesh, device), options.debug) as writer:
+    renderer = make_renderer(mesh, device)
+    with ResultWriter(
+        folder, record, mesh, renderer, options.debug, compare=options.compare, symmetries=symmetries
+    ) as writer:
         with writer.watching_registration(estimator, first):
             pose = register(estimator, record, first, options.est_refine_iter)
         writer.write(first, pose)
         track(estimator, record, writer, scene, frames[1:], options.track_refine_iter)
 
-    lines = record.write_report(folder, mesh, symmetries, device=str(device), weights=str(weights.parent))
-    lines += folder.leftovers([scene.names[index] for index in frames])
+    facts = RunFacts(scene, mesh, asdict(options), device, weights.parent, warned)
+    seconds = {scene.names[index]: index / fps for index in frames}
+    lines = report(options, record, writer, symmetries, seconds, facts)
+    lines += folder.leftovers(list(seconds))
     lines.append(f"video: {writer.video}" if writer.video else f"poses: {folder.path / 'ob_in_cam'}")
     print("\n".join(lines))
     if record.failures:
@@ -247,6 +264,26 @@ def track(
     except KeyboardInterrupt:
         record.interrupted = True
         print(f"interrupted after {len(record.poses)} frame(s); what is done is kept", file=sys.stderr)
+
+
+def report(
+    options: Options,
+    record: RunRecord,
+    writer: ResultWriter,
+    symmetries: np.ndarray | None,
+    seconds: dict[str, float],
+    facts: RunFacts,
+) -> list[str]:
+    """Write times, errors, figures and the page; returns lines for people."""
+    folder, mesh = writer.folder, writer.mesh
+    lines = record.write_report(folder, mesh, symmetries, device=str(facts.device), weights=str(facts.weights))
+    comparison = compare_poses(record.poses, record.truths, seconds, mesh, symmetries)
+    if options.compare:
+        lines += write_comparison(folder, comparison)
+    if options.debug >= 1:
+        page = write_html_report(folder.path / "report.html", facts, record, writer, seconds, comparison)
+        lines.append(f"report: {page}")
+    return lines
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pose6d.geometry.mesh import Mesh
 from pose6d.rendering.interface import Renderer
 
 GREEN, RED, BLUE, ORANGE = (60, 220, 60), (235, 50, 50), (60, 110, 255), (255, 160, 30)
+MAGENTA = (255, 70, 200)  # ground truth: unlike every colour of the prediction, for all kinds of colour vision
 _DARK = (15, 15, 15)
 
 _NEAR = 0.01  # metres; lines are cut here, where projection would blow up
@@ -74,12 +75,19 @@ def draw_box(
                 _draw_segment(image, corners[a], corners[b], K, color, 1 if behind else thickness)
 
 
-def draw_axes(image: np.ndarray, frame_in_camera: np.ndarray, K: np.ndarray, length: float, thickness: int = 3) -> None:
+def draw_axes(
+    image: np.ndarray,
+    frame_in_camera: np.ndarray,
+    K: np.ndarray,
+    length: float,
+    thickness: int = 3,
+    colors: tuple[tuple[int, int, int], ...] = (RED, GREEN, BLUE),
+) -> None:
     """Draw the x, y and z axes of a frame in red, green and blue, `length` metres long, the farthest tip first."""
     origin = frame_in_camera[:3, 3]
     tips = origin + length * frame_in_camera[:3, :3].T
     for axis in np.argsort(-tips[:, 2]):
-        _draw_segment(image, origin, tips[axis], K, (RED, GREEN, BLUE)[axis], thickness)
+        _draw_segment(image, origin, tips[axis], K, colors[axis], thickness)
 
 
 def draw_contour(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = ORANGE, thickness: int = 2) -> None:
@@ -166,9 +174,28 @@ class PoseOverlay:
         self._axes_in_object = np.eye(4)
         self._axes_in_object[:3, 3] = self.box.box_in_object[:3, 3]
 
-    def draw(self, rgb: np.ndarray, object_in_camera: np.ndarray, K: np.ndarray, text: str = "") -> np.ndarray:
-        """Return a copy of `rgb` (H, W, 3) uint8 with the pose drawn on it."""
+    def draw(
+        self,
+        rgb: np.ndarray,
+        object_in_camera: np.ndarray,
+        K: np.ndarray,
+        text: str = "",
+        truth: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return a copy of `rgb` (H, W, 3) uint8 with the pose drawn on it.
+
+        Args:
+            rgb: the frame.
+            object_in_camera: (4, 4), metres; one that is not finite is not drawn.
+            K: (3, 3) intrinsics.
+            text: written into the upper left corner.
+            truth: (4, 4) ground truth; its box and axes, a little longer, are drawn in magenta below the pose's.
+        """
         image = np.ascontiguousarray(rgb).copy()
+        if truth is not None:
+            draw_box(image, truth, K, self.box, MAGENTA, thickness=4)
+            axes = np.asarray(truth) @ self._axes_in_object
+            draw_axes(image, axes, K, 1.25 * self._axis_length, 4, colors=(MAGENTA,) * 3)
         pose = np.asarray(object_in_camera, dtype=np.float64)
         if np.isfinite(pose).all():
             draw_contour(image, silhouette(self.renderer, pose, K, image.shape[:2], self.box))

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from pose6d.evaluation.comparison import closest_symmetric
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.geometry.mesh import Mesh
 from pose6d.rendering.interface import Renderer
 from pose6d.report.contact_sheet import hypothesis_sheet
 from pose6d.report.debug_pictures import write_frame_pictures, write_result_clouds
+from pose6d.report.key_frames import KeyFrames
 from pose6d.report.overlay import PoseOverlay
 from pose6d.report.refinement_trace import RefinementTrace, refinement_sheet
 from pose6d.report.video import VideoWriter
@@ -35,10 +37,29 @@ class ResultWriter:
         mesh: the object, metres.
         renderer: built for that mesh.
         level: how much to write, 0 to 3.
+        compare: draw the ground truth beside the prediction, where there is one.
+        symmetries: (S, 4, 4) or None; of the poses that look like the ground truth the closest is drawn.
+
+    Attributes:
+        first: the first frame that was written, None before.
+        key_frames: small pictures spread over the recording, from level 1.
     """
 
-    def __init__(self, folder: RunFolder, record: RunRecord, mesh: Mesh, renderer: Renderer, level: int) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        record: RunRecord,
+        mesh: Mesh,
+        renderer: Renderer,
+        level: int,
+        *,
+        compare: bool = False,
+        symmetries: np.ndarray | None = None,
+    ) -> None:
         self.folder, self.record, self.mesh, self.renderer, self.level = folder, record, mesh, renderer, level
+        self.compare, self.symmetries = compare, symmetries
+        self.first: Frame | None = None
+        self.key_frames = KeyFrames()
         self._overlay = PoseOverlay(mesh, renderer)
         self._video = VideoWriter(folder.path / "track.mp4")
 
@@ -46,6 +67,11 @@ class ResultWriter:
     def video(self) -> Path | None:
         """The finished video, None where none was written."""
         return self._video.path if self.level >= 1 and self._video.path.is_file() else None
+
+    @property
+    def video_fps(self) -> float:
+        """How many frames of the video make a second."""
+        return self._video.fps
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -57,16 +83,25 @@ class ResultWriter:
 
     def write(self, frame: Frame, object_in_camera: np.ndarray) -> None:
         """Keep and write one frame's pose (4, 4)."""
+        self.first = self.first or frame
         self.record.poses[frame.name] = object_in_camera
         if frame.object_in_camera is not None:
             self.record.truths[frame.name] = frame.object_in_camera
         with self.record.stage("draw and write"):
             self.folder.write_pose(frame.name, object_in_camera)
             if self.level >= 1:
-                picture = self._overlay.draw(frame.rgb, object_in_camera, frame.K, frame.name)
+                picture = self._draw(frame, object_in_camera)
                 self._video.write(picture)
+                self.key_frames.add(frame.name, picture)
             if self.level >= 2:
                 write_image(self.folder.path / "track_vis" / f"{frame.name}.png", picture)
+
+    def _draw(self, frame: Frame, object_in_camera: np.ndarray) -> np.ndarray:
+        if not self.compare or frame.object_in_camera is None:
+            return self._overlay.draw(frame.rgb, object_in_camera, frame.K, frame.name)
+        truth = closest_symmetric(object_in_camera[None], frame.object_in_camera[None], self.symmetries)[0]
+        text = f"{frame.name}   green: prediction, magenta: ground truth"
+        return self._overlay.draw(frame.rgb, object_in_camera, frame.K, text, truth)
 
     @contextmanager
     def watching_registration(self, estimator: Any, frame: Frame) -> Iterator[None]:

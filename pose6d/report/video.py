@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
@@ -83,3 +85,28 @@ class VideoWriter:
         )
         stream.send(None)  # type: ignore[arg-type]  # starts the generator, as its documentation asks
         return stream
+
+
+def shrunk_video(path: Path, most_bytes: int) -> bytes:
+    """The bytes of an mp4, compressed again if they are more than `most_bytes`; b"" if that does not suffice.
+
+    Raises:
+        OutputError: the file cannot be read or compressed.
+    """
+    try:
+        if path.stat().st_size <= most_bytes:
+            return path.read_bytes()
+        _, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
+        rate = int(0.8 * 8 * most_bytes / max(float(seconds), 0.1))  # bits per second; the rest is for its overshoot
+        with tempfile.TemporaryDirectory() as folder:
+            small = Path(folder) / "small.mp4"
+            limits = ["-b:v", str(rate), "-maxrate", str(rate), "-bufsize", str(2 * rate)]
+            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-i", str(path)]
+            command += ["-vf", "scale=min(640\\,iw):-2", "-c:v", "libx264", "-preset", "veryfast", *limits]
+            command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", str(small)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            data = small.read_bytes()
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        message = getattr(error, "stderr", "") or error
+        raise OutputError(f"{path} cannot be made smaller for the report: {message}") from error
+    return data if len(data) <= most_bytes else b""

@@ -1,0 +1,230 @@
+"""A run's poses beside the ground truth, frame by frame and axis by axis: what the comparison figures show.
+
+The translation is that of the mesh's centre (the middle of its bounding box), whose place does not depend on where the
+mesh file has its origin. Angles are those of R = Rz(z) Ry(y) Rx(x), x and z in -180..180 and y in -90..90 degrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pose6d.errors import FrameError, SceneError
+from pose6d.evaluation.pose_errors import add, add_s, rotation_error
+from pose6d.geometry.mesh import Mesh
+from pose6d.scenes.frame import Scene
+from pose6d.scenes.layout import read_json
+
+DEFAULT_FPS = 30.0
+STEEP_DEGREES = 80.0  # |y| beyond this: x and z turn about nearly the same axis, and their split means little
+
+_MOST_POINTS = 5000
+_WANTED = {
+    "capture": "transforms.npy, (N, 4, 4) poses of the camera in the mesh's frame",
+    "folder": "annotated_poses/<frame>.txt, 4x4 object in camera in metres",
+    "bop": "scene_gt.json, and --object_id where it holds several objects",
+}
+
+
+@dataclass(frozen=True)
+class PoseComparison:
+    """Poses and ground truth of the N frames that have both.
+
+    Attributes:
+        names: of the frames.
+        seconds: (N,) since the first frame of the recording.
+        estimates: (N, 4, 4) object in camera, metres.
+        truths: (N, 4, 4), of all poses that look like the ground truth the one nearest to the estimate.
+        center: (3,) the mesh's centre in its own frame, metres.
+        translation_mm: (N, 3) estimate minus truth of the centre along the camera's axes.
+        euler_deg: (N, 3) estimate minus truth of the angles about x, y and z, -180..180.
+        angle_deg: (N,) geodesic angle between both rotations.
+        add_mm: (N,) ADD, against `truths`.
+        adds_mm: (N,) ADD-S.
+        symmetries: how many poses look like the ground truth; 1 for an object without symmetry.
+        diameter: of the object, metres.
+    """
+
+    names: list[str]
+    seconds: np.ndarray
+    estimates: np.ndarray
+    truths: np.ndarray
+    center: np.ndarray
+    translation_mm: np.ndarray
+    euler_deg: np.ndarray
+    angle_deg: np.ndarray
+    add_mm: np.ndarray
+    adds_mm: np.ndarray
+    symmetries: int
+    diameter: float
+
+    @property
+    def symmetry_note(self) -> str:
+        """What a figure has to say about the ground truth it shows; empty for an object without symmetry."""
+        if self.symmetries == 1:
+            return ""
+        return (
+            f"symmetric object: of the {self.symmetries} poses that look like the ground truth, "
+            "the one closest to the prediction is shown"
+        )
+
+    @property
+    def steep_frames(self) -> int:
+        """How many frames have their y angle so near 90 degrees that x and z cannot be told apart well."""
+        return int((np.abs(euler_angles(self.truths)[:, 1]) > STEEP_DEGREES).sum())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per frame for a CSV: millimetres and degrees."""
+        columns: dict[str, np.ndarray] = {"seconds": self.seconds}
+        columns |= {f"translation_{axis}_mm": self.translation_mm[:, i] for i, axis in enumerate("xyz")}
+        columns |= {f"euler_{axis}_deg": self.euler_deg[:, i] for i, axis in enumerate("xyz")}
+        columns |= {"angle_deg": self.angle_deg, "add_mm": self.add_mm, "adds_mm": self.adds_mm}
+        return [
+            {"frame": name, **{key: round(float(values[i]), 6) for key, values in columns.items()}}
+            for i, name in enumerate(self.names)
+        ]
+
+    def summary(self) -> list[str]:
+        """Lines for people: mean and largest error per axis, and the mean of the last tenth, where drift shows."""
+        last = max(1, len(self.names) // 10)
+        lines = [f"prediction against ground truth, {len(self.names)} frame(s), error per axis:"]
+        for what, unit, values in (("translation", "mm", self.translation_mm), ("rotation", "deg", self.euler_deg)):
+            for name, numbers in (
+                ("mean", np.abs(values).mean(axis=0)),
+                ("largest", np.abs(values).max(axis=0)),
+                (f"mean of the last {last}", np.abs(values[-last:]).mean(axis=0)),
+            ):
+                x, y, z = numbers
+                lines.append(f"  {what:11s} {name:18s} x {x:6.2f}  y {y:6.2f}  z {z:6.2f} {unit}")
+        for what, unit, values in (
+            ("geodesic angle", "deg", self.angle_deg),
+            ("ADD", "mm", self.add_mm),
+            ("ADD-S", "mm", self.adds_mm),
+        ):
+            lines.append(
+                f"  {what:14s}  mean {values.mean():.2f}, largest {values.max():.2f}, "
+                f"mean of the last {last} {values[-last:].mean():.2f} {unit}"
+            )
+        if self.steep_frames:
+            lines.append(
+                f"  in {self.steep_frames} frame(s) the y angle is beyond {STEEP_DEGREES:.0f} deg, where x and z are "
+                "not well defined: read the geodesic angle"
+            )
+        return lines + ([f"  {self.symmetry_note}"] if self.symmetry_note else [])
+
+
+def compare_poses(
+    estimates: Mapping[str, np.ndarray],
+    truths: Mapping[str, np.ndarray],
+    seconds: Mapping[str, float],
+    mesh: Mesh,
+    symmetries: np.ndarray | None,
+) -> PoseComparison | None:
+    """Compare the frames that have both an estimate and a ground truth; None where none has.
+
+    Args:
+        estimates: (4, 4) object in camera by frame name.
+        truths: (4, 4) by frame name.
+        seconds: when each frame was taken, by name.
+        mesh: the object, metres, in the frame of the poses.
+        symmetries: (S, 4, 4) transforms that leave the object looking the same, the identity among them, or None.
+    """
+    names = [name for name in estimates if name in truths]
+    if not names:
+        return None
+    estimate = np.stack([estimates[name] for name in names]).astype(np.float64)
+    given = np.stack([truths[name] for name in names]).astype(np.float64)
+    truth = closest_symmetric(estimate, given, symmetries)
+    points = mesh.vertices if len(mesh.vertices) <= _MOST_POINTS else mesh.sample_surface(_MOST_POINTS)
+    center = np.asarray(mesh.center, dtype=np.float64)
+    return PoseComparison(
+        names=names,
+        seconds=np.array([seconds[name] for name in names]),
+        estimates=estimate,
+        truths=truth,
+        center=center,
+        translation_mm=1000 * (centers(estimate, center) - centers(truth, center)),
+        euler_deg=wrapped(euler_angles(estimate) - euler_angles(truth)),
+        angle_deg=np.degrees(rotation_error(estimate, truth)),
+        add_mm=1000 * add(estimate, truth, points),
+        adds_mm=1000 * add_s(estimate, given, points),
+        symmetries=1 if symmetries is None else len(symmetries),
+        diameter=mesh.diameter,
+    )
+
+
+def closest_symmetric(estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None) -> np.ndarray:
+    """Of the poses `truth @ S`, which all look the same, the one whose rotation is nearest to the estimate.
+
+    Args:
+        estimate: (N, 4, 4).
+        truth: (N, 4, 4).
+        symmetries: (S, 4, 4) or None.
+
+    Returns:
+        (N, 4, 4).
+    """
+    if symmetries is None or len(symmetries) == 1:
+        return truth
+    candidates = truth[:, None] @ np.asarray(symmetries, dtype=np.float64)
+    nearest = rotation_error(estimate[:, None], candidates).argmin(axis=1)
+    return candidates[np.arange(len(truth)), nearest]
+
+
+def centers(poses: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """(N, 3) where the object's point `center` (3,) lies in the camera's frame, for poses (N, 4, 4)."""
+    return poses[:, :3, :3] @ center + poses[:, :3, 3]
+
+
+def euler_angles(poses: np.ndarray) -> np.ndarray:
+    """(N, 3) degrees about x, y and z of poses (N, 4, 4), R = Rz Ry Rx; at |y| = 90 all of x and z is in x."""
+    R = np.asarray(poses, dtype=np.float64)[:, :3, :3]
+    cosine = np.hypot(R[:, 0, 0], R[:, 1, 0])
+    locked = cosine < 1e-6
+    x = np.where(locked, np.arctan2(-R[:, 1, 2], R[:, 1, 1]), np.arctan2(R[:, 2, 1], R[:, 2, 2]))
+    y = np.arctan2(-R[:, 2, 0], cosine)
+    z = np.where(locked, 0.0, np.arctan2(R[:, 1, 0], R[:, 0, 0]))
+    return np.degrees(np.stack([x, y, z], axis=1))
+
+
+def wrapped(degrees: np.ndarray) -> np.ndarray:
+    """The same angles in -180 <= a < 180."""
+    return (np.asarray(degrees) + 180.0) % 360.0 - 180.0
+
+
+def continuous(degrees: np.ndarray) -> np.ndarray:
+    """Angles over time (N, 3) without the jumps of 360 degrees, for a curve one can follow; starts in -180..180."""
+    return np.unwrap(degrees, period=360.0, axis=0)
+
+
+def recording_fps(scene: Scene, fps: float | None = None) -> float:
+    """Frames per second of a recording: `fps` if given, else "fps" in its scene.json, else 30.
+
+    Raises:
+        SceneError: the value is no positive number.
+    """
+    source = "--fps"
+    if fps is None:
+        source = str(scene.path / "scene.json")
+        content = read_json(scene.path / "scene.json") if (scene.path / "scene.json").is_file() else {}
+        fps = content.get("fps", DEFAULT_FPS) if isinstance(content, dict) else DEFAULT_FPS
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e5:
+        raise SceneError(f"{source}: fps is {fps!r}, wanted the recording's frames per second, such as 30")
+    return float(fps)
+
+
+def require_ground_truth(scene: Scene, frames: list[int]) -> None:
+    """Raise SceneError unless one of the frames has ground truth; reads no further than the first that has."""
+    for index in frames:
+        try:
+            if scene[index].object_in_camera is not None:
+                return
+        except FrameError:  # named later, where the frame is used
+            continue
+    raise SceneError(
+        f"--compare needs ground truth, and none of the {len(frames)} frame(s) of {scene.path} has any: wanted "
+        f"{_WANTED.get(scene.kind, 'Frame.object_in_camera')}. Without --compare the scene runs as it is"
+    )

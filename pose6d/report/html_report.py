@@ -1,0 +1,250 @@
+"""One page about one run that needs no network and no other file: pictures, charts, a 3-D view, times, settings."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from pose6d.errors import OutputError
+from pose6d.evaluation.comparison import PoseComparison, centers, continuous, euler_angles, wrapped
+from pose6d.evaluation.run_record import RunRecord
+from pose6d.report.result_writer import ResultWriter
+from pose6d.report.run_facts import RunFacts
+from pose6d.report.scene_view import view_data
+from pose6d.report.video import shrunk_video
+
+_VIDEO_BYTES = 8_000_000  # base64 makes 10.7 million characters of them, and the page stays below 15 MB
+_SCRIPTS = ("charts.js", "view3d.js", "page.js")
+
+
+def write_html_report(
+    path: Path,
+    facts: RunFacts,
+    record: RunRecord,
+    writer: ResultWriter,
+    seconds: Mapping[str, float],
+    comparison: PoseComparison | None,
+) -> Path:
+    """Write the page of a run.
+
+    Args:
+        path: the .html to write.
+        facts: settings, machine, warnings.
+        record: poses, failures and times; it holds at least one pose.
+        writer: which has drawn the frames.
+        seconds: when each frame was taken, by name.
+        comparison: with the ground truth; None where the run has none.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    assert writer.first is not None  # a run without one frame ends in an error before this
+    names = list(record.poses)
+    poses = np.stack([record.poses[name] for name in names]).astype(np.float64)
+    data = {
+        "names": names,
+        "seconds": [round(seconds[name], 4) for name in names],
+        "charts": chart_data(names, poses, writer.mesh.center, comparison),
+        "videoFps": writer.video_fps,
+        "keyFrames": [names.index(name) for name, _ in writer.key_frames.pictures],
+        "view": view_data(writer.mesh, writer.first, poses, _truths_by_frame(names, comparison), facts.moving),
+    }
+    video = shrunk_video(writer.video, _VIDEO_BYTES) if writer.video else b""
+    machine = facts.machine()
+    page = _template("page.html").substitute(
+        title=escape(facts.scene.path.resolve().name),
+        description=escape(f"{facts.scene.description[:1].upper()}{facts.scene.description[1:]}"),
+        made=escape(machine["made"]),
+        style=_resource("page.css"),
+        scripts="\n".join(_resource(name) for name in _SCRIPTS),
+        tiles=_tiles(record, comparison),
+        note=escape(comparison.symmetry_note[:1].upper() + comparison.symmetry_note[1:]) if comparison else "",
+        warnings=_warnings(facts, record, comparison),
+        times=_times(record),
+        settings=_definitions({name: _spoken(value) for name, value in facts.settings.items()}),
+        machine=_definitions(machine),
+        pictures=_pictures(writer.key_frames.pictures),
+        size=f"{writer.first.rgb.shape[1]} / {writer.first.rgb.shape[0]}",
+        truth="with-truth" if comparison else "without-truth",
+        video=base64.b64encode(video).decode("ascii"),
+        data=json_for_page(data),
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+    return path
+
+
+def chart_data(
+    names: list[str], poses: np.ndarray, center: np.ndarray, comparison: PoseComparison | None
+) -> list[dict[str, Any]]:
+    """The charts in the order of the page: each has group, title, unit and series of one value or None per frame.
+
+    Args:
+        names: of the N frames with a pose.
+        poses: (N, 4, 4) object in camera, metres.
+        center: (3,) the point of the object whose place is shown.
+        comparison: of those of the frames that have ground truth; or None.
+    """
+    index = {name: i for i, name in enumerate(names)}
+    rows = [index[name] for name in comparison.names] if comparison else []
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        full = np.full((len(names), *values.shape[1:]), np.nan)
+        full[rows] = values
+        return full
+
+    place, angles = 100 * centers(poses, np.asarray(center, dtype=np.float64)), continuous(euler_angles(poses))
+    charts = []
+    for column, (what, unit, estimate) in enumerate((("Translation", "cm", place), ("Rotation about", "°", angles))):
+        for i, axis in enumerate("XYZ"):
+            series = [_series("prediction", "prediction", estimate[:, i])]
+            if comparison:
+                if column == 0:
+                    truth = 100 * centers(comparison.truths, comparison.center)[:, i]
+                else:
+                    truth = estimate[rows, i] - wrapped(estimate[rows, i] - euler_angles(comparison.truths)[:, i])
+                series.insert(0, _series("ground truth", "truth", spread(truth)))
+            charts.append(_chart("pose", f"{what} {axis}", unit, series))
+    if comparison:
+        for what, unit, errors in (
+            ("Translation error", "mm", comparison.translation_mm),
+            ("Rotation error about", "°", comparison.euler_deg),
+        ):
+            for i, axis in enumerate("XYZ"):
+                charts.append(
+                    _chart(
+                        "error", f"{what} {axis}", unit, [_series("error", "prediction", spread(np.abs(errors[:, i])))]
+                    )
+                )
+        both = [
+            _series("ADD", "prediction", spread(comparison.add_mm)),
+            _series("ADD-S", "other", spread(comparison.adds_mm)),
+        ]
+        charts.append(_chart("error", "ADD and ADD-S", "mm", both))
+        angle = [_series("angle", "prediction", spread(comparison.angle_deg))]
+        charts.append(_chart("error", "Geodesic angle", "°", angle))
+    return charts
+
+
+def json_for_page(data: Any) -> str:
+    """JSON that may stand inside a script element: nothing in it can end the element."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _chart(group: str, title: str, unit: str, series: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"group": group, "title": title, "unit": unit, "series": series}
+
+
+def _series(name: str, role: str, values: np.ndarray) -> dict[str, Any]:
+    return {"name": name, "role": role, "values": [round(float(v), 4) if np.isfinite(v) else None for v in values]}
+
+
+def _truths_by_frame(names: list[str], comparison: PoseComparison | None) -> np.ndarray | None:
+    if comparison is None:
+        return None
+    known = dict(zip(comparison.names, comparison.truths, strict=True))
+    return np.stack([known.get(name, np.full((4, 4), np.nan)) for name in names])
+
+
+def _tiles(record: RunRecord, comparison: PoseComparison | None) -> str:
+    failed = f"{len(record.failures)} could not be used" if record.failures else "none left out"
+    tiles = [("Frames with a pose", f"{len(record.poses)}", failed)]
+    if "register" in record.seconds:
+        tiles.append(("First frame", f"{record.seconds['register']:.2f} s", "to find the object"))
+    if record.tracked and record.seconds.get("track"):
+        each = 1000 * record.seconds["track"] / record.tracked
+        tiles.append(
+            ("Tracking", f"{each:.0f} ms" if each >= 10 else f"{each:.1f} ms", f"{1000 / each:.1f} per second")
+        )
+    if comparison:
+        axes, turns = (np.abs(e).mean(axis=0) for e in (comparison.translation_mm, comparison.euler_deg))
+        distance = np.linalg.norm(comparison.translation_mm, axis=1).mean()
+        within = 100 * (comparison.add_mm < 100 * comparison.diameter).mean()
+        tiles += [
+            ("Translation error", f"{distance:.2f} mm", f"per axis {_per_axis(axes)}"),
+            ("Rotation error", f"{comparison.angle_deg.mean():.2f}°", f"per axis {_per_axis(turns)}"),
+            ("ADD", f"{comparison.add_mm.mean():.2f} mm", f"{within:.0f} % below 0.1 diameters"),
+        ]
+    return "".join(
+        f'<div class="tile"><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(more)}</small></dd></div>'
+        for name, value, more in tiles
+    )
+
+
+def _per_axis(values: np.ndarray) -> str:
+    return " · ".join(f"{value:.2f}" for value in values)
+
+
+def _warnings(facts: RunFacts, record: RunRecord, comparison: PoseComparison | None) -> str:
+    texts = list(facts.warnings)
+    texts += [f"Frame {name} was left out: {message}" for name, message in record.failures.items()]
+    if record.interrupted:
+        texts.append("The run was interrupted; this is what it had done.")
+    if comparison and comparison.steep_frames:
+        texts.append(
+            f"In {comparison.steep_frames} frame(s) the rotation about Y is near 90°, where X and Z turn about the "
+            "same axis: read the geodesic angle instead."
+        )
+    if not texts:
+        return '<p class="quiet">No warnings.</p>'
+    shown = "".join(f"<li>{escape(text)}</li>" for text in texts[:50])
+    return f'<ul class="warnings">{shown}</ul>' + (f"<p>and {len(texts) - 50} more</p>" if len(texts) > 50 else "")
+
+
+def _times(record: RunRecord) -> str:
+    """Rows of a table, the longest bar for the longest stage, each followed by the steps inside it."""
+    longest = max(record.seconds.values(), default=1.0) or 1.0
+    rows = []
+    for stage, seconds in record.seconds.items():
+        rows.append(_time_row(stage, seconds, longest, "outer"))
+        rows += [_time_row(step, value, longest, "inner") for step, value in record.details.get(stage, {}).items()]
+    return "".join(rows)
+
+
+def _time_row(name: str, seconds: float, longest: float, kind: str) -> str:
+    bar = f'<span class="bar" style="width:{100 * min(seconds / longest, 1):.1f}%"></span>'
+    return f'<tr class="{kind}"><th scope="row">{escape(name)}</th><td>{_duration(seconds)}</td><td>{bar}</td></tr>'
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+
+
+def _definitions(values: Mapping[str, Any]) -> str:
+    return "".join(f"<div><dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd></div>" for k, v in values.items())
+
+
+def _spoken(value: Any) -> str:
+    if value is None:
+        return "not set"
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _pictures(pictures: list[tuple[str, bytes]]) -> str:
+    return "".join(
+        f'<button type="button" aria-label="Go to frame {escape(name)}">'
+        f'<img alt="Frame {escape(name)} with the pose drawn on it" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode("ascii")}"><span>{escape(name)}</span></button>'
+        for name, jpeg in pictures
+    )
+
+
+def _template(name: str) -> Template:
+    return Template(_resource(name))
+
+
+def _resource(name: str) -> str:
+    return (files("pose6d.report") / name).read_text(encoding="utf-8")
