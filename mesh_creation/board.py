@@ -16,6 +16,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from mesh_creation.marker_corners import refine_corners
 from pose6d.errors import OutputError, SceneError
 
 BoardKind = Literal["ring", "grid", "charuco", "markers"]
@@ -226,6 +227,7 @@ def detect_board(image: np.ndarray, board: Board) -> Detection:
     duplicates = tuple(int(i) for i in values[counts > 1])
     once = ~np.isin(ids, duplicates)
     ids, corners = ids[once], corners[once]
+    corners = refine_corners(grey, corners, _dictionary(board.dictionary).markerSize + 2)
     if board.kind == "charuco":
         points, point_ids = _chessboard_corners(grey, board, corners, ids)
     else:

@@ -184,12 +184,10 @@ class _Studio:
         rng = np.random.default_rng([VERSION, s.seed, s.flipped, index])
         time = float(self.seconds[index])
         poses, drawn = self._placed(index, time)
-        # Each pixel is split into 2 x 2: its centre, an integer, lies between the centres 2u and 2u + 1.
-        K_fine = np.diag([2.0, 2.0, 1.0]) @ K + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-        height, width = camera.size
-        fine, _, _, _ = self._render(poses, drawn, K_fine, (2 * height, 2 * width), normals=False)
-        _, xyz, normal, instance = self._render(poses, drawn, K, camera.size, normals=True)
-        linear = cv2.resize(fine * fine, (width, height), interpolation=cv2.INTER_AREA)
+        color, xyz, normal, instance = self._render(poses, drawn, K, camera.size, normals=True)
+        moving = self.moves_with_board[drawn[np.maximum(instance, 0)]] & (instance >= 0)
+        linear = color * color
+        self._smooth_edges(linear, moving, poses, drawn)
         world_in_camera = np.linalg.inv(self.path.camera_in_world(time))
         light = (world_in_camera[:3, :3] @ (_KEY_LIGHT / np.linalg.norm(_KEY_LIGHT))).astype(np.float32)
         up = world_in_camera[:3, 2].astype(np.float32)
@@ -197,13 +195,27 @@ class _Studio:
         linear *= shade[..., None]
 
         end = time + camera.exposure / 2
-        moving = self.moves_with_board[drawn[np.maximum(instance, 0)]] & (instance >= 0)
         flow = image_motion(xyz, self._motion(time, end, with_board=False), K)
         if self.path.turntable:
             flow = np.where(moving[..., None], image_motion(xyz, self._motion(time, end, with_board=True), K), flow)
-        color = expose(blur_by_motion(linear, flow), self._gain(time), camera, rng)
-        depth = measure_depth(xyz[..., 2], color.max(axis=-1) / np.float32(255), self.bias, camera, rng)
-        return color, depth
+        picture = expose(blur_by_motion(linear, flow), self._gain(time), camera, rng)
+        depth = measure_depth(xyz[..., 2], picture.max(axis=-1) / np.float32(255), self.bias, camera, rng)
+        return picture, depth
+
+    def _smooth_edges(self, linear: np.ndarray, wanted: np.ndarray, poses: np.ndarray, drawn: np.ndarray) -> None:
+        """Draw the window around `wanted` (H, W) again with 2 x 2 samples a pixel, into `linear` (H, W, 3)."""
+        rows, columns = np.flatnonzero(wanted.any(axis=1)), np.flatnonzero(wanted.any(axis=0))
+        if not len(rows):
+            return
+        top, left = max(rows[0] - 2, 0), max(columns[0] - 2, 0)
+        height, width = (linear[top : rows[-1] + 3, left : columns[-1] + 3]).shape[:2]
+        # A pixel's centre, an integer, lies between the centres 2u and 2u + 1 of its halves.
+        to_halves = np.array([[2.0, 0, 0.5 - 2 * left], [0, 2.0, 0.5 - 2 * top], [0, 0, 1]])
+        fine, _, _, _ = self._render(poses, drawn, to_halves @ self.camera.K, (2 * height, 2 * width), normals=False)
+        # Averaged as light, not as code values, or edges would come out too dark.
+        linear[top : top + height, left : left + width] = cv2.resize(
+            fine * fine, (width, height), interpolation=cv2.INTER_AREA
+        )
 
     def _placed(self, index: int, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Poses in the camera (M, 4, 4) and mesh numbers (M,) of what is to be drawn."""
