@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.synthetic_accuracy import Options as SceneOptions
-from benchmarks.synthetic_accuracy import evaluation_scenes, load_objects
+from benchmarks.accuracy.objects import load_objects
+from benchmarks.accuracy.scene_workers import make
+from benchmarks.accuracy.scenes import ScenePool
+from benchmarks.accuracy.suites import SUITES
 from benchmarks.versions import versions
 from estimater import FoundationPose
 
@@ -50,10 +52,9 @@ def time_calls(call: Callable[[], object], repeats: int) -> np.ndarray:
 def measure(options: Options) -> dict[str, object]:
     """Percentiles of both calls in milliseconds, and the stages of the last ones."""
     mesh = load_objects(options.mesh_folder)[0]
-    _, scene = next(evaluation_scenes([mesh], SceneOptions(scenes=1)))
-    rgb = (scene.rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8).contiguous().numpy()
-    depth = (scene.depth[0] * mesh.diameter).numpy()
-    mask, K = scene.mask[0].numpy(), scene.K[0].numpy()
+    scene = make(ScenePool.from_meshes([mesh]), SUITES["cluttered"], seed=7, index=0)
+    view, mask = scene.views[0], scene.mask
+    rgb, depth, K = view.rgb, view.depth, view.K
 
     start = time.perf_counter()
     estimator = FoundationPose(mesh, device=options.device, weights=options.weights)

@@ -1,0 +1,236 @@
+"""Running an estimator over scenes, and measuring what it gives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.accuracy.objects import TargetObject
+from benchmarks.accuracy.scenes import EvaluationScene, View
+from benchmarks.accuracy.scores import Record
+from estimater import FoundationPose, Refiner
+from learning.training.predict_pose_refine import PoseRefinePredictor
+from learning.training.predict_score import ScorePredictor
+from pose6d.device import resolve_device
+from pose6d.errors import FrameError
+from pose6d.evaluation.pose_errors import add, add_s, rotation_error, translation_error
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.observation import Observation
+from pose6d.rendering.interface import Renderer
+
+_POINTS = 1000  # of the surface, for ADD and ADD-S
+_ROUGH_POINTS = 200  # enough to tell which hypotheses may be the best
+_CANDIDATES = 8  # hypotheses whose ADD is taken over all points
+_LOST = 0.5  # diameters; no refiner comes back from there
+
+
+class Estimator(Protocol):
+    """What the scoreboard asks of an estimator, besides `confidence`; `FoundationPose` is the real one."""
+
+    poses: np.ndarray | None
+
+    def register(
+        self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, ob_mask: np.ndarray, iteration: int = ...
+    ) -> np.ndarray: ...
+
+    def track_one(
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = ..., judge: bool = ...
+    ) -> np.ndarray: ...
+
+    def start_from(self, object_in_camera: np.ndarray) -> None: ...
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work the estimator may do."""
+
+    iterations: int = 5
+    track_iterations: int = 2
+
+
+class EstimatorFactory:
+    """Makes one estimator per mesh, all with the same networks.
+
+    Args:
+        weights: a released set's name, or a folder.
+        device: auto, cpu, cuda or cuda:N.
+        hypotheses: how many of the estimator's own hypotheses to keep, the most different ones; all where 0.
+    """
+
+    def __init__(self, weights: str, device: str, hypotheses: int = 0) -> None:
+        self.weights, self.device = weights, resolve_device(device)
+        refiner = PoseRefinePredictor(weights, self.device)
+        self.refiner: Refiner = FewerHypotheses(refiner, hypotheses) if hypotheses else refiner
+        self.scorer = ScorePredictor(weights, self.device)
+        self._made: dict[int, FoundationPose] = {}
+
+    def __call__(self, mesh: Mesh) -> FoundationPose:
+        """The estimator of a mesh, the same one for the same mesh."""
+        if id(mesh) not in self._made:
+            self._made[id(mesh)] = FoundationPose(
+                mesh, refiner=self.refiner, scorer=self.scorer, device=self.device, weights=self.weights
+            )
+        return self._made[id(mesh)]
+
+
+class FewerHypotheses:
+    """A refiner that drops all but a few hypotheses first, keeping those that differ most in rotation.
+
+    Args:
+        refiner: does the work.
+        count: how many to keep.
+    """
+
+    def __init__(self, refiner: Refiner, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"{count} hypotheses: at least one is needed")
+        self.refiner, self.count = refiner, count
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        iterations: int = 5,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tensor:
+        """As the refiner's own."""
+        if len(poses) > self.count:
+            poses = poses[_most_different(poses[:, :3, :3], self.count)]
+        return self.refiner.predict(renderer, poses, observation, K, diameter, iterations, progress=progress)
+
+
+def _most_different(rotations: Tensor, count: int) -> Tensor:
+    """(count,) indices, each the one farthest from all before (Gonzalez, Theoretical Computer Science 1985)."""
+    flat = rotations.reshape(-1, 9)
+    nearest = torch.full((len(flat),), -torch.inf, device=flat.device)  # trace(A^T B) of the nearest kept rotation
+    kept = [torch.zeros((), dtype=torch.int64, device=flat.device)]
+    while len(kept) < count:
+        nearest = torch.maximum(nearest, flat @ flat[kept[-1]])
+        kept.append(nearest.argmin())
+    return torch.stack(kept)
+
+
+@cache
+def _surface(target: TargetObject) -> np.ndarray:
+    return target.mesh.sample_surface(_POINTS, seed=0)
+
+
+def evaluate(
+    suite: str,
+    scenes: Iterator[tuple[TargetObject, EvaluationScene, str]],
+    make_estimator: Callable[[Mesh], Estimator],
+    effort: Effort,
+) -> Iterator[Record]:
+    """Records as soon as they are known, one per scene, or one per tracked frame.
+
+    Args:
+        suite: its name.
+        scenes: what to find, where, and the name of the recording if it is a real one.
+        make_estimator: returns an estimator of a mesh.
+        effort: iterations.
+    """
+    for index, (target, scene, recording) in enumerate(scenes):
+        record = Record(
+            suite=suite,
+            object=target.mesh.name,
+            index=index,
+            diameter=float(target.mesh.diameter),
+            recording=recording,
+            symmetric=target.symmetric,
+            present=scene.visible > 0,
+            visible=scene.visible,
+        )
+        estimator = make_estimator(target.for_estimator)
+        if len(scene.views) == 1:
+            yield _registered(record, estimator, target, scene, effort)
+        else:
+            yield from _tracked(record, estimator, target, scene.views, effort)
+
+
+def _registered(
+    record: Record, estimator: Estimator, target: TargetObject, scene: EvaluationScene, effort: Effort
+) -> Record:
+    view = scene.views[0]
+    start = time.perf_counter()
+    try:
+        pose = estimator.register(view.K, view.rgb, view.depth, scene.mask, iteration=effort.iterations)
+    except FrameError as error:
+        record.failure = str(error)
+        return record
+    record.seconds = time.perf_counter() - start
+    record.confidence = getattr(estimator, "confidence", None)
+    if record.recording:
+        record.pose = [float(value) for value in np.asarray(pose).ravel()]
+    if view.truth is not None:
+        _measure(record, target, pose, view.truth)
+        hypotheses = pose[None] if estimator.poses is None else np.concatenate([pose[None], estimator.poses])
+        record.best_add = _least_add(hypotheses, view.truth, target) / record.diameter
+    return record
+
+
+def _tracked(
+    first: Record, estimator: Estimator, target: TargetObject, views: Sequence[View], effort: Effort
+) -> Iterator[Record]:
+    """Start from the truth, follow, and start again after each loss, so that one loss costs one frame.
+
+    Resets as in Kristan et al., The Visual Object Tracking VOT2013 challenge results, ICCVW 2013.
+    """
+    assert views[0].truth is not None
+    estimator.start_from(views[0].truth)
+    for frame, view in enumerate(views[1:], start=1):
+        record = Record(**{**vars(first), "frame": frame})
+        start = time.perf_counter()
+        try:
+            pose = estimator.track_one(view.rgb, view.depth, view.K, iteration=effort.track_iterations, judge=True)
+        except FrameError as error:
+            record.failure = str(error)
+            yield record
+            continue
+        record.seconds = time.perf_counter() - start
+        record.confidence = getattr(estimator, "confidence", None)
+        assert view.truth is not None
+        _measure(record, target, pose, view.truth)
+        assert record.error is not None
+        record.lost = record.error > _LOST
+        if record.lost:
+            estimator.start_from(view.truth)
+        yield record
+
+
+def _measure(record: Record, target: TargetObject, pose: np.ndarray, truth: np.ndarray) -> None:
+    points = _surface(target)
+    closest = _closest(pose[None], truth, target.symmetries)[0]
+    record.add = float(add(pose, closest, points)) / record.diameter
+    record.add_s = float(add_s(pose, truth, points)) / record.diameter
+    record.error = record.add_s if target.symmetric and target.symmetries is None else record.add
+    record.degrees = float(np.degrees(rotation_error(pose, closest)))
+    record.millimetres = 1e3 * float(translation_error(pose, closest))
+
+
+def _least_add(poses: np.ndarray, truth: np.ndarray, target: TargetObject) -> float:
+    """The least ADD of some poses in metres; the first pose is always among those that are measured exactly."""
+    points = _surface(target)
+    closest = _closest(poses, truth, target.symmetries)
+    rough = add(poses, closest, points[:_ROUGH_POINTS])
+    chosen = np.unique(np.concatenate([[0], np.argsort(rough)[:_CANDIDATES]]))
+    return float(add(poses[chosen], closest[chosen], points).min())
+
+
+def _closest(poses: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None) -> np.ndarray:
+    """(N, 4, 4): for each pose, the one that looks like the truth and whose rotation is nearest."""
+    if symmetries is None:
+        return np.broadcast_to(truth, (len(poses), 4, 4))
+    alike = truth @ symmetries.astype(np.float64)
+    # trace(A^T B) falls with the angle between A and B.
+    agreement = poses[:, :3, :3].reshape(-1, 9).astype(np.float64) @ alike[:, :3, :3].reshape(-1, 9).T
+    return alike[agreement.argmax(axis=1)]

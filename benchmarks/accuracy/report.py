@@ -1,0 +1,137 @@
+"""The scoreboard as JSON, as text that is Markdown too, and as a reliability diagram."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy.scores import Record, Scores, judged, score
+from benchmarks.accuracy.suites import SUITES
+from pose6d.errors import MissingDependencyError, OutputError
+from pose6d.report.calibration_plot import write_reliability_diagram
+
+_POSE_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("results", "results", "d"),
+    ("ADD-0.1d %", "add", ".1f"),
+    ("ADD-S-0.1d %", "add_s", ".1f"),
+    ("ADD(-S)-0.1d %", "error", ".1f"),
+    ("any %", "any_add", ".1f"),
+    ("AUC ADD", "auc_add", ".1f"),
+    ("AUC ADD-S", "auc_add_s", ".1f"),
+    ("AUC 0.1d", "auc_diameter", ".1f"),
+    ("median d", "median", ".4f"),
+    ("deg", "degrees", ".2f"),
+    ("mm", "millimetres", ".2f"),
+    ("refused", "failures", "d"),
+    ("lost", "losses", "d"),
+    ("ms", "milliseconds", ".1f"),
+)
+_CONFIDENCE_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("mean confidence", "confidence", ".3f"),
+    ("ECE", "ece", ".3f"),
+    ("ROC-AUC", "roc_auc", ".3f"),
+)
+_OBJECT_COLUMNS = (*_POSE_COLUMNS[:5], _POSE_COLUMNS[8])
+
+
+def write_json(path: Path, records: Sequence[Record], facts: Mapping[str, Any]) -> None:
+    """Write all records and what they were made with; the file is never half written."""
+    content = {**facts, "records": [asdict(record) for record in records]}
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=1, default=str, allow_nan=False))
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def read_json(path: Path) -> tuple[list[Record], dict[str, Any]]:
+    """Records and facts of a file that `write_json` wrote.
+
+    Raises:
+        SystemExit: the file is missing, or of another form.
+    """
+    try:
+        content = json.loads(path.read_text())
+        records = [Record(**entry) for entry in content.pop("records")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SystemExit(f"--from-json {path}: not a result of this benchmark: {error!r}") from error
+    return records, content
+
+
+def markdown(records: Sequence[Record], facts: Mapping[str, Any]) -> str:
+    """The scoreboard for people: what it was made with, and tables by suite, of the confidence, and by object."""
+    parts = [f"{key}: {value}" for key, value in facts.items() if key != "options"]
+    options = ", ".join(f"{key} {value}" for key, value in facts.get("options", {}).items())
+    text = ["; ".join(parts), options, ""]
+    by_suite = {name: [r for r in records if r.suite == name] for name in SUITES}
+    by_suite = {name: rows for name, rows in by_suite.items() if rows}
+    posed = {name: score(rows) for name, rows in by_suite.items() if any(r.present for r in rows)}
+    if posed:
+        text += _table("suite", posed, _POSE_COLUMNS)
+    if len(judged(records)[0]):
+        text += _table("confidence", {name: score(rows) for name, rows in by_suite.items()}, _CONFIDENCE_COLUMNS)
+        text[-1:] = [*_table("confidence", {"all suites": score(records)}, _CONFIDENCE_COLUMNS)[2:]]
+    else:
+        text += ["These weights give no confidence.", ""]
+    counted = [r for r in records if r.present and r.suite != "tracking"]
+    names = sorted({r.object for r in counted})
+    if names:
+        text += _table("object", {n: score([r for r in counted if r.object == n]) for n in names}, _OBJECT_COLUMNS)
+    if "real" in by_suite:
+        text += _real_table(by_suite["real"])
+    text += [f"- {name}: {SUITES[name].condition}" for name in by_suite]
+    return "\n".join(text) + "\n"
+
+
+def write_diagram(path: Path, records: Sequence[Record], title: str) -> str:
+    """Write the reliability diagram if there is a confidence; returns a line that says what was done."""
+    confidence, right = judged(records)
+    if not len(confidence):
+        return "no reliability diagram: these weights give no confidence"
+    try:
+        write_reliability_diagram(path, confidence, right, title)
+    except MissingDependencyError as error:
+        return f"no reliability diagram: {error}"
+    return f"reliability diagram: {path}"
+
+
+def _real_table(records: Sequence[Record]) -> list[str]:
+    rows = [["recording", "object", "verified", "deg", "mm", "ADD-S/d", "confidence", "seconds"]]
+    for r in records:
+        numbers = [(r.degrees, ".2f"), (r.millimetres, ".2f"), (r.add_s, ".4f"), (r.confidence, ".3f")]
+        verified = "yes" if r.error is not None else "refused" if r.failure else "no"
+        rows.append([r.recording, r.object, verified, *(_number(v, f) for v, f in numbers), f"{r.seconds:.2f}"])
+    return _aligned(rows)
+
+
+def _table(first: str, rows: Mapping[str, Scores], columns: Sequence[tuple[str, str, str]]) -> list[str]:
+    assert {name for _, name, _ in columns} <= {field.name for field in fields(Scores)}
+    cells = [
+        [name, *(_number(getattr(scores, key), form) for _, key, form in columns)] for name, scores in rows.items()
+    ]
+    return _aligned([[first, *(title for title, _, _ in columns)], *cells])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None or math.isnan(value) else format(value, form)
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table whose columns line up in a terminal, and an empty one."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        return f"| {' | '.join(cells)} |"
+
+    rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:]), ""])
+    return [line(rows[0]), rule, *(line(row) for row in rows[1:]), ""]

@@ -1,0 +1,146 @@
+"""The suites of one run, from their objects to the records of all results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, evaluate
+from benchmarks.accuracy.objects import TargetObject, grey, load_objects, symmetric_objects
+from benchmarks.accuracy.real_frames import load_real_frames
+from benchmarks.accuracy.reconstruction import reconstructed
+from benchmarks.accuracy.report import write_json
+from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
+from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
+from benchmarks.accuracy.scores import Record
+from benchmarks.accuracy.suites import SUITES, Suite
+from benchmarks.accuracy.trajectories import FRAMES
+from benchmarks.versions import versions
+
+_SAVE_EVERY = 30.0  # seconds
+
+
+@dataclass
+class Options:
+    """What to score on what."""
+
+    suites: tuple[str, ...] = tuple(SUITES)
+    """which suites, in this order"""
+    scenes: int = 100
+    """of each suite; a tenth as many sequences of 20 frames for tracking"""
+    weights: str = "auto"
+    """a released set's name, or a folder"""
+    device: str = "auto"
+    hypotheses: int = 0
+    """how many of the estimator's hypotheses to keep, the most different ones; 0: all"""
+    iterations: int = 5
+    """refinement steps of register"""
+    track_iterations: int = 2
+    """refinement steps of track_one"""
+    mesh_folder: Path | None = None
+    """folder that is searched for meshes in metres; procedural objects if omitted"""
+    real_folder: Path | None = None
+    """folder of real frames with known poses, for the suite real, which is left out without it"""
+    symmetric: tuple[str, ...] = ()
+    """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
+    workers: int | None = None
+    """processes that make scenes; all cores but two if omitted, 0: none besides this one"""
+    seed: int = 7
+    output: Path | None = None
+    """JSON of all records; the tables and the reliability diagram go beside it as .md and .png"""
+    from_json: Path | None = None
+    """print the tables of an earlier run's JSON, and compute nothing"""
+
+
+class Scoreboard:
+    """The suites of one run: their objects, and where their scenes come from.
+
+    Args:
+        options: what to score on what.
+        workers: processes that make scenes.
+    """
+
+    def __init__(self, options: Options, workers: SceneWorkers) -> None:
+        self.suites = [SUITES[name] for name in options.suites]
+        self._seed, self._workers = options.seed, workers
+        if options.real_folder is None:
+            self.suites = [suite for suite in self.suites if suite.task != "real"]
+        else:
+            self._real = load_real_frames(options.real_folder, options.symmetric)
+        self._scenes = options.scenes
+        self._targets = self._make_targets(options)
+
+    def count(self, suite: Suite) -> int:
+        """How many scenes a suite has."""
+        if suite.task == "real":
+            return len(self._real[1])
+        return -(-self._scenes // 10) if suite.task == "track" else self._scenes
+
+    def begin(self) -> None:
+        """Start making scenes."""
+        synthetic = [suite for suite in self.suites if suite.task != "real"]
+        pools: dict[str, ScenePool] = {
+            suite.objects: ScenePool.from_meshes([t.mesh for t in self._targets[suite.name]])
+            for suite in {suite.objects: suite for suite in synthetic}.values()
+        }
+        tasks = [(suite, index) for suite in synthetic for index in range(self.count(suite))]
+        self._stream = self._workers.scenes(tasks, pools, self._seed)
+
+    def scenes(self, suite: Suite) -> Iterator[tuple[TargetObject, EvaluationScene, str]]:
+        """A suite's targets and scenes; the suites must be asked in their order."""
+        if suite.task == "real":
+            targets, scenes, recordings = self._real
+            return ((targets[scene.object_index], scene, name) for scene, name in zip(scenes, recordings, strict=True))
+        targets = self._targets[suite.name]
+        return ((targets[scene.object_index], scene, "") for scene in islice(self._stream, self.count(suite)))
+
+    def _make_targets(self, options: Options) -> dict[str, list[TargetObject]]:
+        """The objects of each synthetic suite; suites with the same objects share them, and so their estimators."""
+        wanted = {suite.objects for suite in self.suites if suite.task != "real"}
+        meshes = load_objects(options.mesh_folder) if wanted & {"given", "grey"} else []
+        same = [any(part in mesh.name for part in options.symmetric) for mesh in meshes]
+        by_kind = {
+            "given": [TargetObject(m, symmetric=s) for m, s in zip(meshes, same, strict=True)],
+            "grey": [TargetObject(grey(m), symmetric=s) for m, s in zip(meshes, same, strict=True)],
+            "symmetric": symmetric_objects() if "symmetric" in wanted else [],
+        }
+        scanned = [
+            TargetObject(m, symmetric=s, given=reconstructed(m, options.seed + i))
+            for i, (m, s) in enumerate(zip(meshes, same, strict=True))
+            if any(suite.reconstructed for suite in self.suites)
+        ]
+        return {suite.name: scanned if suite.reconstructed else by_kind[suite.objects] for suite in self.suites
+                if suite.task != "real"}  # fmt: skip
+
+
+def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
+    """Score all suites; what is known is in the JSON after each suite, and every half minute.
+
+    Returns:
+        The records, and what they were made with.
+    """
+    facts = {"options": asdict(options), **versions(options.device)}
+    records: list[Record] = []
+    with SceneWorkers(default_workers() if options.workers is None else options.workers) as workers:
+        board = Scoreboard(options, workers)
+        board.begin()
+        make_estimator = EstimatorFactory(options.weights, options.device, options.hypotheses)
+        effort = Effort(options.iterations, options.track_iterations)
+        saved = time.monotonic()
+        for suite in board.suites:
+            found = evaluate(suite.name, board.scenes(suite), make_estimator, effort)
+            poses = board.count(suite) * (FRAMES - 1 if suite.task == "track" else 1)
+            for record in tqdm(found, total=poses, desc=suite.name, unit="pose", mininterval=1.0):
+                records.append(record)
+                if options.output and time.monotonic() - saved > _SAVE_EVERY:
+                    write_json(options.output, records, facts)
+                    saved = time.monotonic()
+            if options.output:
+                write_json(options.output, records, facts)
+    return records, facts

@@ -1,0 +1,141 @@
+"""How far a confidence can be believed, and how well it tells right from wrong: pure functions of arrays.
+
+`confidence` are probabilities in 0..1 that a result is right, `right` whether it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logit
+from scipy.stats import rankdata
+
+_CERTAIN = 1e-7  # nearest to 0 and 1 that a single-precision probability can be told apart
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Results sorted into equal intervals of confidence.
+
+    Attributes:
+        edges: (B + 1,) from 0 to 1.
+        count: (B,) results in each interval.
+        confidence: (B,) their mean confidence, NaN where there are none.
+        accuracy: (B,) the share of them that is right, NaN where there are none.
+    """
+
+    edges: np.ndarray
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+
+def reliability_bins(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> ReliabilityBins:
+    """Sort results into intervals of confidence, each open below and closed above; the first holds 0 too.
+
+    Niculescu-Mizil and Caruana, Predicting Good Probabilities With Supervised Learning, ICML 2005, section 4.
+
+    Args:
+        confidence: (N,) in 0..1.
+        right: (N,) bool.
+        bins: number of intervals.
+
+    Raises:
+        ValueError: shapes differ, or a confidence is no probability.
+    """
+    confidence, right = _checked(confidence, right)
+    edges = np.linspace(0, 1, bins + 1)
+    # searchsorted and not ceil(confidence * bins), which puts values at an edge on either side of it by rounding.
+    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean_confidence = np.bincount(place, confidence, bins) / count
+        accuracy = np.bincount(place, right, bins) / count
+    return ReliabilityBins(edges, count, mean_confidence, accuracy)
+
+
+def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+    """ECE: the gap between mean confidence and accuracy, averaged over the intervals by how many results they hold.
+
+    Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015; with 15 intervals as in
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+
+    Args:
+        confidence: (N,) in 0..1.
+        right: (N,) bool.
+        bins: number of intervals.
+
+    Returns:
+        0 (perfect) to 1; NaN without results.
+
+    Raises:
+        ValueError: shapes differ, or a confidence is no probability.
+    """
+    table = reliability_bins(confidence, right, bins)
+    total = table.count.sum()
+    if total == 0:
+        return float("nan")
+    filled = table.count > 0
+    gap = np.abs(table.confidence - table.accuracy)[filled]
+    return float((gap * table.count[filled]).sum() / total)
+
+
+def roc_auc(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Area under the ROC curve: how often a right result has a higher confidence than a wrong one, ties half.
+
+    By ranks: Hanley and McNeil, The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve,
+    Radiology 1982. Any increasing function of the confidence gives the same area.
+
+    Args:
+        confidence: (N,) in 0..1.
+        right: (N,) bool.
+
+    Returns:
+        0.5 (chance) to 1 (perfect); below 0.5, the confidence is worse than chance. NaN unless there are both kinds.
+
+    Raises:
+        ValueError: shapes differ, or a confidence is no probability.
+    """
+    confidence, right = _checked(confidence, right)
+    positive, negative = int(right.sum()), int((~right).sum())
+    if positive == 0 or negative == 0:
+        return float("nan")
+    ranks = rankdata(confidence)
+    return float((ranks[right].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def fit_platt(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """Scale and offset such that sigmoid(scale * logit(confidence) + offset) fits how often results were right.
+
+    Platt, Probabilistic Outputs for Support Vector Machines, 1999, with his smoothed targets, which keep both finite
+    where all results of a side agree.
+
+    Args:
+        confidence: (N,) in 0..1.
+        right: (N,) bool.
+
+    Raises:
+        ValueError: shapes differ, or a confidence is no probability.
+    """
+    confidence, right = _checked(confidence, right)
+    x = logit(np.clip(confidence, _CERTAIN, 1 - _CERTAIN))
+    positive, negative = right.sum(), (~right).sum()
+    target = np.where(right, (positive + 1) / (positive + 2), 1 / (negative + 2))
+
+    def loss(parameters: np.ndarray) -> float:
+        z = parameters[0] * x + parameters[1]
+        return float(np.mean(np.logaddexp(0, z) - target * z))
+
+    scale, offset = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
+    return float(scale), float(offset)
+
+
+def _checked(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
+    if confidence.ndim != 1 or confidence.shape != right.shape:
+        raise ValueError(f"confidence {confidence.shape} and right {right.shape}: two (N,) arrays are needed")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("confidence holds values outside 0..1, or NaN: probabilities are needed")
+    return confidence, right

@@ -1,0 +1,340 @@
+"""The scoreboard: its scenes repeat and keep their conditions, and known errors give known scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy.evaluation import Effort, FewerHypotheses, evaluate
+from benchmarks.accuracy.objects import HELD_OUT_SEED, TargetObject, grey, symmetric_objects
+from benchmarks.accuracy.reconstruction import reconstructed
+from benchmarks.accuracy.report import markdown, read_json, write_json
+from benchmarks.accuracy.scene_workers import SceneWorkers, make
+from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
+from benchmarks.accuracy.scoreboard import Options
+from benchmarks.accuracy.scores import Record, score
+from benchmarks.accuracy.suites import SUITES
+from benchmarks.accuracy.trajectories import LARGEST_STEP, LARGEST_TURN
+from learning.datasets.procedural_objects import make_object
+from pose6d.errors import FrameError
+from pose6d.evaluation.pose_errors import add_s, rotation_error, translation_error
+from pose6d.geometry.mesh import Mesh
+
+_SUITES = ("easy", "cluttered", "occluded", "textureless", "noisy_depth", "reconstructed_mesh")
+
+
+@pytest.fixture(scope="module")
+def targets() -> list[TargetObject]:
+    return [TargetObject(make_object(HELD_OUT_SEED + i, size=0.2)) for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def pool(targets: list[TargetObject]) -> ScenePool:
+    return ScenePool.from_meshes([target.mesh for target in targets])
+
+
+def _equal(a: EvaluationScene, b: EvaluationScene) -> bool:
+    pictures = all(
+        np.array_equal(x, y)
+        for v, w in zip(a.views, b.views, strict=True)
+        for x, y in ((v.rgb, w.rgb), (v.depth, w.depth), (v.truth, w.truth))
+    )
+    return pictures and np.array_equal(a.mask, b.mask) and (a.object_index, a.visible) == (b.object_index, b.visible)
+
+
+class FakeEstimator:
+    """Gives the truth with an error of its own; knows the frames by their depth."""
+
+    def __init__(
+        self, scenes: list[EvaluationScene], spoil: Callable[[np.ndarray], np.ndarray], confidence: float | None = None
+    ) -> None:
+        self.truths = {view.depth.tobytes(): view.truth for scene in scenes for view in scene.views}
+        self.spoil, self.confidence = spoil, confidence
+        self.poses: np.ndarray | None = None
+        self.starts: list[np.ndarray] = []
+
+    def register(
+        self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, ob_mask: np.ndarray, iteration: int = 5
+    ) -> np.ndarray:
+        truth = self.truths[depth.tobytes()]
+        pose = np.eye(4) if truth is None else self.spoil(truth)
+        self.poses = np.stack([pose] if truth is None else [pose, truth])
+        return pose
+
+    def track_one(
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = 2, judge: bool = False
+    ) -> np.ndarray:
+        return self.register(K, rgb, depth, depth)
+
+    def start_from(self, object_in_camera: np.ndarray) -> None:
+        self.starts.append(object_in_camera)
+
+
+def _shifted(metres: float) -> Callable[[np.ndarray], np.ndarray]:
+    def spoil(truth: np.ndarray) -> np.ndarray:
+        pose = truth.copy()
+        pose[2, 3] += metres
+        return pose
+
+    return spoil
+
+
+def _blank(truth: np.ndarray, object_index: int = 0, frames: int = 1) -> EvaluationScene:
+    depth = np.random.default_rng(0).uniform(0.5, 1, (frames, 4, 4)).astype(np.float32)
+    views = tuple(View(np.zeros((4, 4, 3), np.uint8), d, np.eye(3, dtype=np.float32), truth) for d in depth)
+    return EvaluationScene(object_index, views, np.ones((4, 4), bool), 1.0)
+
+
+def _truth() -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, 3] = [0.02, -0.03, 0.8]
+    return pose
+
+
+@pytest.mark.parametrize("name", _SUITES)
+def test_scenes_keep_their_conditions(name: str, pool: ScenePool) -> None:
+    suite = SUITES[name]
+    scene = make(pool, suite, 7, 1)
+    view = scene.views[0]
+    assert suite.visible[0] <= scene.visible <= suite.visible[1]
+    assert view.rgb.shape == (480, 640, 3) and view.rgb.dtype == np.uint8
+    assert view.depth.dtype == np.float32 and (view.depth[scene.mask] > 0).any()
+    assert view.truth is not None
+    seen = view.depth[scene.mask & (view.depth > 0)]
+    assert abs(np.median(seen) - view.truth[2, 3]) < 0.2  # metres: the object's diameter
+
+
+def test_cluttered_scenes_are_those_of_the_published_scores() -> None:
+    config = SUITES["cluttered"].config
+    assert config.image_size == (480, 640) and config.intrinsics == (610.0, 610.0, 320.0, 240.0)
+    assert config.pixels_per_diameter == (60.0, 160.0) and config.centre_jitter == 120.0
+    assert (config.distractors, config.distractor_hidden, config.occluder) == (3, 0.3, 0.5)
+    assert SUITES["cluttered"].visible == (0.3, 1.0)
+
+
+def test_the_truth_fits_the_depth(targets: list[TargetObject]) -> None:
+    """The surface in the true pose lies under the mask, at the measured depth or hidden behind it."""
+    moved = [TargetObject(t.mesh.translated(np.array([0.3, -0.1, 0.2]))) for t in targets[:1]]
+    scene = make(ScenePool.from_meshes([t.mesh for t in moved]), SUITES["easy"], 7, 0)
+    view = scene.views[0]
+    assert view.truth is not None
+    points = moved[0].mesh.sample_surface(500) @ view.truth[:3, :3].T + view.truth[:3, 3]
+    pixel = points @ view.K.T
+    u, v = (pixel[:, :2] / pixel[:, 2:]).round().astype(int).T
+    assert scene.mask[v, u].mean() > 0.97
+    measured = view.depth[v, u]
+    in_front = (points[:, 2] - measured)[measured > 0] < -0.02  # metres; at the silhouette, pixels of the table
+    assert in_front.mean() < 0.05
+
+
+def test_scenes_do_not_depend_on_who_makes_them(pool: ScenePool) -> None:
+    tasks = [(SUITES["cluttered"], 0), (SUITES["absent"], 0), (SUITES["cluttered"], 1)]
+    with SceneWorkers(2) as workers:
+        elsewhere = list(workers.scenes(tasks, {"given": pool}, seed=7))
+    for (suite, index), scene in zip(tasks, elsewhere, strict=True):
+        assert _equal(scene, make(pool, suite, 7, index))
+    assert not _equal(elsewhere[0], make(pool, SUITES["cluttered"], 8, 0))
+
+
+def test_absent_objects_are_not_under_the_mask(pool: ScenePool) -> None:
+    for index in (0, 3):  # the mask on another object, then on the background
+        scene = make(pool, SUITES["absent"], 7, index)
+        assert scene.visible == 0 and scene.views[0].truth is None
+        assert scene.mask.any() and (scene.views[0].depth[scene.mask] > 0).any()
+
+
+def test_sequences_move_fast_and_within_bounds(pool: ScenePool) -> None:
+    scene = make(pool, SUITES["tracking"], 7, 1)
+    poses = np.stack([view.truth for view in scene.views if view.truth is not None])
+    assert len(poses) == 20
+    middle = poses[:, :3, :3] @ pool.centers[1] + poses[:, :3, 3]
+    steps = np.linalg.norm(np.diff(middle, axis=0), axis=1) / pool.diameters[1]
+    turns = rotation_error(poses[1:], poses[:-1])
+    assert steps.max() <= LARGEST_STEP + 1e-4 and turns.max() <= LARGEST_TURN + 1e-4
+    assert steps.max() > 0.15 and turns.max() > LARGEST_TURN / 2
+    for view, point in zip(scene.views, middle, strict=True):
+        u, v, w = view.K @ point
+        assert 0 < u / w < 640 and 0 < v / w < 480
+
+
+def test_symmetric_objects_look_the_same_from_their_symmetric_sides() -> None:
+    for target in symmetric_objects():
+        assert target.symmetries is not None and len(target.symmetries) > 1
+        points = target.mesh.sample_surface(20000, seed=1)
+        for S in target.symmetries[:: max(1, len(target.symmetries) // 12)]:
+            apart = float(add_s(S, np.eye(4), points))
+            # Two random samples of 20,000 points of one surface lie about 0.004 diameters apart.
+            assert apart < 0.008 * target.mesh.diameter, (target.mesh.name, S)
+
+
+def test_grey_objects_have_one_colour(targets: list[TargetObject]) -> None:
+    mesh = grey(targets[0].mesh)
+    assert mesh.texture is None and mesh.colors is not None and len(np.unique(mesh.colors, axis=0)) == 1
+
+
+def test_a_reconstruction_is_the_same_object_and_not_the_same_mesh(targets: list[TargetObject]) -> None:
+    mesh = targets[0].mesh
+    scan = reconstructed(mesh, 3)
+    assert abs(scan.diameter / mesh.diameter - 1) < 0.03
+    np.testing.assert_allclose(scan.center, mesh.center, atol=0.02 * mesh.diameter)
+    distance = cKDTree(mesh.sample_surface(20000)).query(scan.sample_surface(2000))[0] / mesh.diameter
+    assert 0.001 < np.median(distance) < 0.02 and distance.max() < 0.08
+    again = reconstructed(mesh, 3)
+    assert np.array_equal(scan.vertices, again.vertices) and np.array_equal(scan.colors, again.colors)
+
+
+def test_known_errors_give_known_scores(targets: list[TargetObject]) -> None:
+    scenes = [_blank(_truth(), i) for i in range(3)]
+    shift = {targets[0].mesh.name: 0.001, targets[1].mesh.name: 0.006, targets[2].mesh.name: 0.05}
+
+    def estimator(mesh: Mesh) -> FakeEstimator:
+        return FakeEstimator(scenes, _shifted(shift[mesh.name]), confidence=0.9)
+
+    found = ((targets[scene.object_index], scene, "") for scene in scenes)
+    scores = score(list(evaluate("cluttered", found, estimator, Effort())))
+    assert scores.results == 3
+    assert scores.add == scores.error == pytest.approx(200 / 3)
+    assert scores.any_add == 100  # the truth is among the fake's hypotheses
+    assert scores.auc_add == pytest.approx(100 * (0.99 + 0.94 + 0.5) / 3, abs=1e-4)
+    assert scores.median == pytest.approx(0.03, abs=1e-6) and scores.millimetres == pytest.approx(6.0)
+    assert scores.auc_diameter == pytest.approx(100 * (0.95 + 0.7 + 0) / 3, abs=1e-4)
+    assert scores.degrees == pytest.approx(0, abs=1e-4)
+    assert scores.ece == pytest.approx(0.9 - 2 / 3) and scores.roc_auc == 0.5
+
+
+def test_a_turn_about_a_symmetry_axis_is_no_error() -> None:
+    bar = next(target for target in symmetric_objects() if target.mesh.name == "square_bar")
+    scene = _blank(_truth())
+
+    def turned(degrees: float) -> Record:
+        a = np.radians(degrees)
+        turn = np.eye(4)
+        turn[:2, :2] = [[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]
+        estimator = FakeEstimator([scene], lambda truth: truth @ turn)
+        return next(evaluate("symmetric", iter([(bar, scene, "")]), lambda mesh: estimator, Effort()))
+
+    quarter, tilted = turned(90), turned(100)
+    assert quarter.right and quarter.error == pytest.approx(0, abs=1e-6)
+    assert quarter.degrees == pytest.approx(0, abs=1e-3)
+    assert tilted.degrees == pytest.approx(10, abs=1e-3) and tilted.best_add == pytest.approx(0, abs=1e-6)
+
+
+def test_add_s_counts_for_objects_named_symmetric(targets: list[TargetObject]) -> None:
+    target = replace(targets[0], symmetric=True)
+    scene = _blank(_truth())
+    estimator = FakeEstimator([scene], _shifted(0.03))
+    record = next(evaluate("easy", iter([(target, scene, "")]), lambda mesh: estimator, Effort()))
+    assert record.error == record.add_s and record.add_s is not None and record.add is not None
+    assert record.add_s < record.add == pytest.approx(0.15, abs=1e-5)
+
+
+def test_a_lost_object_starts_again_from_the_truth(targets: list[TargetObject]) -> None:
+    scene = _blank(_truth(), frames=5)
+    calls = iter([0.0, 0.3, 0.01, 0.03])  # metres
+
+    estimator = FakeEstimator([scene], lambda truth: _shifted(next(calls))(truth), confidence=0.5)
+    records = list(evaluate("tracking", iter([(targets[0], scene, "")]), lambda mesh: estimator, Effort()))
+    assert [r.lost for r in records] == [False, True, False, False]
+    assert [r.right for r in records] == [True, False, True, False]
+    assert len(estimator.starts) == 2
+    assert score(records).losses == 1 and score(records).add == 50
+
+
+def test_refused_frames_count_as_wrong_and_stop_nothing(targets: list[TargetObject]) -> None:
+    class Refuses(FakeEstimator):
+        def register(self, *arguments: object, **named: object) -> np.ndarray:
+            raise FrameError("no depth")
+
+    scene = _blank(_truth())
+    records = list(
+        evaluate("easy", iter([(targets[0], scene, "")] * 2), lambda mesh: Refuses([scene], _shifted(0)), Effort())
+    )
+    scores = score(records)
+    assert [r.failure for r in records] == ["no depth"] * 2
+    assert scores.failures == scores.results == 2 and scores.add == 0 and scores.median == np.inf
+
+
+def test_only_the_confidence_of_absent_objects_counts(targets: list[TargetObject]) -> None:
+    scene = replace(_blank(_truth()), visible=0.0)
+    scene = replace(scene, views=(replace(scene.views[0], truth=None),))
+    estimator = FakeEstimator([scene], _shifted(0), confidence=0.2)
+    record = next(evaluate("absent", iter([(targets[0], scene, "")]), lambda mesh: estimator, Effort()))
+    assert record.right is False
+    scores = score([record])
+    assert scores.results == 0 and np.isnan(scores.add) and scores.ece == pytest.approx(0.2)
+
+
+def test_fewer_hypotheses_are_the_most_different() -> None:
+    class Still:
+        def predict(self, renderer: object, poses: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+            return poses
+
+    angles = torch.tensor([0.0, 0.01, 0.02, 1.5, 3.1])
+    poses = torch.eye(4).repeat(5, 1, 1)
+    poses[:, 0, 0] = poses[:, 1, 1] = torch.cos(angles)
+    poses[:, 1, 0], poses[:, 0, 1] = torch.sin(angles), -torch.sin(angles)
+    kept = FewerHypotheses(Still(), 3).predict(None, poses, None, None, 1.0)  # type: ignore[arg-type]
+    assert torch.equal(kept, poses[[0, 4, 3]])
+
+
+def _records() -> list[Record]:
+    kept = [
+        Record("cluttered", "cup", i, 0.2, confidence=c, add=e, add_s=e / 2, error=e, best_add=e, degrees=1.0,
+               millimetres=2.0, seconds=0.1)
+        for i, (c, e) in enumerate([(0.9, 0.01), (0.8, 0.02), (0.3, 0.4)])
+    ]  # fmt: skip
+    return [*kept, Record("absent", "cup", 0, 0.2, present=False, visible=0.0, confidence=0.1, seconds=0.1)]
+
+
+def test_tables_come_back_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "scores.json"
+    write_json(file, _records(), {"options": {"weights": "lite"}, "commit": "abc"})
+    records, facts = read_json(file)
+    assert records == _records() and facts["commit"] == "abc"
+    main(Options(from_json=file))
+    printed = capsys.readouterr().out
+    assert markdown(_records(), facts) in printed
+    row = next(line for line in printed.splitlines() if line.startswith("| cluttered"))
+    assert "66.7" in row and "0.0200" in row
+    total = next(line for line in printed.splitlines() if line.startswith("| all suites"))
+    assert total.rstrip(" |").endswith("1.000")
+    assert (tmp_path / "scores.md").read_text() in printed
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"records": [{"unknown": 1}]}', '{"records": 3}'])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(content)
+    with pytest.raises(SystemExit, match=r"other\.json"):
+        main(Options(from_json=file))
+
+
+def test_an_unknown_suite_is_refused() -> None:
+    with pytest.raises(SystemExit, match="clutered"):
+        main(Options(suites=("clutered",)))
+
+
+def test_real_frames_are_read_with_their_truth(shared_data: Path) -> None:
+    from benchmarks.accuracy.real_frames import load_real_frames
+
+    folder = shared_data / "data" / "real"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    objects, scenes, recordings = load_real_frames(folder)
+    assert len(objects) == len(scenes) == 10 and set(recordings) == {"tabletop_0", "tabletop_1"}
+    assert sum(scene.views[0].truth is not None for scene in scenes) == 8
+    assert [t.mesh.name for t in objects if t.symmetric] == ["024_bowl"]
+    known = [(t, s) for t, s in zip(objects, scenes, strict=True) if s.views[0].truth is not None]
+    for target, scene in known:
+        estimator = FakeEstimator([scene], _shifted(0.004))
+        record = next(evaluate("real", iter([(target, scene, "tabletop")]), lambda mesh, e=estimator: e, Effort()))
+        assert record.millimetres == pytest.approx(4.0, abs=1e-3) and record.right and record.pose is not None
+        truth = scene.views[0].truth
+        assert truth is not None and float(translation_error(np.array(record.pose).reshape(4, 4), truth)) < 0.0041
