@@ -61,7 +61,7 @@ def test_even_light_shows_the_albedo() -> None:
     for i in range(8):
         seen = lit[i][scene.mask[i]]
         assert seen.std() < 1e-5
-        assert 0.5 * 0.49 < seen.mean() < 0.5 * 1.11
+        assert 0.5 * 0.59 < seen.mean() < 0.5 * 1.21
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from learning.datasets.random_draws import Draw
 from pose6d.rendering.interface import Rendering
 
+_METERING = 37  # every 37th pixel is enough to know how bright a picture is
 _MATERIALS = 1021  # prime, so that instances of one scene never share one, whatever the number per scene
 
 
@@ -23,7 +24,7 @@ class Lighting:
     """largest change of a light's red, green and blue"""
     ambient: tuple[float, float] = (0.2, 0.9)
     """range of the light from all around, against directional lights of up to 1"""
-    exposure: tuple[float, float] = (0.5, 1.1)
+    exposure: tuple[float, float] = (0.6, 1.2)
     """range of the mean brightness of white surfaces"""
     hemisphere: float = 0.6
     """largest relative difference between light from above and from below"""
@@ -67,13 +68,14 @@ def light_surfaces(rendering: Rendering, draw: Draw, light: Lighting) -> torch.T
     direct[:, 0] *= _cast_shadows(draw, count, size, light).flatten(1)
     ambient = _ambient(draw, normal, light) * _openness(draw, rendering.depth, light).flatten(2)
     diffuse = torch.baddbmm(ambient, colors, direct)
-    exposure = draw.uniform((count, 1, 1), *light.exposure) / diffuse.mean((1, 2), keepdim=True).clamp(min=0.05)
+    brightness = diffuse[..., ::_METERING].mean((1, 2), keepdim=True)
+    exposure = draw.uniform((count, 1, 1), *light.exposure) / brightness.clamp(min=0.05)
 
     glare = _highlight(facing, view, normal, directions, sharpness) * (direct[:, :2] > 0)
-    specular = (colors[:, :, :2] @ glare) * shine
-    lit = ((_planes(rendering.color) * gain * diffuse + specular) * exposure).view(count, 3, height, width)
+    specular = colors[:, :, :2] @ glare.mul_(shine)
+    lit = _planes(rendering.color).mul_(gain).mul_(diffuse).add_(specular).mul_(exposure)
     hit = rendering.mask[:, None]
-    return torch.where(hit, lit, _background(draw, count, size, light)).clamp(0, 1)
+    return torch.where(hit, lit.view(count, 3, *size), _background(draw, count, size, light)).clamp_(0, 1)
 
 
 def _planes(image: torch.Tensor) -> torch.Tensor:
@@ -123,7 +125,7 @@ def _cast_shadows(draw: Draw, count: int, size: tuple[int, int], light: Lighting
     """(N, 1, H, W) share of the first light that things out of sight let through: blobs with soft or hard edges."""
     shape = (count, 1, 1, 1)
     depth = draw.happens(shape, light.shadows) * draw.uniform(shape, 0.3, 1.0)
-    blobs = draw.smooth(count, 1, size, 4) + 0.4 * draw.smooth(count, 1, size, 10)
+    blobs = draw.smooth(count, 1, size, 4) + draw.smooth(count, 1, size, 10, 0.4)
     hardness = torch.exp(draw.uniform(shape, 0.0, 3.0))
     return 1.0 - depth * ((blobs - draw.uniform(shape, -0.5, 1.0)) * hardness).clamp(0, 1)
 
@@ -149,15 +151,15 @@ def _highlight(
 
     Blinn, "Models of light reflection for computer synthesized pictures", 1977.
     """
-    towards = (directions[:, :2] @ view).clamp(min=-0.99)
-    half_length = torch.sqrt(2.0 + 2.0 * towards)
-    half_facing = (facing[:, :2] + (normal * view).sum(1, keepdim=True)) / half_length
-    return torch.exp(sharpness * (half_facing - 1.0))
+    towards = (directions[:, :2] @ view).clamp_(min=-0.99)
+    half_facing = (facing[:, :2] + (normal * view).sum(1, keepdim=True)).mul_(torch.rsqrt(2.0 + 2.0 * towards))
+    return half_facing.sub_(1.0).mul_(sharpness).exp_()
 
 
 def _background(draw: Draw, count: int, size: tuple[int, int], light: Lighting) -> torch.Tensor:
     """(N, 3, H, W) what is seen where nothing was hit: any flat colour is as likely as another, some are mottled."""
     shape = (count, 1, 1, 1)
     mottled = draw.happens(shape, light.background)
-    color = draw.uniform((count, 3, 1, 1)) + mottled * draw.uniform(shape, 0.0, 0.35) * draw.smooth(count, 3, size, 5)
-    return color + mottled * draw.uniform(shape, 0.0, 0.3) * draw.smooth(count, 1, size, 28)
+    coarse, fine = mottled * draw.uniform(shape, 0.0, 0.35), mottled * draw.uniform(shape, 0.0, 0.3)
+    color = draw.smooth(count, 3, size, 5, coarse).add_(draw.uniform((count, 3, 1, 1)))
+    return color.add_(draw.smooth(count, 1, size, 28, fine))

@@ -32,9 +32,15 @@ class Draw:
         """1.0 with the probability, else 0.0."""
         return (self.uniform(shape) < probability).float()
 
-    def smooth(self, count: int, channels: int, size: tuple[int, int], cells: int) -> torch.Tensor:
-        """(N, C, H, W) normal noise that varies over 1 / cells of the image."""
-        coarse = self.normal((count, channels, cells, cells))
+    def smooth(
+        self, count: int, channels: int, size: tuple[int, int], cells: int, deviation: float | torch.Tensor = 1.0
+    ) -> torch.Tensor:
+        """(N, C, H, W) normal noise that varies over 1 / cells of the image.
+
+        Args:
+            deviation: standard deviation, broadcastable to (N, C, 1, 1).
+        """
+        coarse = deviation * self.normal((count, channels, cells, cells))
         # Two small matrix products: a tenth of the time of F.interpolate.
         rows, columns = (_interpolation(cells, length, self.device) for length in size)
         return rows @ coarse @ columns.T

@@ -53,7 +53,7 @@ class SensorNoise:
     """probability that nearer surfaces grow by 1 or 2 pixels"""
     shadows: float = 0.6
     """probability that depth is missing beside nearer surfaces, where one of two cameras cannot see"""
-    border: float = 0.12
+    border: float = 0.08
     """probability of a band without depth along the left or right border"""
     flying: float = 0.5
     """largest probability that a pixel at a depth edge lies between the surfaces"""
@@ -197,8 +197,8 @@ def degrade_depth(
     if target_depth is None:
         target_depth = depth.sum((1, 2)) / (depth > 0).sum((1, 2)).clamp(min=1)
     target = target_depth.view(-1, 1, 1, 1).clamp(min=0.1)
-    patches = 0.8 * draw.smooth(count, 1, (height, width), max(height // 5, 2))
-    patches += 0.6 * draw.smooth(count, 1, (height, width), max(height // 16, 2))
+    patches = draw.smooth(count, 1, (height, width), max(height // 5, 2), 0.8)
+    patches += draw.smooth(count, 1, (height, width), max(height // 16, 2), 0.6)
 
     pixels = levels.happens(noise.fattening) * draw.uniform(levels.shape, 0.6, 2.2) * (1.0 + 0.4 * patches)
     inverse = fatten(inverse_depth(clean), pixels)
@@ -233,7 +233,7 @@ def _unseen(
     unseen = stereo_overlap(inverse, disparity, right) > tolerance.clamp(min=0.5)
     columns = torch.arange(width, device=draw.device, dtype=torch.float32)
     inwards = torch.lerp(columns.expand(*levels.shape[:3], -1), (width - 1.0 - columns), right)
-    band = levels.happens(noise.border) * draw.uniform(levels.shape, 0.02, 0.35) * width
+    band = levels.happens(noise.border) * draw.uniform(levels.shape, 0.02, 0.3) * width
     return unseen | (inwards < band * (1.0 + 0.05 * patches))
 
 
@@ -250,6 +250,6 @@ def _depth_error(draw: Draw, levels: _Levels, size: tuple[int, int]) -> torch.Te
     noise, count = levels.noise, levels.shape[0]
     error = levels.up_to(noise.depth_fine) * draw.normal((count, 1, *size))
     for cells in (6, 16, 40):
-        error += 0.6 * levels.up_to(noise.depth_correlated) * draw.smooth(count, 1, size, cells)
-    error += levels.up_to(noise.depth_warp) * draw.smooth(count, 1, size, 3)
+        error += draw.smooth(count, 1, size, cells, 0.6 * levels.up_to(noise.depth_correlated))
+    error += draw.smooth(count, 1, size, 3, levels.up_to(noise.depth_warp))
     return error + levels.up_to(noise.depth_bias) * draw.normal(levels.shape)
