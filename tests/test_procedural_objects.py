@@ -8,8 +8,17 @@ import sys
 import numpy as np
 import pytest
 
-from learning.datasets.procedural_objects import make_object, make_objects
+from learning.datasets.procedural_lofts import bent_sheet, circle, flange, flat_sheet, hollow_tube, prism, ring_prism
+from learning.datasets.procedural_materials import (
+    MATERIALS,
+    choose_material,
+    make_materials,
+    material_palette,
+    paint_material,
+)
+from learning.datasets.procedural_objects import KINDS, MADE_SHARE, make_kind, make_object, make_objects
 from learning.datasets.procedural_parts import PARTS
+from learning.datasets.procedural_shapes import Part, joined
 from learning.datasets.procedural_textures import PAINTERS, make_palette, make_texture, make_textures, paint_texture
 from pose6d.geometry.mesh import Mesh
 
@@ -19,6 +28,21 @@ SEEDS = range(60)
 @pytest.fixture(scope="module")
 def objects() -> list[Mesh]:
     return [make_object(seed) for seed in SEEDS]
+
+
+def _agreement(part: Part) -> float:
+    """Share of the faces whose corners' normals point to the side that the face does."""
+    a, b, c = np.moveaxis(part.vertices[part.faces], 1, 0)
+    towards = np.einsum("ij,ij->i", np.cross(b - a, c - a), part.normals()[part.faces].sum(axis=1))
+    return float((towards > 0).mean())
+
+
+def _euler_characteristic(part: Part) -> int:
+    """V - E + F after joining vertices at the same place: 2 - 2 * handles of a closed surface."""
+    _, joined_ = np.unique(np.round(part.vertices / np.ptp(part.vertices) * 1e6), axis=0, return_inverse=True)
+    corners = joined_.ravel()[part.faces]
+    edges = np.sort(np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]), axis=1)
+    return len(np.unique(corners)) - len(np.unique(edges, axis=0)) + len(corners)
 
 
 def _open_edges(vertices: np.ndarray, faces: np.ndarray) -> int:
@@ -38,11 +62,76 @@ def test_parts_are_closed_and_turned_outwards(kind: str) -> None:
         part = PARTS[kind](np.random.default_rng(seed))
         assert _open_edges(part.vertices, part.faces) == 0
         assert part.volume() > 0
-        a, b, c = np.moveaxis(part.vertices[part.faces], 1, 0)
-        flat = np.cross(b - a, c - a)
-        towards = np.einsum("ij,ij->i", flat, part.normals()[part.faces].sum(axis=1))
-        assert (towards > 0).mean() > 0.99, "vertex normals disagree with the faces they belong to"
+        assert _agreement(part) > 0.99, "vertex normals disagree with the faces they belong to"
         assert np.ptp(part.vertices, axis=0).max() > 0.5
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_made_things_are_closed_and_turned_outwards(kind: str) -> None:
+    sizes = set()
+    for seed in range(8):
+        for part in KINDS[kind](np.random.default_rng(seed)):
+            assert np.isfinite(part.vertices).all()
+            assert _open_edges(part.vertices, part.faces) == 0
+            assert part.volume() > 0
+            assert _agreement(part) > 0.97, "vertex normals disagree with the faces they belong to"
+            assert part.uv.min() >= -1e-9 and part.uv.max() <= 1 + 1e-9
+        mesh = make_kind(kind, np.random.default_rng(seed))
+        assert mesh.diameter == pytest.approx(1.0, abs=1e-5)
+        assert 12 <= len(mesh.faces) <= 9000
+        np.testing.assert_array_equal(mesh.texture, make_kind(kind, np.random.default_rng(seed)).texture)
+        sizes.add(np.round(np.ptp(mesh.vertices, axis=0), 3).tobytes())
+    assert len(sizes) >= 6, "things of one kind should have different proportions"
+
+
+@pytest.mark.parametrize(
+    ("part", "handles", "volume"),
+    [
+        (flat_sheet(np.array([0.0, 2, 4, 6]), np.array([0.0, 2]), 0.5, np.array([[0.5], [0.0], [0.5]])), 2, None),
+        (flat_sheet(np.array([0.0, 1]), np.array([0.0, 2]), 0.5, np.zeros((1, 1))), 0, 1.0),
+        (bent_sheet(np.array([[0.0, 1], [0, 0], [1, 0]]), np.array([0.0, 2]), 0.1), 0, 0.4),
+        (bent_sheet(circle(1.0, 4), np.array([0.0, 1]), 0.1, closed=True), 1, 4 * np.sqrt(2) * 0.1),
+        (flange(0.4, 1.0, 0.1, 6, 0.1), 7, None),
+        (ring_prism(circle(1, 64), circle(0.5, 64), 2.0, np.zeros(64, bool), 0.05), 1, None),
+        (hollow_tube(np.linspace([0, 0, 0], [0, 0, 1], 6), 1.0, 0.5, 400), 1, 0.75 * np.pi),
+        (prism(np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]), [(0, 0), (0, 3)]), 0, 12.0),
+        (prism(np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]), [(0.5, 0), (0.5, 1)]), 0, 1.0),
+    ],
+    ids=["two holes", "plate", "L", "frame", "flange", "nut", "pipe", "block", "inset"],
+)
+def test_solids_have_the_holes_and_the_volume_that_they_should(part: Part, handles: int, volume: float | None) -> None:
+    assert _open_edges(part.vertices, part.faces) == 0
+    assert _euler_characteristic(part) == 2 - 2 * handles
+    assert part.volume() > 0
+    if volume is not None:
+        assert part.volume() == pytest.approx(volume, rel=2e-3)
+
+
+def test_flat_shading_gives_every_face_its_own_normal() -> None:
+    part = prism(circle(1.0, 6), [(0, 0), (0, 1)]).facetted()
+    a, b, c = np.moveaxis(part.vertices[part.faces], 1, 0)
+    flat = np.cross(b - a, c - a)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    for corner in range(3):
+        np.testing.assert_allclose(part.normals()[part.faces[:, corner]], flat, atol=1e-9)
+
+
+def test_joined_parts_keep_their_normals_apart() -> None:
+    block = prism(circle(1.0, 4), [(0, 0), (0, 1)])
+    pair = joined([block, block.moved(np.eye(3), np.array([5.0, 0, 0]))])
+    assert pair.volume() == pytest.approx(2 * block.volume())
+    np.testing.assert_allclose(pair.normals(), np.tile(block.normals(), (2, 1)))
+
+
+def test_a_mix_holds_both_families_and_all_kinds_of_looks() -> None:
+    free = {seed: make_object(seed, family="free") for seed in range(40)}
+    mixed = {seed: make_object(seed) for seed in range(40)}
+    same = [np.array_equal(mixed[seed].vertices, free[seed].vertices) for seed in range(40)]
+    assert abs(np.mean(same) - (1 - MADE_SHARE)) < 0.25
+    made = make_object(same.index(False), family="made")
+    np.testing.assert_array_equal(made.vertices, mixed[same.index(False)].vertices)
+    brightness = [float(mesh.texture.mean()) for mesh in mixed.values()]
+    assert min(brightness) < 60 and max(brightness) > 190
 
 
 def test_objects_are_centred_and_of_unit_diameter(objects: list[Mesh]) -> None:
@@ -90,6 +179,28 @@ def test_every_painter_takes_any_shape(kind: str, shape: tuple[int, int]) -> Non
         picture = paint_texture(rng, *shape, kind, make_palette(rng))
         assert picture.shape == (*shape, 3)
         assert picture.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", sorted(MATERIALS))
+@pytest.mark.parametrize("shape", [(64, 64), (40, 200), (200, 16), (16, 16)])
+def test_every_material_takes_any_shape(kind: str, shape: tuple[int, int]) -> None:
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        picture = paint_material(rng, *shape, kind, material_palette(rng))
+        assert picture.shape == (*shape, 3)
+        assert picture.dtype == np.uint8
+        if kind == "single_colour":
+            assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 1
+
+
+def test_materials_repeat_with_the_seed_and_come_in_all_kinds() -> None:
+    surfaces = make_materials(6, seed=4, size=64)
+    np.testing.assert_array_equal(surfaces[:3], make_materials(3, seed=4, size=64))
+    assert len({picture.tobytes() for picture in surfaces}) == 6
+    rng = np.random.default_rng(0)
+    chosen = {choose_material(rng) for _ in range(600)}
+    assert {kind for kind, (_, weight) in MATERIALS.items() if weight > 0} <= chosen
+    assert chosen & set(PAINTERS)
 
 
 def test_textures_differ_and_repeat_with_the_seed() -> None:

@@ -50,8 +50,9 @@ def bowl(rng: np.random.Generator) -> list[Part]:
     flat, square = rng.uniform(0.45, 1.0), rng.choice([1.0, rng.uniform(0.12, 0.5)])
     parts = [lathe(bands, 41, flat, square)]
     if rng.random() < 0.25:
-        lid = lathe([disc(1.03, height, outwards=True), ("side", np.array([[1.03, height], [1.03, height + 0.08]])),
-                     disc(1.03, height + 0.08, outwards=False, dome=rng.uniform(0, 0.25))], 41, flat, square)  # fmt: skip
+        edge = np.array([[1.03, height], [1.03, height + 0.08]])
+        dome = disc(1.03, height + 0.08, outwards=False, dome=rng.uniform(0, 0.25))
+        lid = lathe([disc(1.03, height, outwards=True), ("side", edge), dome], 41, flat, square)
         parts.append(lid if rng.random() < 0.6 else lid.moved(turn("y", 0.5), [rng.uniform(0.3, 0.8), 0, 0.1]))
     return parts
 

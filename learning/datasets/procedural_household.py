@@ -27,26 +27,27 @@ def animal(rng: np.random.Generator) -> list[Part]:
     body_size = np.array([rng.uniform(0.5, 1.0), rng.uniform(0.25, 0.5), rng.uniform(0.25, 0.6)])
     lean = turn("y", rng.choice([0.0, rng.uniform(-1.2, 0)]))
     body = superquadric(body_size, 1.0, rng.uniform(0.8, 1.0), 22, 32).moved(lean, np.zeros(3))
-    neck = lean @ [body_size[0] * 0.8, 0, 0] + [0, 0, body_size[2] * 0.5]
+    neck = lean @ [body_size[0] * 0.8, 0, 0] + np.array([0, 0, body_size[2] * 0.5])
     r = rng.uniform(0.2, 0.42)
-    head_at = neck + [r * 0.5, 0, r * rng.uniform(0.3, 1.2)]
+    head_at = neck + np.array([r * 0.5, 0, r * rng.uniform(0.3, 1.2)])
     head = [_ball(r * rng.uniform(0.8, 1.2, 3), head_at)]
-    head.append(_ball(r * np.array([rng.uniform(0.4, 1.0), 0.5, 0.4]), head_at + [r, 0, -0.2 * r]))
+    head.append(_ball(r * np.array([rng.uniform(0.4, 1.0), 0.5, 0.4]), head_at + np.array([r, 0, -0.2 * r])))
     ear = np.array([rng.uniform(0.1, 0.3), rng.uniform(0.15, 0.4), rng.uniform(0.3, 1.0)]) * r
-    head += [_ball(ear, head_at + [-0.2 * r, side * r * 0.6, r * 0.7 + ear[2] * 0.5]) for side in (-1, 1)]
+    head += [_ball(ear, head_at + np.array([-0.2 * r, side * r * 0.6, r * 0.7 + ear[2] * 0.5])) for side in (-1, 1)]
     leg = body_size[2] * rng.uniform(0.6, 2.0)
     thick = rng.uniform(0.08, 0.18)
-    limbs = [
-        rod(np.array([x, y, 0.0]), np.array([x * rng.uniform(0.8, 1.3), y, -body_size[2] * 0.5 - leg]), thick, 16, rng.uniform(0.7, 1.2))
-        for x in body_size[0] * np.array([-0.6, 0.6]) for y in body_size[1] * np.array([-0.6, 0.6])
-    ]  # fmt: skip
+    girth = rng.uniform(0.7, 1.2)
+    hip = np.array([*(0.6 * body_size[:2]), 0.0])
+    sole = np.array([hip[0] * rng.uniform(0.8, 1.3), hip[1], -body_size[2] * 0.5 - leg])
+    signs = [np.array([x, y, 1.0]) for x in (-1, 1) for y in (-1, 1)]
+    limbs = [rod(sign * hip, sign * sole, thick, 16, girth) for sign in signs]
     root = lean @ [-body_size[0] * 0.9, 0, 0]
-    tip = root + [-rng.uniform(0.1, 0.6), rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.6)]
+    tip = root + np.array([-rng.uniform(0.1, 0.6), rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.6)])
     limbs.append(rod(root, tip, rng.uniform(0.04, 0.14), 14, rng.uniform(0.3, 1.2)))
     palette = material_palette(rng)
     fur = str(rng.choice(["near_uniform", "single_colour", "blotches", "peel", "noise"]))
     other = palette if rng.random() < 0.6 else np.roll(palette, 1, 0)
-    eyes = [_ball(np.full(3, 0.12 * r), head_at + [0.75 * r, side * 0.45 * r, 0.35 * r]) for side in (-1, 1)]
+    eyes = [_ball(np.full(3, 0.12 * r), head_at + np.array([0.75 * r, side * 0.45 * r, 0.35 * r])) for side in (-1, 1)]
     dark = palette_on(rng, np.full(3, 0.04))
     return [body.painted(fur, palette), joined(head).painted(fur, palette), joined(limbs).painted(fur, other),
             joined(eyes).painted("single_colour", dark)]  # fmt: skip
@@ -100,7 +101,7 @@ def drill(rng: np.random.Generator) -> list[Part]:
         18,
         rng.uniform(0.7, 1.0),
     )
-    extra = [rod(start + [0.18, 0, -0.2], start + [0.22, 0, -0.5], 0.06)]  # trigger
+    extra = [rod(start + np.array([0.18, 0, -0.2]), start + np.array([0.22, 0, -0.5]), 0.06)]  # trigger
     if rng.random() < 0.6:
         extra.append(
             box(np.array([rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.45), rng.uniform(0.15, 0.4)]), 0.04, 4).moved(
@@ -154,7 +155,7 @@ def camera(rng: np.random.Generator) -> list[Part]:
 
 def fruit(rng: np.random.Generator) -> list[Part]:
     """Apples, pears, citrus, bananas, roots: slightly lopsided, with a stem."""
-    style = rng.choice(["apple", "pear", "citrus", "banana", "root"])
+    style = str(rng.choice(["apple", "pear", "citrus", "banana", "root"]))
     hue = {
         "apple": [0.0, 0.25],
         "pear": [0.13, 0.3],
@@ -165,7 +166,7 @@ def fruit(rng: np.random.Generator) -> list[Part]:
     palette = material_palette(rng)
     for k in range(2):
         value = one_colour(rng, (0.6, 0.95), (0.5, 0.98))
-        h = rng.uniform(*hue[str(style)])
+        h = rng.uniform(hue[style][0], hue[style][1])
         grey, peak = value.min(), value.max()
         palette[k] = grey + (peak - grey) * np.clip(np.abs((h * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     stem_colour = palette_on(rng, np.array([0.3, 0.22, 0.1]) * rng.uniform(0.5, 1.3))
@@ -225,7 +226,9 @@ def marked(rng: np.random.Generator) -> list[Part]:
         body.vertices = body.vertices + push * rng.choice([-1.0, 1.0])
         return [body]
     if style == "knob":
-        knob = superquadric(np.full(3, reach) * rng.uniform(0.6, 1.4, 3), *rng.uniform(0.2, 1.0, 2), 16, 24)
+        knob = superquadric(
+            np.full(3, reach) * rng.uniform(0.6, 1.4, 3), rng.uniform(0.2, 1.0), rng.uniform(0.2, 1.0), 16, 24
+        )
     else:  # a rib or a seam along the axis
         knob = box(np.array([reach, reach, extent[2] * rng.uniform(0.3, 0.9)]) * rng.uniform(0.5, 1.0), 0.2 * reach, 5)
     own = palette if rng.random() < 0.4 else material_palette(rng)

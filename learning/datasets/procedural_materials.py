@@ -5,6 +5,8 @@ The painters have the signature of those in procedural_textures. No picture is r
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -57,7 +59,7 @@ def material_palette(rng: np.random.Generator) -> np.ndarray:
     style = rng.choice(["any", "dark", "white", "grey", "plastic"], p=[0.4, 0.15, 0.15, 0.12, 0.18])
     palette = make_palette(rng)
     if style == "dark":
-        palette[0] = rng.uniform(0.015, 0.16) * (1 + rng.normal(0, 0.12, 3))
+        palette[0] = rng.uniform(0.03, 0.16) * (1 + rng.normal(0, 0.12, 3))
     elif style == "white":
         palette[0] = rng.uniform(0.8, 0.98) * (1 - rng.uniform(0, 0.07, 3))
     elif style == "grey":
@@ -134,7 +136,7 @@ def _document(rng: np.random.Generator, height: int, width: int, palette: np.nda
     draw = ImageDraw.Draw(image)
     columns = int(rng.integers(1, 4)) if width > 60 else 1
     for column in range(columns):
-        left, right = (np.array([column, column + 1]) + [0.06, -0.04]) * width / columns
+        left, right = np.array([column + 0.06, column + 0.96]) * width / columns
         y = height * rng.uniform(0.0, 0.1)
         while y < height:
             ink = palette[rng.integers(1, len(palette))]
@@ -169,7 +171,7 @@ def _several_panels(rng: np.random.Generator, height: int, width: int, palette: 
     """Two or three panels beside each other, each with text, a photograph or a logo, over common stripes."""
     picture = np.array(PAINTERS["gradient"][0](rng, height, width, palette[:3]))
     edges = np.linspace(0, width, int(rng.integers(2, 4)) + 1).astype(int)
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in pairwise(edges):
         painter = [_document, _photo, _logo, PAINTERS["package"][0]][rng.integers(4)]
         pad = int(0.04 * height)
         h, w = height - 2 * pad, right - left - 2
@@ -215,7 +217,8 @@ def _emblem(
         draw.ellipse(inner, fill=rgb_of(second))
     else:
         draw.rectangle([disc[0], disc[1] + 0.4 * radius, disc[2], disc[3] - 0.4 * radius], fill=rgb_of(first))
-        draw.pieslice(inner, *np.sort(rng.uniform(0, 360, 2)), fill=rgb_of(second))
+        start, end = np.sort(rng.uniform(0, 360, 2))
+        draw.pieslice(inner, start, end, fill=rgb_of(second))
 
 
 def _striped_gradient(rng: np.random.Generator, height: int, width: int, palette: np.ndarray) -> np.ndarray:

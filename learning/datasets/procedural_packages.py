@@ -72,7 +72,7 @@ def tin(rng: np.random.Generator) -> list[Part]:
         lip = np.array([[0.95, 0], [1.0, 0.02], [1.0, rim], [0.965, rim + 0.02]])
         wall = straight_profile((0.965, rim + 0.02), (0.965, h - rim - 0.02), 10)
         bands: list[Band] = [disc(0.95, 0, outwards=True), ("side", lip), ("side", wall),
-                             ("side", lip[::-1] * [1, -1] + [0, h]), disc(0.95, h, outwards=False, dome=-0.0)]  # fmt: skip
+                             ("side", lip[::-1] * [1, -1] + [0, h]), disc(0.95, h, outwards=False)]  # fmt: skip
         flat, square = rng.choice([1.0, 1.0, rng.uniform(0.5, 1)]), rng.choice([1.0, 1.0, rng.uniform(0.15, 0.5)])
         body = lathe(bands, 49, flat, square).painted(_print(rng), palette_on(rng, metal_colour(rng)))
         if rng.random() < 0.3:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 DISC_CHARTS = [(0.02, 0.02, 0.31, 0.27), (0.35, 0.02, 0.64, 0.27), (0.68, 0.02, 0.98, 0.27)]
 SIDE_CHART = (0.0, 0.30, 1.0, 1.0)
@@ -60,9 +61,9 @@ class Part:
         a, b, c = np.moveaxis(self.vertices[self.faces], 1, 0)
         return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
 
-    def moved(self, rotation: np.ndarray, translation: np.ndarray, scale: float | np.ndarray = 1.0) -> Part:
+    def moved(self, rotation: np.ndarray, translation: ArrayLike, scale: float | np.ndarray = 1.0) -> Part:
         """The part scaled, then rotated, then translated."""
-        vertices = (self.vertices * scale) @ np.asarray(rotation).T + translation
+        vertices = (self.vertices * scale) @ np.asarray(rotation).T + np.asarray(translation)
         return replace(self, vertices=vertices)
 
     def painted(self, paint: str | None, palette: np.ndarray | None = None) -> Part:

@@ -5,6 +5,8 @@ Every maker takes a generator and returns the parts of one object, of any size; 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from learning.datasets.procedural_lofts import (
@@ -72,7 +74,7 @@ def frame(rng: np.random.Generator) -> list[Part]:
 
 def wire(rng: np.random.Generator) -> list[Part]:
     """Hooks, hangers, rods, clips and wire stands."""
-    radius = rng.uniform(0.025, 0.08)
+    radius = rng.uniform(0.035, 0.09)
     style = rng.choice(["rod", "bent", "zigzag", "stand"])
     if style == "rod":
         tip = rng.choice(["none", "ball", "eye"])
@@ -88,13 +90,13 @@ def wire(rng: np.random.Generator) -> list[Part]:
             ]
         return [bar, torus(rng.uniform(0.12, 0.3), radius).moved(turn("x", np.pi / 2), [0, 0, 1.1])]
     if style == "bent":
-        knots = np.column_stack([rng.uniform(-0.6, 0.6, 6), rng.uniform(-0.15, 0.15, 6), np.linspace(-1.5, 1.5, 6)])
+        knots = np.column_stack([rng.uniform(-0.35, 0.35, 6), rng.uniform(-0.15, 0.15, 6), np.linspace(-1.5, 1.5, 6)])
         return [tube(spline(knots, 60), np.full(60, radius), 12)]
     if style == "zigzag":
         turns = int(rng.integers(3, 7))
         t = np.linspace(0, 1, 22 * turns)
         path = np.column_stack([0.5 * np.sin(2 * np.pi * turns * t), 0 * t, 2.0 * t])
-        return [tube(path, np.full(len(t), min(radius, 0.12 / turns)), 10)]
+        return [tube(path, np.full(len(t), min(radius, 0.16 / turns)), 10)]
     legs = int(rng.integers(3, 6))
     feet = np.column_stack([circle(rng.uniform(0.4, 0.9), legs), np.full(legs, -1.0)])
     bars = joined([rod(foot, np.array([0, 0, 0.4]), radius) for foot in feet])
@@ -112,9 +114,7 @@ def bracket(rng: np.random.Generator) -> list[Part]:
     name = str(rng.choice(list(shapes), p=[0.4, 0.3, 0.2, 0.1]))
     path = np.array(shapes[name], float) * rng.uniform(0.6, 1.4, 2)
     if rng.random() < 0.5:  # two holes per leg
-        path = np.concatenate(
-            [np.linspace(a, b, 2, endpoint=False) for a, b in zip(path[:-1], path[1:], strict=True)] + [path[-1:]]
-        )
+        path = np.concatenate([np.linspace(a, b, 2, endpoint=False) for a, b in pairwise(path)] + [path[-1:]])
     width, rows = rng.uniform(0.3, 1.2), int(rng.integers(1, 3))
     holes = np.where(rng.random((len(path) - 1, rows)) < rng.choice([0.0, 0.6, 1.0]), rng.uniform(0.05, 0.14), 0.0)
     parts = [bent_sheet(path, np.linspace(-width / 2, width / 2, rows + 1), rng.uniform(0.04, 0.2), holes, cells=4)]
