@@ -32,6 +32,10 @@ class OutputError(Pose6DError):
     """An output folder that cannot be written, or that already holds results."""
 
 
+class ResultsError(Pose6DError):
+    """A file of estimated poses that cannot be trusted: a wrong header, NaN, a duplicate target, another unit."""
+
+
 class TrainingError(Pose6DError):
     """A training run that cannot go on: it has diverged."""
 

@@ -18,7 +18,8 @@ class FolderScene(Scene):
 
     rgb/<frame>.png|jpg, depth/<frame>.png (16 bits, millimetres unless `depth_scale` is given), cam_K.txt (3x3),
     masks/<frame>.png or masks/<object>/<frame>.png (only the first frame needs one), mesh/*.obj|ply|glb,
-    mesh/symmetry.json, annotated_poses/<frame>.txt (4x4 object_in_camera in metres; ground truth).
+    mesh/symmetry.json, annotated_poses/<frame>.txt (4x4 object_in_camera in metres; ground truth; if none is named
+    like a frame but there are as many, they go together in order).
     """
 
     kind = "folder"
@@ -43,6 +44,9 @@ class FolderScene(Scene):
         self.symmetry_file = find_symmetry(path / "mesh")
         poses = path / "annotated_poses"
         self._poses = {f.stem: f for f in sorted(poses.glob("*.txt"))} if poses.is_dir() else {}
+        # YCBInEOAT numbers its poses from 0 and names its images by time stamps.
+        if len(self._poses) == len(self.names) and not self._poses.keys() & set(self.names):
+            self._poses = dict(zip(self.names, self._poses.values(), strict=True))
 
     @property
     def description(self) -> str:
@@ -50,21 +54,29 @@ class FolderScene(Scene):
         truth = f"ground truth for {len(self._poses)} frame(s)" if self._poses else "no ground truth"
         return f"folder layout, {len(self)} frame(s) of {width}x{height}, {self._masks.description}, {truth}"
 
+    def pose(self, index: int) -> np.ndarray | None:
+        """(4, 4) ground truth of a frame, None where it has none."""
+        name = self.names[index]
+        if name not in self._poses:
+            return None
+        try:
+            return read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
+        except SceneError as error:
+            raise FrameError(f"frame {name}: {error}") from error
+
+    def mask(self, index: int) -> np.ndarray | None:
+        """(H, W) bool mask of a frame, None where it has none."""
+        return self._masks.read(self.names[index])
+
     def _read(self, index: int) -> Frame:
         name = self.names[index]
-        truth = None
-        if name in self._poses:
-            try:
-                truth = read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
-            except SceneError as error:
-                raise FrameError(f"frame {name}: {error}") from error
         return Frame(
             name=name,
             rgb=read_color(self._color[name]),
             depth=read_depth(self._depth[name], self._scale),
             K=self._K.copy(),
-            mask=self._masks.read(name),
-            object_in_camera=truth,
+            mask=self.mask(index),
+            object_in_camera=self.pose(index),
         )
 
 

@@ -96,6 +96,14 @@ def read_mask(path: Path) -> np.ndarray:
     return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)
 
 
+def read_label(path: Path) -> np.ndarray:
+    """Read an image of object numbers as (H, W) integers."""
+    values = np.asarray(_load(path))
+    if values.ndim != 2:
+        raise FrameError(f"{path} is no label image: it has {values.shape[2]} channels, wanted one of object numbers")
+    return values
+
+
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB, (H, W) uint8 or uint16, or (H, W) bool (as 0 and 255)."""
     if image.dtype == bool:

@@ -1,0 +1,240 @@
+"""Evaluate on data sets: estimate poses, score them, check a file of them.
+
+python -m pose6d.evaluation predict --dataset bop/ycbv --output runs/ycbv.csv
+python -m pose6d.evaluation score --results runs/ycbv.csv --dataset bop/ycbv
+python -m pose6d.evaluation check runs/ycbv.csv
+
+Exit code: 0 for success, 1 where check finds problems, 2 for bad input, 3 where some targets have no estimate,
+130 where predict was interrupted; the same command continues it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from pose6d.device import resolve_device
+from pose6d.errors import OutputError, Pose6DError
+from pose6d.evaluation.datasets import PoseDataset
+from pose6d.evaluation.detections import DetectionFile, VisibleMasks
+from pose6d.evaluation.open_dataset import open_dataset
+from pose6d.evaluation.prediction import Job, PoseRequest, describe, predict
+from pose6d.evaluation.results_file import check_results
+from pose6d.evaluation.scoring import score, score_table
+from pose6d.weights import find_weights
+
+OK, PROBLEMS, BAD_INPUT, SOME_TARGETS_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Which data set, and which part of it."""
+
+    dataset: Path
+    """Folder of the data set: BOP, LINEMOD, YCB-Video or YCBInEOAT."""
+    split: str | None = None
+    """Part of a BOP data set, such as val. Default: the test images."""
+    targets: Path | None = None
+    """What to find, instead of the data set's own test_targets_bop19.json (or keyframe.txt)."""
+
+    def open(self, models: str | None = None) -> PoseDataset:
+        """Open it."""
+        return open_dataset(self.dataset, split=self.split, targets_file=self.targets, models=models)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Estimate the poses that a data set asks for; a run that was stopped goes on where it was."""
+
+    data: Annotated[DatasetOptions, tyro.conf.arg(name="")]
+    output: Path
+    """The CSV of results."""
+    detections: Path | None = None
+    """JSON of the BOP Challenge's default detections. Default: the data set's own visible masks."""
+    models: str | None = None
+    """Folder of meshes to find objects with, such as models_reconst. Default: the data set's usual one."""
+    track: bool = False
+    """Find each object in the first image of a scene and follow it through the others."""
+    est_refine_iter: int = 5
+    """Refinement steps where an object is found."""
+    track_refine_iter: int = 2
+    """Refinement steps where it is followed."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    weights: str = "auto"
+    """Network weights: name of a set in weights/, or a folder."""
+    symmetry: bool = True
+    """Tell the estimator the symmetries that the data set states."""
+    workers: int = 1
+    """Processes; more than one need Ray (the extra [ray]) and use the cluster that RAY_ADDRESS names, if any."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score a file of results; writes scores.json."""
+
+    results: Path
+    """The CSV."""
+    data: Annotated[DatasetOptions, tyro.conf.arg(name="")]
+    output: Path | None = None
+    """Default: the name of the results, with .scores.json in place of .csv."""
+    device: str = "cpu"
+    """That depth images are rendered on."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """List every problem of a file of results, by line."""
+
+    results: tyro.conf.Positional[Path]
+    """The CSV."""
+    dataset: Path | None = None
+    """Data set that it is about; without it, one estimate per target is expected."""
+    split: str | None = None
+    """Part of the data set."""
+    targets: Path | None = None
+    """What was to be found, instead of the data set's own file."""
+
+
+class Estimator:
+    """Calls FoundationPose for the objects of a data set; networks are loaded once, each mesh at its first use."""
+
+    def __init__(self, dataset: PoseDataset, options: Predict) -> None:
+        from learning.training.predict_pose_refine import PoseRefinePredictor
+        from learning.training.predict_score import ScorePredictor
+
+        self._dataset, self._options = dataset, options
+        self._device = resolve_device(options.device)
+        self._refiner = PoseRefinePredictor(options.weights, self._device)
+        self._scorer = ScorePredictor(options.weights, self._device)
+        self._estimators: dict[int, Any] = {}
+
+    def __call__(self, request: PoseRequest) -> np.ndarray:
+        estimator = self._estimator(request.target.obj_id)
+        frame = request.frame
+        if request.previous is None:
+            return estimator.register(
+                frame.K, frame.rgb, frame.depth, frame.mask, iteration=self._options.est_refine_iter
+            )
+        estimator.start_from(request.previous)
+        return estimator.track_one(frame.rgb, frame.depth, frame.K, iteration=self._options.track_refine_iter)
+
+    def _estimator(self, obj_id: int) -> Any:
+        from estimater import FoundationPose
+
+        if obj_id not in self._estimators:
+            self._estimators[obj_id] = FoundationPose(
+                self._dataset.mesh(obj_id),
+                symmetries=self._dataset.symmetries(obj_id) if self._options.symmetry else None,
+                scorer=self._scorer,
+                refiner=self._refiner,
+                device=self._device,
+            )
+        return self._estimators[obj_id]
+
+
+def make_job(options: Predict) -> Job:
+    """What one process needs to estimate poses."""
+    dataset = options.data.open(options.models)
+    masks = DetectionFile(options.detections) if options.detections else VisibleMasks(dataset)
+    return Job(dataset, masks, Estimator(dataset, options), options.track)
+
+
+def run_predict(options: Predict) -> int:
+    """Predict, and say what was done."""
+    for name in ("est_refine_iter", "track_refine_iter", "workers"):
+        if getattr(options, name) < 1:
+            raise Pose6DError(f"--{name} is {getattr(options, name)}: at least 1 is needed")
+    dataset = options.data.open(options.models)
+    device = resolve_device(options.device)
+    weights = find_weights(options.weights, "refiner", device.type).parent
+    print(f"{dataset.name} {dataset.split}: {len(dataset.targets)} targets in {len(dataset.images())} images")
+    settings = {
+        **{key: str(value) if isinstance(value, Path) else value for key, value in asdict(options.data).items()},
+        **{
+            key: getattr(options, key)
+            for key in ("models", "track", "est_refine_iter", "track_refine_iter", "symmetry")
+        },
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "detections": str(options.detections) if options.detections else None,
+        "weights": weights.name,
+        "device": device.type,
+    }
+    gpus = min(1.0, _gpu_count() / options.workers) if device.type == "cuda" else 0.0
+    summary = predict(
+        partial(make_job, options),
+        dataset.images(),
+        options.output,
+        settings,
+        workers=options.workers,
+        gpus_per_worker=gpus,
+    )
+    print(f"images: {summary.predicted} estimated, {summary.skipped} were done before; {options.output}")
+    if summary.failures:
+        names = [describe(target) for target in summary.failures]
+        print(f"no estimate for {len(names)} target(s), the first: {names[0]}", file=sys.stderr)
+    return SOME_TARGETS_FAILED if summary.failures else OK
+
+
+def run_score(options: Score) -> int:
+    """Score, write scores.json and print the table."""
+    dataset = options.data.open()
+    scores = score(dataset, options.results, resolve_device(options.device))
+    output = options.output or options.results.with_suffix(".scores.json")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(scores, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error}") from error
+    print(score_table(scores))
+    for key, what in (("without_estimate", "instances without an estimate"), ("ignored_rows", "rows not asked for")):
+        if scores[key]:
+            print(f"{what}: {scores[key]}")
+    print(f"scores: {output}")
+    return OK
+
+
+def run_check(options: Check) -> int:
+    """Print the problems."""
+    instances = None
+    if options.dataset is not None:
+        dataset = DatasetOptions(options.dataset, options.split, options.targets).open()
+        instances = {target[:3]: target.inst_count for target in dataset.targets}
+    problems = check_results(options.results, instances)
+    for problem in problems:
+        print(f"{options.results}, {problem}")
+    print(f"{len(problems)} problem(s)" if problems else f"{options.results}: no problems")
+    return PROBLEMS if problems else OK
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    commands: dict[Any, Any] = {"predict": Predict, "score": Score, "check": Check}
+    options = tyro.extras.subcommand_cli_from_dict(commands, args=args, description=__doc__, use_underscores=True)
+    try:
+        runs: dict[type, Any] = {Predict: run_predict, Score: run_score, Check: run_check}
+        return runs[type(options)](options)
+    except Pose6DError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; what is done is kept, the same command continues", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _gpu_count() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

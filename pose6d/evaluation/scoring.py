@@ -1,0 +1,277 @@
+"""The second of the two loops: a results file in, scores out. Nothing but the file and the data set is needed."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pose6d.errors import SceneError
+from pose6d.evaluation.auc import auc, recall
+from pose6d.evaluation.average_recall import MSPD_WIDTH, average_recall, found, match
+from pose6d.evaluation.datasets import ImageTargets, PoseDataset, Target
+from pose6d.evaluation.pose_errors import (
+    add,
+    add_s,
+    mspd,
+    mssd,
+    nearest_symmetric_truth,
+    rotation_error,
+    translation_error,
+)
+from pose6d.evaluation.results_file import Key, PoseEstimate, read_results
+from pose6d.evaluation.tracking_errors import jitter, loss_statistics
+from pose6d.evaluation.visible_surface import TAUS, render_depth, vsd
+from pose6d.geometry.mesh import Mesh
+from pose6d.rendering import make_renderer
+
+# The BOP Challenge turns continuous symmetries into steps of at most 0.01 of half the diameter: 315 turns.
+_SYMMETRY_STEP = 360 / 315
+_LOST = 0.1  # diameters of ADD or ADD-S from which on a tracked frame counts as lost
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceErrors:
+    """Errors of the estimate that one true instance got; inf where it got none.
+
+    Attributes:
+        target: what was asked for.
+        truth: (4, 4), of the poses that look like it the one nearest to the estimate.
+        estimate: None where there is none.
+        add, adds: metres.
+        diameter: metres.
+        symmetric: whether ADD-S is the measure to quote.
+        rotation, translation: radians and metres, nan without an estimate.
+    """
+
+    target: Target
+    truth: np.ndarray
+    estimate: PoseEstimate | None
+    add: float
+    adds: float
+    diameter: float
+    symmetric: bool
+    rotation: float
+    translation: float
+
+    @property
+    def add_or_adds(self) -> float:
+        """Metres: ADD-S for symmetric objects, else ADD."""
+        return self.adds if self.symmetric else self.add
+
+
+@dataclass
+class Tally:
+    """Errors of some of the targets."""
+
+    counts: list[dict[str, np.ndarray]] = field(default_factory=list)
+    instances: list[InstanceErrors] = field(default_factory=list)
+
+    def scores(self) -> dict[str, Any]:
+        """AR, recalls, AUCs, and medians of what was found."""
+        diameters = np.array([e.diameter for e in self.instances])
+        errors = {
+            name: np.array([getattr(e, key) for e in self.instances])
+            for name, key in (("ADD", "add"), ("ADD-S", "adds"), ("ADD(-S)", "add_or_adds"))
+        }
+        estimated = [e for e in self.instances if e.estimate is not None]
+        return {
+            "instances": len(self.instances),
+            "without_estimate": len(self.instances) - len(estimated),
+            **average_recall(self.counts, len(self.instances)),
+            **{f"recall_{name}_0.1d": recall(values / diameters, 0.1) for name, values in errors.items()},
+            **{f"AUC_{name}": auc(values) for name, values in errors.items()},
+            "median_rotation_deg": _median(np.degrees([e.rotation for e in estimated])),
+            "median_translation_mm": _median(1000 * np.array([e.translation for e in estimated])),
+        }
+
+
+class Scorer:
+    """Measures estimates against a data set's ground truth.
+
+    Args:
+        dataset: what is asked for.
+        device: that the depth images of VSD are rendered on.
+    """
+
+    def __init__(self, dataset: PoseDataset, device: str | torch.device = "cpu") -> None:
+        self._dataset = dataset
+        ids = dataset.object_ids
+        self._mesh_index = {obj_id: index for index, obj_id in enumerate(ids)}
+        self._meshes: dict[int, Mesh] = {obj_id: dataset.evaluation_mesh(obj_id) for obj_id in ids}
+        self._diameters = {obj_id: dataset.diameter(obj_id) for obj_id in ids}
+        self._symmetries = {obj_id: dataset.symmetries(obj_id, _SYMMETRY_STEP) for obj_id in ids}
+        self._renderer = make_renderer(list(self._meshes.values()), device)
+
+    def score_image(
+        self, image: ImageTargets, estimates: dict[Key, list[PoseEstimate]]
+    ) -> Iterable[tuple[Target, dict[str, np.ndarray], list[InstanceErrors]]]:
+        """For each target what was found at each threshold, and the errors of each true instance.
+
+        Of a target's estimates the `inst_count` with the highest scores count, of its true instances the `inst_count`
+        most visible (BOP Challenge 2019).
+        """
+        frame = self._dataset.frame(image.scene_id, image.im_id)
+        for target in image.targets:
+            truths = [truth.object_in_camera for truth in self._dataset.best_visible(target)]
+            if not truths:
+                raise SceneError(
+                    f"scene {target.scene_id}, image {target.im_id}: the ground truth has no object {target.obj_id}, "
+                    "which the targets ask for: do they belong to this split?"
+                )
+            ranked = sorted(estimates.get(target[:3], []), key=lambda estimate: -estimate.score)[: target.inst_count]
+            poses = np.array([estimate.object_in_camera for estimate in ranked]).reshape(-1, 4, 4)
+            errors = self._bop_errors(target.obj_id, poses, np.stack(truths), frame.depth, frame.K)
+            yield target, found(errors), self._instances(target, ranked, poses, truths)
+
+    def _bop_errors(
+        self, obj_id: int, poses: np.ndarray, truths: np.ndarray, scene_depth: np.ndarray, K: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Errors of each estimate (E, 4, 4) to each truth (G, 4, 4), in the units of `average_recall.THRESHOLDS`."""
+        shape = (len(poses), len(truths))
+        errors = {"vsd": np.ones((len(TAUS), *shape)), "mssd": np.empty(shape), "mspd": np.empty(shape)}
+        if not len(poses):
+            return errors
+        points, symmetries = self._meshes[obj_id].vertices, self._symmetries[obj_id]
+        diameter, size = self._diameters[obj_id], (scene_depth.shape[0], scene_depth.shape[1])
+        center = np.append(self._meshes[obj_id].center, 1)
+        drawn = render_depth(self._renderer, np.concatenate([poses, truths]), K, size, self._mesh_index[obj_id])
+        for e, pose in enumerate(poses):
+            errors["mssd"][e] = mssd(pose, truths, points, symmetries) / diameter
+            errors["mspd"][e] = mspd(pose, truths, points, K, symmetries) * MSPD_WIDTH / size[1]
+            for g, truth in enumerate(truths):
+                # No two points on one ray, less than half a diameter apart, are on objects farther apart than this.
+                if np.linalg.norm((pose - truth) @ center) < 2.5 * diameter:
+                    errors["vsd"][:, e, g] = vsd(drawn[e], drawn[len(poses) + g], scene_depth, K, diameter)
+        return errors
+
+    def _instances(
+        self, target: Target, ranked: list[PoseEstimate], poses: np.ndarray, truths: list[np.ndarray]
+    ) -> list[InstanceErrors]:
+        """Errors of each true instance; the surest estimate takes the instance nearest to it first."""
+        obj_id = target.obj_id
+        points, symmetries = self._meshes[obj_id].vertices, self._symmetries[obj_id]
+        distances = np.array([[mssd(pose, truth, points, symmetries) for truth in truths] for pose in poses])
+        taken = match(distances.reshape(len(poses), len(truths)), math.inf)
+        instances = []
+        for truth, index in zip(truths, taken, strict=True):
+            pose = poses[index] if index >= 0 else None
+            instances.append(
+                InstanceErrors(
+                    target,
+                    truth if pose is None else nearest_symmetric_truth(pose, truth, symmetries),
+                    ranked[index] if pose is not None else None,
+                    math.inf if pose is None else float(add(pose, truth, points)),
+                    math.inf if pose is None else float(add_s(pose, truth, points)),
+                    self._diameters[obj_id],
+                    symmetries is not None,
+                    math.nan if pose is None else float(rotation_error(pose, truth, symmetries)),
+                    math.nan if pose is None else float(translation_error(pose, truth, symmetries)),
+                )
+            )
+        return instances
+
+
+def score(dataset: PoseDataset, results: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Score a results file.
+
+    Args:
+        dataset: what was asked for.
+        results: the CSV.
+        device: that VSD renders on.
+
+    Returns:
+        The content of scores.json: counts, scores of all targets, and by object and by scene; where the data set is
+        made of videos also how tracking went. Rows that are not asked for are counted as ignored.
+
+    Raises:
+        ResultsError: the file has a problem; the message names the line.
+        SceneError: the data set is incomplete or keeps its ground truth private.
+    """
+    instances = {target[:3]: target.inst_count for target in dataset.targets}
+    rows = read_results(results, instances)
+    estimates: dict[Key, list[PoseEstimate]] = defaultdict(list)
+    for row in rows:
+        estimates[row.key].append(row)
+    scorer = Scorer(dataset, device)
+    everything = Tally()
+    objects: dict[int, Tally] = defaultdict(Tally)
+    scenes: dict[int, Tally] = defaultdict(Tally)
+    for image in tqdm(dataset.images(), desc="score", unit="image", mininterval=0.5):
+        for target, counts, errors in scorer.score_image(image, estimates):
+            for tally in (everything, objects[target.obj_id], scenes[target.scene_id]):
+                tally.counts.append(counts)
+                tally.instances += errors
+    times = {row.key[:2]: row.seconds for row in rows if row.seconds >= 0 and row.key in instances}
+    scores = {
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "results": results.name,
+        "targets": len(dataset.targets),
+        "ignored_rows": sum(row.key not in instances for row in rows),
+        "mean_seconds_per_image": float(np.mean(list(times.values()))) if times else math.nan,
+        **everything.scores(),
+        "objects": {str(obj_id): tally.scores() for obj_id, tally in sorted(objects.items())},
+        "scenes": {str(scene_id): tally.scores() for scene_id, tally in sorted(scenes.items())},
+    }
+    if dataset.frame_seconds is not None:
+        scores["tracking"] = {
+            str(scene_id): _tracking(tally.instances, dataset.frame_seconds)
+            for scene_id, tally in sorted(scenes.items())
+        }
+    return _without_nan(scores)
+
+
+def score_table(scores: dict[str, Any]) -> str:
+    """The scores by object as text for people."""
+    columns = ("AR", "AR_VSD", "AR_MSSD", "AR_MSPD", "recall_ADD(-S)_0.1d", "AUC_ADD", "AUC_ADD-S")
+    titles = ("object", "instances", "AR", "VSD", "MSSD", "MSPD", "ADD(-S)<0.1d", "AUC ADD", "AUC ADD-S")
+    lines = [titles]
+    for name, part in (*scores["objects"].items(), ("all", scores)):
+        values = ("-" if part[column] is None else f"{part[column]:.4f}" for column in columns)
+        lines.append((name, str(part["instances"]), *values))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+
+
+def _tracking(instances: Sequence[InstanceErrors], frame_seconds: float) -> dict[str, Any]:
+    """Of one video with one object in it, its frames in order."""
+    errors = np.array([e.add_or_adds / e.diameter for e in instances])
+    losses = loss_statistics(errors, _LOST, frame_seconds)
+    shaking = [
+        jitter(np.stack([a.estimate.object_in_camera, b.estimate.object_in_camera]), np.stack([a.truth, b.truth]))
+        for a, b in pairwise(instances)
+        if a.estimate is not None and b.estimate is not None and b.target.im_id == a.target.im_id + 1
+    ]
+    return {
+        "frames": len(instances),
+        "lost_rate": losses.lost_rate,
+        "losses": losses.losses,
+        "mean_seconds_to_loss": losses.mean_time_to_loss,
+        "first_loss_seconds": losses.first_loss,
+        "jitter_deg": math.degrees(_rms([j.rotation for j in shaking])),
+        "jitter_mm": 1000 * _rms([j.translation for j in shaking]),
+    }
+
+
+def _rms(values: Sequence[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) if values else math.nan
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if len(values) else math.nan
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity: None stands for both."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

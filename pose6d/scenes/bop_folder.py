@@ -1,0 +1,142 @@
+"""One scene folder of a data set in BOP format (https://bop.felk.cvut.cz), all objects of it; millimetres on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose6d.errors import FrameError, SceneError
+from pose6d.geometry.camera import check_intrinsics
+from pose6d.scenes.frame import Frame
+from pose6d.scenes.images import list_images, read_color, read_depth, read_mask, shorten
+from pose6d.scenes.layout import read_json
+
+
+@dataclass(frozen=True, eq=False)
+class TrueInstance:
+    """One annotated object in one image.
+
+    Attributes:
+        object_id: which object.
+        object_in_camera: (4, 4) float64, metres.
+        index: its place among the image's annotations; its mask is named by it.
+        visible_fraction: share of its silhouette that is not occluded; 1 where the data set does not say.
+    """
+
+    object_id: int
+    object_in_camera: np.ndarray
+    index: int
+    visible_fraction: float = 1.0
+
+
+class BopFolder:
+    """scene_camera.json (cam_K and depth_scale per frame), rgb/ or gray/, depth/, and optionally scene_gt.json,
+    scene_gt_info.json and mask_visib/<frame>_<instance>.png. Frames are known by their numbers.
+
+    Raises:
+        SceneError: a folder is missing, or a JSON file is not of this form.
+    """
+
+    def __init__(self, path: Path, *, depth_scale: float | None = None) -> None:
+        self.path = path
+        self._camera = _by_frame(path / "scene_camera.json")
+        self._truth = _by_frame(path / "scene_gt.json") if (path / "scene_gt.json").is_file() else {}
+        self._info = _by_frame(path / "scene_gt_info.json") if (path / "scene_gt_info.json").is_file() else {}
+        self.color = self._by_number(path / ("rgb" if (path / "rgb").is_dir() else "gray"))
+        self._depth = self._by_number(path / "depth")
+        self._scale = depth_scale
+        self._masks = list_images(path / "mask_visib")
+        self.frames = sorted(self._camera)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether there is a scene_gt.json."""
+        return bool(self._truth)
+
+    def objects(self) -> list[int]:
+        """The objects that the ground truth names."""
+        return sorted({int(entry["obj_id"]) for entries in self._truth.values() for entry in entries})
+
+    def object_ids(self, frame: int) -> list[int]:
+        """The object of each annotation of a frame, [] where there are none."""
+        return [int(entry["obj_id"]) for entry in self._truth.get(frame, [])]
+
+    def check_pairs(self) -> None:
+        """Raise SceneError unless every frame of scene_camera.json has a colour and a depth image."""
+        for what, images in (("colour", self.color), ("depth", self._depth)):
+            lost = [f"{frame:06d}" for frame in self.frames if frame not in images]
+            if lost:
+                raise SceneError(
+                    f"frames of {self.path} do not pair up: scene_camera.json lists {len(lost)} without {what} image "
+                    f"({shorten(lost)}): was the data set unpacked completely?"
+                )
+
+    def read(self, frame: int) -> Frame:
+        """The images and intrinsics of a frame, without mask and pose.
+
+        Raises:
+            FrameError: a file of it is missing or damaged, or scene_camera.json does not know it.
+        """
+        source = self.path / "scene_camera.json"
+        if frame not in self._camera:
+            raise FrameError(f"{source} has no frame {frame}: it has {len(self.frames)}, from {self.frames[0]} on")
+        for what, images in (("colour", self.color), ("depth", self._depth)):
+            if frame not in images:
+                raise FrameError(f"{self.path} has no {what} image of frame {frame:06d}: was all of it unpacked?")
+        camera = self._camera[frame]
+        K = _matrix(camera, "cam_K", (3, 3), source, frame)
+        scale = self._scale if self._scale is not None else 1e-3 * float(camera.get("depth_scale", 1.0))
+        rgb = read_color(self.color[frame])
+        height, width = rgb.shape[:2]
+        check_intrinsics(K, height, width, source=f"{source}, frame {frame}")
+        return Frame(name=self.color[frame].stem, rgb=rgb, depth=read_depth(self._depth[frame], scale), K=K)
+
+    def instances(self, frame: int) -> list[TrueInstance]:
+        """The annotated objects of a frame, [] where there are none."""
+        info = self._info.get(frame, [])
+        return [
+            TrueInstance(
+                object_id,
+                self.pose(frame, index),
+                index,
+                float(info[index].get("visib_fract", 1.0)) if index < len(info) else 1.0,
+            )
+            for index, object_id in enumerate(self.object_ids(frame))
+        ]
+
+    def pose(self, frame: int, index: int) -> np.ndarray:
+        """(4, 4) float64 object in camera, metres, of one annotation."""
+        entry, source = self._truth[frame][index], self.path / "scene_gt.json"
+        pose = np.eye(4)
+        pose[:3, :3] = _matrix(entry, "cam_R_m2c", (3, 3), source, frame)
+        pose[:3, 3] = _matrix(entry, "cam_t_m2c", (1, 3), source, frame)[0] * 1e-3
+        return pose
+
+    def visible_mask(self, frame: int, index: int) -> np.ndarray | None:
+        """(H, W) bool, the visible part of one annotated object; None where the scene has no such mask."""
+        file = self._masks.get(f"{frame:06d}_{index:06d}")
+        return None if file is None else read_mask(file)
+
+    def _by_number(self, folder: Path) -> dict[int, Path]:
+        images = list_images(folder)
+        if not images:
+            found = "holds no images" if folder.is_dir() else "does not exist"
+            raise SceneError(f"{folder} {found}: wanted <frame>.png of the frames in scene_camera.json")
+        return {int(stem): file for stem, file in images.items() if stem.isdigit()}
+
+
+def _by_frame(path: Path) -> dict[int, Any]:
+    values = read_json(path)
+    if not isinstance(values, dict) or not values or not all(key.isdigit() for key in values):
+        raise SceneError(f"{path}: wanted an object with one entry per frame number")
+    return {int(key): value for key, value in values.items()}
+
+
+def _matrix(entry: dict[str, Any], key: str, shape: tuple[int, int], source: Path, frame: int) -> np.ndarray:
+    values = np.asarray(entry.get(key, []), dtype=np.float64)
+    if values.size != shape[0] * shape[1]:
+        raise FrameError(f"{source}, frame {frame}: {key} has {values.size} numbers, wanted {shape[0] * shape[1]}")
+    return values.reshape(shape)
