@@ -1,0 +1,118 @@
+"""What the steps leave for one another in a scan's folder: registration.json and objects.json, read strictly."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose6d.errors import OutputError, SceneError
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh_files import load_mesh
+from pose6d.scenes.layout import read_json
+
+
+@dataclass(frozen=True)
+class ScannedObject:
+    """One object that stands on the board.
+
+    Attributes:
+        number: from 1, the order in objects.json.
+        name: of the object; folders are named after it.
+        mesh: in metres.
+        mesh_file: where that came from.
+        object_in_board: (4, 4) float64.
+        symmetries: BOP's symmetries_discrete and symmetries_continuous, in metres; {} for none.
+    """
+
+    number: int
+    name: str
+    mesh: Mesh
+    mesh_file: Path
+    object_in_board: np.ndarray
+    symmetries: dict[str, Any] = field(default_factory=dict)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write a JSON file that appears, or replaces the one that is there, in one step."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def read_registration(scan: Path, names: list[str]) -> list[np.ndarray | None]:
+    """Camera in board (4, 4) of each frame, None where it was rejected.
+
+    Args:
+        scan: the scan's folder.
+        names: of the frames that are there.
+
+    Raises:
+        SceneError: the scan is not registered, or the file is of other frames or holds no rigid poses.
+    """
+    path = scan / "registration.json"
+    if not path.is_file():
+        raise SceneError(f"{path} is missing: run `python -m mesh_creation register --scan {scan}` first")
+    values = read_json(path)
+    if not isinstance(values, dict) or not {"frames", "camera_in_board"} <= values.keys():
+        raise SceneError(f"{path} is no registration: wanted frames and camera_in_board; run register again")
+    if [str(name) for name in values["frames"]] != names or len(values["camera_in_board"]) != len(names):
+        raise SceneError(
+            f"{path} is of {len(values['frames'])} frames, and the scan now holds {len(names)} or other ones: "
+            "run register again with --overwrite"
+        )
+    return [None if entry is None else _rigid(entry, f"{path}, camera_in_board") for entry in values["camera_in_board"]]
+
+
+def read_objects(scan: Path) -> list[ScannedObject]:
+    """The objects of objects.json with their meshes.
+
+    Raises:
+        SceneError: the file is missing or names no objects, or a pose is none.
+        MeshError: a mesh cannot be read.
+    """
+    path = scan / "objects.json"
+    if not path.is_file():
+        raise SceneError(
+            f"{path} is missing: run `python -m mesh_creation fuse --scan {scan}` first, or list your objects there as "
+            '[{"name": ..., "mesh": file, "object_in_board": 4x4}]'
+        )
+    values = read_json(path)
+    if not isinstance(values, list) or not values or not all(isinstance(entry, dict) for entry in values):
+        raise SceneError(f"{path} lists no objects: wanted [{{name, mesh, object_in_board}}, ...]")
+    objects = []
+    for number, entry in enumerate(values, 1):
+        missing = [key for key in ("name", "mesh", "object_in_board") if key not in entry]
+        if missing:
+            raise SceneError(f"{path}: object {number} lacks {', '.join(missing)}")
+        name, file = str(entry["name"]), scan / str(entry["mesh"])
+        if not name or name in (".", "..") or set(name) & set('/\\;,"\n'):
+            raise SceneError(f"{path}: object {number} is named {name!r}, which cannot name a folder")
+        pose = _rigid(entry["object_in_board"], f"{path}: object_in_board of {name!r}")
+        symmetries = entry.get("symmetries") or {}
+        if not isinstance(symmetries, dict):
+            raise SceneError(f"{path}: symmetries of {name!r} must have symmetries_discrete or symmetries_continuous")
+        objects.append(ScannedObject(number, name, load_mesh(file), file, pose, symmetries))
+    if len({item.name for item in objects}) < len(objects):
+        raise SceneError(f"{path}: two objects have the same name; labels need to tell them apart")
+    return objects
+
+
+def _rigid(values: Any, source: str) -> np.ndarray:
+    try:
+        pose = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        pose = np.zeros(0)
+    if pose.shape != (4, 4) or not np.isfinite(pose).all() or not np.allclose(pose[3], [0, 0, 0, 1]):
+        raise SceneError(f"{source}: wanted 4x4 matrices of finite numbers that end in 0 0 0 1")
+    R = pose[:3, :3]
+    if np.abs(R.T @ R - np.eye(3)).max() > 1e-3 or np.linalg.det(R) < 0:
+        raise SceneError(f"{source}: the rotation is none (scaled, mirrored or skewed); poses are rigid, in metres")
+    return pose
