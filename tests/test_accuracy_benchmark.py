@@ -167,11 +167,11 @@ def test_sequences_move_fast_and_within_bounds(pool: ScenePool) -> None:
 def test_symmetric_objects_look_the_same_from_their_symmetric_sides() -> None:
     for target in symmetric_objects():
         assert target.symmetries is not None and len(target.symmetries) > 1
-        points = target.mesh.sample_surface(20000, seed=1)
+        points = target.mesh.sample_surface(10000, seed=1)
         for S in target.symmetries[:: max(1, len(target.symmetries) // 12)]:
             apart = float(add_s(S, np.eye(4), points))
-            # Two random samples of 20,000 points of one surface lie about 0.004 diameters apart.
-            assert apart < 0.008 * target.mesh.diameter, (target.mesh.name, S)
+            # Two random samples of 10,000 points of one surface lie about 0.006 diameters apart.
+            assert apart < 0.01 * target.mesh.diameter, (target.mesh.name, S)
 
 
 def test_grey_objects_have_one_colour(targets: list[TargetObject]) -> None:
@@ -314,6 +314,32 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: str) -> None
     file.write_text(content)
     with pytest.raises(SystemExit, match=r"other\.json"):
         main(Options(from_json=file))
+
+
+def test_one_command_leaves_records_tables_and_diagram(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, targets: list[TargetObject]
+) -> None:
+    blind = FakeEstimator([], _shifted(0), confidence=0.25)
+    monkeypatch.setattr(blind, "register", lambda *_, **__: np.eye(4))
+    asked: list[Mesh] = []
+
+    def factory(weights: str, device: str, hypotheses: int) -> Callable[[Mesh], FakeEstimator]:
+        return lambda mesh: asked.append(mesh) or blind  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr("benchmarks.accuracy.scoreboard.EstimatorFactory", factory)
+    monkeypatch.setattr("benchmarks.accuracy.scoreboard.load_objects", lambda folder: [t.mesh for t in targets])
+    file = tmp_path / "new" / "scores.json"
+    suites = ("reconstructed_mesh", "textureless", "symmetric", "absent")
+    main(Options(suites=suites, scenes=1, workers=0, device="cpu", output=file))
+    records, facts = read_json(file)
+    assert [r.suite for r in records] == list(suites)
+    assert [r.right for r in records] == [False] * 4 and [r.present for r in records] == [True] * 3 + [False]
+    assert facts["options"]["scenes"] == 1 and facts["commit"]
+    assert "| all suites" in file.with_suffix(".md").read_text() and file.with_suffix(".png").stat().st_size > 5000
+    assert asked[0] is not targets[0].mesh and asked[3] is targets[0].mesh
+    assert asked[0].texture is None and asked[1].texture is None  # vertex colours of a scan, and grey
+    with pytest.raises(SystemExit, match="--real-folder"):
+        main(Options(suites=("real",), workers=0))
 
 
 def test_an_unknown_suite_is_refused() -> None:

@@ -79,7 +79,6 @@ def test_what_is_no_probability_is_refused(confidence: list[float]) -> None:
 
 
 def test_a_diagram_is_drawn_or_refused_with_its_path(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     rng = np.random.default_rng(0)
     confidence = rng.uniform(size=500)
     right = rng.uniform(size=500) < confidence

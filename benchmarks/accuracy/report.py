@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.accuracy.scores import Record, Scores, judged, score
 from benchmarks.accuracy.suites import SUITES
-from pose6d.errors import MissingDependencyError, OutputError
+from pose6d.errors import OutputError
 from pose6d.report.calibration_plot import write_reliability_diagram
 
 _POSE_COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -95,10 +95,7 @@ def write_diagram(path: Path, records: Sequence[Record], title: str) -> str:
     confidence, right = judged(records)
     if not len(confidence):
         return "no reliability diagram: these weights give no confidence"
-    try:
-        write_reliability_diagram(path, confidence, right, title)
-    except MissingDependencyError as error:
-        return f"no reliability diagram: {error}"
+    write_reliability_diagram(path, confidence, right, title)
     return f"reliability diagram: {path}"
 
 

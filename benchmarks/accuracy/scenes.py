@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from benchmarks.accuracy.plain_camera import degrade_color, degrade_depth
 from benchmarks.accuracy.suites import Suite
 from learning.datasets.mesh_pool import MeshPool
 from learning.datasets.procedural_textures import make_textures
@@ -121,6 +122,10 @@ def _attempt(pool: ScenePool, suite: Suite, seed: int, shown: int) -> SceneBatch
     if not low - _PROBE_MARGIN <= float(probe.visible[0]) <= high + _PROBE_MARGIN:
         return None
     scene = sample_scenes(pool.meshes, 1, torch.Generator().manual_seed(seed), suite.config, target)
+    if suite.noise is not None:
+        generator = torch.Generator().manual_seed(seed + 1)
+        scene.depth = degrade_depth(scene.depth, scene.rgb, generator, suite.noise)
+        scene.rgb = degrade_color(scene.rgb, generator, suite.noise)
     usable = (scene.mask & (scene.depth > 0)).any()
     return scene if low <= float(scene.visible[0]) <= high and usable else None
 

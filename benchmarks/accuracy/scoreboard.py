@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -71,6 +72,8 @@ class Scoreboard:
         self._seed, self._workers = options.seed, workers
         if options.real_folder is None:
             self.suites = [suite for suite in self.suites if suite.task != "real"]
+            if not self.suites:
+                raise SystemExit("--suites real: give the frames by --real-folder")
         else:
             self._real = load_real_frames(options.real_folder, options.symmetric)
         self._scenes = options.scenes
@@ -127,10 +130,12 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
     """
     facts = {"options": asdict(options), **versions(options.device)}
     records: list[Record] = []
-    with SceneWorkers(default_workers() if options.workers is None else options.workers) as workers:
+    count = default_workers() if options.workers is None else options.workers
+    with SceneWorkers(count) as workers, ThreadPoolExecutor(1) as aside:
+        making = aside.submit(EstimatorFactory, options.weights, options.device, options.hypotheses)
         board = Scoreboard(options, workers)
         board.begin()
-        make_estimator = EstimatorFactory(options.weights, options.device, options.hypotheses)
+        make_estimator = making.result()
         effort = Effort(options.iterations, options.track_iterations)
         saved = time.monotonic()
         for suite in board.suites:

@@ -8,23 +8,30 @@ from typing import Literal
 
 import numpy as np
 
+from benchmarks.accuracy.plain_camera import PlainNoise
+from learning.datasets.lighting import Lighting
 from learning.datasets.scene_batches import SceneConfig
 from learning.datasets.sensor_noise import SensorNoise
 
 IMAGE_SIZE = (480, 640)
 INTRINSICS = (610.0, 610.0, 320.0, 240.0)  # fx, fy, cx, cy of a common RGB-D camera at 640x480
 
-_NOISE = SensorNoise(
-    depth_fine=0.015,
-    depth_correlated=0.02,
-    depth_bias=0.012,
-    depth_step=0.02,
-    holes=0.5,
-    edge_loss=0.9,
-    dark_loss=0.7,
-    pixel_loss=0.08,
-    color_noise=0.05,
-    strength=1.0,
+_PLAIN = PlainNoise()
+_PERFECT = SensorNoise(strength=0.0)
+# As for the first published scores: one key light and some light from all around.
+_LIGHT = Lighting(
+    lights=(1.0, 0.0, 0.0),
+    tint=0.15,
+    ambient=(0.25, 0.9),
+    exposure=(0.5, 1.1),
+    hemisphere=0.0,
+    shadows=0.0,
+    occlusion=0.0,
+    shiny=0.55,
+    shine=0.5,
+    albedo_gain=0.0,
+    albedo_tint=0.0,
+    background=0.0,
 )
 _CLUTTERED = SceneConfig(
     image_size=IMAGE_SIZE,
@@ -36,7 +43,12 @@ _CLUTTERED = SceneConfig(
     occluder=0.5,
     table=0.85,
     wall=0.85,
-    noise=_NOISE,
+    light=_LIGHT,
+    pressed=0.0,
+    hands=0.0,
+    shape_error=0.0,
+    intrinsics_error=0.0,
+    noise=_PERFECT,
 )
 
 
@@ -49,7 +61,8 @@ class Suite:
         condition: what sets it apart, for people.
         task: register in a frame; follow through a sequence; register where the object is absent, of which only the
             confidence is scored; or register in real frames.
-        config: what the scenes look like.
+        config: what the scenes look like; its own camera is perfect where `noise` is given.
+        noise: of the plain camera; None where `config.noise` simulates one with more faults.
         visible: lowest and highest share of the silhouette that may be seen; scenes outside are drawn again.
         objects: the given ones, the same in grey, or the built-in symmetric ones.
         reconstructed: the estimator gets a mesh as from a scan.
@@ -59,6 +72,7 @@ class Suite:
     condition: str
     task: Literal["register", "track", "absent", "real"] = "register"
     config: SceneConfig = _CLUTTERED
+    noise: PlainNoise | None = _PLAIN
     visible: tuple[float, float] = (0.3, 1.0)
     objects: Literal["given", "grey", "symmetric"] = "given"
     reconstructed: bool = False
@@ -68,47 +82,67 @@ class Suite:
         return np.random.SeedSequence([seed, zlib.crc32(self.name.encode()), index])
 
 
-_EASY = replace(
-    _CLUTTERED,
-    pixels_per_diameter=(110.0, 180.0),
-    centre_jitter=60.0,
-    distractors=2,
-    occluder=0.0,
-    noise=replace(_NOISE, strength=0.4),
-)
+_EASY = replace(_CLUTTERED, pixels_per_diameter=(110.0, 180.0), centre_jitter=60.0, distractors=2, occluder=0.0)
 _OCCLUDED = replace(_CLUTTERED, pixels_per_diameter=(80.0, 160.0), distractor_hidden=0.1, occluder=0.9)
 _NOISY_DEPTH = replace(
     _CLUTTERED,
     noise=replace(
-        _NOISE,
-        depth_fine=0.04,
+        _PERFECT,
+        strength=1.0,
+        clean_share=0.0,
+        awful_share=0.3,
+        depth_fine=0.03,
         depth_correlated=0.05,
-        depth_bias=0.03,
+        depth_warp=0.04,
+        depth_bias=0.02,
         depth_step=0.06,
-        holes=1.0,
-        dark_loss=1.0,
-        pixel_loss=0.3,
+        fattening=1.0,
+        shadows=1.0,
+        border=0.15,
+        flying=0.7,
+        edge_loss=0.9,
+        dark_loss=0.9,
+        bright_loss=0.9,
+        pixel_loss=0.15,
+        holes=0.7,
     ),
 )
-_FAST = replace(_CLUTTERED, pixels_per_diameter=(90.0, 130.0), centre_jitter=60.0, noise=replace(_NOISE, strength=0.6))
+_FAST = replace(_CLUTTERED, pixels_per_diameter=(90.0, 130.0))
 
 SUITES = {
     suite.name: suite
     for suite in (
-        Suite("easy", "near, hardly occluded, little noise", config=_EASY, visible=(0.9, 1.0)),
+        Suite(
+            "easy",
+            "near, hardly occluded, little noise",
+            config=_EASY,
+            noise=PlainNoise(strength=0.4),
+            visible=(0.9, 1.0),
+        ),
         Suite("cluttered", "three distractors, half of them in front, at least 30 % visible"),
         Suite("occluded", "30 to 60 % visible", config=_OCCLUDED, visible=(0.3, 0.6)),
         Suite("textureless", "cluttered, every object grey, and so is the given mesh", objects="grey"),
         Suite(
             "symmetric", "cluttered, bodies of known symmetry; the closest symmetric pose counts", objects="symmetric"
         ),
-        Suite("noisy_depth", "cluttered, two to four times the depth noise, holes everywhere", config=_NOISY_DEPTH),
+        Suite(
+            "noisy_depth",
+            "cluttered, twice the depth noise, stereo shadows, flying pixels, fattened edges, many holes",
+            config=_NOISY_DEPTH,
+            noise=None,
+        ),
         Suite(
             "reconstructed_mesh",
             "cluttered, but the given mesh is coarse, noisy, discoloured and 1 % too large or small",
             reconstructed=True,
         ),
-        Suite("tracking", "up to 0.3 diameters and 30 degrees between frames", task="track", config=_FAST),
+        Suite(
+            "tracking",
+            "up to 0.3 diameters and 30 degrees between frames",
+            task="track",
+            config=_FAST,
+            noise=PlainNoise(strength=0.6),
+        ),
         Suite("absent", "the object is not under the mask; only confidence counts", task="absent"),
         Suite("real", "real frames of --real-folder", task="real"),
     )

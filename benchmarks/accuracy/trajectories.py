@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from benchmarks.accuracy.plain_camera import degrade_color, degrade_depth
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
 from benchmarks.accuracy.suites import IMAGE_SIZE, INTRINSICS, Suite
-from learning.datasets.sensor_noise import degrade_color, degrade_depth
 from pose6d.geometry.transforms import make_transform, random_rotations, so3_exp
 from pose6d.rendering.interface import Shading
 
@@ -21,6 +21,7 @@ _DISTRACTORS = 3
 
 def make_sequence(pool: ScenePool, suite: Suite, seed: int, index: int) -> EvaluationScene:
     """Sequence number `index`: the object moves in front of others that stand still, with nothing in between."""
+    assert suite.noise is not None
     target = index % pool.meshes.objects
     rng = np.random.default_rng(suite.seed(seed, index))
     poses = _trajectory(rng, suite.config.pixels_per_diameter)  # (F, 4, 4) in diameters
@@ -42,8 +43,8 @@ def make_sequence(pool: ScenePool, suite: Suite, seed: int, index: int) -> Evalu
         if not views:
             mask = (rendering.instance[0] == 0).numpy()
         rgb = rendering.color.permute(0, 3, 1, 2)
-        depth = degrade_depth(rendering.depth, rgb, generator, suite.config.noise)[0] * pool.diameters[target]
-        rgb = degrade_color(rgb, generator, suite.config.noise)[0].permute(1, 2, 0)
+        depth = degrade_depth(rendering.depth, rgb, generator, suite.noise)[0] * pool.diameters[target]
+        rgb = degrade_color(rgb, generator, suite.noise)[0].permute(1, 2, 0)
         views.append(
             View(
                 (rgb * 255).round().to(torch.uint8).contiguous().numpy(),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from pose6d.errors import MissingDependencyError, OutputError
+from pose6d.errors import OutputError
 from pose6d.evaluation.calibration import expected_calibration_error, reliability_bins, roc_auc
 
 _BINS = 15
@@ -22,16 +24,8 @@ def write_reliability_diagram(path: Path, confidence: np.ndarray, right: np.ndar
         title: above the diagram.
 
     Raises:
-        MissingDependencyError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "the reliability diagram needs matplotlib, which is not installed: pip install 'pose6d[plots]'"
-        ) from error
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     table = reliability_bins(confidence, right, _BINS)
     # Not pyplot: it keeps global state and may look for a display.
