@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from learning.datasets.__main__ import SheetOptions, main, object_sheet
 from learning.datasets.procedural_lofts import bent_sheet, circle, flange, flat_sheet, hollow_tube, prism, ring_prism
 from learning.datasets.procedural_materials import (
     MATERIALS,
@@ -210,6 +213,32 @@ def test_textures_differ_and_repeat_with_the_seed() -> None:
     np.testing.assert_array_equal(textures[:3], make_textures(3, seed=4, size=64))
     assert len({picture.tobytes() for picture in textures}) == 6
     assert make_texture(np.random.default_rng(0)).shape == (256, 256, 3)
+
+
+def test_print_on_lofts_and_sheets_reads_from_left_to_right() -> None:
+    square = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
+    sheet = flat_sheet(np.array([0.0, 1]), np.array([0.0, 1]), 0.1, np.zeros((1, 1)))
+    for part in (prism(square, [(0, 0), (0, 1)]), sheet, flange(0.4, 1.0, 0.1, 6, 0.1)):
+        charts = part.charts[:2] if part.charts[1].role == "side" else part.charts
+        for u0, v0, u1, v1 in (chart.box for chart in charts):
+            uv = part.uv[part.faces]
+            middle = uv.mean(axis=1)
+            here = (middle > [u0, v0]).all(axis=1) & (middle < [u1, v1]).all(axis=1)
+            a, b = uv[here, 1] - uv[here, 0], uv[here, 2] - uv[here, 0]
+            assert here.any()
+            assert (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0] > -1e-9).all(), "a mirrored chart"
+
+
+def test_the_sheet_shows_every_object(tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    main(SheetOptions(out=out, show="made", count=6, columns=3, size=48))
+    with Image.open(out) as picture:
+        sheet = np.asarray(picture)
+    assert sheet.shape == (2 * 52 + 4, 3 * 52 + 4, 3)
+    cells = [sheet[4 + 52 * r : 52 + 52 * r, 4 + 52 * c : 52 + 52 * c] for r in range(2) for c in range(3)]
+    assert all(len(np.unique(cell.reshape(-1, 3), axis=0)) > 1 for cell in cells)
+    mesh = make_object(0)
+    assert object_sheet([mesh, mesh], columns=2, size=32).shape == (40, 76, 3)
 
 
 def test_making_objects_needs_no_mesh_library() -> None:

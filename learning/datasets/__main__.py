@@ -26,7 +26,7 @@ class SheetOptions:
 
     out: Path = Path("objects.png")
     show: Literal["mixed", "free", "made", "kinds", "hands", "materials"] = "mixed"
-    """kinds: one row for each kind of made thing; a kind's name is the row's place in the printed list"""
+    """mixed: what training uses; kinds: one row for each kind of made thing, whose names are printed in order"""
     count: int = 64
     """objects; with kinds, objects of each kind"""
     columns: int = 8

@@ -43,7 +43,7 @@ class PoolConfig:
     faces"""
     texture_dir: Path | None = None
     """folder (with its subfolders) of own images, which become backgrounds and surfaces of procedural objects"""
-    own_share: float = 0.2
+    own_share: float = 0.1
     """share of the objects that are own meshes (few are repeated, all are used in any case), of the backgrounds that
     are own images, and of the procedural objects that wear one"""
 

@@ -58,7 +58,8 @@ def loft(
             middle = closed[end, :-1].mean(0)
             spokes = np.linspace(0, 1, 2)[:, None, None]
             angle = 2 * np.pi * u
-            planar = 0.5 + 0.5 * spokes * np.stack([np.cos(angle), np.sin(angle)], -1)
+            mirror = 1.0 if end else -1.0  # both ends read from left to right when seen from outside
+            planar = 0.5 + 0.5 * spokes * np.stack([mirror * np.cos(angle), np.sin(angle)], -1)
             charts.append(Chart(DISC_CHARTS[end], 1.0, "end"))
             cap = middle + spokes * (closed[end] - middle)
             pieces.append((cap, _within(planar, DISC_CHARTS[end]), -1 if end else 1, 1 - end))
@@ -259,8 +260,8 @@ def flange(inner: float, outer: float, thickness: float, bolts: int, bolt_radius
     along = np.linspace(0, 2 * np.pi * middle, bolts + 1)
 
     def place(s: np.ndarray, r: np.ndarray, side: float) -> np.ndarray:
-        turn = s / along[-1] % 1.0 * 2 * np.pi
-        return np.stack([r * np.cos(turn), r * np.sin(turn), np.full_like(r, side * thickness / 2)], -1)
+        angle = -(s / along[-1] % 1.0) * 2 * np.pi
+        return np.stack([r * np.cos(angle), r * np.sin(angle), np.full_like(r, side * thickness / 2)], -1)
 
     cells = max(3, 24 // bolts)
     holes = np.full((bolts, 1), min(bolt_radius, 0.3 * (outer - inner), 0.3 * along[1]))
