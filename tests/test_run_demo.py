@@ -20,7 +20,8 @@ from pose6d.evaluation.run_folder import read_poses
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import save_mesh
 from pose6d.rendering import make_renderer
-from pose6d.scenes.images import write_depth, write_image
+from pose6d.report.overlay import MAGENTA
+from pose6d.scenes.images import read_color, write_depth, write_image
 from pose6d.scenes.selection import select_frames
 from run_demo import Options
 
@@ -132,12 +133,65 @@ def test_poses_video_times_and_errors_are_written(scene: Path, tmp_path: Path, c
     assert rows[0] == "frame,rotation_deg,translation_mm,add_diameters,adds_diameters"
     assert float(rows[1].split(",")[2]) == pytest.approx(2.0, abs=1e-3)
     assert not (out / "track_vis").exists()
+    assert not (out / "comparison.csv").exists()
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<title>box" in page and "Error against ground truth" in page
     text = capsys.readouterr().out
     assert "within 0.1 d: 5 of 5" in text
     assert "frames per second" in text
     assert "diameter 189.7 mm" in text
     assert text.splitlines()[-1] == f"video: {out / 'track.mp4'}"
     assert Path(times["weights"]).is_dir()
+
+
+def test_compare_writes_errors_per_axis_and_figures(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(scene, tmp_path, compare=True, fps=10.0) == 0
+    out, text = tmp_path / "out", capsys.readouterr().out
+    header, *rows = (line.split(",") for line in (out / "comparison.csv").read_text().splitlines())
+    last = dict(zip(header, rows[-1], strict=True))
+    assert len(rows) == FRAMES
+    assert last["frame"] == "0004"
+    wanted = {"seconds": 0.4, "translation_x_mm": 2, "translation_y_mm": 0, "angle_deg": 0, "add_mm": 2}
+    for key, value in wanted.items():
+        assert float(last[key]) == pytest.approx(value, abs=1e-3)
+    for name in ("poses_vs_ground_truth", "errors_per_axis"):
+        assert (out / f"{name}.png").stat().st_size > 10_000
+        assert (out / f"{name}.pdf").stat().st_size > 5_000
+    assert "translation mean               x   2.00  y   0.00  z   0.00 mm" in text
+    assert str(out / "errors_per_axis.png") in text
+    # The figures need no pictures of the frames.
+    assert run(scene, tmp_path, compare=True, debug=0, debug_dir=tmp_path / "quiet") == 0
+    found = {file.name for file in (tmp_path / "quiet").iterdir()}
+    assert {"comparison.csv", "errors_per_axis.pdf"} <= found
+    assert not {"report.html", "track.mp4"} & found
+
+
+def test_compare_draws_the_ground_truth(scene: Path, tmp_path: Path) -> None:
+    def magenta(folder: str) -> int:
+        picture = read_color(tmp_path / folder / "track_vis" / "0001.png")
+        return int((np.abs(picture.astype(int) - MAGENTA).max(axis=2) < 40).sum())
+
+    assert run(scene, tmp_path, debug=2, frames="2", debug_dir=tmp_path / "plain") == 0
+    assert run(scene, tmp_path, debug=2, frames="2", debug_dir=tmp_path / "both", compare=True) == 0
+    assert magenta("plain") == 0
+    assert magenta("both") > 50
+
+
+def test_compare_without_ground_truth_names_what_is_missing(scene: Path, tmp_path: Path) -> None:
+    shutil.rmtree(scene / "annotated_poses")
+    with pytest.raises(SceneError, match=r"--compare needs ground truth.*5 frame.*annotated_poses/<frame>\.txt"):
+        run(scene, tmp_path, compare=True)
+    assert not (tmp_path / "out").exists()
+    assert run(scene, tmp_path) == 0
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_compare_takes_the_frames_that_have_ground_truth(scene: Path, tmp_path: Path) -> None:
+    for i in (0, 1, 3, 4):
+        (scene / "annotated_poses" / f"{i:04d}.txt").unlink()
+    assert run(scene, tmp_path, compare=True) == 0
+    rows = (tmp_path / "out" / "comparison.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["frame", "0002"]
 
 
 def test_higher_debug_levels_write_pictures(scene: Path, tmp_path: Path) -> None:
@@ -343,9 +397,14 @@ def test_avocado_end_to_end(repository: Path, tmp_path: Path) -> None:
     """The command of the README on the first frames of its scene, with the released weights."""
     if not (repository / "weights" / "manifest.json").is_file():
         pytest.skip("there are no released weights in this checkout")
-    command = [sys.executable, "run_demo.py", "--device", "cpu", "--frames", "3", "--debug_dir", str(tmp_path / "out")]
+    command = [sys.executable, "run_demo.py", "--compare", "--device", "cpu", "--frames", "3"]
+    command += ["--debug_dir", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, env={**os.environ, "DISPLAY": ""})
     assert done.returncode == 0, done.stderr
     assert "within 0.1 d: 3 of 3" in done.stdout
     assert len(read_poses(tmp_path / "out")) == 3
     assert (tmp_path / "out" / "track.mp4").stat().st_size > 10_000
+    assert 1_000_000 < (tmp_path / "out" / "report.html").stat().st_size < 15_000_000
+    errors = np.genfromtxt(tmp_path / "out" / "comparison.csv", delimiter=",", names=True)
+    for axis in "xyz":
+        assert np.abs(errors[f"translation_{axis}_mm"]).mean() < 2  # 1 over the whole recording

@@ -21,7 +21,9 @@ from pose6d.report.run_facts import RunFacts
 from pose6d.report.scene_view import view_data
 from pose6d.report.video import shrunk_video
 
-_VIDEO_BYTES = 8_000_000  # base64 makes 10.7 million characters of them, and the page stays below 15 MB
+_PAGE_BYTES = 14_500_000
+_VIDEO_BYTES = 8_000_000
+_MOST_FRAMES = 10_000  # of a longer recording, every second, third, ... frame is shown
 _SCRIPTS = ("charts.js", "view3d.js", "page.js")
 
 
@@ -50,17 +52,10 @@ def write_html_report(
         OutputError: it cannot be written.
     """
     assert writer.first is not None  # a run without one frame ends in an error before this
-    names = list(record.poses)
-    poses = np.stack([record.poses[name] for name in names]).astype(np.float64)
-    data = {
-        "names": names,
-        "seconds": [round(seconds[name], 4) for name in names],
-        "charts": chart_data(names, poses, writer.mesh.center, comparison),
-        "videoFps": writer.video_fps,
-        "keyFrames": [names.index(name) for name, _ in writer.key_frames.pictures],
-        "view": view_data(writer.mesh, writer.first, poses, _truths_by_frame(names, comparison), facts.moving),
-    }
-    video = shrunk_video(writer.video, _VIDEO_BYTES) if writer.video else b""
+    pictures = _pictures(writer.key_frames.pictures)
+    data = json_for_page(page_data(facts, record, writer, seconds, comparison))
+    room = (_PAGE_BYTES - len(data) - len(pictures)) * 3 // 4  # in base64, 3 bytes are 4 characters
+    video = shrunk_video(writer.video, min(_VIDEO_BYTES, room)) if writer.video else b""
     machine = facts.machine()
     page = _template("page.html").substitute(
         title=escape(facts.scene.path.resolve().name),
@@ -74,17 +69,46 @@ def write_html_report(
         times=_times(record),
         settings=_definitions({name: _spoken(value) for name, value in facts.settings.items()}),
         machine=_definitions(machine),
-        pictures=_pictures(writer.key_frames.pictures),
+        pictures=pictures,
         size=f"{writer.first.rgb.shape[1]} / {writer.first.rgb.shape[0]}",
         truth="with-truth" if comparison else "without-truth",
+        drawn="" if writer.compare and comparison else "hidden",
         video=base64.b64encode(video).decode("ascii"),
-        data=json_for_page(data),
+        data=data,
     )
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
     return path
+
+
+def page_data(
+    facts: RunFacts,
+    record: RunRecord,
+    writer: ResultWriter,
+    seconds: Mapping[str, float],
+    comparison: PoseComparison | None,
+) -> dict[str, Any]:
+    """What the page's scripts show; arguments as for `write_html_report`."""
+    assert writer.first is not None
+    names = list(record.poses)
+    poses = np.stack([record.poses[name] for name in names]).astype(np.float64)
+    truths = _truths_by_frame(names, comparison)
+    step = -(-len(names) // _MOST_FRAMES)
+    charts = chart_data(names, poses, writer.mesh.center, comparison)
+    for series in (series for chart in charts for series in chart["series"]):
+        series["values"] = series["values"][::step]
+    return {
+        "names": names[::step],
+        "seconds": [round(seconds[name], 4) for name in names[::step]],
+        "charts": charts,
+        "videoFps": writer.video_fps / step,
+        "keyFrames": [names.index(name) // step for name, _ in writer.key_frames.pictures],
+        "view": view_data(
+            writer.mesh, writer.first, poses[::step], None if truths is None else truths[::step], facts.moving
+        ),
+    }
 
 
 def chart_data(
@@ -174,8 +198,8 @@ def _tiles(record: RunRecord, comparison: PoseComparison | None) -> str:
         distance = np.linalg.norm(comparison.translation_mm, axis=1).mean()
         within = 100 * (comparison.add_mm < 100 * comparison.diameter).mean()
         tiles += [
-            ("Translation error", f"{distance:.2f} mm", f"per axis {_per_axis(axes)}"),
-            ("Rotation error", f"{comparison.angle_deg.mean():.2f}°", f"per axis {_per_axis(turns)}"),
+            ("Translation error", f"{distance:.2f} mm", _per_axis(axes)),
+            ("Rotation error", f"{comparison.angle_deg.mean():.2f}°", _per_axis(turns)),
             ("ADD", f"{comparison.add_mm.mean():.2f} mm", f"{within:.0f} % below 0.1 diameters"),
         ]
     return "".join(
@@ -185,7 +209,7 @@ def _tiles(record: RunRecord, comparison: PoseComparison | None) -> str:
 
 
 def _per_axis(values: np.ndarray) -> str:
-    return " · ".join(f"{value:.2f}" for value in values)
+    return ", ".join(f"{axis} {value:.2f}" for axis, value in zip("xyz", values, strict=True))
 
 
 def _warnings(facts: RunFacts, record: RunRecord, comparison: PoseComparison | None) -> str:

@@ -98,15 +98,23 @@ def shrunk_video(path: Path, most_bytes: int) -> bytes:
             return path.read_bytes()
         _, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
         rate = int(0.8 * 8 * most_bytes / max(float(seconds), 0.1))  # bits per second; the rest is for its overshoot
-        with tempfile.TemporaryDirectory() as folder:
-            small = Path(folder) / "small.mp4"
-            limits = ["-b:v", str(rate), "-maxrate", str(rate), "-bufsize", str(2 * rate)]
-            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-i", str(path)]
-            command += ["-vf", "scale=min(640\\,iw):-2", "-c:v", "libx264", "-preset", "veryfast", *limits]
-            command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", str(small)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            data = small.read_bytes()
+        for width in (640, 320):
+            data = _compressed(path, rate, width)
+            if len(data) <= most_bytes:
+                return data
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         message = getattr(error, "stderr", "") or error
         raise OutputError(f"{path} cannot be made smaller for the report: {message}") from error
-    return data if len(data) <= most_bytes else b""
+    return b""
+
+
+def _compressed(path: Path, bits_per_second: int, width: int) -> bytes:
+    """The bytes of the mp4 at about this rate, at most `width` pixels wide."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = Path(folder) / "small.mp4"
+        rate = str(bits_per_second)
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(path), "-c:v", "libx264"]
+        command += ["-preset", "veryfast", "-b:v", rate, "-maxrate", rate, "-bufsize", rate, "-pix_fmt", "yuv420p"]
+        command += ["-vf", f"scale=min({width}\\,iw):-2", "-movflags", "+faststart", str(small)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        return small.read_bytes()
