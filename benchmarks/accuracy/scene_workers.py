@@ -8,6 +8,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -56,8 +57,9 @@ class SceneWorkers:
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_be_quiet)
             self._ahead = _AHEAD * workers
-            for _ in range(workers):
-                self._executor.submit(os.getpid)
+            with _one_thread_each():
+                for _ in range(workers):
+                    self._executor.submit(os.getpid)
 
     def __enter__(self) -> SceneWorkers:
         return self
@@ -100,6 +102,21 @@ class SceneWorkers:
 
         begin()
         return take()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that start meanwhile keep no idle thread for every core; libraries read this when they are imported."""
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(before, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _be_quiet() -> None:

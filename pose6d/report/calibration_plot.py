@@ -39,14 +39,13 @@ def write_reliability_diagram(path: Path, confidence: np.ndarray, right: np.ndar
     above.plot(
         table.confidence[filled], table.accuracy[filled], "o", color="#e45756", markersize=4, label="mean confidence"
     )
-    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right poses", title=title)
+    numbers = (
+        f"ECE {expected_calibration_error(confidence, right, _BINS):.3f}, ROC-AUC {roc_auc(confidence, right):.3f}, "
+        f"{len(confidence)} results, {100 * right.mean():.0f} % right"
+    )
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right poses")
+    above.set_title(f"{title}\n{numbers}", fontsize=10)
     above.legend(loc="upper left", frameon=False, fontsize=9)
-    numbers = [
-        f"ECE {expected_calibration_error(confidence, right, _BINS):.3f}",
-        f"ROC-AUC {roc_auc(confidence, right):.3f}",
-        f"{len(confidence)} results, {100 * right.mean():.0f} % right",
-    ]
-    above.text(0.97, 0.04, "\n".join(numbers), transform=above.transAxes, ha="right", va="bottom", fontsize=10)
     wrong = np.histogram(confidence[~right], table.edges)[0]
     below.bar(middle, table.count, 0.92 * width, color="#4c78a8", label="right")
     below.bar(middle, np.minimum(wrong, table.count), 0.92 * width, color="#e45756", label="wrong")
