@@ -181,7 +181,9 @@ def test_charts_zoom_and_tell_values(browser: Any, compared: Path) -> None:
         before, box = opened.picture(".chart svg"), chart.bounding_box()
         middle = box["y"] + box["height"] / 2
         page.mouse.move(box["x"] + 0.5 * box["width"], middle)
-        tip = page.locator(".tip").inner_text()
+        tip, place = page.locator(".tip").inner_text(), page.locator(".tip").bounding_box()
+        assert box["x"] + 0.5 * box["width"] < place["x"] < box["x"] + 0.6 * box["width"]
+        assert box["y"] <= place["y"] < middle
         assert re.search(r"0\.\d\d s · frame 00\d\d", tip)
         assert re.search(r"prediction −?\d+\.\d\d cm", tip)
         page.mouse.move(box["x"] + 0.3 * box["width"], middle)
@@ -200,6 +202,11 @@ def test_charts_zoom_and_tell_values(browser: Any, compared: Path) -> None:
         page.keyboard.press("ArrowRight")
         assert page.locator("#now").inner_text().endswith("frame 0001")
         assert "Frame 0001, ground truth" in page.locator("#spoken").inner_text()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save as CSV").first.click()
+        lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+        assert len(lines) == 1 + FRAMES
+        assert lines[0].startswith('frame,seconds,"Translation X, ground truth (cm)","Translation X, prediction (cm)"')
         opened.check()
 
 

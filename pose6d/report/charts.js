@@ -166,6 +166,7 @@ class Chart {
       }
     }
     this.marks = element("g", { "clip-path": `url(#${clip})` }, svg);
+    this.hover = element("line", { class: "hover", x1: -9, x2: -9, y1: MARGIN.top, y2: floor }, svg);
     this.pick = element("rect", { class: "pick", y: MARGIN.top, height: floor - MARGIN.top, width: 0 }, svg);
     this.markFrame();
   }
@@ -224,7 +225,10 @@ class Chart {
     };
     svg.addEventListener("pointerup", end);
     svg.addEventListener("pointercancel", end);
-    svg.addEventListener("pointerleave", () => this.tip?.remove());
+    svg.addEventListener("pointerleave", () => {
+      this.tip?.remove();
+      for (const end of ["x1", "x2"]) this.hover.setAttribute(end, -9);
+    });
     svg.addEventListener("dblclick", () => axis.all());
     svg.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return; // else the page scrolls
@@ -277,9 +281,11 @@ class Chart {
       this.tip.append(line);
     }
     this.box.append(this.tip);
-    const x = this.svg.offsetLeft + this.x(this.axis.seconds[i]), room = this.box.clientWidth - this.tip.offsetWidth - 4;
+    const inside = this.svg.getBoundingClientRect(), outside = this.box.getBoundingClientRect();
+    const x = inside.left - outside.left + this.x(this.axis.seconds[i]), room = this.box.clientWidth - this.tip.offsetWidth - 4;
     const side = x + 14 + this.tip.offsetWidth < this.box.clientWidth ? x + 14 : x - 14 - this.tip.offsetWidth;
     this.tip.style.left = `${Math.min(Math.max(side, 4), Math.max(room, 4))}px`;
-    this.tip.style.top = `${this.svg.offsetTop + 6}px`;
+    this.tip.style.top = `${inside.top - outside.top + 6}px`;
+    for (const end of ["x1", "x2"]) this.hover.setAttribute(end, this.x(this.axis.seconds[i]));
   }
 }

@@ -64,7 +64,7 @@ def write_html_report(
         style=_resource("page.css"),
         scripts="\n".join(_resource(name) for name in _SCRIPTS),
         tiles=_tiles(record, comparison),
-        note=escape(comparison.symmetry_note[:1].upper() + comparison.symmetry_note[1:]) if comparison else "",
+        note=_note(comparison.symmetry_note if comparison else ""),
         warnings=_warnings(facts, record, comparison),
         times=_times(record),
         settings=_definitions({name: _spoken(value) for name, value in facts.settings.items()}),
@@ -206,6 +206,10 @@ def _tiles(record: RunRecord, comparison: PoseComparison | None) -> str:
         f'<div class="tile"><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(more)}</small></dd></div>'
         for name, value, more in tiles
     )
+
+
+def _note(text: str) -> str:
+    return f'<p class="quiet">{escape(text[0].upper() + text[1:])}.</p>' if text else ""
 
 
 def _per_axis(values: np.ndarray) -> str:

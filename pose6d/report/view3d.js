@@ -40,14 +40,14 @@ const SHADERS = {
     tint = min(color * (0.62 + 0.5 * abs(n.z)), 1.0); }`,
   `precision mediump float; varying vec3 tint; void main() { gl_FragColor = vec4(tint, 1.0); }`],
   // A segment is a strip of two triangles as wide as asked, since WebGL's own lines are one pixel wide.
-  lines: [`attribute vec3 a; attribute vec3 b; attribute vec2 corner; uniform mat4 transform; uniform vec2 screen; uniform float width;
+  lines: [`attribute vec3 a; attribute vec3 b; attribute vec2 corner; uniform mat4 transform; uniform vec2 screen; uniform float width; uniform float lift;
     void main() { vec4 p = transform * vec4(a, 1.0), q = transform * vec4(b, 1.0); float near = 0.002;
     if (p.w < near && q.w < near) { gl_Position = vec4(2.0, 2.0, 2.0, 1.0); return; }
     if (p.w < near) p = mix(p, q, (near - p.w) / (q.w - p.w)); if (q.w < near) q = mix(q, p, (near - q.w) / (p.w - q.w));
     vec2 along = (q.xy / q.w - p.xy / p.w) * screen; float size = length(along);
     along = size > 1e-4 ? along / size : vec2(1.0, 0.0); vec4 end = corner.x < 0.5 ? p : q;
     vec2 offset = vec2(-along.y, along.x) * corner.y + along * (corner.x < 0.5 ? -0.5 : 0.5);
-    end.xy += offset * width / screen * end.w; end.z -= 0.0002 * end.w; gl_Position = end; }`,
+    end.xy += offset * width / screen * end.w; end.z -= lift * end.w; gl_Position = end; }`,
   `precision mediump float; uniform vec4 color; void main() { gl_FragColor = color; }`],
 };
 
@@ -130,7 +130,7 @@ class View3D {
     const segments = (points) => points.slice(1).flatMap((point, i) => (point && points[i] ? [points[i], point] : []));
     const own = this.path(this.poses);
     this.paths = [{ color: "--prediction", width: 2.5, line: this.lines(segments(own)) }];
-    if (this.truths) this.paths.unshift({ color: "--truth", width: 5, line: this.lines(segments(this.path(this.truths))) });
+    if (this.truths) this.paths.unshift({ color: "--truth", width: 5, lift: 0.0001, line: this.lines(segments(this.path(this.truths))) });
     const object = this.places(this.poses, 0).object;
     this.fitted = [...own.filter(Boolean), ...this.data.corners.map((corner) => Mat.apply(object, corner))];
     this.reset();
@@ -204,10 +204,10 @@ class View3D {
     return program;
   }
 
-  drawLines({ buffer, count }, transform, color, width) {
+  drawLines({ buffer, count }, transform, color, width, lift = 0.0004) { // what is lifted more lies on top
     if (!count) return;
     const { gl, canvas } = this, scale = canvas.width / Math.max(canvas.clientWidth, 1);
-    const program = this.use("lines", { transform, color: [...color, 1], width: [2 * width * scale], screen: [canvas.width, canvas.height] });
+    const program = this.use("lines", { transform, color: [...color, 1], width: [2 * width * scale], lift: [lift], screen: [canvas.width, canvas.height] });
     this.attribute(program, "a", buffer, 3, gl.FLOAT, false, 32, 0);
     this.attribute(program, "b", buffer, 3, gl.FLOAT, false, 32, 12);
     this.attribute(program, "corner", buffer, 2, gl.FLOAT, false, 32, 24);
@@ -238,9 +238,9 @@ class View3D {
       gl.drawElements(gl.TRIANGLES, this.mesh.count, gl.UNSIGNED_SHORT, 0);
     }
     if (!this.show.path) return;
-    for (const { line, color, width } of this.paths) this.drawLines(line, both, themeColor(color), width);
-    if (truth && this.moving === "object") this.drawLines(this.box, Mat.multiply(both, truth.object), themeColor("--truth"), 3.5);
-    if (truth && this.moving === "camera" && !this.through) this.drawLines(this.frustum, Mat.multiply(both, truth.camera), themeColor("--truth"), 4);
+    for (const { line, color, width, lift } of this.paths) this.drawLines(line, both, themeColor(color), width, lift);
+    if (truth && this.moving === "object") this.drawLines(this.box, Mat.multiply(both, truth.object), themeColor("--truth"), 4, 0.0001);
+    if (truth && this.moving === "camera" && !this.through) this.drawLines(this.frustum, Mat.multiply(both, truth.camera), themeColor("--truth"), 4, 0.0001);
     this.drawLines(this.box, posed, themeColor("--prediction"), 1.6);
     if (!this.through) this.drawLines(this.frustum, Mat.multiply(both, places.camera), themeColor("--prediction"), 1.8);
     [[0.92, 0.2, 0.2], [0.2, 0.75, 0.25], [0.25, 0.45, 1]].forEach((color, k) => this.drawLines(this.axes[k], posed, color, 2.6));
