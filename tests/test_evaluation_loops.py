@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from evaluation_dataset import BOX, ROD, TrueEstimator, TrueJob, box_mesh, predict_truth, rod_mesh, write_dataset
 
-from pose6d.errors import FrameError, MissingDependencyError, OutputError, SceneError
+from pose6d.errors import FrameError, MissingDependencyError, OutputError, ResultsError, SceneError
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation import ray_workers
 from pose6d.evaluation.datasets_bop import BopDataset
@@ -194,6 +194,30 @@ def test_other_settings_or_targets_do_not_mix(bop: Path, tmp_path: Path) -> None
     with pytest.raises(OutputError, match="exists without"):
         predict(lambda: job, dataset.images(), tmp_path / "r.csv", {"weights": "base"})
     assert (tmp_path / "r.csv").read_bytes() == before
+
+
+def test_settings_may_change_until_something_is_written(bop: Path, tmp_path: Path) -> None:
+    dataset = BopDataset(bop)
+
+    def fails() -> Job:
+        raise SceneError("no such detections")
+
+    with pytest.raises(SceneError, match="no such detections"):
+        predict(fails, dataset.images(), tmp_path / "r.csv", {"detections": "a.jsn"})
+    job = Job(dataset, VisibleMasks(dataset), TrueEstimator(dataset))
+    predict(lambda: job, dataset.images(), tmp_path / "r.csv", {"detections": "a.json"})
+    assert json.loads((tmp_path / "r.csv.settings.json").read_text()) == {"detections": "a.json"}
+
+
+@pytest.mark.parametrize("text", ["my notes", "my notes\n", "my notes\nof today"])
+def test_a_file_of_another_kind_is_left_alone(bop: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.csv").write_text(text)
+    for settings in (None, "{}"):
+        if settings is not None:
+            (tmp_path / "r.csv.settings.json").write_text(settings)
+        with pytest.raises((OutputError, ResultsError)):
+            run(bop, tmp_path / "r.csv")
+        assert (tmp_path / "r.csv").read_text() == text
 
 
 def test_tracking_goes_on_from_the_last_pose(tmp_path: Path) -> None:

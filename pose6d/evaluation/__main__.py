@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 
 from pose6d.device import resolve_device
-from pose6d.errors import OutputError, Pose6DError
+from pose6d.errors import OutputError, Pose6DError, SceneError
 from pose6d.evaluation.datasets import PoseDataset
 from pose6d.evaluation.detections import DetectionFile, VisibleMasks
 from pose6d.evaluation.open_dataset import open_dataset
@@ -153,6 +153,8 @@ def run_predict(options: Predict) -> int:
         if getattr(options, name) < 1:
             raise Pose6DError(f"--{name} is {getattr(options, name)}: at least 1 is needed")
     dataset = options.data.open(options.models)
+    if options.detections is None:
+        _check_truth(dataset)
     device = resolve_device(options.device)
     weights = find_weights(options.weights, "refiner", device.type).parent
     print(f"{dataset.name} {dataset.split}: {len(dataset.targets)} targets in {len(dataset.images())} images")
@@ -228,6 +230,14 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what is done is kept, the same command continues", file=sys.stderr)
         return INTERRUPTED
+
+
+def _check_truth(dataset: PoseDataset) -> None:
+    """Without detections the masks of the ground truth say where to look: say at once if there is none."""
+    try:
+        dataset.truths(*dataset.targets[0][:2])
+    except SceneError as error:
+        raise SceneError(f"no masks to look for objects in: {error}; or pass --detections") from error
 
 
 def _gpu_count() -> int:

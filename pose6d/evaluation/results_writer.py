@@ -48,8 +48,9 @@ class ResultsWriter:
                 self._check_settings(settings)
                 self._continue(images)
             else:
-                self._settings_file.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
                 self._append(HEADER + "\n")
+            if not self.done:
+                self._settings_file.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error}") from error
 
@@ -82,6 +83,8 @@ class ResultsWriter:
             earlier = json.loads(self._settings_file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise OutputError(f"{self._settings_file} is no JSON: {error}; name another output") from error
+        if self.path.read_bytes().count(b"\n") < 2:
+            return  # nothing was written with the earlier ones
         wanted = json.loads(json.dumps(dict(settings)))
         for key in sorted(wanted.keys() | earlier.keys()):
             if wanted.get(key) != earlier.get(key):
@@ -113,12 +116,11 @@ class ResultsWriter:
     def _cut_torn_line(self) -> None:
         data = self.path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) == len(data):
-            return
+        begun = (HEADER + "\n").encode()
+        if len(whole) == len(data) or not (data.startswith(begun) or begun.startswith(data)):
+            return  # whole, or no file of this kind, which reading it will say
         self.repairs.append(f"cut off a torn last line of {len(data) - len(whole)} bytes")
-        if not whole and HEADER.encode().startswith(data):
-            whole = (HEADER + "\n").encode()
-        self._replace(whole)
+        self._replace(whole or begun)
 
     def _truncate_lines(self, keep: int) -> None:
         lines = self.path.read_bytes().splitlines(keepends=True)

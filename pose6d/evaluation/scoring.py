@@ -33,7 +33,7 @@ from pose6d.evaluation.visible_surface import TAUS, render_depth, vsd
 from pose6d.geometry.mesh import Mesh
 from pose6d.rendering import make_renderer
 
-# The BOP Challenge turns continuous symmetries into steps of at most 0.01 of half the diameter: 315 turns.
+# ceil(pi / 0.01) turns, as in the BOP toolkit: no point moves by more than 0.01 diameters from one to the next.
 _SYMMETRY_STEP = 360 / 315
 _LOST = 0.1  # diameters of ADD or ADD-S from which on a tracked frame counts as lost
 
@@ -130,7 +130,7 @@ class Scorer:
             ranked = sorted(estimates.get(target[:3], []), key=lambda estimate: -estimate.score)[: target.inst_count]
             poses = np.array([estimate.object_in_camera for estimate in ranked]).reshape(-1, 4, 4)
             errors = self._bop_errors(target.obj_id, poses, np.stack(truths), frame.depth, frame.K)
-            yield target, found(errors), self._instances(target, ranked, poses, truths)
+            yield target, found(errors), self._instances(target, ranked, truths, errors["mssd"])
 
     def _bop_errors(
         self, obj_id: int, poses: np.ndarray, truths: np.ndarray, scene_depth: np.ndarray, K: np.ndarray
@@ -154,21 +154,20 @@ class Scorer:
         return errors
 
     def _instances(
-        self, target: Target, ranked: list[PoseEstimate], poses: np.ndarray, truths: list[np.ndarray]
+        self, target: Target, ranked: list[PoseEstimate], truths: list[np.ndarray], distances: np.ndarray
     ) -> list[InstanceErrors]:
-        """Errors of each true instance; the surest estimate takes the instance nearest to it first."""
+        """Errors of each true instance; the surest estimate takes the one nearest by `distances` (E, G) first."""
         obj_id = target.obj_id
         points, symmetries = self._meshes[obj_id].vertices, self._symmetries[obj_id]
-        distances = np.array([[mssd(pose, truth, points, symmetries) for truth in truths] for pose in poses])
-        taken = match(distances.reshape(len(poses), len(truths)), math.inf)
         instances = []
-        for truth, index in zip(truths, taken, strict=True):
-            pose = poses[index] if index >= 0 else None
+        for truth, index in zip(truths, match(distances, math.inf), strict=True):
+            estimate = ranked[index] if index >= 0 else None
+            pose = None if estimate is None else estimate.object_in_camera
             instances.append(
                 InstanceErrors(
                     target,
                     truth if pose is None else nearest_symmetric_truth(pose, truth, symmetries),
-                    ranked[index] if pose is not None else None,
+                    estimate,
                     math.inf if pose is None else float(add(pose, truth, points)),
                     math.inf if pose is None else float(add_s(pose, truth, points)),
                     self._diameters[obj_id],

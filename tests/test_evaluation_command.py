@@ -1,0 +1,144 @@
+"""python -m pose6d.evaluation: what it hands to the estimator, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_dataset import BOX, ROD, TrueEstimator, write_dataset
+
+import estimater
+from pose6d.evaluation import __main__ as command
+from pose6d.evaluation.datasets_bop import BopDataset
+
+
+@pytest.fixture(scope="module")
+def bop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("bop") / "tiny", scenes=1, images=2)
+
+
+class RecordingEstimator:
+    """Stands in for FoundationPose and its networks."""
+
+    made: list[RecordingEstimator] = []  # noqa: RUF012 - emptied by each test
+
+    def __init__(self, mesh: object = None, **arguments: object) -> None:
+        self.mesh, self.arguments, self.calls = mesh, arguments, []
+        if mesh is not None:
+            self.made.append(self)
+
+    def register(self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, mask: np.ndarray, iteration: int) -> object:
+        assert mask.any()
+        self.calls.append(("register", iteration))
+        pose = np.eye(4)
+        pose[2, 3] = 0.6
+        return pose
+
+    def start_from(self, pose: np.ndarray) -> None:
+        self.calls.append(("start_from", pose[2, 3]))
+
+    def track_one(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int) -> np.ndarray:
+        self.calls.append(("track_one", iteration))
+        pose = np.eye(4)
+        pose[2, 3] = 0.61
+        return pose
+
+
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> list[RecordingEstimator]:
+    RecordingEstimator.made.clear()
+    monkeypatch.setattr(estimater, "FoundationPose", RecordingEstimator)
+    for predictor in ("predict_pose_refine.PoseRefinePredictor", "predict_score.ScorePredictor"):
+        monkeypatch.setattr(f"learning.training.{predictor}", lambda weights, device: RecordingEstimator())
+    return RecordingEstimator.made
+
+
+def predict_arguments(bop: Path, output: Path, *more: str) -> list[str]:
+    return ["predict", "--dataset", str(bop), "--output", str(output), "--device", "cpu", *more]
+
+
+def test_each_object_has_one_estimator_that_knows_its_symmetries(
+    bop: Path, tmp_path: Path, recording: list[RecordingEstimator]
+) -> None:
+    output = tmp_path / "r.csv"
+    assert command.main(predict_arguments(bop, output, "--est_refine_iter", "3")) == command.OK
+    box, rod = recording
+    assert box.calls == [("register", 3)] * 2  # one in each of two images
+    assert rod.calls == [("register", 3)] * 4
+    assert (len(box.arguments["symmetries"]), len(rod.arguments["symmetries"])) == (2, 72)  # type: ignore[arg-type]
+    assert box.mesh.diameter == pytest.approx(BopDataset(bop).diameter(BOX))  # type: ignore[attr-defined]
+    settings = json.loads((tmp_path / "r.csv.settings.json").read_text())
+    assert (settings["dataset"], settings["est_refine_iter"], settings["device"]) == ("tiny", 3, "cpu")
+    assert command.main(predict_arguments(bop, output, "--est_refine_iter", "3")) == command.OK
+    assert len(recording) == 2  # nothing was left to do
+    assert command.main(predict_arguments(bop, output)) == command.BAD_INPUT
+
+
+def test_tracking_starts_from_the_last_pose(bop: Path, tmp_path: Path, recording: list[RecordingEstimator]) -> None:
+    targets = [{"scene_id": 1, "im_id": i, "obj_id": BOX, "inst_count": 1} for i in (0, 1)]
+    (tmp_path / "targets.json").write_text(json.dumps(targets))
+    more = ("--track", "--targets", str(tmp_path / "targets.json"), "--no-symmetry")
+    assert command.main(predict_arguments(bop, tmp_path / "r.csv", *more)) == command.OK
+    assert recording[0].calls == [("register", 5), ("start_from", 0.6), ("track_one", 2)]
+    assert recording[0].arguments["symmetries"] is None
+    assert command.main(predict_arguments(bop, tmp_path / "several.csv", "--track")) == command.BAD_INPUT
+
+
+def test_predict_then_score_from_the_command_line(
+    bop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(command, "Estimator", lambda dataset, options: TrueEstimator(dataset))
+    assert command.main(predict_arguments(bop, tmp_path / "r.csv")) == command.OK
+    arguments = ["score", "--results", str(tmp_path / "r.csv"), "--dataset", str(bop), "--output"]
+    assert command.main([*arguments, str(tmp_path / "deep" / "scores.json")]) == command.OK
+    assert json.loads((tmp_path / "deep" / "scores.json").read_text())["AR"] == pytest.approx(1, abs=1e-9)
+    assert "images: 2 estimated, 0 were done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--workers", "0"], "--workers is 0: at least 1"),
+        (["--split", "val"], "has none of val"),
+        (["--detections", "absent.json"], "absent.json"),
+        (["--models", "models_cad"], "has no models_cad folder"),
+    ],
+)
+def test_bad_arguments(
+    bop: Path, tmp_path: Path, more: list[str], message: str, capsys: pytest.CaptureFixture, recording: list
+) -> None:
+    assert command.main(predict_arguments(bop, tmp_path / "r.csv", *more)) == command.BAD_INPUT
+    assert message in capsys.readouterr().err
+
+
+def test_detections_that_miss_an_object_leave_it_out(
+    bop: Path, tmp_path: Path, recording: list[RecordingEstimator], capsys: pytest.CaptureFixture
+) -> None:
+    boxes = [
+        {
+            "scene_id": 1,
+            "image_id": i,
+            "category_id": ROD,
+            "score": 0.5 + 0.1 * i,
+            "bbox": [20, 20, 60, 50],
+            "time": 0.2,
+        }
+        for i in (0, 1)
+    ]
+    (tmp_path / "detections.json").write_text(json.dumps(boxes))
+    more = ("--detections", str(tmp_path / "detections.json"))
+    assert command.main(predict_arguments(bop, tmp_path / "r.csv", *more)) == command.SOME_TARGETS_FAILED
+    rows = (tmp_path / "r.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[:4] for row in rows] == [["1", "0", "5", "0.5"], ["1", "1", "5", "0.6"]]
+    assert all(float(row.split(",")[-1]) >= 0.2 for row in rows)
+    assert "no detection of it" in capsys.readouterr().err
+
+
+def test_private_ground_truth_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture, recording: list) -> None:
+    itodd = write_dataset(tmp_path / "itodd", scenes=1, images=1, gray=True)
+    (itodd / "test" / "000001" / "scene_gt.json").unlink()
+    assert command.main(predict_arguments(itodd, tmp_path / "r.csv")) == command.BAD_INPUT
+    assert "kept private" in capsys.readouterr().err
+    assert not (tmp_path / "r.csv").exists()
