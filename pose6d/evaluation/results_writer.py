@@ -44,13 +44,14 @@ class ResultsWriter:
         self._settings_file = path.with_name(f"{path.name}.settings.json")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file() and path.stat().st_size:
+            begun = path.is_file() and path.stat().st_size > 0
+            if begun:
                 self._check_settings(settings)
                 self._continue(images)
-            else:
-                self._append(HEADER + "\n")
             if not self.done:
                 self._settings_file.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+            if not begun:
+                self._append(HEADER + "\n")
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error}") from error
 
@@ -79,12 +80,12 @@ class ResultsWriter:
             raise OutputError(
                 f"{self.path} exists without {self._settings_file.name}: not of this program; name another"
             )
+        if self.path.read_bytes().count(b"\n") < 2:
+            return  # nothing was written with the earlier ones
         try:
             earlier = json.loads(self._settings_file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise OutputError(f"{self._settings_file} is no JSON: {error}; name another output") from error
-        if self.path.read_bytes().count(b"\n") < 2:
-            return  # nothing was written with the earlier ones
         wanted = json.loads(json.dumps(dict(settings)))
         for key in sorted(wanted.keys() | earlier.keys()):
             if wanted.get(key) != earlier.get(key):
