@@ -1,42 +1,109 @@
-"""`python -m mesh_creation <step>`: a mesh of your own object from an RGB-D camera.
-
-simulate makes a recording with ground truth, for people without a camera.
-"""
+"""`python -m mesh_creation <step>`: a mesh of your own object from an RGB-D camera."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from mesh_creation.simulator import Simulation, simulate
-from pose6d.errors import Pose6DError
+from pose6d.errors import MissingDependencyError, Pose6DError
 from pose6d.geometry.mesh import Unit
 from pose6d.geometry.mesh_files import load_mesh
 
-
-def simulate_recording(
-    mesh: Path, out: Path, unit: Unit = "m", simulation: Annotated[Simulation, tyro.conf.arg(name="")] = Simulation()
-) -> None:
-    """Simulate a recording of a mesh on a board, with ground truth in truth/.
-
-    Args:
-        mesh: the object, z up: obj, ply, glb, gltf or stl.
-        out: the folder to make.
-        unit: of the mesh's file.
-        simulation: what to record.
-    """
-    print(simulate(load_mesh(mesh, unit), out, simulation))
+# Step -> module, its options, what it does. Modules are loaded when asked for: some need extras.
+_STEPS = {
+    "board": ("mesh_creation.board_pdf", "BoardOptions", "print a board of markers"),
+    "record": ("mesh_creation.record", "RecordOptions", "record with a RealSense camera, or import a .bag or .db3"),
+    "register": ("mesh_creation.register_scan", "RegisterOptions", "find the camera of every frame"),
+    "fuse": ("mesh_creation.fuse_scan", "FuseOptions", "make the textured mesh"),
+    "label": ("mesh_creation.labels", "LabelOptions", "write poses, masks and boxes of every frame"),
+    "run": ("mesh_creation.__main__", "RunOptions", "register, fuse and label a scan; finished steps are skipped"),
+    "simulate": ("mesh_creation.__main__", "SimulateOptions", "make a recording with ground truth, without a camera"),
+}
+_FINISHED = {"register": "registration.json", "fuse": "mesh/metadata.json", "label": "labels/labels.json"}
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class RunOptions:
+    """Register, fuse and label a scan. A step that is finished is skipped; a step that was killed is done again."""
+
+    scan: Path
+    """the scan's folder"""
+    flipped: Path | None = None
+    """a second recording of the same object, standing upside down"""
+
+
+@dataclass(frozen=True)
+class SimulateOptions:
+    """Simulate a recording of a mesh on a board, with ground truth in truth/."""
+
+    mesh: Path
+    """the object, z up: obj, ply, glb, gltf or stl"""
+    out: Path
+    """the folder to make"""
+    unit: Unit = "m"
+    """of the mesh's file"""
+    simulation: Annotated[Simulation, tyro.conf.arg(name="")] = field(default_factory=Simulation)
+    """what to record"""
+
+
+def run(options: RunOptions) -> Path:
+    """Make the mesh and the labels of a scan; the scan's folder."""
+    scans = [options.scan] if options.flipped is None else [options.scan, options.flipped]
+    for scan in scans:
+        _do("register", scan)
+    _do("fuse", options.scan, flipped=options.flipped)
+    for scan in scans:
+        _do("label", scan)
+    return options.scan
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run one step; bad input ends with its message and status 1."""
+    step, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if step not in _STEPS:
+        listed = "\n".join(f"  {name:<9} {what}" for name, (_, _, what) in _STEPS.items())
+        usage = f"usage: python -m mesh_creation <step> [options]; --help after a step lists its options\n{listed}"
+        if step in ("-h", "--help"):
+            print(usage)
+            return
+        print(f"error: {step!r} is no step\n{usage}", file=sys.stderr)
+        sys.exit(2)
     try:
-        tyro.extras.subcommand_cli_from_dict({"simulate": simulate_recording, "version": lambda: print(1)})
+        options, action = _load(step)
+        action(tyro.cli(options, args=rest, prog=f"python -m mesh_creation {step}"))
     except Pose6DError as error:
         sys.exit(f"error: {error}")
+
+
+def _load(step: str) -> tuple[type, Callable[[Any], Any]]:
+    """The options of a step and what does it."""
+    if step == "run":
+        return RunOptions, run
+    if step == "simulate":
+        return SimulateOptions, lambda o: print(simulate(load_mesh(o.mesh, o.unit), o.out, o.simulation))
+    module_name, options, _ = _STEPS[step]
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "open3d":
+            raise MissingDependencyError(f"{step} needs open3d: pip install 'pose6d[scan]'") from error
+        raise
+    return getattr(module, options), module.main
+
+
+def _do(step: str, scan: Path, **more: Any) -> None:
+    if (scan / _FINISHED[step]).is_file():
+        print(f"{step}: {scan} is finished, skipped")
+        return
+    options, action = _load(step)
+    action(options(scan=scan, **more))
 
 
 if __name__ == "__main__":

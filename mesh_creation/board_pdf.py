@@ -1,5 +1,7 @@
 """Printing a board as a PDF at true scale, with a line to check that the printer kept it.
 
+    python -m mesh_creation board --out board.pdf --paper letter
+
 The page is written as vectors by a few lines of PDF 1.4 (ISO 32000-1, sections 7 and 8): all black parts are one path,
 filled at once, so that no viewer leaves hairlines between neighbouring cells.
 """
@@ -7,11 +9,12 @@ filled at once, so that no viewer leaves hairlines between neighbouring cells.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mesh_creation.board import Board, BoardKind, Paper
+from mesh_creation.board import Board, BoardKind, Paper, load_board, save_board
 from pose6d.errors import OutputError, SceneError
 
 PAPERS: dict[Paper, tuple[float, float]] = {"a4": (0.210, 0.297), "letter": (0.2159, 0.2794)}
@@ -23,6 +26,39 @@ _POINTS = 72 / 0.0254  # of a PDF, per metre
 _EDGE = 0.008  # metres that printers leave empty along the paper's edges
 _FOOT = 0.014  # metres at the bottom for the ruler and the text
 _TEXT = 7  # points
+
+
+@dataclass(frozen=True)
+class BoardOptions:
+    """Print a board of markers to PDF, with the board.json that describes it beside it."""
+
+    out: Path = Path("board.pdf")
+    """the PDF; board.json of the same name but .json is written beside it, for `record --board`"""
+    paper: Paper = "a4"
+    """a4 or letter"""
+    kind: BoardKind = "ring"
+    """ring: markers around an empty middle for the object; grid: everywhere; charuco: chessboard with markers"""
+    dictionary: str = "DICT_4X4_50"
+    """OpenCV's name of the markers' dictionary, such as DICT_6X6_250; few large cells are read from farther away"""
+    square: float = 0.0
+    """metres: side of a charuco square, else from marker to marker; 0 for 38 mm (charuco 36 mm)"""
+    marker: float = 0.0
+    """metres: side of a marker; 0 for 30 mm (charuco 27 mm)"""
+    layout: Path | None = None
+    """print the board of this board.json instead"""
+
+
+def main(options: BoardOptions) -> Path:
+    """Write the PDF and the board.json; the path of the PDF."""
+    if options.layout is not None:
+        board = load_board(options.layout)
+    else:
+        board = fitting_board(options.kind, options.paper, options.dictionary, options.square, options.marker)
+    path = print_board(board, options.out, options.paper)
+    description = path.with_suffix(".json")
+    save_board(board, description)
+    print(f"board: {path} ({options.paper}) and {description}; print at 100 % and measure the 100 mm line")
+    return path
 
 
 def fitting_board(

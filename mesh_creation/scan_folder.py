@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from pose6d.errors import OutputError, SceneError
@@ -42,6 +43,25 @@ def write_json(path: Path, values: Any) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB or (H, W) uint16 as a .jpg or .png that appears only once it is complete.
+
+    OpenCV's PNG encoder takes 5 ms for a depth image where Pillow's takes 100, too long beside a running camera.
+    """
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
+    encoded, data = cv2.imencode(path.suffix, image, options)
+    if not encoded:
+        raise OutputError(f"{path} cannot be encoded as {path.suffix}")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(data.tobytes())
         os.replace(partial, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error

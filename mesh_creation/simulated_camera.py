@@ -131,7 +131,7 @@ def measure_depth(
     hidden = np.zeros(shape, bool)
     hidden[:, :-1] = nearest[:, 1:] <= column[:, :-1]
     dark = chance < np.clip((0.12 - brightness) / 0.12, 0, 1) * (smooth > 0)
-    lost = hidden | dark | (edge & (chance > 0.75)) | (smooth > 3.4) | ~there | (measured < 1)
+    lost = hidden | dark | (edge & (chance > 0.75)) | (smooth > 3.4) | ~there | (measured < 3)
     metres = np.where(lost, 0, camera.fx * _BASELINE / np.maximum(measured, 1))
     units = np.round(metres / camera.depth_scale)
     return np.where(units > np.iinfo(np.uint16).max, 0, units).astype(np.uint16)

@@ -22,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from mesh_creation.board import Board, default_board, save_board
+from mesh_creation.scan_folder import write_json, write_picture
 from mesh_creation.simulated_camera import (
     CameraModel,
     blur_by_motion,
@@ -106,15 +107,15 @@ def simulate(mesh: Mesh, folder: str | os.PathLike[str], simulation: Simulation,
         shutil.rmtree(partial)  # begun with other settings
     for name in ("JPEGImages", "depth", "truth"):
         (partial / name).mkdir(parents=True, exist_ok=True)
-    (partial / "truth" / "truth.json").write_text(json.dumps(settings, indent=2) + "\n")
+    write_json(partial / "truth" / "truth.json", settings)
     studio.write_recording(partial)
     for index in tqdm(range(simulation.frames), desc="simulating", unit="frame", disable=not progress):
         color_file, depth_file = partial / "JPEGImages" / f"{index}.jpg", partial / "depth" / f"{index}.png"
         if color_file.exists() and depth_file.exists():
             continue
         color, depth = studio.shoot(index)
-        _write(color_file, cv2.cvtColor(color, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 93])
-        _write(depth_file, depth, [])
+        write_picture(color_file, color)
+        write_picture(depth_file, depth)
     if folder.exists():
         folder.rmdir()
     partial.rename(folder)
@@ -166,10 +167,10 @@ class _Studio:
         save_board(s.board, folder / "board.json")
         intrinsics = {name: getattr(camera, name) for name in ("fx", "fy", "ppx", "ppy", "width", "height")}
         intrinsics["depth_scale"] = camera.depth_scale * s.stated_depth_scale
-        (folder / "intrinsics.json").write_text(json.dumps(intrinsics, indent=2) + "\n")
+        write_json(folder / "intrinsics.json", intrinsics)
         recording = {"kind": s.kind, "source": f"simulated {self.mesh.name}", "fps": round(s.frames / s.seconds, 3)}
         recording["timestamps"] = [round(float(t), 6) for t in self.seconds]
-        (folder / "recording.json").write_text(json.dumps(recording, indent=2) + "\n")
+        write_json(folder / "recording.json", recording)
         cameras = [
             np.linalg.inv(self.path.board_in_world(t)) @ self.path.camera_in_world(t) for t in self.seconds.tolist()
         ]
@@ -303,16 +304,3 @@ def _read_settings(folder: File) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) and values.get("made_by") == "mesh_creation.simulator" else None
-
-
-def _write(path: File, image: np.ndarray, options: list[int]) -> None:
-    """An image file that appears only once it is complete."""
-    done, data = cv2.imencode(path.suffix, image, options)
-    if not done:
-        raise OutputError(f"{path} cannot be encoded")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data.tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
