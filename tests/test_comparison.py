@@ -150,6 +150,15 @@ def test_adds_is_against_the_ground_truth_as_given() -> None:
     assert found.adds_mm[0] == pytest.approx(1000 * add_s(estimate, truth, mesh.vertices))
 
 
+def test_long_recordings_are_computed_in_parts() -> None:
+    names = [str(i) for i in range(300)]
+    truths = {name: pose(t=(0, 0, 0.5)) for name in names}
+    estimates = {name: pose(t=(0.001 * i, 0, 0.5)) for i, name in enumerate(names)}
+    found = compare_poses(estimates, truths, dict.fromkeys(names, 0.0), bottle(), None)
+    assert found is not None
+    np.testing.assert_allclose(found.add_mm, np.arange(300), atol=1e-9)
+
+
 def test_late_divergence_is_told() -> None:
     truths = [pose(t=(0, 0, 0.5))] * 20
     estimates = [*truths[:18], pose(x=16), pose(x=16)]

@@ -6,7 +6,7 @@ mesh file has its origin. Angles are those of R = Rz(z) Ry(y) Rx(x), x and z in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ DEFAULT_FPS = 30.0
 STEEP_DEGREES = 80.0  # |y| beyond this: x and z turn about nearly the same axis, and their split means little
 
 _MOST_POINTS = 5000
+_FRAMES_AT_ONCE = 128
 _WANTED = {
     "capture": "transforms.npy, (N, 4, 4) poses of the camera in the mesh's frame",
     "folder": "annotated_poses/<frame>.txt, 4x4 object in camera in metres",
@@ -149,11 +150,22 @@ def compare_poses(
         translation_mm=1000 * (centers(estimate, center) - centers(truth, center)),
         euler_deg=wrapped(euler_angles(estimate) - euler_angles(truth)),
         angle_deg=np.degrees(rotation_error(estimate, truth)),
-        add_mm=1000 * add(estimate, truth, points),
-        adds_mm=1000 * add_s(estimate, given, points),
+        add_mm=1000 * _by_chunks(add, estimate, truth, points),
+        adds_mm=1000 * _by_chunks(add_s, estimate, given, points),
         symmetries=1 if symmetries is None else len(symmetries),
         diameter=mesh.diameter,
     )
+
+
+def _by_chunks(
+    error: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    estimate: np.ndarray,
+    truth: np.ndarray,
+    points: np.ndarray,
+) -> np.ndarray:
+    """(N,) errors, computed for some frames at a time: thousands of frames times thousands of points fill a memory."""
+    chunks = [slice(start, start + _FRAMES_AT_ONCE) for start in range(0, len(estimate), _FRAMES_AT_ONCE)]
+    return np.concatenate([error(estimate[chunk], truth[chunk], points) for chunk in chunks])
 
 
 def closest_symmetric(estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None) -> np.ndarray:

@@ -65,9 +65,10 @@ def simplified(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     cells = 256
     while True:
         merged = _clustered(vertices, faces, colors, cells)
-        if len(merged[1]) <= _MOST_FACES and len(merged[0]) <= _MOST_VERTICES:
+        excess = max(len(merged[1]) / _MOST_FACES, len(merged[0]) / _MOST_VERTICES)
+        if excess <= 1:
             return merged
-        cells = int(0.85 * cells)
+        cells = max(1, int(0.95 * cells / excess**0.5))  # a surface's faces grow with the square
 
 
 def _clustered(
@@ -76,9 +77,8 @@ def _clustered(
     """Merge the vertices in each cell of a grid. Rossignac and Borrel, Multi-resolution 3D Approximations, 1993."""
     low = vertices.min(axis=0)
     size = max(float((vertices.max(axis=0) - low).max()), 1e-9) / cells
-    cell = np.floor((vertices - low) / size).astype(np.int64)
-    _, index, count = np.unique(cell, axis=0, return_inverse=True, return_counts=True)
-    index = index.reshape(-1)
+    x, y, z = np.floor((vertices - low) / size).astype(np.int64).T
+    _, index, count = np.unique((x * (cells + 1) + y) * (cells + 1) + z, return_inverse=True, return_counts=True)
 
     def mean(values: np.ndarray) -> np.ndarray:
         sums = [np.bincount(index, weights=column, minlength=len(count)) for column in values.T.astype(np.float64)]
@@ -87,7 +87,8 @@ def _clustered(
     merged = index[faces]
     a, b, c = merged.T
     merged = merged[(a != b) & (b != c) & (c != a)]
-    _, kept = np.unique(np.sort(merged, axis=1), axis=0, return_index=True)
+    a, b, c = np.sort(merged, axis=1).astype(np.int64).T
+    _, kept = np.unique((a * len(count) + b) * len(count) + c, return_index=True)
     merged = merged[np.sort(kept)]
     middle = mean(vertices)
     return middle, merged, mean(colors).round().astype(np.uint8), vertex_normals(middle, merged)
