@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pose6d.errors import FrameError, SceneError
-from pose6d.evaluation.pose_errors import add, add_s, rotation_error
+from pose6d.evaluation.pose_errors import add, add_s, euler_angles, euler_error, nearest_symmetric_truth, rotation_error
 from pose6d.geometry.mesh import Mesh
 from pose6d.scenes.frame import Scene
 from pose6d.scenes.layout import read_json
@@ -75,7 +75,7 @@ class PoseComparison:
     @property
     def steep_frames(self) -> int:
         """How many frames have their y angle so near 90 degrees that x and z cannot be told apart well."""
-        return int((np.abs(euler_angles(self.truths)[:, 1]) > STEEP_DEGREES).sum())
+        return int((np.abs(euler_degrees(self.truths)[:, 1]) > STEEP_DEGREES).sum())
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per frame for a CSV: millimetres and degrees."""
@@ -138,7 +138,7 @@ def compare_poses(
         return None
     estimate = np.stack([estimates[name] for name in names]).astype(np.float64)
     given = np.stack([truths[name] for name in names]).astype(np.float64)
-    truth = closest_symmetric(estimate, given, symmetries)
+    truth = nearest_symmetric_truth(estimate, given, symmetries)
     points = mesh.vertices if len(mesh.vertices) <= _MOST_POINTS else mesh.sample_surface(_MOST_POINTS)
     center = np.asarray(mesh.center, dtype=np.float64)
     return PoseComparison(
@@ -148,7 +148,7 @@ def compare_poses(
         truths=truth,
         center=center,
         translation_mm=1000 * (centers(estimate, center) - centers(truth, center)),
-        euler_deg=wrapped(euler_angles(estimate) - euler_angles(truth)),
+        euler_deg=np.degrees(euler_error(estimate, truth)),
         angle_deg=np.degrees(rotation_error(estimate, truth)),
         add_mm=1000 * _by_chunks(add, estimate, truth, points),
         adds_mm=1000 * _by_chunks(add_s, estimate, given, points),
@@ -168,38 +168,14 @@ def _by_chunks(
     return np.concatenate([error(estimate[chunk], truth[chunk], points) for chunk in chunks])
 
 
-def closest_symmetric(estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None) -> np.ndarray:
-    """Of the poses `truth @ S`, which all look the same, the one whose rotation is nearest to the estimate.
-
-    Args:
-        estimate: (N, 4, 4).
-        truth: (N, 4, 4).
-        symmetries: (S, 4, 4) or None.
-
-    Returns:
-        (N, 4, 4).
-    """
-    if symmetries is None or len(symmetries) == 1:
-        return truth
-    candidates = truth[:, None] @ np.asarray(symmetries, dtype=np.float64)
-    nearest = rotation_error(estimate[:, None], candidates).argmin(axis=1)
-    return candidates[np.arange(len(truth)), nearest]
-
-
 def centers(poses: np.ndarray, center: np.ndarray) -> np.ndarray:
     """(N, 3) where the object's point `center` (3,) lies in the camera's frame, for poses (N, 4, 4)."""
     return poses[:, :3, :3] @ center + poses[:, :3, 3]
 
 
-def euler_angles(poses: np.ndarray) -> np.ndarray:
-    """(N, 3) degrees about x, y and z of poses (N, 4, 4), R = Rz Ry Rx; at |y| = 90 all of x and z is in x."""
-    R = np.asarray(poses, dtype=np.float64)[:, :3, :3]
-    cosine = np.hypot(R[:, 0, 0], R[:, 1, 0])
-    locked = cosine < 1e-6
-    x = np.where(locked, np.arctan2(-R[:, 1, 2], R[:, 1, 1]), np.arctan2(R[:, 2, 1], R[:, 2, 2]))
-    y = np.arctan2(-R[:, 2, 0], cosine)
-    z = np.where(locked, 0.0, np.arctan2(R[:, 1, 0], R[:, 0, 0]))
-    return np.degrees(np.stack([x, y, z], axis=1))
+def euler_degrees(poses: np.ndarray) -> np.ndarray:
+    """(N, 3) degrees about x, y and z of poses (N, 4, 4); see `pose_errors.euler_angles`."""
+    return np.degrees(euler_angles(poses))
 
 
 def wrapped(degrees: np.ndarray) -> np.ndarray:

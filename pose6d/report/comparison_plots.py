@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pose6d.errors import OutputError
-from pose6d.evaluation.comparison import PoseComparison, centers, continuous, euler_angles, wrapped
+from pose6d.evaluation.comparison import PoseComparison, centers, continuous, euler_degrees, wrapped
 from pose6d.evaluation.run_folder import RunFolder
 
 # Green and magenta differ for every kind of colour vision; the overlay and the page use the same pair.
@@ -39,8 +39,8 @@ _STYLE: Any = {  # matplotlib types each key
 
 def aligned_angles(comparison: PoseComparison) -> tuple[np.ndarray, np.ndarray]:
     """(N, 3) degrees of the estimate without jumps of 360, and of the truth on the same turn."""
-    estimate = continuous(euler_angles(comparison.estimates))
-    return estimate, estimate - wrapped(estimate - euler_angles(comparison.truths))
+    estimate = continuous(euler_degrees(comparison.estimates))
+    return estimate, estimate - wrapped(estimate - euler_degrees(comparison.truths))
 
 
 def pose_figure(comparison: PoseComparison) -> Figure:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pose6d.errors import OutputError
-from pose6d.evaluation.comparison import PoseComparison, centers, continuous, euler_angles, wrapped
+from pose6d.evaluation.comparison import PoseComparison, centers, continuous, euler_degrees, wrapped
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts
@@ -130,7 +130,7 @@ def chart_data(
         full[rows] = values
         return full
 
-    place, angles = 100 * centers(poses, np.asarray(center, dtype=np.float64)), continuous(euler_angles(poses))
+    place, angles = 100 * centers(poses, np.asarray(center, dtype=np.float64)), continuous(euler_degrees(poses))
     charts = []
     for column, (what, unit, estimate) in enumerate((("Translation", "cm", place), ("Rotation about", "°", angles))):
         for i, axis in enumerate("XYZ"):
@@ -139,7 +139,7 @@ def chart_data(
                 if column == 0:
                     truth = 100 * centers(comparison.truths, comparison.center)[:, i]
                 else:
-                    truth = estimate[rows, i] - wrapped(estimate[rows, i] - euler_angles(comparison.truths)[:, i])
+                    truth = estimate[rows, i] - wrapped(estimate[rows, i] - euler_degrees(comparison.truths)[:, i])
                 series.insert(0, _series("ground truth", "truth", spread(truth)))
             charts.append(_chart("pose", f"{what} {axis}", unit, series))
     if comparison:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.evaluation.comparison import closest_symmetric
+from pose6d.evaluation.pose_errors import nearest_symmetric_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.geometry.mesh import Mesh
@@ -99,7 +99,7 @@ class ResultWriter:
     def _draw(self, frame: Frame, object_in_camera: np.ndarray) -> np.ndarray:
         if not self.compare or frame.object_in_camera is None:
             return self._overlay.draw(frame.rgb, object_in_camera, frame.K, frame.name)
-        truth = closest_symmetric(object_in_camera[None], frame.object_in_camera[None], self.symmetries)[0]
+        truth = nearest_symmetric_truth(object_in_camera, frame.object_in_camera, self.symmetries)
         text = f"{frame.name}   green: prediction, magenta: ground truth"
         return self._overlay.draw(frame.rgb, object_in_camera, frame.K, text, truth)
 
