@@ -268,6 +268,7 @@ def test_command_line_scores_and_checks(bop: Path, tmp_path: Path, capsys: pytes
 
 @pytest.mark.slow
 def test_two_processes_of_ray_give_the_same_rows(bop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "absent").mkdir()
     ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parent)]))
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)
@@ -278,6 +279,8 @@ def test_two_processes_of_ray_give_the_same_rows(bop: Path, tmp_path: Path, monk
         (tmp_path / "two.csv.settings.json").write_text((tmp_path / "one.csv.settings.json").read_text())
         summary = predict_truth(bop, tmp_path / "two.csv", workers=2)
         assert (summary.skipped, summary.predicted) == (1, 5)  # type: ignore[attr-defined]
+        with pytest.raises(SceneError, match="absent has none of test"):
+            predict(TrueJob(tmp_path / "absent"), BopDataset(bop).images(), tmp_path / "three.csv", {}, workers=2)
     finally:
         ray.shutdown()
     assert keys(tmp_path / "two.csv", bop) == wanted_rows(bop)

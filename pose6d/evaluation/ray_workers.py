@@ -47,9 +47,12 @@ def predict_with_ray(
                 if waiting:
                     running[_start(worker, waiting, done)] = worker
     except ray.exceptions.RayTaskError as error:
-        raise error.as_instanceof_cause() from error
+        if isinstance(error.cause, Pose6DError):
+            raise error.cause from error
+        raise
     except ray.exceptions.RayActorError as error:
-        raise Pose6DError(f"a worker died ({error}); what is done is kept, the same command continues") from error
+        why = str(error).strip().splitlines()[0]
+        raise Pose6DError(f"a worker died: {why} What is done is kept, the same command continues") from error
     finally:
         for worker in pool:
             ray.kill(worker)
@@ -59,9 +62,12 @@ class _Worker:
     """Runs in a process of Ray."""
 
     def __init__(self, make_job: Callable[[], Job]) -> None:
-        self._job = make_job()
+        self._make_job = make_job
+        self._job: Job | None = None
 
     def predict_scene(self, images: Any, done: Any) -> Iterator[ImageResult]:
+        # Made here and not on construction, where Ray would report bad input as the death of a worker.
+        self._job = self._job or self._make_job()
         yield from self._job.predict_scene(images, done)
 
 

@@ -97,7 +97,7 @@ def _parse(path: Path, instances: Mapping[Key, int] | None) -> tuple[list[PoseEs
     except (OSError, UnicodeDecodeError) as error:
         raise ResultsError(f"results {path} cannot be read: {error}") from error
     lines = text.splitlines()
-    if not lines or lines[0].replace(" ", "") != HEADER:
+    if not lines or lines[0] != HEADER:
         found = lines[0][:80] if lines else ""
         return [], [Problem(1, f"the header is {found!r}, wanted {HEADER!r}")]
     estimates: list[PoseEstimate] = []
