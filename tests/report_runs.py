@@ -1,0 +1,79 @@
+"""A made-up run whose page the tests of the report open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from pose6d.evaluation.comparison import compare_poses
+from pose6d.evaluation.run_folder import RunFolder
+from pose6d.evaluation.run_record import RunRecord
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.symmetry import parse_symmetry
+from pose6d.rendering import make_renderer
+from pose6d.report.html_report import write_html_report
+from pose6d.report.result_writer import ResultWriter
+from pose6d.report.run_facts import RunFacts
+from pose6d.scenes.frame import Frame, Scene
+
+K = np.array([[200.0, 0, 79.5], [0, 200.0, 59.5], [0, 0, 1]])
+FRAMES = 24
+HOSTILE = 'cup "5" & </script><b>'
+
+
+def make_box(side: float = 0.1) -> Mesh:
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * side / 2
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = np.array([triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))])
+    colors = np.array([[60 + 24 * i, 200 - 20 * i, 120] for i in range(8)], dtype=np.uint8)
+    return Mesh(vertices=corners, faces=faces, colors=colors, name="models/box.ply")
+
+
+def make_pose(index: int, error: float = 0.0) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, :3] = cv2.Rodrigues(np.array([0.4, 0.5 + 0.05 * index + error, 0.2]))[0]
+    pose[:3, 3] = [0.004 * index - 0.05 + error / 5, 0.01 * np.sin(index / 3), 0.5 + 0.002 * index]
+    return pose
+
+
+class Recording(Scene):
+    kind = "folder"
+    description = "folder layout, for a test"
+
+    def _read(self, index: int) -> Frame:
+        raise NotImplementedError
+
+
+def write_page(folder: Path, *, compare: bool, level: int = 1) -> Path:
+    """Run nothing, but write the page as a run would."""
+    mesh, record = make_box(), RunRecord()
+    renderer = make_renderer(mesh, "cpu")
+    symmetries = parse_symmetry("180 x").numpy() if compare else None
+    background = np.random.default_rng(0).integers(90, 150, (120, 160, 3)).astype(np.uint8)
+    with ResultWriter(
+        RunFolder(folder), record, mesh, renderer, level, compare=compare, symmetries=symmetries
+    ) as writer:
+        for i in range(FRAMES):
+            drawn = renderer.render(
+                torch.as_tensor(make_pose(i)[None], dtype=torch.float32),
+                torch.as_tensor(K, dtype=torch.float32),
+                (120, 160),
+            )
+            mask = drawn.mask[0].numpy()
+            rgb = np.where(mask[..., None], (255 * drawn.color[0].numpy()).astype(np.uint8), background)
+            depth = np.where(mask, drawn.depth[0].numpy(), 0.8).astype(np.float32)
+            frame = Frame(f"{i:04d}", rgb, depth, K, mask, make_pose(i) if compare else None)
+            writer.write(frame, make_pose(i, 0.02 * np.sin(i)))
+    record.seconds |= {"register": 1.5, "track": 2.0}
+    record.add_details("track", {"refine": 1.2, "render": 0.4})
+    record.failures["0099"] = "depth is truncated </script>"
+    seconds = {name: i / 30 for i, name in enumerate(record.poses)}
+    comparison = compare_poses(record.poses, record.truths, seconds, mesh, symmetries)
+    settings = {"mesh_file": None, "compare": compare, "frames": HOSTILE}
+    facts = RunFacts(
+        Recording(folder / HOSTILE.replace("/", "|")), mesh, settings, torch.device("cpu"), folder, [HOSTILE]
+    )
+    return write_html_report(folder / "report.html", facts, record, writer, seconds, comparison)
