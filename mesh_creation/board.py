@@ -227,11 +227,11 @@ def detect_board(image: np.ndarray, board: Board) -> Detection:
     duplicates = tuple(int(i) for i in values[counts > 1])
     once = ~np.isin(ids, duplicates)
     ids, corners = ids[once], corners[once]
-    corners = refine_corners(grey, corners, _dictionary(board.dictionary).markerSize + 2)
+    corners, sure = refine_corners(grey, corners, _dictionary(board.dictionary).markerSize + 2)
     if board.kind == "charuco":
         points, point_ids = _chessboard_corners(grey, board, corners, ids)
     else:
-        points, point_ids = corners.reshape(-1, 2), (ids[:, None] * 4 + np.arange(4)).ravel()
+        points, point_ids = corners[sure], (ids[:, None] * 4 + np.arange(4))[sure]
     return Detection(points, point_ids, np.sort(ids), duplicates, strangers)
 
 
@@ -285,6 +285,7 @@ def _detector(dictionary: str) -> Any:
     parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
     parameters.cornerRefinementWinSize = 4
     parameters.cornerRefinementMinAccuracy = 0.01
+    parameters.adaptiveThreshWinSizeStep = 5  # the default misses some markers of 25 pixels
     return cv2.aruco.ArucoDetector(_dictionary(dictionary), parameters)
 
 

@@ -17,7 +17,7 @@ _LEAST_CONTRAST = 0.03  # of full light, between black and white
 _LIGHT = ((np.arange(256) / 255) ** 2.2).astype(np.float32)  # of each code value of a usual (sRGB) picture
 
 
-def refine_corners(grey: np.ndarray, corners: np.ndarray, cells: int) -> np.ndarray:
+def refine_corners(grey: np.ndarray, corners: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Move the corners of markers onto the crossings of their outer edges.
 
     Args:
@@ -26,18 +26,20 @@ def refine_corners(grey: np.ndarray, corners: np.ndarray, cells: int) -> np.ndar
         cells: cells along a marker's side, border included; the window stays within the border's one cell.
 
     Returns:
-        (M, 4, 2) float64 pixels; a corner with too little edge to see stays as it was.
+        (M, 4, 2) float64 pixels, and (M, 4) bool: whether both edges of a corner were seen. One that was not (something
+        covers it) stays as it was.
     """
+    sure = np.zeros(corners.shape[:2], bool)
     if not len(corners):
-        return corners.astype(np.float64)
+        return corners.astype(np.float64), sure
     start = corners.astype(np.float64)
     refined = start
     # Blur mixes light, not code values: in those the middle of an edge lies a quarter of a pixel within the black.
     light = _LIGHT[grey]
     for _ in range(2):  # the second time the samples lie straight across the edges
         lines, good = _edge_lines(light, refined, cells)
-        refined = _crossings(lines, good, start)
-    return refined
+        refined, sure = _crossings(lines, good, start)
+    return refined, sure
 
 
 def _edge_lines(light: np.ndarray, corners: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +92,7 @@ def _fitted(
     return lines, (weight.sum(axis=-1) >= _ALONG / 2) & (np.sum(direction * along, axis=-1) > 0.9)
 
 
-def _crossings(lines: np.ndarray, good: np.ndarray, start: np.ndarray) -> np.ndarray:
+def _crossings(lines: np.ndarray, good: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corner i is where the edge that ends there (i - 1) meets the one that begins there (i)."""
     before, after = np.roll(lines, 1, axis=1), lines
     determinant = before[..., 0] * after[..., 1] - before[..., 1] * after[..., 0]
@@ -100,4 +102,4 @@ def _crossings(lines: np.ndarray, good: np.ndarray, start: np.ndarray) -> np.nda
     y = (before[..., 0] * after[..., 2] - before[..., 2] * after[..., 0]) / safe
     crossing = np.stack([x, y], axis=-1)
     usable &= np.linalg.norm(crossing - start, axis=-1) < _FARTHEST
-    return np.where(usable[..., None], crossing, start)
+    return np.where(usable[..., None], crossing, start), usable

@@ -115,7 +115,9 @@ def measure_depth(
     v, u = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     # A matching window that straddles an edge answers with one side or the other: edges wander by a pixel or so.
     shift = cv2.GaussianBlur(rng.standard_normal((*shape, 2), dtype=np.float32), (0, 0), 1.5) * np.float32(4.5)
-    wandering = cv2.remap(disparity, u + shift[..., 0], v + shift[..., 1], cv2.INTER_NEAREST)
+    wandering = cv2.remap(
+        disparity, u + shift[..., 0], v + shift[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+    )
     near, far = cv2.dilate(wandering, np.ones((3, 3), np.uint8)), cv2.erode(wandering, np.ones((3, 3), np.uint8))
     chance = rng.random(shape, dtype=np.float32)
     edge = near - far > 1.5

@@ -147,10 +147,10 @@ class _Studio:
         self.gain_phase = rng.uniform(0, 2 * np.pi, 5)
         self.renderer = make_renderer([*self.room.meshes, mesh], "cpu")
         self.moves_with_board = np.array([*self.room.turns, True])
-        starts = (np.arange(3) + 0.5) / 3
         share = (np.arange(simulation.frames) + 0.5) / simulation.frames
-        covered = np.abs(share[:, None] - starts) < simulation.markerless / 6
-        self.unreadable: np.ndarray = np.any(covered, axis=1)
+        from_middle = np.abs(share * 3 % 1 - 0.5)  # of the stretch in its third of the recording
+        unreadable = np.argsort(from_middle, kind="stable")[: round(simulation.markerless * simulation.frames)]
+        self.unreadable = set(unreadable.tolist())
 
     def object_at(self, index: int) -> np.ndarray:
         """Object in board, (4, 4), at a frame."""
@@ -225,7 +225,7 @@ class _Studio:
             board @ pose if turns else pose for pose, turns in zip(self.room.in_world, self.room.turns, strict=True)
         ]
         placed.append(board @ self.object_at(index))
-        hidden = 0 if self.unreadable[index] else 1  # the board, or the blank sheet that may replace it
+        hidden = 0 if index in self.unreadable else 1  # the board, or the blank sheet that may replace it
         shown = np.array([i for i in range(len(placed)) if i != hidden])
         return np.linalg.inv(self.path.camera_in_world(time)) @ np.stack(placed)[shown], shown
 
