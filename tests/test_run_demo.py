@@ -22,7 +22,6 @@ from pose6d.geometry.mesh_files import save_mesh
 from pose6d.rendering import make_renderer
 from pose6d.report.overlay import MAGENTA
 from pose6d.scenes.images import read_color, write_depth, write_image
-from pose6d.scenes.selection import select_frames
 from run_demo import Options
 
 HEIGHT, WIDTH, FRAMES = 120, 160, 5
@@ -336,19 +335,6 @@ def test_bad_input_is_told_before_any_work(
     with pytest.raises(kind, match=complaint):
         run(scene, tmp_path)
     assert not (tmp_path / "out").exists()
-
-
-def test_frames_are_selected_as_in_python() -> None:
-    assert select_frames(":", 4) == [0, 1, 2, 3]
-    assert select_frames("3", 10) == [0, 1, 2]
-    assert select_frames("30", 10) == list(range(10))
-    assert select_frames("2:8:3", 10) == [2, 5]
-    assert select_frames("-2:", 10) == [8, 9]
-    for text in ("", "a", "1:2:3:4", "::-1", "0", "-3", "1.5", "::0"):
-        with pytest.raises(SceneError, match="is not understood"):
-            select_frames(text, 10)
-    with pytest.raises(SceneError, match="selects none"):
-        select_frames("20:", 10)
 
 
 def test_the_command_line(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
