@@ -12,6 +12,7 @@ from pose6d.errors import FrameError
 
 _FEWEST_POINTS = 6
 _OUTLIER = 3.0  # pixels from the common homography
+_STRAY = 4.0  # times the median error, from which on a point is left out
 _WORST_RMS = 1.5  # pixels
 _FEWEST_AGREEING = 0.6  # share of the points that must fit one plane
 _AMBIGUOUS = 1.6  # two tilts whose errors differ by less than this factor are told apart by the depth
@@ -74,6 +75,13 @@ def estimate_board_pose(detection: Detection, board: Board, K: np.ndarray, depth
     if spread[1] < 0.1 * spread[0]:
         raise FrameError("all board points found lie on one line, which leaves the tilt open")
     rotation, translation, rms = _choose_tilt(_two_poses(points, pixels, K), points, pixels, K, depth)
+    # One badly read marker is within the homography's tolerance, and pulls the pose by millimetres.
+    error = _reprojection(points, pixels, rotation, translation, K)
+    exact = error < max(_STRAY * float(np.median(error)), _STRAY * _CORNER_NOISE)
+    if exact.sum() >= max(_FEWEST_POINTS, _FEWEST_AGREEING * len(points)) and not exact.all():
+        points, pixels = points[exact], pixels[exact]
+        rotation, translation = cv2.solvePnPRefineLM(points, pixels, K, None, rotation, translation)
+        rms = float(np.sqrt(np.square(_reprojection(points, pixels, rotation, translation, K)).mean()))
     if rms > _WORST_RMS:
         raise FrameError(f"reprojection error {rms:.1f} px, wanted {_WORST_RMS} or less: blurred, or a bent board")
     board_in_camera = np.eye(4)
@@ -81,9 +89,9 @@ def estimate_board_pose(detection: Detection, board: Board, K: np.ndarray, depth
     return BoardPose(
         camera_in_board=np.linalg.inv(board_in_camera),
         rms=rms,
-        used=int(fits.sum()),
+        used=len(points),
         seen=seen,
-        information=_information(points, board_in_camera, K, max(rms, _CORNER_NOISE)),
+        information=reprojection_information(points, board_in_camera, K, max(rms, _CORNER_NOISE)),
         points=points,
         pixels=pixels,
     )
@@ -106,13 +114,18 @@ def _two_poses(points: np.ndarray, pixels: np.ndarray, K: np.ndarray) -> list[tu
     found = []
     for rotation, translation in zip(rotations, translations, strict=True):
         r, t = cv2.solvePnPRefineLM(points, pixels, K, None, rotation.copy(), translation.copy())
-        error = cv2.projectPoints(points, r, t, K, None)[0].reshape(-1, 2) - pixels
+        error = _reprojection(points, pixels, r, t, K)
         # The board is looked at from above: a pose that sees its back is no pose.
         if t[2, 0] > 0 and (cv2.Rodrigues(r)[0][:, 2] @ t.ravel()) < 0:
-            found.append((r, t, float(np.sqrt((error**2).sum(axis=1).mean()))))
+            found.append((r, t, float(np.sqrt(np.square(error).mean()))))
     if not found:
         raise FrameError("the board would be seen from behind: are the markers mirrored?")
     return sorted(found, key=lambda pose: pose[2])
+
+
+def _reprojection(points: np.ndarray, pixels: np.ndarray, r: np.ndarray, t: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """(N,) distances in pixels."""
+    return np.linalg.norm(cv2.projectPoints(points, r, t, K, None)[0].reshape(-1, 2) - pixels, axis=1)
 
 
 def _choose_tilt(
@@ -156,9 +169,18 @@ def depth_at(depth: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     return result
 
 
-def _information(points: np.ndarray, board_in_camera: np.ndarray, K: np.ndarray, noise: float) -> np.ndarray:
-    """(6, 6) inverse covariance of the camera's motion in its own axes, for corners known to `noise` pixels."""
-    x, y, z = (points @ board_in_camera[:3, :3].T + board_in_camera[:3, 3]).T
+def reprojection_information(
+    points: np.ndarray, frame_in_camera: np.ndarray, K: np.ndarray, noise: float
+) -> np.ndarray:
+    """(6, 6) inverse covariance of the camera's motion in its own axes, from points seen to `noise` pixels.
+
+    Args:
+        points: (N, 3) metres, in any frame.
+        frame_in_camera: (4, 4) of that frame.
+        K: (3, 3) intrinsics.
+        noise: standard deviation, pixels.
+    """
+    x, y, z = (points @ frame_in_camera[:3, :3].T + frame_in_camera[:3, 3]).T
     zero = np.zeros_like(z)
     du = np.stack([K[0, 0] / z, zero, -K[0, 0] * x / z**2], axis=1)
     dv = np.stack([zero, K[1, 1] / z, -K[1, 1] * y / z**2], axis=1)

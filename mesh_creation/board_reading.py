@@ -61,7 +61,7 @@ class BoardReading:
 
 
 def read_board(scene: Scene, board: Board, wanted: list[int], steps: StepFolder) -> BoardReading:
-    """Find the board in the `wanted` frames and estimate the camera's pose at each; finished work is taken from `steps`.
+    """Find the board in the `wanted` frames and the camera's pose at each; finished work is taken from `steps`.
 
     Frames that cannot be read are not fatal: they get a reason.
     """

@@ -9,13 +9,16 @@ import cv2
 import numpy as np
 import open3d as o3d
 
+from mesh_creation.board_pose import reprojection_information
 from mesh_creation.depth_cleaning import backproject_pixels, surface_normals
 from pose6d.errors import FrameError
 
-_DEPTH_NOISE = 0.002  # metres, of one point, as far as it is independent of its neighbours
-_CORRELATED = 10.0  # neighbouring points err together: so many count as one
+_DEPTH_NOISE = 0.002  # metres, of one point
+# What ICP errs by however many points there are, since neighbours err together: radians and metres.
+_SYSTEMATIC = np.diag([0.004] * 3 + [0.0015] * 3) ** 2
 _LEAST_MATCHES = 12
 _PIXELS = 3.0
+_FEATURE_NOISE = 2.0  # pixels, with the error of the known points
 
 
 @dataclass
@@ -126,7 +129,9 @@ def _information(source: o3d.geometry.PointCloud, pairs: np.ndarray) -> np.ndarr
         return np.eye(6) * 1e-6
     points, normals = np.asarray(source.points)[pairs[:, 0]], np.asarray(source.normals)[pairs[:, 0]]
     J = np.concatenate([np.cross(points, normals), normals], axis=1)
-    return J.T @ J / (_DEPTH_NOISE**2 * _CORRELATED)
+    covariance = np.linalg.inv(J.T @ J / _DEPTH_NOISE**2 + np.eye(6) * 1e-3)
+    information = np.linalg.inv(covariance + _SYSTEMATIC)
+    return (information + information.T) / 2
 
 
 @dataclass
@@ -157,8 +162,23 @@ def find_features(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, most: int =
     return Features(pixels, np.where(z[:, None] > 0, rays * z[:, None], np.nan), descriptors)
 
 
-def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.ndarray) -> np.ndarray | None:
-    """Camera in the frame of known points, (4, 4), by PnP on matched features; None where too few agree.
+@dataclass(frozen=True)
+class Located:
+    """A camera that was found by its features.
+
+    Attributes:
+        pose: (4, 4) camera in the frame of the known points.
+        inliers: matches that agree.
+        information: (6, 6) inverse covariance of a small motion of the camera in its axes.
+    """
+
+    pose: np.ndarray
+    inliers: int
+    information: np.ndarray
+
+
+def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.ndarray) -> Located | None:
+    """Find a camera by PnP on features matched with known points; None where too few agree.
 
     Args:
         frame: of the camera to be found.
@@ -185,8 +205,10 @@ def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.n
     )
     if not done or inliers is None or len(inliers) < _LEAST_MATCHES:
         return None
-    chosen = inliers.ravel()
-    rotation, translation = cv2.solvePnPRefineLM(known[chosen], seen[chosen], K, None, rotation, translation)
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
-    return np.linalg.inv(pose)
+    known, seen = known[inliers.ravel()], seen[inliers.ravel()]
+    rotation, translation = cv2.solvePnPRefineLM(known, seen, K, None, rotation, translation)
+    points_in_camera = np.eye(4)
+    points_in_camera[:3, :3], points_in_camera[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
+    information = reprojection_information(known, points_in_camera, K, _FEATURE_NOISE)
+    covariance = np.linalg.inv(information + np.eye(6) * 1e-3) + _SYSTEMATIC / 9
+    return Located(np.linalg.inv(points_in_camera), len(known), np.linalg.inv((covariance + covariance.T) / 2))

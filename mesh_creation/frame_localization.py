@@ -11,12 +11,24 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from mesh_creation.depth_cleaning import clean_depth
-from mesh_creation.frame_alignment import Alignment, Cloud, Features, align, find_features, frame_cloud, join, locate
+from mesh_creation.frame_alignment import (
+    Alignment,
+    Cloud,
+    Features,
+    Located,
+    align,
+    find_features,
+    frame_cloud,
+    join,
+    locate,
+)
 from mesh_creation.keyframes import view_distances
 from pose6d.errors import FrameError
 from pose6d.scenes.frame import Frame, Scene
 
 _LEAST_FITNESS = 0.6
+_MANY_FEATURES = 30
+_NEXT = 3  # frames in time, over which ICP can follow a hand
 _WORST_RMSE = 0.004  # metres
 _ABOVE_BOARD = 0.006  # metres; what is higher is the object, whose alignment alone fixes the turn about z
 _KEPT = 96  # frames whose clouds and features stay in memory
@@ -40,6 +52,23 @@ class Surroundings:
         """True for points (P, 3) inside; false for NaN."""
         x, y, z = points.T
         return (np.abs(x) < self.half_width) & (np.abs(y) < self.half_height) & (z > -self.below) & (z < self.above)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a frame without a board was found.
+
+    Attributes:
+        pose: (4, 4) camera in board.
+        method: "features" or "icp".
+        fitness: share of the object's points that lie within 6 mm of the neighbours'.
+        information: (6, 6) inverse covariance of a small motion of the camera in its axes.
+    """
+
+    pose: np.ndarray
+    method: str
+    fitness: float
+    information: np.ndarray
 
 
 class FrameCache:
@@ -75,8 +104,10 @@ def localize(
     anchors: set[int],
     space: Surroundings,
     center: np.ndarray,
-) -> tuple[np.ndarray, Alignment]:
-    """Find one frame by its neighbours.
+) -> Placement:
+    """Find one frame by its neighbours: by features, and where too few are found by coloured ICP.
+
+    Features are three times as exact where the object or the table has any pattern; ICP also works without.
 
     Args:
         cache: the scan's frames.
@@ -86,36 +117,35 @@ def localize(
         space: what may be compared.
         center: (3,) what the cameras look at, board frame.
 
-    Returns:
-        Camera in board (4, 4), and how well the frame fits there.
-
     Raises:
         FrameError: it fits nowhere; the message is the reason only.
     """
     in_time = sorted(known, key=lambda other: abs(other - index))
     near = list(dict.fromkeys(in_time[:3] + [other for other in in_time if other in anchors][:4]))
-    best: tuple[float, np.ndarray, Alignment] | None = None
-    reason = "no neighbour to start from"
-    for guess in _guesses(cache, index, known, near, space):
+    located = _by_features(cache, index, known, near, space)
+    fitness = 0.0
+    if located is not None and located.inliers >= _MANY_FEATURES:
+        fitness = _object_fitness(cache, index, located.pose, near, known, space)
+        if fitness >= _LEAST_FITNESS:
+            return Placement(located.pose, "features", fitness, located.information)
+    best: Alignment | None = None
+    guesses = [located.pose] if located is not None else []
+    for guess in guesses + _by_time(index, known):
         try:
-            pose, alignment = _refine(cache, index, guess, known, anchors, near, space, center)
-        except FrameError as error:
-            reason = str(error)
+            alignment = _by_icp(cache, index, guess, known, anchors, near, space, center)
+        except FrameError:
             continue
-        if best is None or alignment.fitness > best[0]:
-            best = alignment.fitness, pose, alignment
-        if alignment.fitness > 0.85:
-            break
+        if best is None or alignment.fitness > best.fitness:
+            best = alignment
     if best is None:
-        raise FrameError(f"no board read, and {reason}")
-    _, pose, alignment = best
-    on_object = _object_fitness(cache, index, pose, near, known, space)
-    if alignment.fitness < _LEAST_FITNESS or alignment.rmse > _WORST_RMSE or on_object < _LEAST_FITNESS:
+        raise FrameError("nothing in its neighbours matches it")
+    fitness = _object_fitness(cache, index, best.transform, near, known, space)
+    if min(best.fitness, fitness) < _LEAST_FITNESS or best.rmse > _WORST_RMSE:
         raise FrameError(
-            f"no board read, and it does not fit its neighbours: {alignment.fitness:.0%} of it and {on_object:.0%} of "
-            f"the object within 6 mm, wanted {_LEAST_FITNESS:.0%}"
+            f"it does not fit its neighbours: {best.fitness:.0%} of it and {fitness:.0%} of the object within 6 mm, "
+            f"wanted {_LEAST_FITNESS:.0%}"
         )
-    return pose, alignment
+    return Placement(best.transform, "icp", fitness, best.information)
 
 
 def surroundings_are_static(
@@ -140,11 +170,9 @@ def surroundings_are_static(
     return seen >= 40 and agreeing > 0.4 * seen
 
 
-def _guesses(
+def _by_features(
     cache: FrameCache, index: int, known: dict[int, np.ndarray], near: list[int], space: Surroundings
-) -> list[np.ndarray]:
-    """Possible poses, the likeliest first."""
-    guesses = []
+) -> Located | None:
     points, descriptors = [], []
     for other in near:
         features = cache.features(other)
@@ -152,19 +180,19 @@ def _guesses(
         inside = space.contains(in_board)
         points.append(in_board[inside])
         descriptors.append(features.descriptors[inside])
-    if points:
-        found = locate(
-            cache.features(index), np.concatenate(points), np.concatenate(descriptors), cache.intrinsics(index)
-        )
-        if found is not None:
-            guesses.append(found)
+    if not points:
+        return None
+    return locate(cache.features(index), np.concatenate(points), np.concatenate(descriptors), cache.intrinsics(index))
+
+
+def _by_time(index: int, known: dict[int, np.ndarray]) -> list[np.ndarray]:
+    """Poses of the frames just before and after."""
     before = max((i for i in known if i < index), default=None)
     after = min((i for i in known if i > index), default=None)
-    guesses += [known[i] for i in (before, after) if i is not None and abs(i - index) <= 3]
-    return guesses
+    return [known[i] for i in (before, after) if i is not None and abs(i - index) <= _NEXT]
 
 
-def _refine(
+def _by_icp(
     cache: FrameCache,
     index: int,
     guess: np.ndarray,
@@ -173,7 +201,7 @@ def _refine(
     near: list[int],
     space: Surroundings,
     center: np.ndarray,
-) -> tuple[np.ndarray, Alignment]:
+) -> Alignment:
     # Frames whose pose came from the board do not drift: those that look from about the same side are the reference.
     others = sorted(anchors) or sorted(known)
     distance = view_distances(guess[None], np.stack([known[i] for i in others]), center)[0]
@@ -182,8 +210,7 @@ def _refine(
     target = join([_in_board(cache.cloud(i), known[i], space) for i in chosen])
     source = cache.cloud(index)
     source = source.where(space.contains(source.points @ guess[:3, :3].T + guess[:3, 3]))
-    alignment = align(source, target, guess)
-    return alignment.transform, alignment
+    return align(source, target, guess)
 
 
 def _in_board(cloud: Cloud, pose: np.ndarray, space: Surroundings) -> Cloud:

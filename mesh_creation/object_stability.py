@@ -61,8 +61,11 @@ def check_object_stays(
         if across.sum() < _FEWEST or (~across).sum() < _FEWEST:
             continue
         apart, together = float(np.median(distance[across])), float(np.median(distance[~across]))
-        if apart > together + _MOVED and apart > _TIMES * together and (worst is None or apart - together > worst[0]):
-            worst = apart - together, int(moment), apart, together
+        if apart > together + _MOVED and apart > _TIMES * together:
+            # The true moment has the most pairs across that disagree.
+            score = (apart - together) * float(np.sqrt(across.sum()))
+            if worst is None or score > worst[0]:
+                worst = score, int(moment), apart, together
     if worst is not None:
         _, moment, apart, together = worst
         before = max(i for i in clouds if i < moment)

@@ -21,7 +21,7 @@ from mesh_creation.scan_quality import FrameRecord, coverage, coverage_warnings,
 from mesh_creation.step_files import StepFolder, recording_inputs, write_array, write_json
 from mesh_creation.trajectory import Path as CameraPath
 from mesh_creation.trajectory import join_frames, refine
-from pose6d.errors import OutputError, SceneError
+from pose6d.errors import OutputError
 from pose6d.scenes import Scene, open_scene
 from pose6d.scenes.images import write_image
 from pose6d.scenes.layout import read_json
@@ -72,8 +72,11 @@ def main(options: RegisterOptions) -> Path:
         print(f"{options.scan} is registered already (--overwrite registers it again)")
         return result
     wanted = list(range(len(scene))) if options.frames is None else select_frames(options.frames, len(scene))
-    steps = StepFolder(options.scan / "registration", _inputs(options, scene))
     _protect_transforms(options)
+    steps = StepFolder(options.scan / "registration", _inputs(options, scene))
+    if result.is_file():  # from here on the scan counts as not registered, and an interrupted run as unfinished
+        steps.forget()
+        result.unlink()
 
     # 1. The board in every frame, and whether depth and markers agree on the distance.
     reading = read_board(scene, board, wanted, steps)
@@ -83,17 +86,18 @@ def main(options: RegisterOptions) -> Path:
     warnings = reading.warnings + check_depth_scale(scale, stated, str(options.scan))
 
     # 2. Frames without a board, by their neighbours; 3. all keyframes together.
-    cache, sheet = FrameCache(scene), _sheet(board)
+    agreeing = stated if np.isnan(scale.ratio) else stated / scale.ratio
+    cache, sheet = FrameCache(open_scene(options.scan, depth_scale=agreeing)), _sheet(board)
     path = _join(cache, reading, wanted, sheet, steps)
     step = np.radians(options.keyframe_step)
     keyframes = choose_keyframes(path.poses, reading.sharpness, _CENTER, step, options.max_keyframes)
-    poses, graph = _refine(cache, path, reading, keyframes, sheet, steps)
+    poses, graph = _refine(cache, path, keyframes, sheet, steps)
 
     # 4. Does it all fit one object that stood still?
     apart = _check_object(cache, poses, keyframes, sheet, str(options.scan))
 
     # 5. The report and the results.
-    records = _records(scene, reading, path, poses)
+    records = _records(scene, reading, path)
     covered = coverage(np.stack([pose for pose in poses if pose is not None]), _CENTER)
     warnings += coverage_warnings(covered)
     write_image(options.scan / "registration.png", quality_picture(records, poses, _CENTER))
@@ -107,7 +111,7 @@ def main(options: RegisterOptions) -> Path:
         "reference_frame": next(name for name, pose in zip(scene.names, poses, strict=True) if pose is not None),
         "rejected": {record.name: record.reason for record in records if record.method == "rejected"},
         "keyframes": [scene.names[i] for i in keyframes],
-        "depth_scale": {"metres_per_unit": stated, **asdict(scale)},
+        "depth_scale": {"stated": stated, "agreeing": agreeing, **asdict(scale)},
         "reprojection_px": _median(record.reprojection for record in records),
         "object_overlap_m": apart,
         "coverage": covered,
@@ -125,18 +129,17 @@ def _join(
 ) -> CameraPath:
     done = steps.load("path")
     if done is not None:
-        return CameraPath(_unstack(done["poses"]), done["fitness"], done["reasons"].tolist())
-    anchors = {i: pose.camera_in_board for i, pose in enumerate(reading.poses) if pose is not None}
-    waiting = [i for i in wanted if i not in anchors and not reading.reasons[i].startswith("cannot be read")]
-    path = join_frames(cache, anchors, waiting, reading.reasons, sheet, _CENTER)
-    steps.save("path", poses=_stack(path.poses), fitness=path.fitness, reasons=np.array(path.reasons))
+        lists = done["methods"].tolist(), done["reasons"].tolist()
+        return CameraPath(_unstack(done["poses"]), lists[0], done["fitness"], done["information"], lists[1])
+    waiting = [i for i in wanted if reading.poses[i] is None and not reading.reasons[i].startswith("cannot be read")]
+    path = join_frames(cache, reading.poses, waiting, reading.reasons, sheet, _CENTER)
+    steps.save("path", **{**asdict(path), "poses": _stack(path.poses)})
     return path
 
 
 def _refine(
     cache: FrameCache,
     path: CameraPath,
-    reading: BoardReading,
     keyframes: list[int],
     sheet: Surroundings,
     steps: StepFolder,
@@ -144,7 +147,7 @@ def _refine(
     done = steps.load("graph")
     if done is not None:
         return _unstack(done.pop("poses")), {name: value.item() for name, value in done.items()}
-    refined = refine(cache, path.poses, reading.poses, keyframes, sheet, _CENTER)
+    refined = refine(cache, path, keyframes, sheet, _CENTER)
     steps.save("graph", poses=_stack(refined.poses), **refined.summary)
     return refined.poses, refined.summary
 
@@ -203,24 +206,21 @@ def _stated_scale(options: RegisterOptions) -> float:
     return float(read_json(options.scan / "intrinsics.json").get("depth_scale", 0.001))
 
 
-def _records(
-    scene: Scene, reading: BoardReading, path: CameraPath, poses: list[np.ndarray | None]
-) -> list[FrameRecord]:
+def _records(scene: Scene, reading: BoardReading, path: CameraPath) -> list[FrameRecord]:
     records = []
     for index, name in enumerate(scene.names):
         board, sharp = reading.poses[index], reading.sharpness[index]
-        if poses[index] is None:
-            records.append(FrameRecord(name, "rejected", path.reasons[index], sharpness=sharp))
-        elif board is not None:
-            records.append(FrameRecord(name, "board", "", board.rms, board.used, sharpness=sharp))
+        method = path.methods[index]
+        if board is not None:
+            records.append(FrameRecord(name, method, "", board.rms, board.used, sharpness=sharp))
         else:
-            records.append(FrameRecord(name, "icp", fitness=float(path.fitness[index]), sharpness=sharp))
+            records.append(FrameRecord(name, method, path.reasons[index], fitness=path.fitness[index], sharpness=sharp))
     return records
 
 
 def _quality(record: FrameRecord) -> dict[str, Any]:
     values = {key: value for key, value in asdict(record).items() if key not in ("name", "reason")}
-    return {key: value for key, value in values.items() if value == value}  # noqa: PLR0124 (NaN is left out)
+    return {key: value for key, value in values.items() if not (isinstance(value, float) and np.isnan(value))}
 
 
 def _median(values: Iterable[float]) -> float:
@@ -229,10 +229,11 @@ def _median(values: Iterable[float]) -> float:
 
 
 def _tell(values: dict[str, Any], records: list[FrameRecord]) -> None:
-    count = {method: sum(record.method == method for record in records) for method in ("board", "icp", "rejected")}
+    board, rejected = (sum(record.method == method for record in records) for method in ("board", "rejected"))
     print(
-        f"registered {count['board'] + count['icp']} of {len(records)} frames ({count['board']} by the board, "
-        f"{count['icp']} by their neighbours), reprojection error {values['reprojection_px']:.2f} px, views cover "
+        f"registered {len(records) - rejected} of {len(records)} frames ({board} by the board, "
+        f"{len(records) - rejected - board} by their neighbours), reprojection error "
+        f"{values['reprojection_px']:.2f} px, views cover "
         f"{values['coverage']['share']:.0%} of the sphere"
     )
     for line in values["warnings"]:

@@ -13,7 +13,7 @@ _SECTORS = 12
 _RINGS = ((10, 30), (30, 50), (50, 75))  # degrees above the board
 _SIDE = 420
 _MARGIN = 40
-_METHOD_COLORS = {"board": (30, 120, 60), "icp": (200, 110, 20)}
+_METHOD_COLORS = {"board": (30, 120, 60), "features": (30, 90, 200), "icp": (200, 110, 20)}
 _REJECTED = (200, 40, 40)
 _GREY = (150, 150, 150)
 _INK = (40, 40, 40)
@@ -25,11 +25,11 @@ class FrameRecord:
 
     Attributes:
         name: of the frame.
-        method: "board", "icp" or "rejected".
+        method: "board", "features", "icp" or "rejected".
         reason: why it was rejected, else "".
         reprojection: rms pixels of the board's points, NaN without a board.
         points: how many board points fit.
-        fitness: share of the frame that ICP could place, NaN for frames placed by the board.
+        fitness: share of the object that fits the neighbours, NaN for frames placed by the board.
         sharpness: of the picture.
     """
 
@@ -85,7 +85,7 @@ def quality_picture(
     _draw_sphere(picture[:, :_SIDE], records, cameras, center)
     errors = np.array([record.reprojection for record in records])
     _draw_series(picture[:, _SIDE:], records, errors, "reprojection error, px", np.nanmax(errors, initial=0.5))
-    counts = {method: sum(record.method == method for record in records) for method in ("board", "icp", "rejected")}
+    counts = {method: sum(record.method == method for record in records) for method in (*_METHOD_COLORS, "rejected")}
     text = "   ".join(f"{method}: {count}" for method, count in counts.items())
     _write(picture, text, (_SIDE + _MARGIN, _SIDE - 6))
     return picture
@@ -126,7 +126,7 @@ def _draw_series(
             y = round(bottom - (bottom - top) * min(value / highest, 1))
             cv2.circle(area, (x, y), 2, _METHOD_COLORS["board"], -1, cv2.LINE_AA)
         else:
-            cv2.line(area, (x, bottom), (x, bottom - 12), _METHOD_COLORS["icp"], 2)
+            cv2.line(area, (x, bottom), (x, bottom - 12), _METHOD_COLORS[record.method], 2)
 
 
 def _write(area: np.ndarray, text: str, at: tuple[int, int]) -> None:

@@ -35,6 +35,11 @@ class StepFolder:
             return None
         return arrays if str(arrays.pop("key", "")) == self._key else None
 
+    def forget(self) -> None:
+        """Remove the files of all steps, and nothing else."""
+        for file in self.path.glob("*.npz"):
+            file.unlink()
+
     def save(self, step: str, **arrays: Any) -> None:
         """Keep the arrays of a step; the file appears only when it is complete."""
         partial = self.path / f".{step}.npz"

@@ -29,12 +29,16 @@ class Path:
 
     Attributes:
         poses: by frame.
-        fitness: share of the frame that ICP placed, by frame; NaN where the board gave the pose.
-        reasons: why a frame has none, else "".
+        methods: "board", "features", "icp" or "rejected", by frame.
+        fitness: share of the object that fits the neighbours, by frame; NaN where the board gave the pose.
+        information: (N, 6, 6) inverse covariances of small motions of the cameras.
+        reasons: why a frame has no pose, else "".
     """
 
     poses: list[np.ndarray | None]
+    methods: list[str]
     fitness: np.ndarray
+    information: np.ndarray
     reasons: list[str]
 
 
@@ -53,7 +57,7 @@ class Refined:
 
 def join_frames(
     cache: FrameCache,
-    anchors: dict[int, np.ndarray],
+    board_poses: Sequence[BoardPose | None],
     waiting: Sequence[int],
     reasons: Sequence[str],
     sheet: Surroundings,
@@ -63,14 +67,17 @@ def join_frames(
 
     Args:
         cache: the scan's frames.
-        anchors: camera in board (4, 4) of the frames that show the board.
+        board_poses: what the board says, by frame, None where nothing.
         waiting: frames without.
         reasons: why they have none, by frame of the scan.
         sheet: the space over the board; beyond it the room is used only where it keeps its place to the board.
         center: (3,) what the cameras look at, board frame.
     """
+    anchors = {i: pose.camera_in_board for i, pose in enumerate(board_poses) if pose is not None}
     known = dict(anchors)
-    fitness = np.full(len(cache.scene), np.nan)
+    methods = ["rejected" if pose is None else "board" for pose in board_poses]
+    fitness = np.full(len(board_poses), np.nan)
+    information = np.stack([np.zeros((6, 6)) if pose is None else pose.information for pose in board_poses])
     why = list(reasons)
     space = sheet
     if waiting and surroundings_are_static(cache, anchors, sheet):
@@ -81,17 +88,18 @@ def join_frames(
         index = min(left, key=lambda i: int(np.abs(found - i).min()))
         left.remove(index)
         try:
-            known[index], alignment = localize(cache, index, known, set(anchors), space, center)
-            fitness[index], why[index] = alignment.fitness, ""
+            placed = localize(cache, index, known, set(anchors), space, center)
         except FrameError as error:
             why[index] = f"{why[index]}; {error}" if why[index] else str(error)
-    return Path([known.get(i) for i in range(len(cache.scene))], fitness, why)
+            continue
+        known[index], methods[index], fitness[index] = placed.pose, placed.method, placed.fitness
+        information[index], why[index] = placed.information, ""
+    return Path([known.get(i) for i in range(len(board_poses))], methods, fitness, information, why)
 
 
 def refine(
     cache: FrameCache,
-    poses: Sequence[np.ndarray | None],
-    board_poses: Sequence[BoardPose | None],
+    path: Path,
     keyframes: Sequence[int],
     sheet: Surroundings,
     center: np.ndarray,
@@ -100,19 +108,15 @@ def refine(
 
     Args:
         cache: the scan's frames.
-        poses: camera in board (4, 4) by frame, None where unknown.
-        board_poses: what the board says, by frame, None where nothing.
+        path: of all frames.
         keyframes: frames that enter the graph.
         sheet: the space that is compared.
         center: (3,) what the cameras look at, board frame.
     """
-    start = {i: pose for i in keyframes if (pose := poses[i]) is not None}
+    start = {i: pose for i in keyframes if (pose := path.poses[i]) is not None}
     frames = sorted(start)
-    edges = [
-        Edge(i, -1, board.camera_in_board, board.information, loop=False)
-        for i in frames
-        if (board := board_poses[i]) is not None
-    ]
+    # What the board says holds; frames placed by their neighbours may be wrong.
+    edges = [Edge(i, -1, start[i], path.information[i], loop=path.methods[i] != "board") for i in frames]
     pairs = [
         (frames[a], frames[b])
         for a, b in overlapping_pairs(np.stack([start[i] for i in frames]), center, _OVERLAP, _PAIRS)
@@ -136,7 +140,7 @@ def refine(
     optimized = optimize(start, edges)
     moved = [_moved(start[i], optimized.camera_in_board[i], center) for i in frames]
     return Refined(
-        _take_along(poses, board_poses, start, optimized.camera_in_board, center),
+        _take_along(path, start, optimized.camera_in_board, center),
         {
             "keyframes": len(frames),
             "pairs": len(pairs),
@@ -151,19 +155,18 @@ def refine(
 
 
 def _take_along(
-    poses: Sequence[np.ndarray | None],
-    board_poses: Sequence[BoardPose | None],
+    path: Path,
     before: dict[int, np.ndarray],
     after: dict[int, np.ndarray],
     center: np.ndarray,
 ) -> list[np.ndarray | None]:
-    """Poses of all frames: keyframes as optimised, and frames placed by ICP with the motion of their nearest keyframe."""
-    placed = [i for i in before if board_poses[i] is None]
+    """Poses of all frames: keyframes as optimised, frames placed by neighbours moved like their nearest keyframe."""
+    placed = [i for i in before if path.methods[i] != "board"]
     result: list[np.ndarray | None] = []
-    for index, pose in enumerate(poses):
+    for index, pose in enumerate(path.poses):
         if index in after:
             pose = after[index]
-        elif pose is not None and board_poses[index] is None and placed:
+        elif pose is not None and path.methods[index] != "board" and placed:
             distance = view_distances(pose[None], np.stack([before[i] for i in placed]), center)[0]
             nearest = placed[int(np.argmin(distance))]
             if distance.min() < _OVERLAP / 2:

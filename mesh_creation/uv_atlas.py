@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import open3d as o3d
 from scipy import ndimage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from pose6d.geometry.mesh import Mesh
 
 _GUTTER = 3.0  # texels between charts, so that filtering never mixes them
+_STRETCH = 0.5  # 0 keeps all lengths and makes many small charts
 _USED = 0.6  # share of an atlas that charts cover
 _SIZES = (256, 512, 1024, 2048, 4096)
 
@@ -31,9 +35,11 @@ def unwrap(mesh: Mesh, size: int) -> Mesh:
 
     Zhou, Snyder, Guo and Shum, "Iso-charts: Stretch-driven Mesh Parameterization using Spectral Analysis" (2004).
     """
-    tensor = _tensor_mesh(mesh)
-    o3d.utility.set_verbosity_level(o3d.utility.VerbosityLevel.Error)
-    tensor.compute_uvatlas(size=size, gutter=_GUTTER, max_stretch=0.3)
+    corners = _manifold_corners(mesh.faces)
+    _, first = np.unique(corners, return_index=True)
+    tensor = _tensor_mesh(mesh.vertices[mesh.faces.reshape(-1)[first]], corners)
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        tensor.compute_uvatlas(size=size, gutter=_GUTTER, max_stretch=_STRETCH)
     corner_uv = tensor.triangle.texture_uvs.numpy().reshape(-1, 2).astype(np.float64)
     keys = np.concatenate([mesh.faces.reshape(-1, 1), np.round(corner_uv * 1e6)], axis=1).astype(np.int64)
     _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
@@ -95,20 +101,44 @@ def spread_colors(positions: np.ndarray, values: np.ndarray, known: np.ndarray) 
     return filled
 
 
-def _tensor_mesh(mesh: Mesh) -> o3d.t.geometry.TriangleMesh:
-    return o3d.t.geometry.TriangleMesh(
-        o3d.core.Tensor(np.ascontiguousarray(mesh.vertices)),
-        o3d.core.Tensor(np.ascontiguousarray(mesh.faces.astype(np.int64))),
+def _manifold_corners(faces: np.ndarray) -> np.ndarray:
+    """(F, 3) vertex numbers under which the faces (F, 3) form a manifold, as charts need it.
+
+    Corners of faces stay one vertex only where an edge of exactly two faces, in opposite directions, joins them.
+    """
+    corner = np.arange(faces.size).reshape(-1, 3)
+    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    at_start, at_end = corner.ravel(), np.roll(corner, -1, axis=1).ravel()
+    count = int(faces.max()) + 1
+    edge = np.minimum(start, end).astype(np.int64) * count + np.maximum(start, end)
+    order = np.argsort(edge, kind="stable")
+    _, first, uses = np.unique(edge[order], return_index=True, return_counts=True)
+    one, other = order[first[uses == 2]], order[first[uses == 2] + 1]
+    opposite = start[one] == end[other]
+    one, other = one[opposite], other[opposite]
+    pairs = np.concatenate(
+        [np.stack([at_start[one], at_end[other]], axis=1), np.stack([at_end[one], at_start[other]], axis=1)]
     )
+    graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(faces.size, faces.size))
+    return connected_components(graph, directed=False)[1].reshape(-1, 3)
+
+
+def _tensor_mesh(vertices: np.ndarray, faces: np.ndarray) -> Any:
+    return o3d.t.geometry.TriangleMesh(_tensor(vertices.astype(np.float32)), _tensor(faces.astype(np.int64)))
+
+
+def _tensor(values: np.ndarray) -> Any:
+    made: Any = o3d.core.Tensor  # its type information does not know arrays
+    return made(np.ascontiguousarray(values))
 
 
 def _texels(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Points (P, 3), unit normals (P, 3), rows (P,) and columns (P,) of the texels whose centre a face covers."""
     assert mesh.uv is not None
-    tensor = _tensor_mesh(mesh)
-    tensor.vertex["place"] = o3d.core.Tensor(np.ascontiguousarray(mesh.vertices))
-    tensor.vertex["facing"] = o3d.core.Tensor(np.ascontiguousarray(mesh.normals))
-    tensor.triangle.texture_uvs = o3d.core.Tensor(np.ascontiguousarray(mesh.uv[mesh.faces]))
+    tensor = _tensor_mesh(mesh.vertices, mesh.faces)
+    tensor.vertex["place"] = _tensor(mesh.vertices)
+    tensor.vertex["facing"] = _tensor(mesh.normals)
+    tensor.triangle.texture_uvs = _tensor(mesh.uv[mesh.faces])
     baked = tensor.bake_vertex_attr_textures(
         size, {"place", "facing"}, margin=1.0, fill=float("nan"), update_material=False
     )

@@ -7,6 +7,7 @@ is dense because the proof of emptiness is needed away from the surface too, whi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,33 +112,31 @@ class TsdfVolume:
         self.total[part] += weight.mul_(value)
 
     def distances(self, least_weight: float) -> tuple[np.ndarray, np.ndarray]:
-        """Distance / truncation (X, Y, Z) float32 and where it is known (X, Y, Z) bool, elsewhere the distance is -1."""
+        """Distance / truncation (X, Y, Z) float32, -1 where unknown, and where it is known (X, Y, Z) bool."""
         known = self.weight >= least_weight
         values = torch.where(known, self.total / self.weight.clamp(min=1e-9), -1.0)
         return values.numpy(), known.numpy()
 
-    def save(self, path: str) -> None:
-        """Write as .npz."""
-        np.savez(
-            path,
-            origin=self.origin,
-            voxel=self.voxel,
-            truncation=self.truncation,
-            total=self.total.numpy(),
-            weight=self.weight.numpy(),
-        )
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All there is, for a file."""
+        return {
+            "origin": self.origin,
+            "voxel": np.array(self.voxel),
+            "truncation": np.array(self.truncation),
+            "total": self.total.numpy(),
+            "weight": self.weight.numpy(),
+        }
 
     @classmethod
-    def load(cls, path: str) -> TsdfVolume:
-        """Read what `save` wrote."""
-        with np.load(path) as file:
-            return cls(
-                file["origin"],
-                float(file["voxel"]),
-                float(file["truncation"]),
-                torch.from_numpy(file["total"]),
-                torch.from_numpy(file["weight"]),
-            )
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> TsdfVolume:
+        """The volume that `arrays` was taken of."""
+        return cls(
+            arrays["origin"],
+            float(arrays["voxel"]),
+            float(arrays["truncation"]),
+            torch.from_numpy(arrays["total"]),
+            torch.from_numpy(arrays["weight"]),
+        )
 
 
 def _projected(

@@ -1,0 +1,179 @@
+"""Finding how the object lay in a second recording, upside down: every turn is tried, colour decides between equals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import open3d as o3d
+from scipy.spatial import cKDTree
+
+from mesh_creation.frame_alignment import Cloud, align
+from pose6d.errors import FrameError, SceneError
+from pose6d.geometry.viewpoints import rotation_hypotheses
+
+_COARSE = 0.006  # metres between the points of the first search
+_REFINED = 10  # hypotheses that are aligned exactly
+_KEPT = 0.75  # share of the surface that both recordings show
+_COLOR_WEIGHT = 0.02  # metres per unit of colour (0..1): 10 % of difference counts like 2 mm
+_WORST = 0.0025  # metres
+_DIFFERENT = np.radians(25)
+
+
+@dataclass(frozen=True)
+class FlipAlignment:
+    """How the second recording's frame lies in the first's.
+
+    Attributes:
+        transform: (4, 4) second board in first board.
+        distance: metres, mean over the shared part of the surface.
+        color: mean difference of colour there, 0..1.
+        margin: by how many times the next best pose that is turned by more than 25 degrees fits worse; 1 where it fits
+            as well, as with symmetric objects.
+    """
+
+    transform: np.ndarray
+    distance: float
+    color: float
+    margin: float
+
+
+def align_flipped(first: Cloud, second: Cloud, centers: tuple[np.ndarray, np.ndarray], source: str) -> FlipAlignment:
+    """Align the surface of the second recording with that of the first.
+
+    Args:
+        first, second: points seen in each recording, in the frame of its board, with normals and colours.
+        centers: (3,) centre of the solid in each.
+        source: the scans, for messages.
+
+    Raises:
+        SceneError: no pose fits.
+    """
+    a, b = _thin(first, _COARSE), _thin(second, _COARSE)
+    candidates = []
+    for start in _starts(a, b, centers):
+        transform = _point_to_plane(b, a, start)
+        candidates.append((_distance(a, b, transform), transform))
+    candidates.sort(key=lambda item: item[0])
+    scored = []
+    for _, transform in _distinct(candidates)[:_REFINED]:
+        try:
+            exact = align(second, first, transform, (0.006, 0.003, 0.0015)).transform
+        except FrameError:
+            continue
+        distance, color = _compare(first, second, exact)
+        scored.append((distance + _COLOR_WEIGHT * color, distance, color, exact))
+    scored.sort(key=lambda item: item[0])
+    if not scored or scored[0][1] > _WORST:
+        found = f"{1000 * scored[0][1]:.1f} mm apart at best" if scored else "no pose at all"
+        raise SceneError(
+            f"{source}: the two recordings do not show the same object, or share too little of it ({found}, wanted "
+            f"{1000 * _WORST:.1f}): both must show its sides, and the object must be rigid"
+        )
+    best = scored[0]
+    others = [score for score, _, _, transform in scored[1:] if _angle(transform, best[3]) > _DIFFERENT]
+    return FlipAlignment(best[3], best[1], best[2], min(others, default=np.inf) / max(best[0], 1e-6))
+
+
+def _starts(a: Cloud, b: Cloud, centers: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Second in first (4, 4): turns all over the sphere about the solids' centres, and what features suggest."""
+    starts = []
+    for R in rotation_hypotheses().numpy().astype(np.float64)[:, :3, :3]:
+        T = np.eye(4)
+        T[:3, :3], T[:3, 3] = R, centers[0] - R @ centers[1]
+        starts.append(T)
+    return starts + _by_features(a, b)
+
+
+def _by_features(a: Cloud, b: Cloud) -> list[np.ndarray]:
+    """RANSAC on FPFH features (Rusu, Blodow and Beetz, 2009), three times."""
+    method = o3d.pipelines.registration
+    clouds = [_open3d(cloud) for cloud in (b, a)]
+    search = o3d.geometry.KDTreeSearchParamHybrid(radius=5 * _COARSE, max_nn=100)
+    features = [method.compute_fpfh_feature(cloud, search) for cloud in clouds]
+    found = []
+    for seed in range(3):
+        o3d.utility.random.seed(seed)
+        result = method.registration_ransac_based_on_feature_matching(
+            clouds[0],
+            clouds[1],
+            features[0],
+            features[1],
+            True,
+            1.5 * _COARSE,
+            method.TransformationEstimationPointToPoint(False),
+            3,
+            [method.CorrespondenceCheckerBasedOnEdgeLength(0.9)],
+            method.RANSACConvergenceCriteria(20_000, 0.999),
+        )
+        found.append(np.asarray(result.transformation))
+    return found
+
+
+def _point_to_plane(source: Cloud, target: Cloud, start: np.ndarray) -> np.ndarray:
+    method = o3d.pipelines.registration
+    clouds = _open3d(source), _open3d(target)
+    transform = start
+    for reach in (4 * _COARSE, 1.5 * _COARSE):
+        transform = method.registration_icp(
+            clouds[0],
+            clouds[1],
+            reach,
+            transform,
+            method.TransformationEstimationPointToPlane(),
+            method.ICPConvergenceCriteria(max_iteration=12),
+        ).transformation
+    return np.asarray(transform)
+
+
+def _distance(a: Cloud, b: Cloud, transform: np.ndarray) -> float:
+    """Mean distance over the best-fitting share of both surfaces, metres; points that face elsewhere do not count."""
+    moved = b.moved(transform)
+    return max(_one_way(moved, a)[0], _one_way(a, moved)[0])
+
+
+def _compare(first: Cloud, second: Cloud, transform: np.ndarray) -> tuple[float, float]:
+    """Distance as `_distance`, and the difference of colour on the shared surface after evening out exposure."""
+    moved = second.moved(transform)
+    forth, back = _one_way(moved, first), _one_way(first, moved)
+    own, other = moved.colors[forth[1]], first.colors[forth[2]]
+    gain = np.clip(np.median(other, axis=0) / np.maximum(np.median(own, axis=0), 1e-3), 0.7, 1.4)
+    return max(forth[0], back[0]), float(np.abs(own * gain - other).mean())
+
+
+def _one_way(source: Cloud, target: Cloud) -> tuple[float, np.ndarray, np.ndarray]:
+    """Mean distance of the best share of the source, those points, and their partners."""
+    distance, nearest = cKDTree(target.points).query(source.points)
+    facing = (source.normals * target.normals[nearest]).sum(axis=1) > 0.3
+    distance = np.where(facing, distance, np.maximum(distance, 0.02))
+    best = np.argsort(distance)[: max(1, int(_KEPT * len(distance)))]
+    return float(distance[best].mean()), best, nearest[best]
+
+
+def _distinct(candidates: list[tuple[float, np.ndarray]]) -> list[tuple[float, np.ndarray]]:
+    kept: list[tuple[float, np.ndarray]] = []
+    for score, transform in candidates:
+        if all(
+            _angle(transform, other) > 0.1 or np.linalg.norm(transform[:3, 3] - other[:3, 3]) > 0.01
+            for _, other in kept
+        ):
+            kept.append((score, transform))
+    return kept
+
+
+def _angle(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.arccos(np.clip((np.trace(a[:3, :3].T @ b[:3, :3]) - 1) / 2, -1, 1)))
+
+
+def _thin(cloud: Cloud, voxel: float) -> Cloud:
+    small = _open3d(cloud).voxel_down_sample(voxel)
+    normals = np.asarray(small.normals)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return Cloud(np.asarray(small.points), normals, np.asarray(small.colors))
+
+
+def _open3d(cloud: Cloud) -> o3d.geometry.PointCloud:
+    made = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.points))
+    made.normals = o3d.utility.Vector3dVector(cloud.normals)
+    made.colors = o3d.utility.Vector3dVector(cloud.colors)
+    return made
