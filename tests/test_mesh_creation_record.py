@@ -1,0 +1,217 @@
+"""Recording and importing: against the real SDK's playback, and against a camera that is made up here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mesh_creation.board import Board, charuco_board, default_board, load_board, save_board
+from mesh_creation.coverage import AZIMUTHS, Coverage
+from mesh_creation.record import RecordOptions, main, record, warm_up
+from pose6d.errors import DeviceError, OutputError, SceneError
+from pose6d.scenes import open_scene
+from pose6d.scenes.realsense import CameraFrame
+from tests import realsense_recordings as made
+
+OLD_BAG = Path(__file__).parent / "recordings" / "realsense_2_55.bag"
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("pyrealsense2", reason="the RealSense SDK is not installed: pip install 'pose6d[realsense]'")
+    path = tmp_path_factory.mktemp("recordings") / "new.db3"
+    try:
+        made.make_recording(path)
+    except RuntimeError as error:  # SDKs before 2.57 refuse this suffix
+        pytest.skip(f"this SDK writes no .db3: {error}")
+    return path
+
+
+def test_a_db3_recording_is_imported_whole(recording: Path, tmp_path: Path) -> None:
+    save_board(charuco_board(), tmp_path / "mine.json")
+    scan = main(RecordOptions(tmp_path / "scan", source=recording, board=tmp_path / "mine.json", keep_fps=0))
+    frames = list(open_scene(scan))
+    red = [int(np.median(frame.rgb[..., 0])) for frame in frames]
+    assert red == pytest.approx([20 * index for index in range(10) if index != 3], abs=3)  # JPEG
+    facts = json.loads((scan / "recording.json").read_text())
+    assert facts["kind"] == "import" and "software camera" in facts["source"]
+    assert facts["numbers"] == [1, 2, 3, 5, 6, 7, 8, 9, 10]
+    np.testing.assert_allclose(facts["timestamps"], np.delete(np.arange(10) / 30, 3), atol=1e-4)
+    assert load_board(scan / "board.json") == charuco_board()
+
+
+def test_depth_is_aligned_and_in_true_metres(recording: Path, tmp_path: Path) -> None:
+    scan = main(RecordOptions(tmp_path / "scan", source=recording, keep_fps=0))
+    assert json.loads((scan / "intrinsics.json").read_text())["depth_scale"] == made.DEPTH_SCALE
+    frame = open_scene(scan)[0]
+    assert set(np.unique(frame.depth)) == {0, np.float32(made.NEAR), np.float32(made.FAR)}
+    near = np.argwhere(frame.depth == np.float32(made.NEAR))
+    # The colour camera lies beside the depth camera: the square moves by 90 * 0.02 / 0.5 = 3.6 pixels.
+    assert near[:, 1].min() == pytest.approx(30 + 3.6, abs=1) and near[:, 1].max() == pytest.approx(59 + 3.6, abs=1)
+    assert (near[:, 0].min(), near[:, 0].max()) == (20, 49)
+
+
+def test_a_bag_of_an_older_sdk_is_imported(recording: Path, tmp_path: Path) -> None:
+    scan = main(RecordOptions(tmp_path / "scan", source=OLD_BAG, keep_fps=0))
+    facts = json.loads((scan / "recording.json").read_text())
+    assert set(facts["numbers"]) >= {2, 3, 5, 6, 7, 8, 9, 10}  # SDK 2.59 loses the first pair of old files
+    frame = open_scene(scan)[-1]
+    assert frame.rgb[0, 0] == pytest.approx([180, 50, 200], abs=3)
+    assert frame.depth.max() == np.float32(made.FAR)
+
+
+def test_an_import_is_thinned_by_the_cameras_clock(recording: Path, tmp_path: Path) -> None:
+    scan = main(RecordOptions(tmp_path / "scan", source=recording, keep_fps=10))
+    assert json.loads((scan / "recording.json").read_text())["numbers"] == [1, 5, 7, 10]
+
+
+@pytest.mark.parametrize("distorted", [False, True])
+def test_lens_distortion_is_removed(distorted: bool, recording: Path, tmp_path: Path) -> None:
+    """A dot that the lens moved outwards by 1 + k r^2 is where a pinhole camera would show it."""
+    made.make_recording(tmp_path / "bent.db3", distorted=distorted)
+    scan = main(RecordOptions(tmp_path / "scan", source=tmp_path / "bent.db3", keep_fps=0))
+    green = open_scene(scan)[0].rgb[..., 1] > 150
+    dot = np.argwhere(green).mean(axis=0)[::-1]
+    seen = (np.array(made.DOT) - [47.5, 35.5]) / 90
+    straight = seen
+    for _ in range(20 if distorted else 0):
+        straight = seen / (1 + made.BARREL * (straight @ straight))
+    np.testing.assert_allclose(dot, straight * 90 + [47.5, 35.5], atol=0.6)
+    assert np.linalg.norm(dot - made.DOT) > 1.5 or not distorted
+
+
+@pytest.mark.parametrize("streams", [("color",), ("depth",)])
+def test_a_recording_of_one_stream_is_refused(streams: tuple[str, ...], recording: Path, tmp_path: Path) -> None:
+    made.make_recording(tmp_path / "half.db3", streams=streams)
+    with pytest.raises(SceneError, match=r"holds no (colour|depth) stream"):
+        main(RecordOptions(tmp_path / "scan", source=tmp_path / "half.db3"))
+
+
+def test_files_that_are_no_recordings_are_refused(recording: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.bag").write_bytes(OLD_BAG.read_bytes()[:9000])
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    for name, message in (
+        ("none.bag", "does not exist"),
+        ("film.mp4", "wanted a .bag or .db3"),
+        ("cut.bag", "cannot be"),
+    ):
+        with pytest.raises(SceneError, match=message):
+            main(RecordOptions(tmp_path / "scan", source=tmp_path / name))
+        assert not (tmp_path / "scan").exists()
+
+
+def test_no_camera_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    rs = pytest.importorskip("pyrealsense2")
+    if len(rs.context().query_devices()):
+        pytest.skip("a camera is connected")
+    with pytest.raises(DeviceError, match=r"no RealSense camera is connected.*udev"):
+        main(RecordOptions(tmp_path / "scan"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_sdk_names_the_extra(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['pyrealsense2'] = None\nfrom mesh_creation.__main__ import main\n"
+    code += f"main(['record', '--out', {str(tmp_path / 'scan')!r}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: " in done.stderr and "pose6d[realsense]" in done.stderr and "Traceback" not in done.stderr
+
+
+class MadeUpCamera:
+    """Thirty frames a second; the exposure settles from dark to bright over `settling` frames."""
+
+    name, fps, depth_scale = "made up", 30.0, 0.001
+    intrinsics = {"fx": 90.0, "fy": 90.0, "ppx": 47.5, "ppy": 35.5, "width": 96, "height": 72}  # noqa: RUF012
+
+    def __init__(self, settling: int = 30, interrupt: int = 10_000, frames: int = 400) -> None:
+        self.settling, self.interrupt, self.frames = settling, interrupt, frames
+        self.delivered = 0
+
+    def __iter__(self) -> Iterator[CameraFrame]:
+        for number in range(self.frames):
+            if number == self.interrupt:
+                raise KeyboardInterrupt
+            self.delivered += 1
+            light = 150 * (1 - 0.85 ** (number * 30 / self.settling)) if self.settling else 150
+            rgb = np.full((72, 96, 3), int(light), np.uint8)
+            yield CameraFrame(rgb, np.full((72, 96), 500, np.uint16), number / 30, number)
+
+
+LIVE = {"countdown": 0, "seconds": 2.0}
+
+
+def test_the_exposure_settles_before_anything_is_kept(tmp_path: Path) -> None:
+    assert warm_up(iter(MadeUpCamera(settling=0))) < 20 < warm_up(iter(MadeUpCamera(settling=60))) < 110
+    record(MadeUpCamera(settling=40), default_board(), RecordOptions(tmp_path / "scan", **LIVE))
+    scene = open_scene(tmp_path / "scan")
+    assert len(scene) == 31  # two seconds at 15 frames per second, both ends
+    assert min(frame.rgb.mean() for frame in scene) > 145
+
+
+def test_stopping_by_hand_keeps_everything(tmp_path: Path) -> None:
+    record(MadeUpCamera(settling=0, interrupt=40), default_board(), RecordOptions(tmp_path / "scan", **LIVE))
+    assert 10 <= len(open_scene(tmp_path / "scan")) <= 14
+
+
+def test_a_camera_that_sends_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="gave no frame"):
+        record(MadeUpCamera(frames=0), default_board(), RecordOptions(tmp_path / "scan", **LIVE))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_recording_left_is_completed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(MadeUpCamera(settling=0), default_board(), RecordOptions(tmp_path / "scan", **LIVE))
+    scan, partial = tmp_path / "scan", tmp_path / "scan.partial"
+    scan.rename(partial)
+    (partial / "recording.json").unlink()
+    (partial / "JPEGImages" / "30.jpg").unlink()  # the kill came between the two pictures of the last frame
+    assert main(RecordOptions(scan)) == scan
+    assert len(open_scene(scan)) == 30 and not partial.exists()
+    assert "30 frames of an interrupted recording" in capsys.readouterr().out
+
+
+def test_recordings_are_kept_and_other_folders_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = RecordOptions(tmp_path / "scan", **LIVE)
+    record(MadeUpCamera(settling=0), default_board(), options)
+    assert main(options) == options.out and "kept" in capsys.readouterr().out
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="did not write"):
+        main(replace(options, out=tmp_path / "mine", overwrite=True))
+    with pytest.raises(SceneError, match="positive duration"):
+        main(replace(options, seconds=0))
+
+
+def camera_at(azimuth: float, elevation: float) -> np.ndarray:
+    a, e = np.radians(azimuth), np.radians(elevation)
+    pose = np.eye(4)
+    pose[:3, 3] = 0.5 * np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
+    return pose
+
+
+def test_coverage_counts_directions_and_says_where_to_go() -> None:
+    coverage = Coverage()
+    assert coverage.share == 0 and "board" in coverage.advice()
+    for azimuth in np.arange(0, 360, 360 / AZIMUTHS) + 5:
+        coverage.add(camera_at(azimuth, 20))
+    assert coverage.share == pytest.approx(1 / 3) and "higher" in coverage.advice()
+    for azimuth in np.arange(0, 90, 22.5) + 5:
+        coverage.add(camera_at(azimuth, 40))
+    assert "right" in coverage.advice()  # counter-clockwise from above: to the right of who looks at the object
+    for azimuth in np.arange(0, 360, 360 / AZIMUTHS) + 5:
+        coverage.add(camera_at(azimuth, 40))
+        coverage.add(camera_at(azimuth, 70))
+    coverage.add(camera_at(0, -30))
+    assert coverage.share == 1 and coverage.advice() == ""
+
+
+def test_an_unknown_layout_can_be_recorded(tmp_path: Path) -> None:
+    record(MadeUpCamera(settling=0), Board("markers", "DICT_6X6_250"), RecordOptions(tmp_path / "scan", **LIVE))
+    assert load_board(tmp_path / "scan" / "board.json").dictionary == "DICT_6X6_250"
