@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh_creation.__main__ import main as run_step
 from mesh_creation.label_formats import joined_outline
 from mesh_creation.label_masks import MaskRenderer, box_around
 from mesh_creation.label_rle import decode_rle, encode_rle
@@ -323,3 +324,21 @@ def test_a_damaged_frame_is_left_out_and_named(registered: Path, tmp_path: Path)
     facts = json.loads((main(LabelOptions(scan, formats=("coco",))) / "labels.json").read_text())
     assert len(facts["frames"]) == FRAMES - 2 and "4.jpg" in facts["damaged"][0]
     assert facts["not_registered"] == [str(FRAMES - 2)]
+
+
+def test_run_skips_what_is_finished_and_says_so(
+    registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = tmp_path / "scan"
+    shutil.copytree(registered, scan, ignore=shutil.ignore_patterns("labels"))
+    (scan / "mesh" / "metadata.json").write_text("{}")
+    run_step(["run", "--scan", str(scan)])
+    said = capsys.readouterr().out
+    assert f"register: {scan} is finished, skipped" in said and f"fuse: {scan} is finished, skipped" in said
+    assert (scan / "labels" / "labels.json").is_file() and "label: " not in said
+    run_step(["run", "--scan", str(scan)])
+    assert f"label: {scan} is finished, skipped" in capsys.readouterr().out
+    (scan / "objects.json").unlink()
+    shutil.rmtree(scan / "labels")
+    with pytest.raises(SystemExit, match=r"error: .*objects\.json is missing"):
+        run_step(["label", "--scan", str(scan)])

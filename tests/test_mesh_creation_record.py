@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from pose6d.errors import DeviceError, OutputError, SceneError
 from pose6d.scenes import open_scene
 from pose6d.scenes.realsense import CameraFrame
 from tests import realsense_recordings as made
+from tests.test_mesh_creation_board import drawn
 
 OLD_BAG = Path(__file__).parent / "recordings" / "realsense_2_55.bag"
 
@@ -215,3 +217,28 @@ def test_coverage_counts_directions_and_says_where_to_go() -> None:
 def test_an_unknown_layout_can_be_recorded(tmp_path: Path) -> None:
     record(MadeUpCamera(settling=0), Board("markers", "DICT_6X6_250"), RecordOptions(tmp_path / "scan", **LIVE))
     assert load_board(tmp_path / "scan" / "board.json").dictionary == "DICT_6X6_250"
+
+
+class CameraAboveABoard(MadeUpCamera):
+    """Looks straight down on the default board from 0.3 m."""
+
+    intrinsics = {"fx": 450.0, "fy": 450.0, "ppx": 159.5, "ppy": 119.5, "width": 320, "height": 240}  # noqa: RUF012
+
+    def __iter__(self) -> Iterator[CameraFrame]:
+        picture, to_pixels = drawn(default_board(), 1500)
+        shift = np.array([[1, 0, 159.5 - to_pixels[0, 2]], [0, 1, 119.5 - to_pixels[1, 2]]])
+        grey = cv2.warpAffine(picture, shift, (320, 240), borderValue=255)
+        for number in range(self.frames):
+            yield CameraFrame(
+                np.repeat(grey[..., None], 3, axis=2), np.full((240, 320), 300, np.uint16), number / 30, number
+            )
+
+
+def test_the_terminal_shows_markers_coverage_and_where_to_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(CameraAboveABoard(), default_board(), RecordOptions(tmp_path / "scan", **LIVE))
+    shown = capsys.readouterr()
+    last = shown.err.split("\r")[-1]
+    assert "30 frames" in last and "go lower" in last and "####" in last.partition("high")[2]
+    assert "found in 6 of 6" in shown.out
