@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     try:
         options, action = _load(step)
-        action(tyro.cli(options, args=rest, prog=f"python -m mesh_creation {step}"))
+        action(tyro.cli(options, args=rest, prog=f"python -m mesh_creation {step}", use_underscores=True))
     except Pose6DError as error:
         sys.exit(f"error: {error}")
 
