@@ -43,7 +43,7 @@ def kitchen() -> list[Body]:
     bodies = [Body(avocado, _resting(avocado, _turn("z", 62) @ _turn("x", 9) @ _turn("y", -5), 0, 0, _BOARD_TOP), 0.25)]
     bodies += [Body(_board(), np.eye(4), 0.05), Body(_table(), np.eye(4), 0.15), Body(_wall(), _wall_in_world(), 0.0)]
     for seed, size, x, y, degrees, gloss in _CLUTTER:
-        mesh = make_object(seed, size)
+        mesh = make_object(seed, size, family="free")
         on_board = abs(x) < 0.15 and abs(y) < 0.10
         bodies.append(Body(mesh, _resting(mesh, _turn("z", degrees), x, y, _BOARD_TOP if on_board else 0.0), gloss))
     return bodies

@@ -205,7 +205,7 @@ def _sample_layout(
     hidden[:, :1, 0] &= ~pressed
     position[..., 2:] = torch.where(hidden, torch.full_like(deeper, _HIDDEN_DEPTH), position[..., 2:])
     scale = draw.uniform((count, extra, 1, 1), 0.4, 1.5)
-    scale[:, 0] *= torch.where(pressed[..., None], _PRESSED_SCALE, 1.0)
+    scale[:, :1] *= torch.where(pressed[..., None, None], _PRESSED_SCALE, 1.0)
     rotation = draw.rotations(count * extra).view(count, extra, 3, 3)
     distractors = make_transform(rotation * scale, position)
 
