@@ -71,6 +71,10 @@ class Board:
         if self.kind == "markers":
             ids = [place.id for place in self.places]
         else:
+            if self.places:
+                raise SceneError(
+                    f"board: places are given, but a {self.kind} has its own layout; wanted kind 'markers'"
+                )
             fewest = 3 if self.kind == "ring" else 2
             if min(self.columns, self.rows) < fewest:
                 raise SceneError(f"board of {self.columns}x{self.rows}: a {self.kind} needs {fewest}x{fewest} or more")

@@ -5,6 +5,7 @@ bop/models/obj_<number>.ply with models_info.json, and one scene of each split w
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,8 @@ class BopWriter:
         stem, key = f"{frame.number:06d}", str(frame.number)
         depth_file = self.depth_files[frame.name]
         share_file(color_file, scene / "rgb" / f"{stem}{color_file.suffix}")
-        share_file(depth_file, scene / "depth" / f"{stem}{depth_file.suffix}")
+        (scene / "depth").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(depth_file, scene / "depth" / f"{stem}{depth_file.suffix}")
         table["scene_camera"][key] = {
             "cam_K": [float(value) for value in frame.K.ravel()],
             "depth_scale": self.depth_scale * _MM,

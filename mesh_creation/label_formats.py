@@ -31,7 +31,7 @@ class LabelWriter(Protocol):
     """One label format."""
 
     def add(self, frame: LabelledFrame, color_file: Path) -> None:
-        """Take a frame; `color_file` is its picture in the recording."""
+        """Take a frame; `color_file` is the copy of its picture in labels/JPEGImages."""
         ...
 
     def close(self) -> None:

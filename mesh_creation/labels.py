@@ -61,7 +61,8 @@ class LabelOptions:
 def main(options: LabelOptions) -> Path:
     """Write <scan>/labels, or keep the labels that are there.
 
-    Everything is written to labels.partial/ and moved into place when complete.
+    Everything is written to labels.partial/ and moved into place when complete. The folder has its own copy of the
+    pictures, which its formats share, so that a tool that rewrites them does not touch the recording.
 
     Returns:
         The folder labels/.
@@ -86,7 +87,7 @@ def main(options: LabelOptions) -> Path:
     splits = split_frames(len(known), options.test_share, options.block, options.seed)
 
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    (partial / "JPEGImages").mkdir(parents=True)
     writers = _writers(partial, options, objects)
     renderer = MaskRenderer(objects, options.occluder_gap)
     color_files = list_images(options.scan / "JPEGImages")
@@ -101,8 +102,10 @@ def main(options: LabelOptions) -> Path:
             continue
         labels = renderer.label(camera, frame.K, frame.depth)
         labelled = LabelledFrame(index, frame.name, split, frame.rgb, frame.depth, frame.K, labels)
+        picture = partial / "JPEGImages" / color_files[frame.name].name
+        shutil.copyfile(color_files[frame.name], picture)
         for writer in writers:
-            writer.add(labelled, color_files[frame.name])
+            writer.add(labelled, picture)
         table.append(_entry(labelled))
     for writer in writers:
         writer.close()

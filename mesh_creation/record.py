@@ -22,7 +22,7 @@ import numpy as np
 from mesh_creation.board import Board, default_board, detect_board, load_board, save_board
 from mesh_creation.coverage import Coverage
 from mesh_creation.scan_folder import write_json, write_picture
-from pose6d.errors import OutputError, SceneError
+from pose6d.errors import DeviceError, OutputError, SceneError
 from pose6d.scenes.images import list_images
 from pose6d.scenes.layout import read_json
 from pose6d.scenes.realsense import CameraFrame, open_camera, open_recording
@@ -150,7 +150,16 @@ def record(stream: CameraStream, board: Board, options: RecordOptions) -> None:
             recording.add(frame)
             hints.look(frame, len(recording.timestamps))
     except KeyboardInterrupt:
+        if not live:
+            raise  # half an import is none
         print("\nrecord: stopped by hand")
+    except DeviceError as error:
+        if recording.timestamps:
+            recording.finish()
+            _into_place(partial, options)
+            kept = f"{len(recording.timestamps)} frames until then are in {options.out}"
+            raise DeviceError(f"{error} The {kept}") from error
+        raise
     if not recording.timestamps:
         shutil.rmtree(partial)
         raise SceneError(f"{source} gave no frame with colour and depth: nothing was recorded")

@@ -112,6 +112,7 @@ def test_board_json_round_trip(name: str, tmp_path: Path) -> None:
         ({"columns": 2}, "needs 3x3"),
         ({"first_id": 40}, "take a larger dictionary"),
         ({"colour": "red"}, "describes no board"),
+        ({"places": [{"id": 0, "x": 0, "y": 0}]}, "has its own layout"),
     ],
 )
 def test_what_is_wrong_with_a_board_is_said(change: dict, message: str, tmp_path: Path) -> None:

@@ -206,7 +206,15 @@ def test_coco_masks_boxes_and_areas_agree(labels: Path) -> None:
             name = data["categories"][entry["category_id"] - 1]["name"]
             stored = cv2.imread(str(labels / "masks" / name / f"{files[entry['image_id']]}.png"), cv2.IMREAD_UNCHANGED)
             np.testing.assert_array_equal(mask, stored > 0)
-    assert len(set(names)) == len(names) == FRAMES - 1
+    assert len(set(names)) == len(names) == FRAMES - 1 and all((labels / name).is_file() for name in names)
+
+
+def test_the_recording_is_not_shared_with_the_labels(labels: Path, registered: Path) -> None:
+    """Training tools rewrite pictures in place."""
+    pictures = list(labels.rglob("*.jpg"))
+    assert len({picture.stat().st_ino for picture in pictures}) < len(pictures)
+    recorded = {path.stat().st_ino for name in ("JPEGImages", "depth") for path in (registered / name).iterdir()}
+    assert not recorded & {path.stat().st_ino for path in labels.rglob("*")}
 
 
 def test_yolo_boxes_and_segments_cover_the_masks(labels: Path) -> None:

@@ -162,6 +162,25 @@ def test_stopping_by_hand_keeps_everything(tmp_path: Path) -> None:
     assert 10 <= len(open_scene(tmp_path / "scan")) <= 14
 
 
+def test_a_camera_that_is_unplugged_keeps_what_it_sent(tmp_path: Path) -> None:
+    class Unplugged(MadeUpCamera):
+        def __iter__(self) -> Iterator[CameraFrame]:
+            yield from super().__iter__()
+            raise DeviceError("the camera stopped sending.")
+
+    options = RecordOptions(tmp_path / "scan", countdown=0, seconds=60)
+    with pytest.raises(DeviceError, match=r"stopped sending. The 23 frames until then are in"):
+        record(Unplugged(settling=0, frames=60), default_board(), options)
+    assert len(open_scene(tmp_path / "scan")) == 23
+
+
+def test_an_import_that_is_stopped_is_none(tmp_path: Path) -> None:
+    options = RecordOptions(tmp_path / "scan", source=tmp_path / "long.bag")
+    with pytest.raises(KeyboardInterrupt):
+        record(MadeUpCamera(interrupt=20), default_board(), options)
+    assert not (tmp_path / "scan").exists()
+
+
 def test_a_camera_that_sends_nothing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="gave no frame"):
         record(MadeUpCamera(frames=0), default_board(), RecordOptions(tmp_path / "scan", **LIVE))
