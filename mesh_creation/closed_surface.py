@@ -13,7 +13,7 @@ from mesh_creation.volume_fusion import TsdfVolume
 from pose6d.errors import SceneError
 from pose6d.geometry.viewpoints import icosphere
 
-_LEAST_WEIGHT = 1.0
+_LEAST_WEIGHT = 0.6
 _HULL_SLACK = 0.002  # metres that the surface may lie outside the convex hull of the points seen
 
 _FOOT = 0.006  # metres above the lowest point seen, within which the outline is taken to reach the board
@@ -85,6 +85,9 @@ def decimate(surface: ClosedSurface, faces: int) -> ClosedSurface:
     )
     small = mesh.simplify_quadric_decimation(faces)
     small.remove_degenerate_triangles()
+    # Decimation leaves slivers of a few faces where thin parts have collapsed.
+    labels, counts, _ = small.cluster_connected_triangles()
+    small.remove_triangles_by_mask(np.asarray(labels) != int(np.argmax(counts)))
     small.remove_unreferenced_vertices()
     vertices, triangles = np.asarray(small.vertices), np.asarray(small.triangles).astype(np.int64)
     nearest = cKDTree(surface.vertices[surface.faces].mean(axis=1)).query(vertices[triangles].mean(axis=1))[1]

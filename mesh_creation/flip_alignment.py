@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 import open3d as o3d
 from scipy.spatial import cKDTree
 
-from mesh_creation.frame_alignment import Cloud, align
-from pose6d.errors import FrameError, SceneError
+from mesh_creation.frame_alignment import Cloud
+from pose6d.errors import SceneError
 from pose6d.geometry.viewpoints import rotation_hypotheses
 
 _COARSE = 0.006  # metres between the points of the first search
-_REFINED = 10  # hypotheses that are aligned exactly
-_KEPT = 0.75  # share of the surface that both recordings show
+_FINE = 0.002
+_FEW = 700  # points of the first search
+_TURNED = 6  # hypotheses from which turns about the object's own axes are tried
+_REFINED = 12  # hypotheses that are aligned exactly
+_KEPT = 0.5  # share of the surface that both recordings surely show: not a cup's inside, nor what lay on the board
 _COLOR_WEIGHT = 0.02  # metres per unit of colour (0..1): 10 % of difference counts like 2 mm
 _WORST = 0.0025  # metres
 _DIFFERENT = np.radians(25)
@@ -50,18 +56,27 @@ def align_flipped(first: Cloud, second: Cloud, centers: tuple[np.ndarray, np.nda
         SceneError: no pose fits.
     """
     a, b = _thin(first, _COARSE), _thin(second, _COARSE)
+    few = b.where(np.random.default_rng(0).permutation(len(b.points))[:_FEW])
+    tree = cKDTree(a.points)
     candidates = []
     for start in _starts(a, b, centers):
-        transform = _point_to_plane(b, a, start)
-        candidates.append((_distance(a, b, transform), transform))
+        transform = _trimmed_icp(few, a, tree, start, (0.025, 0.015, 0.010, 0.008))
+        distance, color = _compare(a, few, transform)
+        candidates.append((distance + _COLOR_WEIGHT * color, transform))
     candidates.sort(key=lambda item: item[0])
+    # On a body of revolution only small details and colour tell the turns about its axis apart.
+    for _, found in _distinct(candidates)[:_TURNED]:
+        for start in _turned(found, a):
+            transform = _trimmed_icp(few, a, tree, start, (0.012, 0.008), steps=3)
+            distance, color = _compare(a, few, transform)
+            candidates.append((distance + _COLOR_WEIGHT * color, transform))
+    candidates.sort(key=lambda item: item[0])
+    fine, other = _thin(first, _FINE), _thin(second, _FINE)
+    tree = cKDTree(fine.points)
     scored = []
     for _, transform in _distinct(candidates)[:_REFINED]:
-        try:
-            exact = align(second, first, transform, (0.006, 0.003, 0.0015)).transform
-        except FrameError:
-            continue
-        distance, color = _compare(first, second, exact)
+        exact = _trimmed_icp(other, fine, tree, transform, (0.008, 0.006, 0.004, 0.003))
+        distance, color = _compare(fine, other, exact)
         scored.append((distance + _COLOR_WEIGHT * color, distance, color, exact))
     scored.sort(key=lambda item: item[0])
     if not scored or scored[0][1] > _WORST:
@@ -87,7 +102,7 @@ def _starts(a: Cloud, b: Cloud, centers: tuple[np.ndarray, np.ndarray]) -> list[
 
 def _by_features(a: Cloud, b: Cloud) -> list[np.ndarray]:
     """RANSAC on FPFH features (Rusu, Blodow and Beetz, 2009), three times."""
-    method = o3d.pipelines.registration
+    method: Any = o3d.pipelines.registration  # its type information wants arguments that have defaults
     clouds = [_open3d(cloud) for cloud in (b, a)]
     search = o3d.geometry.KDTreeSearchParamHybrid(radius=5 * _COARSE, max_nn=100)
     features = [method.compute_fpfh_feature(cloud, search) for cloud in clouds]
@@ -110,35 +125,70 @@ def _by_features(a: Cloud, b: Cloud) -> list[np.ndarray]:
     return found
 
 
-def _point_to_plane(source: Cloud, target: Cloud, start: np.ndarray) -> np.ndarray:
-    method = o3d.pipelines.registration
-    clouds = _open3d(source), _open3d(target)
+def _trimmed_icp(
+    source: Cloud, target: Cloud, tree: cKDTree, start: np.ndarray, reaches: Sequence[float], steps: int = 5
+) -> np.ndarray:
+    """Point-to-plane ICP (Chen and Medioni, 1992) that pairs only points that face the same way.
+
+    Without that, the outside of a cup in one recording is pulled to its inside in the other.
+
+    Args:
+        source, target: the clouds.
+        tree: of the target's points.
+        start: (4, 4) source in target.
+        reaches: metres within which partners are searched, one after the other.
+        steps: iterations with each.
+    """
     transform = start
-    for reach in (4 * _COARSE, 1.5 * _COARSE):
-        transform = method.registration_icp(
-            clouds[0],
-            clouds[1],
-            reach,
-            transform,
-            method.TransformationEstimationPointToPlane(),
-            method.ICPConvergenceCriteria(max_iteration=12),
-        ).transformation
-    return np.asarray(transform)
+    for reach in np.repeat(reaches, steps):
+        moved = source.moved(transform)
+        distance, nearest = tree.query(moved.points, distance_upper_bound=reach)
+        paired = np.isfinite(distance)
+        nearest = np.where(paired, nearest, 0)
+        paired &= (moved.normals * target.normals[nearest]).sum(axis=1) > 0.5
+        if paired.sum() < 50:
+            return transform
+        p, q, n = moved.points[paired], target.points[nearest[paired]], target.normals[nearest[paired]]
+        weight = np.square(1 - np.square(distance[paired] / reach))  # Tukey's
+        middle = p.mean(axis=0)
+        J = np.concatenate([np.cross(p - middle, n), n], axis=1)
+        residual = ((q - p) * n).sum(axis=1)
+        # A little damping: on a body of revolution the turn is not determined.
+        H = (J * weight[:, None]).T @ J + np.diag([1e-6] * 3 + [1e-2] * 3) * paired.sum()
+        motion = np.linalg.solve(H, (J * weight[:, None]).T @ residual)
+        step = np.eye(4)
+        step[:3, :3] = cv2.Rodrigues(motion[:3])[0]
+        step[:3, 3] = middle + motion[3:] - step[:3, :3] @ middle
+        transform = step @ transform
+    return transform
 
 
-def _distance(a: Cloud, b: Cloud, transform: np.ndarray) -> float:
-    """Mean distance over the best-fitting share of both surfaces, metres; points that face elsewhere do not count."""
-    moved = b.moved(transform)
-    return max(_one_way(moved, a)[0], _one_way(a, moved)[0])
+def _turned(transform: np.ndarray, target: Cloud) -> list[np.ndarray]:
+    """`transform` followed by turns in steps of 15 degrees about the principal axes of the target."""
+    middle = target.points.mean(axis=0)
+    axes = np.linalg.svd(target.points - middle, full_matrices=False)[2]
+    turned = []
+    for axis in axes:
+        for angle in np.radians(np.arange(15, 360, 15)):
+            T = np.eye(4)
+            T[:3, :3] = cv2.Rodrigues(axis * angle)[0]
+            T[:3, 3] = middle - T[:3, :3] @ middle
+            turned.append(T @ transform)
+    return turned
 
 
 def _compare(first: Cloud, second: Cloud, transform: np.ndarray) -> tuple[float, float]:
-    """Distance as `_distance`, and the difference of colour on the shared surface after evening out exposure."""
+    """How well the two fit.
+
+    Returns:
+        Mean distance over the best-fitting share of both surfaces, metres, where points that face elsewhere do not
+        count; and the difference of colour (0..1) there, after evening out exposure.
+    """
     moved = second.moved(transform)
     forth, back = _one_way(moved, first), _one_way(first, moved)
     own, other = moved.colors[forth[1]], first.colors[forth[2]]
     gain = np.clip(np.median(other, axis=0) / np.maximum(np.median(own, axis=0), 1e-3), 0.7, 1.4)
-    return max(forth[0], back[0]), float(np.abs(own * gain - other).mean())
+    return (forth[0] + back[0]) / 2, float(np.abs(own * gain - other).mean())
 
 
 def _one_way(source: Cloud, target: Cloud) -> tuple[float, np.ndarray, np.ndarray]:

@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from pose6d.errors import SceneError
 
-_SEARCHED = 0.03  # metres; what has no partner within is seen by one of the frames only
+_SHARED = 0.03  # metres in depth; what differs by more is hidden from one of the views
 _FEWEST = 3  # pairs across a moment that must agree that something moved there
-_MOVED = 0.0025  # metres by which pairs across the moment may lie farther apart than the others
+_MOVED = 0.0015  # metres by which pairs across the moment may disagree more than the others
 _TIMES = 2.0  # and by how many times
 
 
-def cloud_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Median distance in metres from points `a` (P, 3) to the nearest of `b` (Q, 3), larger of both directions."""
-    if min(len(a), len(b)) < 50:
-        return float("nan")
+@dataclass(frozen=True)
+class ObjectView:
+    """What one frame sees of the object.
+
+    Attributes:
+        points: (P, 3) metres, board frame.
+        depth: (H, W) metres, 0 where unknown.
+        K: (3, 3) intrinsics of `depth`.
+        camera_in_board: (4, 4).
+    """
+
+    points: np.ndarray
+    depth: np.ndarray
+    K: np.ndarray
+    camera_in_board: np.ndarray
+
+
+def disagreement(a: ObjectView, b: ObjectView) -> float:
+    """By how many metres two views disagree about the object: the larger of both directions, NaN if they share little.
+
+    The points of one view are compared with the depth of the other where it looks; what is far behind that is hidden.
+    """
     values = []
     for source, target in ((a, b), (b, a)):
-        distance = cKDTree(target).query(source, distance_upper_bound=_SEARCHED)[0]
-        near = np.isfinite(distance)
-        if near.mean() < 0.3:
+        board_in_camera = np.linalg.inv(target.camera_in_board)
+        points = source.points @ board_in_camera[:3, :3].T + board_in_camera[:3, 3]
+        pixels = points @ target.K.T
+        column, row = np.round(pixels[:, :2] / np.maximum(pixels[:, 2:], 1e-6)).astype(int).T
+        height, width = target.depth.shape
+        inside = (points[:, 2] > 0.05) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        measured = target.depth[row[inside], column[inside]]
+        apart = np.abs(points[inside, 2] - measured)[measured > 0]
+        shared = apart < _SHARED
+        if shared.sum() < 50 or shared.mean() < 0.2:
             return float("nan")
-        # Points seen by one frame only have no partner: the 60 % nearest tell whether the rest coincides.
-        values.append(float(np.percentile(distance[near], 60)))
+        values.append(float(np.median(apart[shared])))
     return max(values)
 
 
 def check_object_stays(
-    clouds: Mapping[int, np.ndarray], pairs: Sequence[tuple[int, int]], names: Sequence[str], source: str
+    views: Mapping[int, ObjectView], pairs: Sequence[tuple[int, int]], names: Sequence[str], source: str
 ) -> float:
     """Refuse a recording in which the object moved on the board.
 
@@ -39,18 +63,18 @@ def check_object_stays(
     much worse for some moment, the object (or the board under it) was moved then.
 
     Args:
-        clouds: points of the object (P, 3) in the board's frame, by frame.
+        views: what the frames see of the object, by frame.
         pairs: frames that see it from about the same side.
         names: of all frames.
         source: the scan, for messages.
 
     Returns:
-        Median distance between overlapping views, metres; NaN where there is nothing to compare.
+        Median disagreement of overlapping views, metres; NaN where there is nothing to compare.
 
     Raises:
         SceneError: it moved; the message says when, and how to go on.
     """
-    measured = [(i, j, cloud_distance(clouds[i], clouds[j])) for i, j in pairs]
+    measured = [(i, j, disagreement(views[i], views[j])) for i, j in pairs]
     measured = [(i, j, distance) for i, j, distance in measured if np.isfinite(distance)]
     if not measured:
         return float("nan")
@@ -68,10 +92,10 @@ def check_object_stays(
                 worst = score, int(moment), apart, together
     if worst is not None:
         _, moment, apart, together = worst
-        before = max(i for i in clouds if i < moment)
+        before = max(i for i in views if i < moment)
         raise SceneError(
-            f"{source}: the object moved on the board between frames {names[before]} and {names[moment]}: views from "
-            f"before and after lie {1000 * apart:.1f} mm apart, those of one side {1000 * together:.1f} mm. Register "
-            f"only one part (--frames 0:{before} or --frames {moment}:), or film again without touching object or board"
+            f"{source}: the object moved on the board between frames {names[before]} and {names[moment]}: views "
+            f"before and after disagree by {1000 * apart:.1f} mm, those of one side by {1000 * together:.1f} mm. Register only "
+            f"one part (--frames 0:{before} or --frames {moment}:), or film again without touching object or board"
         )
     return float(np.median(distance))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mesh_creation.depth_scale import check_depth_scale, measure_depth_scale
 from mesh_creation.frame_localization import FrameCache, Surroundings
 from mesh_creation.keyframes import choose_keyframes, overlapping_pairs
 from mesh_creation.object_region import WorkArea, find_object, points_above_board
-from mesh_creation.object_stability import check_object_stays
+from mesh_creation.object_stability import ObjectView, check_object_stays
 from mesh_creation.scan_quality import FrameRecord, coverage, coverage_warnings, quality_picture
 from mesh_creation.step_files import StepFolder, recording_inputs, write_array, write_json
 from mesh_creation.trajectory import Path as CameraPath
@@ -155,20 +155,25 @@ def _refine(
 def _check_object(
     cache: FrameCache, poses: list[np.ndarray | None], keyframes: list[int], sheet: Surroundings, source: str
 ) -> float:
-    """Median distance in metres between overlapping views of the object; SceneError where none stands or it moved."""
+    """Median disagreement in metres of overlapping views of the object; SceneError where none stands or it moved."""
     area = WorkArea(sheet.half_width, sheet.half_height, 0.004, sheet.above)
-    clouds = {}
+    views = {}
     for index in keyframes:
         pose = poses[index]
         assert pose is not None
         frame = cache.scene[index]
-        clouds[index] = points_above_board(clean_depth(frame.depth, frame.K)[0], frame.K, pose, area)
-    region = find_object(list(clouds.values()), area, source)
+        depth = clean_depth(frame.depth, frame.K)[0]
+        half = np.diag([0.5, 0.5, 1.0]) @ frame.K  # of every second pixel
+        views[index] = ObjectView(points_above_board(depth, frame.K, pose, area), depth[::2, ::2], half, pose)
+    region = find_object([view.points for view in views.values()], area, source)
     low, high = region.low - 0.02, region.high + 0.02
-    clouds = {i: cloud[((cloud > low) & (cloud < high)).all(axis=1)][::2] for i, cloud in clouds.items()}
+    views = {
+        i: replace(view, points=view.points[((view.points > low) & (view.points < high)).all(axis=1)])
+        for i, view in views.items()
+    }
     stack = np.stack([pose for i in keyframes if (pose := poses[i]) is not None])
     pairs = [(keyframes[a], keyframes[b]) for a, b in overlapping_pairs(stack, _CENTER, np.radians(30), 5)]
-    return check_object_stays(clouds, pairs, cache.scene.names, source)
+    return check_object_stays(views, pairs, cache.scene.names, source)
 
 
 def _sheet(board: Board) -> Surroundings:

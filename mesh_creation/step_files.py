@@ -60,7 +60,7 @@ def recording_inputs(folder: Path, names: Sequence[str]) -> dict[str, Any]:
     return {"names": list(names), "files": stats}
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
+def write_json(path: Path, values: Any) -> None:
     """Write JSON in one step; NaN is written as null."""
     partial = path.with_name(f".{path.name}.partial")
     try:

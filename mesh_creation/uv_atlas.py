@@ -37,7 +37,9 @@ def unwrap(mesh: Mesh, size: int) -> Mesh:
     """
     corners = _manifold_corners(mesh.faces)
     _, first = np.unique(corners, return_index=True)
-    tensor = _tensor_mesh(mesh.vertices[mesh.faces.reshape(-1)[first]], corners)
+    # UVAtlas joins what lies at the same place: a micrometre keeps apart what was split.
+    apart = np.random.default_rng(0).uniform(-1e-6, 1e-6, (len(first), 3))
+    tensor = _tensor_mesh(mesh.vertices[mesh.faces.reshape(-1)[first]] + apart, corners)
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         tensor.compute_uvatlas(size=size, gutter=_GUTTER, max_stretch=_STRETCH)
     corner_uv = tensor.triangle.texture_uvs.numpy().reshape(-1, 2).astype(np.float64)
@@ -104,18 +106,36 @@ def spread_colors(positions: np.ndarray, values: np.ndarray, known: np.ndarray) 
 def _manifold_corners(faces: np.ndarray) -> np.ndarray:
     """(F, 3) vertex numbers under which the faces (F, 3) form a manifold, as charts need it.
 
-    Corners of faces stay one vertex only where an edge of exactly two faces, in opposite directions, joins them.
+    Corners of faces stay one vertex only where an edge of exactly two faces, in opposite directions, joins them. Faces
+    at edges that are shared by more even so are charts of their own.
     """
+    alone = np.zeros(len(faces), bool)
+    while True:
+        corners = _joined_corners(faces, alone)
+        edge, *_ = _edges(corners)
+        _, inverse, uses = np.unique(edge, return_inverse=True, return_counts=True)
+        crowded = (uses[inverse] > 2).reshape(-1, 3).any(axis=1) & ~alone
+        if not crowded.any():
+            return corners
+        alone |= crowded
+
+
+def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the 3 F directed edges: a number that both directions share, the first vertex, and the second."""
+    start, end = faces.ravel().astype(np.int64), np.roll(faces, -1, axis=1).ravel().astype(np.int64)
+    return np.minimum(start, end) * (int(faces.max()) + 1) + np.maximum(start, end), start, end
+
+
+def _joined_corners(faces: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    """(F, 3) numbers of the corners, joined over manifold edges between faces that are not `alone` (F,)."""
     corner = np.arange(faces.size).reshape(-1, 3)
-    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     at_start, at_end = corner.ravel(), np.roll(corner, -1, axis=1).ravel()
-    count = int(faces.max()) + 1
-    edge = np.minimum(start, end).astype(np.int64) * count + np.maximum(start, end)
+    edge, start, end = _edges(faces)
     order = np.argsort(edge, kind="stable")
     _, first, uses = np.unique(edge[order], return_index=True, return_counts=True)
     one, other = order[first[uses == 2]], order[first[uses == 2] + 1]
-    opposite = start[one] == end[other]
-    one, other = one[opposite], other[opposite]
+    joined = (start[one] == end[other]) & ~alone[one // 3] & ~alone[other // 3]
+    one, other = one[joined], other[joined]
     pairs = np.concatenate(
         [np.stack([at_start[one], at_end[other]], axis=1), np.stack([at_end[one], at_start[other]], axis=1)]
     )

@@ -1,0 +1,54 @@
+"""Small simulated scans that the tests of register and fuse share: 320 x 240, a dozen or two frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mesh_creation.simulated_camera import CameraModel
+from mesh_creation.simulator import Simulation, simulate
+from pose6d.geometry.mesh import Mesh
+
+CAMERA = CameraModel(width=320, height=240, fx=303.4, fy=303.2, ppx=159.6, ppy=119.9)
+
+
+def block() -> Mesh:
+    """A house of 90 x 60 x 80 mm with a different pattern on every side, so that it is like itself in one pose only."""
+    x, y, z, top = 0.045, 0.03, 0.05, 0.08
+    quads = [
+        [(-x, -y, 0), (x, -y, 0), (x, -y, z), (-x, -y, z)],
+        [(x, -y, 0), (x, y, 0), (x, y, z), (x, -y, z)],
+        [(x, y, 0), (-x, y, 0), (-x, y, z), (x, y, z)],
+        [(-x, y, 0), (-x, -y, 0), (-x, -y, z), (-x, y, z)],
+        [(-x, -y, z), (x, -y, z), (x, 0, top), (-x, 0, top)],
+        [(x, y, z), (-x, y, z), (-x, 0, top), (x, 0, top)],
+        [(x, -y, z), (x, y, z), (x, 0, top), (x, 0, top)],
+        [(-x, y, z), (-x, -y, z), (-x, 0, top), (-x, 0, top)],
+        [(-x, y, 0), (x, y, 0), (x, -y, 0), (-x, -y, 0)],
+    ]
+    vertices = np.array(quads).reshape(-1, 3)
+    corners = np.arange(len(vertices)).reshape(-1, 4)
+    faces = np.concatenate([corners[:, [0, 1, 2]], corners[:, [0, 2, 3]]])
+    rng = np.random.default_rng(3)
+    tile, uv = 1 / len(quads), []
+    cells = rng.integers(40, 230, (8, 8 * len(quads), 3)).astype(np.uint8)
+    texture = np.kron(cells, np.ones((8, 8, 1), np.uint8))
+    for number in range(len(quads)):
+        left, right = (number + 0.02) * tile, (number + 0.98) * tile
+        uv += [(left, 0.02), (right, 0.02), (right, 0.98), (left, 0.98)]
+    area = np.linalg.norm(np.cross(*(vertices[faces[:, i]] - vertices[faces[:, 0]] for i in (1, 2))), axis=1)
+    return Mesh(vertices, faces[area > 0], uv=np.array(uv), texture=texture, name="house")
+
+
+def scan(folder: Path, mesh: Mesh | None = None, **settings: object) -> Path:
+    """Simulate a scan of 16 frames unless told otherwise."""
+    values = {"frames": 16, "camera": CAMERA, "tremor": 0.3, "lost": 0.0, **settings}
+    return simulate(mesh or block(), folder, Simulation(**values), progress=False)  # type: ignore[arg-type]
+
+
+def pose_errors(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Millimetres between camera centres and degrees between camera axes."""
+    R = found[:3, :3].T @ true[:3, :3]
+    angle = np.degrees(np.arccos(np.clip((np.trace(R) - 1) / 2, -1, 1)))
+    return 1000 * float(np.linalg.norm(found[:3, 3] - true[:3, 3])), float(angle)
