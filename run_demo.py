@@ -64,6 +64,8 @@ class Options:
     """Refinement steps in the first frame."""
     track_refine_iter: int = 2
     """Refinement steps in each further frame."""
+    judge: bool = False
+    """Judge every tracked pose, not only the first: shows where the object was lost, for a third more time."""
     frames: str = ":"
     """Which frames: "30" is the first 30, "10:40" or "0:90:3" select as in Python."""
     mesh_unit: UnitChoice = "auto"
@@ -148,7 +150,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         with writer.watching_registration(estimator, first):
             pose = register(estimator, record, first, options.est_refine_iter)
         writer.write(first, pose)
-        track(estimator, record, writer, scene, frames[1:], options.track_refine_iter)
+        track(estimator, record, writer, scene, frames[1:], options)
 
     facts = RunFacts(scene, mesh, asdict(options), device, weights.parent, warned)
     seconds = {scene.names[index]: index / fps for index in frames}
@@ -241,11 +243,18 @@ def register(estimator: Any, record: RunRecord, frame: Frame, iterations: int) -
         except FrameError as error:
             raise FrameError(f"frame {frame.name}: {error}") from error
     record.add_details("register", estimator.timings)
+    note_confidence(estimator, record, frame)
     return pose
 
 
+def note_confidence(estimator: Any, record: RunRecord, frame: Frame) -> None:
+    """Keep how sure the estimator is of its last pose, if it says so."""
+    if estimator.confidence is not None:
+        record.confidence[frame.name] = estimator.confidence
+
+
 def track(
-    estimator: Any, record: RunRecord, writer: ResultWriter, scene: Scene, frames: list[int], iterations: int
+    estimator: Any, record: RunRecord, writer: ResultWriter, scene: Scene, frames: list[int], options: Options
 ) -> None:
     """Follow the object through the frames; one that cannot be used is named and left out."""
     try:
@@ -254,12 +263,15 @@ def track(
                 with record.stage("read frames"):
                     frame = scene[index]
                 with record.stage("track"):
-                    pose = estimator.track_one(frame.rgb, frame.depth, frame.K, iteration=iterations)
+                    pose = estimator.track_one(
+                        frame.rgb, frame.depth, frame.K, iteration=options.track_refine_iter, judge=options.judge
+                    )
             except SceneError as error:  # also intrinsics, which may differ from frame to frame
                 record.failures[scene.names[index]] = str(error)
                 tqdm.write(f"frame {scene.names[index]} is left out: {error}", file=sys.stderr)
                 continue
             record.add_details("track", estimator.timings)
+            note_confidence(estimator, record, frame)
             writer.write(frame, pose)
     except KeyboardInterrupt:
         record.interrupted = True

@@ -96,6 +96,7 @@ class FakeEstimator:
     def __init__(self, mesh: Mesh, *, symmetries: np.ndarray | None, device: torch.device, weights: str) -> None:
         self.mesh, self.symmetries, self.timings = mesh, symmetries, {"refine": 0.001}
         self.poses, self.scores, self.refiner = None, None, FakeRefiner()
+        self.confidence: float | None = None
 
     def register(self, K: Any, rgb: Any, depth: Any, ob_mask: Any, iteration: int, progress: Any) -> np.ndarray:
         assert ob_mask.dtype == bool
@@ -106,9 +107,11 @@ class FakeEstimator:
         pose = self.track_one(rgb, depth, K, iteration)
         self.poses = np.stack([pose, true_pose(3).astype(np.float32)])
         self.scores = np.array([2.0, 1.0])
+        self.confidence = 0.9
         return pose
 
-    def track_one(self, rgb: Any, depth: Any, K: Any, iteration: int) -> np.ndarray:
+    def track_one(self, rgb: Any, depth: Any, K: Any, iteration: int, judge: bool = False) -> np.ndarray:
+        self.confidence = 0.3 if judge else None
         return estimated_pose(int(rgb[0, 0, 0]))
 
 
@@ -122,6 +125,7 @@ def test_poses_video_times_and_errors_are_written(scene: Path, tmp_path: Path, c
     out = tmp_path / "out"
     poses = read_poses(out)
     assert list(poses) == [f"{i:04d}" for i in range(FRAMES)]
+    assert json.loads((out / "timings.json").read_text())["confidence"] == {"0000": 0.9}
     np.testing.assert_allclose(poses["0003"], estimated_pose(3), atol=1e-6)
     assert (out / "track.mp4").stat().st_size > 1000
     times = json.loads((out / "timings.json").read_text())
@@ -215,7 +219,7 @@ def test_a_truncated_frame_is_named_and_the_rest_runs(
 def test_intrinsics_of_one_frame_do_not_stop_the_others(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def track_one(self: FakeEstimator, rgb: Any, depth: Any, K: Any, iteration: int) -> np.ndarray:
+    def track_one(self: FakeEstimator, rgb: Any, depth: Any, K: Any, iteration: int, judge: bool) -> np.ndarray:
         if rgb[0, 0, 0] == 2:
             raise SceneError("K: for another resolution")
         return estimated_pose(int(rgb[0, 0, 0]))

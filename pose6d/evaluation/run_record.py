@@ -14,6 +14,8 @@ from pose6d.evaluation.accuracy import pose_error_table, summarise_errors
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.geometry.mesh import Mesh
 
+DOUBTFUL = 0.5  # a pose of less confidence is more likely wrong than right
+
 
 @dataclass
 class RunRecord:
@@ -22,6 +24,7 @@ class RunRecord:
     Attributes:
         poses: (4, 4) object in camera by frame name.
         truths: (4, 4) ground truth by frame name, where there is one.
+        confidence: probability that the pose is within 0.1 diameter, by frame name, where the estimator gave one.
         failures: message by name of each frame that could not be used.
         seconds: by stage.
         details: seconds of the steps inside a stage, by stage.
@@ -30,6 +33,7 @@ class RunRecord:
 
     poses: dict[str, np.ndarray] = field(default_factory=dict)
     truths: dict[str, np.ndarray] = field(default_factory=dict)
+    confidence: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     details: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -76,6 +80,7 @@ class RunRecord:
                 "frames": len(self.poses),
                 "failed_frames": self.failures,
                 "interrupted": self.interrupted,
+                "confidence": _rounded(self.confidence),
                 "frames_per_second": _rounded(rates),
                 "seconds": {key: round(value, 4) for key, value in self.seconds.items()},
                 "seconds_inside": {
@@ -91,6 +96,8 @@ class RunRecord:
             lines.append(
                 f"frames per second: {rates['track']:.2f} tracking ({each:.1f} ms), {rates['overall']:.2f} in all"
             )
+        if self.confidence:
+            lines.append(self._confidence_line())
         rows = pose_error_table(self.poses, self.truths, mesh, symmetries)
         if rows:
             folder.write_table("errors.csv", rows)
@@ -98,6 +105,19 @@ class RunRecord:
             lines.append(f"against ground truth, object diameter d = {1000 * mesh.diameter:.1f} mm:")
             lines += [f"  {line}" for line in summarise_errors(rows, symmetric)]
         return lines
+
+    def _confidence_line(self) -> str:
+        """How sure the estimator is, with a word of warning where it is not."""
+        first, *others = self.confidence.items()
+        line = f"confidence: {first[1]:.2f} in frame {first[0]}"
+        if others:
+            name, value = min(others, key=lambda item: item[1])
+            line += f", {sum(value for _, value in others) / len(others):.2f} on average while tracking"
+            line += f", lowest {value:.2f} in frame {name}"
+        doubtful = sum(value < DOUBTFUL for value in self.confidence.values())
+        if doubtful:
+            line += f". {doubtful} pose(s) are doubtful: look at the overlay, the mask and the mesh's scale"
+        return line
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,34 @@
+"""What a run says about itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import trimesh
+
+from pose6d.evaluation.run_folder import RunFolder
+from pose6d.evaluation.run_record import RunRecord
+from pose6d.geometry.mesh import Mesh
+
+
+def lines_of(confidence: dict[str, float], folder: Path) -> list[str]:
+    record = RunRecord(poses={name: np.eye(4) for name in confidence} or {"0": np.eye(4)}, confidence=confidence)
+    mesh = Mesh.from_trimesh(trimesh.creation.box((0.1, 0.1, 0.1)))
+    return [line for line in record.write_report(RunFolder(folder), mesh, None) if line.startswith("confidence")]
+
+
+def test_a_sure_estimator_says_so_without_warning(tmp_path: Path) -> None:
+    assert lines_of({"0000": 0.9}, tmp_path) == ["confidence: 0.90 in frame 0000"]
+    assert json.loads((tmp_path / "timings.json").read_text())["confidence"] == {"0000": 0.9}
+
+
+def test_doubtful_frames_are_counted_and_the_worst_is_named(tmp_path: Path) -> None:
+    (line,) = lines_of({"0000": 0.9, "0001": 0.8, "0002": 0.1}, tmp_path)
+    assert "0.45 on average while tracking, lowest 0.10 in frame 0002" in line
+    assert "1 pose(s) are doubtful: look at the overlay" in line
+
+
+def test_weights_without_confidence_say_nothing(tmp_path: Path) -> None:
+    assert lines_of({}, tmp_path) == []
