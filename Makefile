@@ -7,6 +7,8 @@ MAKEFLAGS += --no-builtin-rules
 
 TEST_SCENE_DIR ?= avocado_translate_1
 ARGS ?=
+SCAN ?=
+FLIPPED ?=
 ENGINE ?= auto
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +23,7 @@ python := $(VENV)/bin/python
 has_gpu := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 shell_files := run_container.sh .ci/run
 
-.PHONY: help leap-run run build venv venv-test venv-dev test lint format scene bench clean-container clean
+.PHONY: help leap-run run build venv venv-test venv-dev test lint format scene mesh bench clean-container clean
 
 help: ## show this list
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -31,6 +33,7 @@ help: ## show this list
 	@echo "variables (now):"
 	@echo "  TEST_SCENE_DIR   scene folder, or its name under test_data/ ($(TEST_SCENE_DIR))"
 	@echo "  ARGS             further arguments of run_demo.py"
+	@echo "  SCAN, FLIPPED    recordings that mesh makes a mesh of, upright and upside down"
 	@echo "  ENGINE           auto, docker, podman, or none for a local virtual environment ($(ENGINE))"
 	@echo "  PYTHON, VENV     interpreter that makes the virtual environment, and its place ($(PYTHON), $(VENV))"
 	@echo "  TORCH_SPEC       the PyTorch to install ($(TORCH_SPEC))"
@@ -72,6 +75,10 @@ $(VENV)/.installed-run: pyproject.toml $(VENV)/.installed-torch
 	$(python) -m pip install --editable '.$(if $(has_gpu),[gpu])'
 	@touch '$@'
 
+$(VENV)/.installed-scan: $(VENV)/.installed-run
+	$(python) -m pip install --editable '.[scan]'
+	@touch '$@'
+
 $(VENV)/.installed-test: $(VENV)/.installed-run
 	$(python) -m pip install --editable '.[test]'
 	@touch '$@'
@@ -96,6 +103,10 @@ format: venv-dev ## put the code into the project's format
 
 scene: venv ## make the avocado scene if it is missing
 	$(python) -m test_data.make_avocado_scene
+
+mesh: $(VENV)/.installed-scan ## mesh and labels of a scan: SCAN=folder [FLIPPED=folder]
+	@test -n '$(SCAN)' || { echo "error: name the recording: make mesh SCAN=folder [FLIPPED=folder]" >&2; exit 2; }
+	$(python) -m mesh_creation run --scan '$(SCAN)' $(if $(FLIPPED),--flipped '$(FLIPPED)')
 
 bench: venv ## measure speed on this machine and print tables
 	$(python) -m benchmarks.rendering

@@ -219,7 +219,7 @@ def test_a_truncated_frame_is_named_and_the_rest_runs(
 def test_intrinsics_of_one_frame_do_not_stop_the_others(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def track_one(self: FakeEstimator, rgb: Any, depth: Any, K: Any, iteration: int, judge: bool) -> np.ndarray:
+    def track_one(self: FakeEstimator, rgb: Any, depth: Any, K: Any, iteration: int, judge: bool = False) -> np.ndarray:
         if rgb[0, 0, 0] == 2:
             raise SceneError("K: for another resolution")
         return estimated_pose(int(rgb[0, 0, 0]))
