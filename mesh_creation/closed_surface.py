@@ -13,7 +13,8 @@ from mesh_creation.volume_fusion import TsdfVolume
 from pose6d.errors import SceneError
 from pose6d.geometry.viewpoints import icosphere
 
-_LEAST_WEIGHT = 0.6
+_LEAST_SHARE = 0.01  # of the weight of the voxel seen most
+_LEAST_WEIGHT = (0.1, 0.6)
 _HULL_SLACK = 0.002  # metres that the surface may lie outside the convex hull of the points seen
 
 _FOOT = 0.006  # metres above the lowest point seen, within which the outline is taken to reach the board
@@ -49,7 +50,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -
     Raises:
         SceneError: nothing is left.
     """
-    values, known = volume.distances(_LEAST_WEIGHT)
+    values, known = volume.distances(float(np.clip(_LEAST_SHARE * volume.weight.max().item(), *_LEAST_WEIGHT)))
     if floor is not None:  # what is seen just above the board stands on it
         foot = points[points[:, 2] < points[:, 2].min() + _FOOT]
         points = np.concatenate([points, foot * [1.0, 1.0, 0.0]])

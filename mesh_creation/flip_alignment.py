@@ -17,7 +17,7 @@ from pose6d.geometry.viewpoints import rotation_hypotheses
 
 _COARSE = 0.006  # metres between the points of the first search
 _FINE = 0.002
-_FEW = 700  # points of the first search
+_FEW = 500  # points of the first search
 _TURNED = 6  # hypotheses from which turns about the object's own axes are tried
 _REFINED = 12  # hypotheses that are aligned exactly
 _KEPT = 0.5  # share of the surface that both recordings surely show: not a cup's inside, nor what lay on the board
@@ -60,7 +60,7 @@ def align_flipped(first: Cloud, second: Cloud, centers: tuple[np.ndarray, np.nda
     tree = cKDTree(a.points)
     candidates = []
     for start in _starts(a, b, centers):
-        transform = _trimmed_icp(few, a, tree, start, (0.025, 0.015, 0.010, 0.008))
+        transform = _trimmed_icp(few, a, tree, start, (0.025, 0.015, 0.010), steps=4)
         distance, color = _compare(a, few, transform)
         candidates.append((distance + _COLOR_WEIGHT * color, transform))
     candidates.sort(key=lambda item: item[0])
@@ -75,7 +75,7 @@ def align_flipped(first: Cloud, second: Cloud, centers: tuple[np.ndarray, np.nda
     tree = cKDTree(fine.points)
     scored = []
     for _, transform in _distinct(candidates)[:_REFINED]:
-        exact = _trimmed_icp(other, fine, tree, transform, (0.008, 0.006, 0.004, 0.003))
+        exact = _trimmed_icp(other, fine, tree, transform, (0.008, 0.006, 0.004, 0.003, 0.002), steps=10)
         distance, color = _compare(fine, other, exact)
         scored.append((distance + _COLOR_WEIGHT * color, distance, color, exact))
     scored.sort(key=lambda item: item[0])
@@ -101,13 +101,13 @@ def _starts(a: Cloud, b: Cloud, centers: tuple[np.ndarray, np.ndarray]) -> list[
 
 
 def _by_features(a: Cloud, b: Cloud) -> list[np.ndarray]:
-    """RANSAC on FPFH features (Rusu, Blodow and Beetz, 2009), three times."""
+    """RANSAC on FPFH features (Rusu, Blodow and Beetz, 2009), twice."""
     method: Any = o3d.pipelines.registration  # its type information wants arguments that have defaults
     clouds = [_open3d(cloud) for cloud in (b, a)]
     search = o3d.geometry.KDTreeSearchParamHybrid(radius=5 * _COARSE, max_nn=100)
     features = [method.compute_fpfh_feature(cloud, search) for cloud in clouds]
     found = []
-    for seed in range(3):
+    for seed in range(2):
         o3d.utility.random.seed(seed)
         result = method.registration_ransac_based_on_feature_matching(
             clouds[0],
@@ -119,7 +119,7 @@ def _by_features(a: Cloud, b: Cloud) -> list[np.ndarray]:
             method.TransformationEstimationPointToPoint(False),
             3,
             [method.CorrespondenceCheckerBasedOnEdgeLength(0.9)],
-            method.RANSACConvergenceCriteria(20_000, 0.999),
+            method.RANSACConvergenceCriteria(5_000, 0.999),
         )
         found.append(np.asarray(result.transformation))
     return found
