@@ -20,15 +20,17 @@ from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor, Scores
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, MeshError, Pose6DError
-from pose6d.geometry.camera import check_intrinsics
-from pose6d.geometry.depth import check_depth, filter_depth
+from pose6d.geometry.depth import filter_depth
+from pose6d.geometry.distinct_poses import distinct_best
+from pose6d.geometry.frame_input import check_depth_roughly, check_frame, check_mask, initial_translation, upload
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
-from pose6d.geometry.viewpoints import rotation_hypotheses
+from pose6d.geometry.viewpoints import icosahedral_rotations, rotation_hypotheses
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Renderer
+from pose6d.schedule import SCHEDULES, Schedule, Stage
 
 _DIAMETERS = (0.002, 5.0)  # metres; outside, a mesh is most likely in another unit
 
@@ -73,12 +75,15 @@ class FoundationPose:
         refiner: moves hypotheses; made from `weights` where omitted.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
+        schedule: `full` refines all 252 hypotheses of the published method, `pruned` starts with 60 and soon goes on
+            with the best dozen; or a Schedule. `auto` is pruned on the CPU and full on CUDA.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
         profile: wait for the device after each stage, so that `timings` is exact on CUDA.
 
     Attributes:
-        poses: (N, 4, 4) float32 hypotheses of the last `register`, original mesh in camera, best first; None before.
+        poses: (N, 4, 4) float32 hypotheses of the last `register` (of its last stage), original mesh in camera, best
+            first; None before.
         scores: (N,) float32, descending, comparable with each other only; None before.
         confidence: of the last call's pose, the probability that it is within 0.1 diameter; None before, and where the
             scorer has no head for it or tracking does not ask for it.
@@ -98,6 +103,7 @@ class FoundationPose:
         refiner: Refiner | None = None,
         device: str | torch.device = "auto",
         weights: str | Path = "auto",
+        schedule: str | Schedule = "auto",
         seed: int = 0,
         profile: bool = False,
     ):
@@ -108,6 +114,7 @@ class FoundationPose:
         self.diameter = float(self.mesh.diameter)
         _check_diameter(self.diameter, self.mesh.name)
         self.profile = profile
+        self.schedule = _choose_schedule(schedule, self.device)
         self.timings: dict[str, float] = {}
         self.poses: np.ndarray | None = None
         self.scores: np.ndarray | None = None
@@ -139,16 +146,15 @@ class FoundationPose:
         2. Filter the depth and turn it into points.
         3. Guess the translation: the middle of the mask at its median depth.
         4. Set up the hypotheses: that translation with rotations that cover all viewpoints.
-        5. Refine each hypothesis `iteration` times.
-        6. Score the hypotheses against each other.
-        7. Sort them; the best is the result, and where tracking starts.
+        5. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
+        6. Sort them; the best is the result, and where tracking starts.
 
         Args:
             K: (3, 3) intrinsics of both images.
             rgb: (H, W, 3) uint8.
             depth: (H, W) metres, 0 = missing.
             ob_mask: (H, W), non-zero on the object.
-            iteration: refinement steps.
+            iteration: refinement steps that the result shall have taken.
             progress: called with (pairs done, pairs in all) while the networks run.
 
         Returns:
@@ -160,20 +166,26 @@ class FoundationPose:
         """
         self.timings, self.confidence = {}, None
         with self._stage("check"):
-            rgb, depth = _check_frame(K, rgb, depth, iteration)
-            mask = _check_mask(ob_mask, depth)
+            rgb, depth = check_frame(K, rgb, depth, iteration)
+            mask = check_mask(ob_mask, depth)
         with self._stage("filter depth"):
             observation, intrinsics = self._observe(K, rgb, depth)
         with self._stage("hypotheses"):
-            translation = _initial_translation(observation.xyz[2], mask, intrinsics)
+            translation = initial_translation(observation.xyz[2], mask, intrinsics)
             poses = make_transform(self._rotations, translation)
-        done = _Counter(progress, len(poses) * (iteration + 1))
-        with self._stage("refine"):
-            poses = self.refiner.predict(
-                self._renderer, poses, observation, intrinsics, self.diameter, iteration, progress=done
-            )
-        with self._stage("score"):
-            scores = self.scorer.predict(self._renderer, poses, observation, intrinsics, self.diameter, progress=done)
+        plan = list(self.schedule.plan(iteration))
+        done = _Counter(progress, _pairs(plan, len(poses)))
+        for stage in plan:
+            with self._stage("refine"):
+                poses = self.refiner.predict(
+                    self._renderer, poses, observation, intrinsics, self.diameter, stage.steps, progress=done
+                )
+            with self._stage("score"):
+                scores = self.scorer.predict(
+                    self._renderer, poses, observation, intrinsics, self.diameter, progress=done
+                )
+                if stage.keep is not None:
+                    poses = poses[distinct_best(poses, scores.ranking, stage.keep, self.diameter)]
         with self._stage("sort"):
             order = torch.argsort(scores.ranking, descending=True, stable=True)
             poses = poses[order]
@@ -215,8 +227,8 @@ class FoundationPose:
             )
         self.timings, self.confidence = {}, None
         with self._stage("check"):
-            rgb, depth = _check_frame(K, rgb, depth, iteration)
-            _check_depth_roughly(depth)
+            rgb, depth = check_frame(K, rgb, depth, iteration)
+            check_depth_roughly(depth)
         with self._stage("filter depth"):
             observation, intrinsics = self._observe(K, rgb, depth)
         with self._stage("refine"):
@@ -254,16 +266,17 @@ class FoundationPose:
             if not symmetries.isfinite().all():
                 raise MeshError("symmetries hold values that are not finite; (S, 4, 4) transforms are needed")
             symmetries = self._centred_from_mesh.cpu() @ symmetries @ self._mesh_from_centred.cpu()
-        rotations = rotation_hypotheses(symmetries)
+        grid = rotation_hypotheses if self.schedule.grid == "views" else icosahedral_rotations
+        rotations = grid(symmetries)
         if seed:
             rotations = random_rotations(1, torch.Generator().manual_seed(seed)) @ rotations
         return rotations.to(self.device)
 
     def _observe(self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray) -> tuple[Observation, Tensor]:
         """The frame on the device, depth filtered; and K (3, 3)."""
-        intrinsics = _upload(np.asarray(K, dtype=np.float32), self.device)
-        filtered = filter_depth(_upload(depth, self.device))
-        return observe(_upload(rgb, self.device), filtered, intrinsics), intrinsics
+        intrinsics = upload(np.asarray(K, dtype=np.float32), self.device)
+        filtered = filter_depth(upload(depth, self.device))
+        return observe(upload(rgb, self.device), filtered, intrinsics), intrinsics
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -271,7 +284,25 @@ class FoundationPose:
         yield
         if self.profile and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.timings[name] = time.perf_counter() - start
+        self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
+
+
+def _choose_schedule(schedule: str | Schedule, device: torch.device) -> Schedule:
+    if isinstance(schedule, Schedule):
+        return schedule
+    name = {"cpu": "pruned"}.get(device.type, "full") if schedule == "auto" else schedule
+    if name not in SCHEDULES:
+        raise Pose6DError(f"schedule is {schedule!r}: choose auto, {', '.join(SCHEDULES)}, or pass a Schedule")
+    return SCHEDULES[name]
+
+
+def _pairs(plan: list[Stage], hypotheses: int) -> int:
+    """How many pairs of images the networks will see."""
+    pairs = 0
+    for stage in plan:
+        pairs += hypotheses * (stage.steps + 1)
+        hypotheses = min(hypotheses, stage.keep or hypotheses)
+    return pairs
 
 
 class _Counter:
@@ -284,76 +315,6 @@ class _Counter:
         self._done += count
         if self._report is not None:
             self._report(self._done, self._total)
-
-
-def _upload(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on the device. From page-locked memory, so that the host does not wait for the copy."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
-def _initial_translation(depth: Tensor, mask: np.ndarray, K: Tensor) -> Tensor:
-    """The point behind the middle of the mask's bounding box at the median depth under the mask.
-
-    It lies on the object's near side, up to a radius in front of its centre; the refiner makes up for that.
-
-    Args:
-        depth: (H, W) metres, filtered, 0 = missing.
-        mask: (H, W) bool.
-        K: (3, 3).
-
-    Returns:
-        (3,) metres, camera axes.
-    """
-    under = _upload(mask, depth.device) & (depth > 0)
-    median = torch.where(under, depth, torch.nan).nanmedian()
-    if median.isnan():
-        raise FrameError(
-            f"depth: none under the mask of {int(mask.sum())} pixels is left after filtering; it is too sparse there"
-        )
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    u, v = (columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2
-    y = (float(v) - K[1, 2]) / K[1, 1]
-    x = (float(u) - K[0, 2] - K[0, 1] * y) / K[0, 0]
-    return torch.stack([x, y, torch.ones_like(x)]) * median
-
-
-def _check_frame(K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, iteration: int) -> tuple[np.ndarray, np.ndarray]:
-    """The images as contiguous arrays of the types that the rest expects; cheap enough for every tracked frame."""
-    rgb, depth = np.asarray(rgb), np.asarray(depth)
-    if iteration < 1:
-        raise ValueError(f"iteration is {iteration}: at least one refinement step is needed")
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise FrameError(f"rgb: shape {rgb.shape} of {rgb.dtype}; (H, W, 3) of uint8 is needed, red first")
-    if depth.ndim != 2:
-        raise FrameError(f"depth: shape {depth.shape}; (H, W) is needed")
-    if not np.issubdtype(depth.dtype, np.floating):
-        raise FrameError(f"depth: values of {depth.dtype}; metres as floats are needed (millimetres: divide by 1000)")
-    if rgb.shape[:2] != depth.shape:
-        raise FrameError(
-            f"rgb is {rgb.shape[1]}x{rgb.shape[0]} and depth {depth.shape[1]}x{depth.shape[0]} pixels: they must have "
-            "the same size; is the depth aligned to the colour camera?"
-        )
-    check_intrinsics(K, *depth.shape)
-    return np.ascontiguousarray(rgb), np.ascontiguousarray(depth, dtype=np.float32)
-
-
-def _check_depth_roughly(depth: np.ndarray) -> None:
-    """`check_depth` on every eighth row and column: a tracked frame has no time for sorting all of its depth."""
-    sample = depth[::8, ::8]
-    check_depth(sample if sample.any() else depth)
-
-
-def _check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """The mask as bool (H, W), after checking that it covers usable depth."""
-    if mask is None:
-        raise FrameError("ob_mask: no mask was given; non-zero on the object, the size of the images, is needed")
-    mask = np.asarray(mask)
-    if mask.ndim != 2:
-        raise FrameError(f"ob_mask: shape {mask.shape}; (H, W) is needed")
-    mask = mask != 0
-    check_depth(depth, mask)
-    return mask
 
 
 def _check_diameter(diameter: float, name: str) -> None:

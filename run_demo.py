@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -64,6 +64,9 @@ class Options:
     """Refinement steps in the first frame."""
     track_refine_iter: int = 2
     """Refinement steps in each further frame."""
+    schedule: Literal["auto", "full", "pruned"] = "auto"
+    """How the first frame's hypotheses are refined: full is the published method, pruned goes on with the best; auto is
+    pruned on a CPU."""
     judge: bool = False
     """Judge every tracked pose, not only the first: shows where the object was lost, for a third more time."""
     frames: str = ":"
@@ -139,7 +142,9 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
             mesh, symmetries = load_object(options, scene, first)
         with record.stage("load networks"):
             weights = find_weights(options.weights, "refiner", device.type)
-            estimator = make_estimator(mesh, symmetries=symmetries, device=device, weights=options.weights)
+            estimator = make_estimator(
+                mesh, symmetries=symmetries, device=device, weights=options.weights, schedule=options.schedule
+            )
     folder = make_run_folder(options.debug_dir, scene.path, options.overwrite)
     print(f"device: {device}\nweights: {weights.parent}\nresults: {folder.path}")
 

@@ -83,7 +83,7 @@ class PlantingRefiner:
         iterations: int = 5,
         progress: Callable[[int], object] | None = None,
     ) -> Tensor:
-        self.seen = poses.clone()
+        self.seen = poses.clone() if self.seen is None else self.seen
         poses = poses.clone()
         poses[min(7, len(poses) - 1)] = self.pose.to(poses.device)
         return poses
@@ -158,19 +158,22 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
     np.testing.assert_allclose(tracked, scene.truth, atol=1e-5)
 
 
-def test_hypotheses_start_on_the_object_and_come_back_sorted(scene: Scene) -> None:
+@pytest.mark.parametrize(("schedule", "first", "last"), [("full", 252, 252), ("pruned", 60, 12)])
+def test_hypotheses_start_on_the_object_and_come_back_sorted(
+    scene: Scene, schedule: str, first: int, last: int
+) -> None:
     refiner = PlantingRefiner(scene.truth, scene.mesh.center)
-    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu")
+    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu", schedule=schedule)
     pose = estimator.register(K, scene.rgb, scene.depth, scene.mask)
     assert refiner.seen is not None
-    assert refiner.seen.shape == (252, 4, 4)
+    assert refiner.seen.shape == (first, 4, 4)
     starts = refiner.seen[:, :3, 3].numpy()
     assert np.ptp(starts, axis=0).max() == 0
     # The near side of the object, so within a radius of its middle.
     assert np.linalg.norm(starts[0] - refiner.pose[:3, 3].numpy()) < estimator.diameter / 2
     assert estimator.poses is not None
     assert estimator.scores is not None
-    assert estimator.poses.shape == (252, 4, 4)
+    assert estimator.poses.shape == (last, 4, 4)
     assert (np.diff(estimator.scores) <= 0).all()
     np.testing.assert_array_equal(estimator.poses[0], pose)
     assert set(estimator.timings) == {"check", "filter depth", "hypotheses", "refine", "score", "sort"}
@@ -220,15 +223,19 @@ def test_batch_size_does_not_change_the_result(scene: Scene) -> None:
     torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)
 
 
-def test_progress_counts_every_pair(scene: Scene) -> None:
+@pytest.mark.parametrize(("schedule", "pairs"), [("full", 20 * 4), ("pruned", 30 * 3 + 12 * 2)])
+def test_progress_counts_every_pair(scene: Scene, schedule: str, pairs: int) -> None:
     symmetries = symmetry_transforms(continuous=[((0.0, 0.0, 1.0), scene.mesh.center)])
-    estimator = FoundationPose(scene.mesh, symmetries, **random_networks(batch_size=8))
+    estimator = FoundationPose(scene.mesh, symmetries, schedule=schedule, **random_networks(batch_size=8))
     calls: list[tuple[int, int]] = []
     estimator.register(K, scene.rgb, scene.depth, scene.mask, 3, progress=lambda *counts: calls.append(counts))
-    total = 4 * len(estimator.poses)
-    assert len(estimator.poses) < 30, "an axis of symmetry should leave few hypotheses"
-    assert calls[-1] == (total, total)
+    assert calls[-1] == (pairs, pairs)
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+def test_an_unknown_schedule_is_refused(scene: Scene) -> None:
+    with pytest.raises(Pose6DError, match="schedule is 'fast': choose auto, full, pruned"):
+        FoundationPose(scene.mesh, schedule="fast", **random_networks())
 
 
 def test_seed_turns_the_grid_and_zero_is_the_plain_one(scene: Scene) -> None:

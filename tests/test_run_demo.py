@@ -93,7 +93,7 @@ class FakeRefiner:
 class FakeEstimator:
     """Knows the poses, and is 2 mm off; takes the frame's number from the first colour value."""
 
-    def __init__(self, mesh: Mesh, *, symmetries: np.ndarray | None, device: torch.device, weights: str) -> None:
+    def __init__(self, mesh: Mesh, *, symmetries: np.ndarray | None, **_: Any) -> None:
         self.mesh, self.symmetries, self.timings = mesh, symmetries, {"refine": 0.001}
         self.poses, self.scores, self.refiner = None, None, FakeRefiner()
         self.confidence: float | None = None

@@ -62,9 +62,11 @@ class EstimatorFactory:
         weights: a released set's name, or a folder.
         device: auto, cpu, cuda or cuda:N.
         hypotheses: how many of the estimator's own hypotheses to keep, the most different ones; all where 0.
+        schedule: of register.
     """
 
-    def __init__(self, weights: str, device: str, hypotheses: int = 0) -> None:
+    def __init__(self, weights: str, device: str, hypotheses: int = 0, schedule: str = "full") -> None:
+        self.schedule = schedule
         self.weights, self.device = weights, resolve_device(device)
         refiner = PoseRefinePredictor(weights, self.device)
         self.refiner: Refiner = FewerHypotheses(refiner, hypotheses) if hypotheses else refiner
@@ -75,7 +77,12 @@ class EstimatorFactory:
         """The estimator of a mesh, the same one for the same mesh."""
         if id(mesh) not in self._made:
             self._made[id(mesh)] = FoundationPose(
-                mesh, refiner=self.refiner, scorer=self.scorer, device=self.device, weights=self.weights
+                mesh,
+                refiner=self.refiner,
+                scorer=self.scorer,
+                device=self.device,
+                weights=self.weights,
+                schedule=self.schedule,
             )
         return self._made[id(mesh)]
 

@@ -40,6 +40,8 @@ class Options:
     device: str = "auto"
     hypotheses: int = 0
     """how many of the estimator's hypotheses to keep, the most different ones; 0: all"""
+    schedule: str = "full"
+    """of register: full or pruned"""
     iterations: int = 5
     """refinement steps of register"""
     track_iterations: int = 2
@@ -132,7 +134,7 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
     records: list[Record] = []
     count = default_workers() if options.workers is None else options.workers
     with SceneWorkers(count) as workers, ThreadPoolExecutor(1) as aside:
-        making = aside.submit(EstimatorFactory, options.weights, options.device, options.hypotheses)
+        making = aside.submit(EstimatorFactory, options.weights, options.device, options.hypotheses, options.schedule)
         board = Scoreboard(options, workers)
         board.begin()
         make_estimator = making.result()

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 
 def rotation_hypotheses(
@@ -36,7 +37,25 @@ def rotation_hypotheses(
     rolls[:, 0, 1] = -rolls[:, 1, 0]
     rolls[:, 2, 2] = 1
     camera_in_object = (looks[:, None] @ rolls).reshape(-1, 3, 3)
-    rotations = camera_in_object.transpose(0, 2, 1)
+    return _without_symmetric(camera_in_object.transpose(0, 2, 1), symmetries, min_angle_degrees)
+
+
+def icosahedral_rotations(symmetries: torch.Tensor | None = None, min_angle_degrees: float = 30.0) -> torch.Tensor:
+    """The 60 rotations that turn an icosahedron onto itself: no rotation is further than 44.5 degrees from the nearest.
+
+    Args:
+        symmetries, min_angle_degrees: as of `rotation_hypotheses`.
+
+    Returns:
+        (N, 3, 3) float32 on the CPU, object in camera.
+    """
+    return _without_symmetric(Rotation.create_group("I").as_matrix(), symmetries, min_angle_degrees)
+
+
+def _without_symmetric(
+    rotations: np.ndarray, symmetries: torch.Tensor | None, min_angle_degrees: float
+) -> torch.Tensor:
+    """(N, 3, 3) float32 of the rotations (N, 3, 3) that no symmetry (S, 4, 4) makes look like an earlier one."""
     if symmetries is not None and len(symmetries):
         S = symmetries[:, :3, :3].detach().cpu().numpy().astype(np.float64)
         rotations = rotations[_distinct_views(rotations, S, math.radians(min_angle_degrees))]

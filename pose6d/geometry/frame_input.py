@@ -1,0 +1,81 @@
+"""What people hand in of a frame: checked, uploaded, and turned into a first guess of where the object is."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pose6d.errors import FrameError
+from pose6d.geometry.camera import check_intrinsics
+from pose6d.geometry.depth import check_depth
+
+
+def upload(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array on the device. From page-locked memory, so that the host does not wait for the copy."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def initial_translation(depth: Tensor, mask: np.ndarray, K: Tensor) -> Tensor:
+    """The point behind the middle of the mask's bounding box at the median depth under the mask.
+
+    It lies on the object's near side, up to a radius in front of its centre; the refiner makes up for that.
+
+    Args:
+        depth: (H, W) metres, filtered, 0 = missing.
+        mask: (H, W) bool.
+        K: (3, 3).
+
+    Returns:
+        (3,) metres, camera axes.
+    """
+    under = upload(mask, depth.device) & (depth > 0)
+    median = torch.where(under, depth, torch.nan).nanmedian()
+    if median.isnan():
+        raise FrameError(
+            f"depth: none under the mask of {int(mask.sum())} pixels is left after filtering; it is too sparse there"
+        )
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    u, v = (columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2
+    y = (float(v) - K[1, 2]) / K[1, 1]
+    x = (float(u) - K[0, 2] - K[0, 1] * y) / K[0, 0]
+    return torch.stack([x, y, torch.ones_like(x)]) * median
+
+
+def check_frame(K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, iteration: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images as contiguous arrays of the types that the rest expects; cheap enough for every tracked frame."""
+    rgb, depth = np.asarray(rgb), np.asarray(depth)
+    if iteration < 1:
+        raise ValueError(f"iteration is {iteration}: at least one refinement step is needed")
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise FrameError(f"rgb: shape {rgb.shape} of {rgb.dtype}; (H, W, 3) of uint8 is needed, red first")
+    if depth.ndim != 2:
+        raise FrameError(f"depth: shape {depth.shape}; (H, W) is needed")
+    if not np.issubdtype(depth.dtype, np.floating):
+        raise FrameError(f"depth: values of {depth.dtype}; metres as floats are needed (millimetres: divide by 1000)")
+    if rgb.shape[:2] != depth.shape:
+        raise FrameError(
+            f"rgb is {rgb.shape[1]}x{rgb.shape[0]} and depth {depth.shape[1]}x{depth.shape[0]} pixels: they must have "
+            "the same size; is the depth aligned to the colour camera?"
+        )
+    check_intrinsics(K, *depth.shape)
+    return np.ascontiguousarray(rgb), np.ascontiguousarray(depth, dtype=np.float32)
+
+
+def check_depth_roughly(depth: np.ndarray) -> None:
+    """`check_depth` on every eighth row and column: a tracked frame has no time for sorting all of its depth."""
+    sample = depth[::8, ::8]
+    check_depth(sample if sample.any() else depth)
+
+
+def check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """The mask as bool (H, W), after checking that it covers usable depth."""
+    if mask is None:
+        raise FrameError("ob_mask: no mask was given; non-zero on the object, the size of the images, is needed")
+    mask = np.asarray(mask)
+    if mask.ndim != 2:
+        raise FrameError(f"ob_mask: shape {mask.shape}; (H, W) is needed")
+    mask = mask != 0
+    check_depth(depth, mask)
+    return mask

@@ -1,0 +1,54 @@
+"""How a registration spends its work: from which rotations it starts, and which hypotheses are refined how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Refine what is left, score it, and go on with the best.
+
+    Attributes:
+        steps: refinement steps of each hypothesis.
+        keep: how many distinct hypotheses go on; all where None.
+    """
+
+    steps: int
+    keep: int | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The stages of a registration.
+
+    Attributes:
+        name: what `--schedule` calls it.
+        grid: where it starts: the 252 rotations of the published method, at most 35 degrees from any, or the 60 that
+            turn an icosahedron onto itself, at most 45 degrees from any.
+        stages: all but the last, which takes the steps that the others leave.
+    """
+
+    name: str
+    grid: Literal["views", "icosahedron"]
+    stages: tuple[Stage, ...] = ()
+
+    def plan(self, steps: int) -> Iterator[Stage]:
+        """The stages when the result shall have taken so many steps."""
+        for stage in self.stages:
+            if steps <= stage.steps:
+                break
+            yield stage
+            steps -= stage.steps
+        yield Stage(steps)
+
+
+SCHEDULES = {
+    schedule.name: schedule
+    for schedule in (
+        Schedule("full", "views"),
+        Schedule("pruned", "icosahedron", (Stage(2, keep=12),)),
+    )
+}

@@ -1,0 +1,57 @@
+"""How a registration spends its steps, and which hypotheses go on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pose6d.geometry.distinct_poses import distinct_best
+from pose6d.geometry.symmetry import parse_symmetry
+from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle, so3_exp
+from pose6d.geometry.viewpoints import icosahedral_rotations
+from pose6d.schedule import SCHEDULES, Stage
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 8])
+def test_the_result_has_taken_all_steps_whatever_the_schedule(schedule: object, steps: int) -> None:
+    plan = list(schedule.plan(steps))
+    assert sum(stage.steps for stage in plan) == steps
+    assert all(stage.steps > 0 for stage in plan)
+    assert plan[-1].keep is None
+    assert all(stage.keep for stage in plan[:-1])
+
+
+def test_pruned_refines_a_sixth_of_what_full_does() -> None:
+    assert list(SCHEDULES["pruned"].plan(5)) == [Stage(2, keep=12), Stage(3)]
+    assert 60 * 3 + 12 * 4 < 252 * 6 / 6
+
+
+def test_the_icosahedral_grid_leaves_no_rotation_far() -> None:
+    wanted = random_rotations(3000, torch.Generator().manual_seed(0))
+    grid = icosahedral_rotations()
+    assert grid.shape == (60, 3, 3)
+    assert torch.rad2deg(rotation_angle(wanted[:, None], grid[None]).amin(1)).max() < 44.5
+    assert len(icosahedral_rotations(parse_symmetry("continuous z"))) == 30
+    assert len(icosahedral_rotations(parse_symmetry("180 z"))) == 30
+
+
+def poses_at(*degrees: float, shift: float = 0.0) -> torch.Tensor:
+    turns = so3_exp(torch.deg2rad(torch.tensor([[0.0, 0.0, d] for d in degrees])))
+    return make_transform(turns, torch.tensor([0.0, 0.0, 1.0]) + shift)
+
+
+def test_repeated_hypotheses_wait_behind_distinct_ones() -> None:
+    poses = poses_at(0.0, 3.0, 90.0, 94.0, 180.0)
+    ranking = torch.tensor([5.0, 6.0, 3.0, 2.0, 1.0])
+    assert distinct_best(poses, ranking, 3, diameter=0.2).tolist() == [1, 2, 4]
+    assert distinct_best(poses, ranking, 9, diameter=0.2).tolist() == [1, 2, 4, 0, 3]
+
+
+def test_the_same_turn_elsewhere_is_another_hypothesis() -> None:
+    poses = torch.cat([poses_at(0.0), poses_at(0.0, shift=0.02)])
+    ranking = torch.tensor([1.0, 2.0])
+    assert distinct_best(poses, ranking, 1, diameter=0.2).tolist() == [1]
+    far, near = torch.cat([poses, poses_at(90.0)]), torch.tensor([2.0, 3.0, 1.0])
+    assert distinct_best(far, near, 2, diameter=0.2).tolist() == [1, 0]  # 35 mm apart, 10 mm is the same
+    assert distinct_best(far, near, 2, diameter=2.0).tolist() == [1, 2]
