@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import open3d as o3d
@@ -16,8 +17,6 @@ from pose6d.geometry.viewpoints import icosphere
 _LEAST_SHARE = 0.01  # of the weight of the voxel seen most
 _LEAST_WEIGHT = (0.1, 0.6)
 _HULL_SLACK = 0.002  # metres that the surface may lie outside the convex hull of the points seen
-
-_FOOT = 0.006  # metres above the lowest point seen, within which the outline is taken to reach the board
 
 
 @dataclass
@@ -51,9 +50,8 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -
         SceneError: nothing is left.
     """
     values, known = volume.distances(float(np.clip(_LEAST_SHARE * volume.weight.max().item(), *_LEAST_WEIGHT)))
-    if floor is not None:  # what is seen just above the board stands on it
-        foot = points[points[:, 2] < points[:, 2].min() + _FOOT]
-        points = np.concatenate([points, foot * [1.0, 1.0, 0.0]])
+    if floor is not None:  # under what is seen may be a wall that was not: only rays tell that there is none
+        points = np.concatenate([points, points * [1.0, 1.0, 0.0]])
     values[~_in_hull(volume, points) & ~(known & (values < 0))] = 1.0
     if floor is not None:
         z = volume.axis(2)
@@ -66,7 +64,8 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -
     values = np.pad(values, 1, constant_values=1.0)
     if not (values < 0).any():
         raise SceneError("no surface is left of the scan: fewer than two views agree on any of it; film more slowly")
-    extracted = o3d.t.geometry.TriangleMesh.create_isosurfaces(o3d.core.Tensor(np.ascontiguousarray(values)), [0.0])
+    tensor: Any = o3d.core.Tensor  # its type information does not know arrays
+    extracted = o3d.t.geometry.TriangleMesh.create_isosurfaces(tensor(np.ascontiguousarray(values)), [0.0])
     # Open3D returns the array's axes in reverse; undoing it mirrors the mesh, which turns its faces outwards.
     index = extracted.vertex.positions.numpy()[:, ::-1].astype(np.float64) - 1.0
     faces = extracted.triangle.indices.numpy().astype(np.int64)

@@ -76,8 +76,9 @@ def check_depth_scale(scale: DepthScale, stated: float, source: str) -> list[str
         fitting = known
     message = (
         f"{source}: the depth camera measures {scale.ratio:.4g} times the distance that the markers show (median of "
-        f"{scale.frames} frames, +-{scale.spread:.1%}). Either depth_scale in intrinsics.json is wrong: it is {stated:g}, "
-        f"and {fitting:.4g} would fit; or the board was printed at {scale.ratio:.4g} times its size: measure its ruler"
+        f"{scale.frames} frames, +-{scale.spread:.1%}). Either depth_scale in intrinsics.json is wrong: it is "
+        f"{stated:g}, and {fitting:.4g} would fit; or the board was printed at {scale.ratio:.4g} times its size: "
+        "measure its ruler"
     )
     likely = "the print" if 0.85 < scale.ratio < 1.15 else "depth_scale"
     raise SceneError(f"{message}. More likely here: {likely}")

@@ -80,9 +80,9 @@ def align_flipped(first: Cloud, second: Cloud, centers: tuple[np.ndarray, np.nda
         scored.append((distance + _COLOR_WEIGHT * color, distance, color, exact))
     scored.sort(key=lambda item: item[0])
     if not scored or scored[0][1] > _WORST:
-        found = f"{1000 * scored[0][1]:.1f} mm apart at best" if scored else "no pose at all"
+        apart = f"{1000 * scored[0][1]:.1f} mm apart at best" if scored else "no pose at all"
         raise SceneError(
-            f"{source}: the two recordings do not show the same object, or share too little of it ({found}, wanted "
+            f"{source}: the two recordings do not show the same object, or share too little of it ({apart}, wanted "
             f"{1000 * _WORST:.1f}): both must show its sides, and the object must be rigid"
         )
     best = scored[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -152,7 +153,8 @@ class Features:
 def find_features(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, most: int = 1500) -> Features:
     """SIFT points (Lowe, 2004) of a picture, with the depth measured there."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    found, descriptors = cv2.SIFT_create(nfeatures=most, contrastThreshold=0.02).detectAndCompute(grey, None)
+    sift: Any = cv2.SIFT_create  # type: ignore[attr-defined]  # missing in OpenCV 5's type information
+    found, descriptors = sift(nfeatures=most, contrastThreshold=0.02).detectAndCompute(grey, None)
     if not found:
         return Features(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros((0, 128), np.float32))
     pixels = np.array([point.pt for point in found], np.float64)

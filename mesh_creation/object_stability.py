@@ -95,7 +95,8 @@ def check_object_stays(
         before = max(i for i in views if i < moment)
         raise SceneError(
             f"{source}: the object moved on the board between frames {names[before]} and {names[moment]}: views "
-            f"before and after disagree by {1000 * apart:.1f} mm, those of one side by {1000 * together:.1f} mm. Register "
-            f"only one part (--frames 0:{before} or --frames {moment}:), or film again without touching object or board"
+            f"before and after disagree by {1000 * apart:.1f} mm, those of one side by "
+            f"{1000 * together:.1f} mm. Register only one part (--frames 0:{before} or --frames {moment}:), or film "
+            "again without touching object or board"
         )
     return float(np.median(distance))

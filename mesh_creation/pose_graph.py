@@ -77,7 +77,8 @@ def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge], reach: floa
         method.global_optimization(graph, method.GlobalOptimizationLevenbergMarquardt(), criteria, option)
     board = np.linalg.inv(graph.nodes[_BOARD].pose)
     believed = {(edge.source_node_id, edge.target_node_id) for edge in graph.edges}
-    kept, dropped = [], []
+    kept: list[Edge] = []
+    dropped: list[Edge] = []
     for edge in edges:
         if edge.loop:
             (kept if (number[edge.source], number[edge.target]) in believed else dropped).append(edge)

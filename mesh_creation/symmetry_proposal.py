@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from pose6d.geometry.mesh import Mesh
 
-_POINTS = 3000
+_POINTS = 1200
 _TARGET_POINTS = 40_000  # dense enough that their spacing is no distance
 _FOLDS = (8, 6, 5, 4, 3, 2)
 _ANY_ANGLE = (20.0, 47.0, 71.0, 103.0, 139.0, 167.0)  # degrees that no small fold explains
