@@ -21,6 +21,7 @@ _FEW = 500  # points of the first search
 _TURNED = 6  # hypotheses from which turns about the object's own axes are tried
 _REFINED = 12  # hypotheses that are aligned exactly
 _KEPT = 0.5  # share of the surface that both recordings surely show: not a cup's inside, nor what lay on the board
+_COINCIDES = 0.004  # metres
 _COLOR_WEIGHT = 0.02  # metres per unit of colour (0..1): 10 % of difference counts like 2 mm
 _WORST = 0.0025  # metres
 _DIFFERENT = np.radians(25)
@@ -61,23 +62,20 @@ def align_flipped(first: Cloud, second: Cloud, centers: tuple[np.ndarray, np.nda
     candidates = []
     for start in _starts(a, b, centers):
         transform = _trimmed_icp(few, a, tree, start, (0.025, 0.015, 0.010), steps=4)
-        distance, color = _compare(a, few, transform)
-        candidates.append((distance + _COLOR_WEIGHT * color, transform))
+        candidates.append((_compare(a, few, transform)[0], transform))
     candidates.sort(key=lambda item: item[0])
     # On a body of revolution only small details and colour tell the turns about its axis apart.
     for _, found in _distinct(candidates)[:_TURNED]:
         for start in _turned(found, a):
             transform = _trimmed_icp(few, a, tree, start, (0.012, 0.008), steps=3)
-            distance, color = _compare(a, few, transform)
-            candidates.append((distance + _COLOR_WEIGHT * color, transform))
+            candidates.append((_compare(a, few, transform)[0], transform))
     candidates.sort(key=lambda item: item[0])
     fine, other = _thin(first, _FINE), _thin(second, _FINE)
     tree = cKDTree(fine.points)
     scored = []
     for _, transform in _distinct(candidates)[:_REFINED]:
         exact = _trimmed_icp(other, fine, tree, transform, (0.008, 0.006, 0.004, 0.003, 0.002), steps=10)
-        distance, color = _compare(fine, other, exact)
-        scored.append((distance + _COLOR_WEIGHT * color, distance, color, exact))
+        scored.append((*_compare(fine, other, exact), exact))
     scored.sort(key=lambda item: item[0])
     if not scored or scored[0][1] > _WORST:
         apart = f"{1000 * scored[0][1]:.1f} mm apart at best" if scored else "no pose at all"
@@ -177,27 +175,37 @@ def _turned(transform: np.ndarray, target: Cloud) -> list[np.ndarray]:
     return turned
 
 
-def _compare(first: Cloud, second: Cloud, transform: np.ndarray) -> tuple[float, float]:
+def _compare(first: Cloud, second: Cloud, transform: np.ndarray) -> tuple[float, float, float]:
     """How well the two fit.
 
     Returns:
-        Mean distance over the best-fitting share of both surfaces, metres, where points that face elsewhere do not
-        count; and the difference of colour (0..1) there, after evening out exposure.
+        The score, less is better; mean distance over the best-fitting share of both surfaces, metres, where points
+        that face elsewhere do not count; and the difference of colour (0..1) on what coincides, after evening out
+        exposure. The score also has the mean over everything, up to 10 mm a point: a handle is a small share.
     """
     moved = second.moved(transform)
-    forth, back = _one_way(moved, first), _one_way(first, moved)
-    own, other = moved.colors[forth[1]], first.colors[forth[2]]
-    gain = np.clip(np.median(other, axis=0) / np.maximum(np.median(own, axis=0), 1e-3), 0.7, 1.4)
-    return (forth[0] + back[0]) / 2, float(np.abs(own * gain - other).mean())
+    forth, partner = _distances(moved, first)
+    back, _ = _distances(first, moved)
+    near = np.flatnonzero(forth < _COINCIDES)
+    color = 1.0
+    if len(near) > 50:
+        own, other = moved.colors[near], first.colors[partner[near]]
+        gain = np.clip(np.median(other, axis=0) / np.maximum(np.median(own, axis=0), 1e-3), 0.7, 1.4)
+        color = float(np.abs(own * gain - other).mean())
+    shared = (_best_mean(forth) + _best_mean(back)) / 2
+    everything = float(np.minimum(forth, 0.01).mean() + np.minimum(back, 0.01).mean()) / 2
+    return shared + everything + _COLOR_WEIGHT * color, shared, color
 
 
-def _one_way(source: Cloud, target: Cloud) -> tuple[float, np.ndarray, np.ndarray]:
-    """Mean distance of the best share of the source, those points, and their partners."""
+def _distances(source: Cloud, target: Cloud) -> tuple[np.ndarray, np.ndarray]:
+    """Distance (P,) of each source point to the target, at least 20 mm where it faces elsewhere, and its partner."""
     distance, nearest = cKDTree(target.points).query(source.points)
     facing = (source.normals * target.normals[nearest]).sum(axis=1) > 0.3
-    distance = np.where(facing, distance, np.maximum(distance, 0.02))
-    best = np.argsort(distance)[: max(1, int(_KEPT * len(distance)))]
-    return float(distance[best].mean()), best, nearest[best]
+    return np.where(facing, distance, np.maximum(distance, 0.02)), nearest
+
+
+def _best_mean(distance: np.ndarray) -> float:
+    return float(np.sort(distance)[: max(1, int(_KEPT * len(distance)))].mean())
 
 
 def _distinct(candidates: list[tuple[float, np.ndarray]]) -> list[tuple[float, np.ndarray]]:
