@@ -60,7 +60,8 @@ def check_object_stays(
     """Refuse a recording in which the object moved on the board.
 
     Pairs of overlapping views that lie on two sides of a moment are compared with those on one side: if the first fit
-    much worse for some moment, the object (or the board under it) was moved then.
+    much worse for some moment, the object (or the board under it) was moved. When is known only as well as pairs that
+    share a surface tell: the message names the whole stretch.
 
     Args:
         views: what the frames see of the object, by frame.
@@ -79,24 +80,24 @@ def check_object_stays(
     if not measured:
         return float("nan")
     first, second, distance = (np.array(column) for column in zip(*measured, strict=True))
-    worst: tuple[float, int, float, float] | None = None
-    for moment in np.unique(second):
+    found: list[tuple[float, int, float, float]] = []  # how badly it explains the pairs, moment, apart, together
+    for moment in sorted(views):
         across = (first < moment) & (second >= moment)
         if across.sum() < _FEWEST or (~across).sum() < _FEWEST:
             continue
         apart, together = float(np.median(distance[across])), float(np.median(distance[~across]))
         if apart > together + _MOVED and apart > _TIMES * together:
-            # The true moment has the most pairs across that disagree.
-            score = (apart - together) * float(np.sqrt(across.sum()))
-            if worst is None or score > worst[0]:
-                worst = score, int(moment), apart, together
-    if worst is not None:
-        _, moment, apart, together = worst
-        before = max(i for i in views if i < moment)
+            misfit = float(np.abs(distance - np.where(across, apart, together)).sum())
+            found.append((misfit, moment, apart, together))
+    if found:
+        misfit, _, apart, together = min(found)
+        # Moments that one pair more or less speaks against are as likely as the best.
+        likely = [moment for other, moment, *_ in found if other <= misfit + (apart - together)]
+        before, after = max(i for i in views if i < min(likely)), max(likely)
         raise SceneError(
-            f"{source}: the object moved on the board between frames {names[before]} and {names[moment]}: views "
-            f"before and after disagree by {1000 * apart:.1f} mm, those of one side by "
-            f"{1000 * together:.1f} mm. Register only one part (--frames 0:{before} or --frames {moment}:), or film "
-            "again without touching object or board"
+            f"{source}: the object moved on the board, or the board under it, most likely between frames "
+            f"{names[before]} and {names[after]}: views before and after disagree by {1000 * apart:.1f} mm, others by "
+            f"{1000 * together:.1f} mm. Film again without touching either, or register one part alone "
+            f"(--frames 0:{before + 1} or --frames {after}:) if that shows all sides"
         )
     return float(np.median(distance))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+_ROUNDS = 2.2  # of a handheld recording
+
 
 @dataclass(frozen=True)
 class Tremor:
@@ -65,9 +67,10 @@ class Path:
             azimuth = self.start
             elevation = np.deg2rad(27 + 27 * _step((share - 0.46) / 0.08))
             distance = self.distance
-        else:
-            azimuth = self.start + 2 * np.pi * 1.6 * share
-            elevation = np.deg2rad(41 - 19 * np.cos(2 * np.pi * 1.5 * share) + 3 * np.sin(9 * share))
+        else:  # one round low, one higher, and the rest from above, into whatever is hollow
+            azimuth = self.start + 2 * np.pi * _ROUNDS * share
+            climb = 22 * _step((share - 0.36) / 0.18) + 32 * _step((share - 0.74) / 0.16)
+            elevation = np.deg2rad(23 + climb + 3 * np.sin(9 * share))
             distance = self.distance * (1 + 0.12 * np.sin(2 * np.pi * 1.1 * share + 1))
         eye = self.target + distance * np.array(
             [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]

@@ -38,7 +38,7 @@ from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, make_renderer
 
-VERSION = 1  # of what the same settings look like
+VERSION = 2  # of what the same settings look like
 _KEY_LIGHT = np.array([-0.45, -0.35, 0.82])  # towards it, world
 _PAPER_GAP = 0.0002  # metres between the paper and the object, so that no faces coincide
 
@@ -55,7 +55,7 @@ class Simulation:
     """of the path, the room and all noise"""
     flipped: bool = False
     """the object stands upside down, for a second recording that shows its underside"""
-    seconds: float = 20.0
+    seconds: float = 28.0
     """how long the recording takes; with fewer frames it has fewer per second, not a faster hand"""
     tremor: float = 1.0
     """of the hand: 1 is about 1.2 mm and 0.3 degrees"""

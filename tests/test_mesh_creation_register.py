@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -208,8 +209,11 @@ def test_duplicate_markers_are_reported_and_not_used(tmp_path: Path) -> None:
 
 def test_a_moved_object_is_noticed(tmp_path: Path) -> None:
     folder = scan(tmp_path / "scan", frames=24, nudge_at=0.5, seed=3, seconds=8.0)
-    with pytest.raises(SceneError, match=r"the object moved on the board between frames \d+ and \d+"):
+    with pytest.raises(SceneError, match=r"the object moved on the board.*before and after disagree") as error:
         main(RegisterOptions(folder))
+    before, after = map(int, re.findall(r"between frames (\d+) and (\d+)", str(error.value))[0])
+    assert before <= 11 and 12 <= after <= before + 4  # pushed between frames 11 and 12
+    assert f"--frames 0:{before + 1} or --frames {after}:" in str(error.value)
     assert not (folder / "registration.json").exists()
 
 
