@@ -76,7 +76,7 @@ class FoundationPose:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
         schedule: `full` refines all 252 hypotheses of the published method, `pruned` starts with 60 and soon goes on
-            with the best dozen; or a Schedule. `auto` is pruned on the CPU and full on CUDA.
+            with the best 24, then 8; or a Schedule. `auto` is pruned on the CPU and full on CUDA.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
         profile: wait for the device after each stage, so that `timings` is exact on CUDA.

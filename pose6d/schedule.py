@@ -49,6 +49,6 @@ SCHEDULES = {
     schedule.name: schedule
     for schedule in (
         Schedule("full", "views"),
-        Schedule("pruned", "icosahedron", (Stage(2, keep=12),)),
+        Schedule("pruned", "icosahedron", (Stage(2, keep=24), Stage(1, keep=8))),
     )
 }
