@@ -1,11 +1,13 @@
 """Make the README's pictures from a finished run of the demo on the avocado scene.
 
-python run_demo.py --debug_dir debug/pictures
+python run_demo.py --compare --debug_dir debug/pictures
 python assets/make_pictures.py --run_folder debug/pictures
 """
 
 from __future__ import annotations
 
+import io
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +43,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Write tracking.webp, an animation of the overlay, and inputs.png: what goes in and what comes out."""
+    """Write tracking.webp (the overlay, moving), inputs.png (what goes in and comes out) and report.webp (the page)."""
     scene = open_scene(options.test_scene_dir)
     if scene.mesh_file is None:
         raise OutputError(f"{scene.path} has no mesh to draw")
@@ -66,6 +68,27 @@ def main(options: Options) -> None:
     panels.resize((panels.width // 2, panels.height // 2), Image.Resampling.LANCZOS).save(
         options.output_folder / "inputs.png", optimize=True
     )
+    photograph_page(options.run_folder / "report.html", options.output_folder / "report.webp")
+
+
+def photograph_page(page_file: Path, picture: Path) -> None:
+    """Show the report in the system's Chromium, through playwright, and keep its upper part."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        raise OutputError("no chromium on the PATH, which draws the report")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+        )
+        page = browser.new_page(viewport={"width": 1440, "height": 1440})
+        page.goto(page_file.resolve().as_uri())
+        page.wait_for_timeout(3000)  # the video and the 3-D view have no event that says they are drawn
+        raw = page.screenshot()
+        browser.close()
+    shown = Image.open(io.BytesIO(raw)).convert("RGB")
+    shown.resize((1080, 1080), Image.Resampling.LANCZOS).save(picture, quality=82)
 
 
 def read_pose(run_folder: Path, name: str) -> np.ndarray:
