@@ -15,6 +15,7 @@ from mesh_creation.simulator import Simulation, simulate
 from pose6d.errors import MissingDependencyError, Pose6DError
 from pose6d.geometry.mesh import Unit
 from pose6d.geometry.mesh_files import load_mesh
+from pose6d.scenes.layout import read_json
 
 # Step -> module, its options, what it does. Modules are loaded when asked for: some need extras.
 _STEPS = {
@@ -36,7 +37,7 @@ class RunOptions:
     scan: Path
     """the scan's folder"""
     flipped: Path | None = None
-    """a second recording of the same object, standing upside down"""
+    """a second recording of the same object, standing upside down; a mesh made without it is made again"""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ def run(options: RunOptions) -> Path:
     scans = [options.scan] if options.flipped is None else [options.scan, options.flipped]
     for scan in scans:
         _do("register", scan)
-    _do("fuse", options.scan, flipped=options.flipped)
+    _do("fuse", options.scan, again=_lacks(options.scan, options.flipped), flipped=options.flipped)
+    mesh = options.scan / _FINISHED["fuse"]
     for scan in scans:
-        _do("label", scan)
+        labels = scan / _FINISHED["label"]
+        _do("label", scan, again=labels.is_file() and labels.stat().st_mtime < mesh.stat().st_mtime)
     return options.scan
 
 
@@ -98,12 +101,24 @@ def _load(step: str) -> tuple[type, Callable[[Any], Any]]:
     return getattr(module, options), module.main
 
 
-def _do(step: str, scan: Path, **more: Any) -> None:
-    if (scan / _FINISHED[step]).is_file():
+def _lacks(scan: Path, flipped: Path | None) -> bool:
+    """Whether there is a mesh, made without the flipped recording or with another one."""
+    metadata = scan / _FINISHED["fuse"]
+    if flipped is None or not metadata.is_file():
+        return False
+    used = read_json(metadata).get("flipped") or {}
+    return "scan" not in used or Path(used["scan"]).resolve() != flipped.resolve()
+
+
+def _do(step: str, scan: Path, *, again: bool = False, **more: Any) -> None:
+    """Do a step unless it is finished; `again` if what it was made from has changed since."""
+    if again:
+        print(f"{step}: {scan} is done again, with what is new")
+    elif (scan / _FINISHED[step]).is_file():
         print(f"{step}: {scan} is finished, skipped")
         return
     options, action = _load(step)
-    action(options(scan=scan, **more))
+    action(options(scan=scan, overwrite=again, **more))
 
 
 if __name__ == "__main__":

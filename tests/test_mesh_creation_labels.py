@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import imageio_ffmpeg
@@ -16,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh_creation import __main__ as commands
 from mesh_creation.__main__ import main as run_step
 from mesh_creation.label_formats import joined_outline
 from mesh_creation.label_masks import MaskRenderer, box_around
@@ -350,3 +355,29 @@ def test_run_skips_what_is_finished_and_says_so(
     shutil.rmtree(scan / "labels")
     with pytest.raises(SystemExit, match=r"error: .*objects\.json is missing"):
         run_step(["label", "--scan", str(scan)])
+
+
+def test_run_does_again_what_lacks_the_flipped_scan_or_is_older_than_the_mesh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str, bool]] = []
+
+    def load(step: str) -> tuple[type, Callable[[Any], None]]:
+        return SimpleNamespace, lambda options: done.append((step, options.scan.name, options.overwrite))
+
+    monkeypatch.setattr(commands, "_load", load)
+    scans = [tmp_path / "cup", tmp_path / "flipped"]
+    for number, file in enumerate(("registration.json", "mesh/metadata.json", "labels/labels.json")):
+        for scan in scans:
+            (scan / file).parent.mkdir(parents=True, exist_ok=True)
+            (scan / file).write_text("{}")
+            os.utime(scan / file, (number, number))
+    commands.run(commands.RunOptions(scans[0]))
+    assert done == []
+    commands.run(commands.RunOptions(*scans))
+    assert done == [("fuse", "cup", True)]
+    metadata = scans[0] / "mesh" / "metadata.json"
+    metadata.write_text(json.dumps({"flipped": {"scan": str(scans[1])}}))
+    done.clear()
+    commands.run(commands.RunOptions(*scans))
+    assert done == [("label", "cup", True), ("label", "flipped", True)]
