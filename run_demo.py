@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import tyro
 from tqdm import tqdm
 
 from estimater import FoundationPose
+from learning.training.predict_pose_refine import PoseRefinePredictor
+from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError, SceneError
 from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
@@ -85,6 +88,9 @@ class Options:
     """auto, cpu, cuda or cuda:N."""
     weights: str = "auto"
     """Network weights: name of a set in weights/, or a folder; auto takes the set that suits the device."""
+    quantized: str | None = None
+    """Run quantised networks: torch or onnx, one of their variants by name (see docs/quantization.md), or a folder of
+    published ONNX files. Made once by: python -m quantization create"""
     debug: int = 1
     """0 writes poses and timings, 1 also video and report.html, 2 also pictures and clouds, 3 also the posed mesh."""
     debug_dir: Path | None = None
@@ -142,8 +148,14 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
             mesh, symmetries = load_object(options, scene, first)
         with record.stage("load networks"):
             weights = find_weights(options.weights, "refiner", device.type)
+            networks = quantized_networks(options, device) if options.quantized else {}
             estimator = make_estimator(
-                mesh, symmetries=symmetries, device=device, weights=options.weights, schedule=options.schedule
+                mesh,
+                symmetries=symmetries,
+                device=device,
+                weights=options.weights,
+                schedule=options.schedule,
+                **networks,
             )
     folder = make_run_folder(options.debug_dir, scene.path, options.overwrite)
     print(f"device: {device}\nweights: {weights.parent}\nresults: {folder.path}")
@@ -223,6 +235,14 @@ def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.
     if options.symmetry is not None:
         return mesh, resolve_symmetry(options.symmetry, scale).numpy()
     return mesh, scene.symmetries(scale) if file == scene.mesh_file else None
+
+
+def quantized_networks(options: Options, device: torch.device) -> dict[str, Any]:
+    """The estimator's networks in the variant that --quantized names."""
+    return {
+        "refiner": PoseRefinePredictor(options.weights, device, quantized=options.quantized),
+        "scorer": ScorePredictor(options.weights, device, quantized=options.quantized),
+    }
 
 
 def make_run_folder(debug_dir: Path | None, scene: Path, overwrite: bool) -> RunFolder:

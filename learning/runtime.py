@@ -21,7 +21,9 @@ from learning.models.blocks import ConvBNReLU, ResidualBlock, channels_last
 from learning.models.config import Kind
 from learning.models.loading import load_network
 from learning.models.refine_network import RefineNet
-from learning.models.score_network import ScoreNetMultiPair
+from learning.models.score_network import ScoreNetMultiPair, Scores
+from learning.onnx_runtime import OnnxRunner, imported_file, open_variant
+from learning.variants import resolve_variant
 from pose6d.device import resolve_device
 from pose6d.errors import WeightsError
 
@@ -94,17 +96,18 @@ def _use_fused_kernels(network: nn.Module) -> None:
 
 
 class NetworkRunner:
-    """A network ready for inference, with its device and number format.
+    """A network ready for inference in PyTorch, with its device and number format.
 
     Args:
         kind: `refiner` or `scorer`.
         weights: see `pose6d.weights.find_weights`; unused where `network` is given.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: compute in float16; None means on CUDA only. Ignored on the CPU, where float16 is slower.
-        quantized: name of a quantised variant. There are none yet: anything but None is refused.
         network: a network to run instead of loading one; it is copied.
         batch_size: pairs per forward pass; None chooses by the device.
     """
+
+    recordable = True
 
     def __init__(
         self,
@@ -112,14 +115,9 @@ class NetworkRunner:
         weights: str | Path = "auto",
         device: str | torch.device = "auto",
         amp: bool | None = None,
-        quantized: str | None = None,
         network: RefineNet | ScoreNetMultiPair | None = None,
         batch_size: int | None = None,
     ):
-        if quantized:
-            raise WeightsError(
-                f"quantized={quantized!r}: there are no quantised variants of the networks yet; pass None"
-            )
         self.device = resolve_device(device)
         if network is None:
             network = load_network(weights, kind, self.device.type)
@@ -152,6 +150,63 @@ class NetworkRunner:
     def chunks(self, n: int) -> list[slice]:
         """Slices of at most `batch_size` that cover n pairs."""
         return [slice(i, min(i + self.batch_size, n)) for i in range(0, n, self.batch_size)]
+
+    def refine(self, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+        """trans and rot (N, 3) of pairs (N, 6, s, s), as `RefineNet.forward`."""
+        return self.network(self.cast(A), self.cast(B))
+
+    def score(self, A: Tensor, B: Tensor, earlier: Tensor | None = None) -> tuple[Tensor, Scores]:
+        """Score the pairs of one object chunk by chunk.
+
+        Args:
+            A, B: (N, 6, s, s), the next chunk.
+            earlier: (M, D) features of the chunks before, as this function gave them.
+
+        Returns:
+            Features (M + N, D), and the scores (M + N,) of all pairs so far, logits.
+        """
+        network = self.network
+        assert isinstance(network, ScoreNetMultiPair)
+        features = network.encode(self.cast(A), self.cast(B))
+        if earlier is not None:
+            features = torch.cat([earlier, features])
+        return features, Scores(network.compare(features[None])[0], network.judge(features))
+
+
+def make_runner(
+    kind: Kind,
+    weights: str | Path = "auto",
+    device: str | torch.device = "auto",
+    amp: bool | None = None,
+    quantized: str | bool | None = None,
+    network: RefineNet | ScoreNetMultiPair | None = None,
+    batch_size: int | None = None,
+) -> NetworkRunner | OnnxRunner:
+    """A network ready for inference, in PyTorch or in ONNX Runtime.
+
+    Args:
+        kind, weights, device, amp, network, batch_size: see `NetworkRunner`. `weights` may be an .onnx file, too.
+        quantized: a variant (`learning.variants`): `torch` (or True), `onnx`, or one of their kinds by name, whose
+            files `python -m quantization create` makes; or an .onnx file or a folder of such files; None or False for
+            none.
+
+    Raises:
+        WeightsError: no such variant, or its file is missing or of other weights.
+        MissingDependencyError, DeviceError: ONNX Runtime, or its provider for the device, is missing.
+    """
+    imported = imported_file(quantized, kind) if isinstance(quantized, str | Path) else None
+    if imported is None and Path(weights).suffix == ".onnx":
+        imported = Path(weights)
+    if imported is not None:
+        return OnnxRunner(kind, imported, resolve_device(device), batch_size=batch_size)
+    if not quantized:
+        return NetworkRunner(kind, weights, device, amp, network, batch_size)
+    if network is not None:
+        raise WeightsError(f"quantized={quantized!r} takes weights from a file, but a network was given: pass only one")
+    variant = resolve_variant(quantized, resolve_device(device))
+    if variant.backend == "onnx":
+        return open_variant(variant, kind, weights, resolve_device(device), batch_size)
+    raise NotImplementedError
 
 
 class GraphedFunction:

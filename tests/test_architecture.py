@@ -43,7 +43,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("pose6d/rendering/*", "pose6d/geometry/depth*.py"),
     "cupy": ("pose6d/rendering/*", "pose6d/geometry/depth*.py"),
     "nvdiffrast": ("pose6d/rendering/*",),
-    "onnxruntime": ("learning/runtime.py", "quantization/*"),
+    "onnxruntime": ("learning/onnx_runtime.py", "quantization/*"),
     "matplotlib": ("pose6d/report/*",),
     "pyrealsense2": ("pose6d/scenes/*",),
 }

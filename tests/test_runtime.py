@@ -8,7 +8,7 @@ import torch
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.runtime import NetworkRunner, record
-from pose6d.errors import DeviceError, WeightsError
+from pose6d.errors import DeviceError
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
 
@@ -52,11 +52,6 @@ def test_chunks_cover_everything_once(network: RefineNet) -> None:
     rows = [i for chunk in runner.chunks(20) for i in range(20)[chunk]]
     assert rows == list(range(20))
     assert max(chunk.stop - chunk.start for chunk in runner.chunks(20)) == 7
-
-
-def test_quantised_variants_are_refused_not_ignored(network: RefineNet) -> None:
-    with pytest.raises(WeightsError, match="'int8': there are no quantised variants"):
-        NetworkRunner("refiner", network=network, device="cpu", quantized="int8")
 
 
 def test_an_absent_device_is_an_error(network: RefineNet) -> None:

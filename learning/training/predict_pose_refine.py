@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learning.inputs import apply_update, pair_inputs
 from learning.models.refine_network import RefineNet
-from learning.runtime import NetworkRunner, record
+from learning.runtime import make_runner, record
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
 
@@ -25,13 +25,14 @@ class PoseRefinePredictor:
         weights: `auto`, a released set's name, a folder or a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: float16 on CUDA; None means yes.
-        quantized: name of a quantised variant. There are none yet: anything but None is refused.
+        quantized: a quantised variant (`learning.runtime.make_runner`): "torch" or True, "onnx", or one by name.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass; None chooses by the device.
 
     Raises:
         WeightsError: missing, corrupt, or of another architecture.
         DeviceError: the device is not there.
+        MissingDependencyError: the variant needs a package that is not installed.
     """
 
     def __init__(
@@ -39,11 +40,11 @@ class PoseRefinePredictor:
         weights: str | Path = "auto",
         device: str | torch.device = "auto",
         amp: bool | None = None,
-        quantized: str | None = None,
+        quantized: str | bool | None = None,
         network: RefineNet | None = None,
         batch_size: int | None = None,
     ):
-        self._runner = NetworkRunner("refiner", weights, device, amp, quantized, network, batch_size)
+        self._runner = make_runner("refiner", weights, device, amp, quantized, network, batch_size)
         self.config = self._runner.config
         self.device = self._runner.device
         self._recorded: tuple[Any, Callable[..., Tensor]] | None = None
@@ -85,7 +86,7 @@ class PoseRefinePredictor:
     def _move(self, renderer: Renderer, poses: Tensor, observation: Observation, K: Tensor, diameter: float) -> Tensor:
         """One step of up to batch_size hypotheses."""
         inputs = (poses, observation.rgb, observation.xyz, K)
-        if self.device.type != "cuda" or len(poses) > _MOST_GRAPHED:
+        if self.device.type != "cuda" or len(poses) > _MOST_GRAPHED or not self._runner.recordable:
             return self._step(renderer, diameter, *inputs)
         key = (id(renderer), diameter, *(x.shape for x in inputs))
         if self._recorded is None or self._recorded[0] != key:
@@ -95,5 +96,5 @@ class PoseRefinePredictor:
 
     def _step(self, renderer: Renderer, diameter: float, poses: Tensor, rgb: Tensor, xyz: Tensor, K: Tensor) -> Tensor:
         A, B = pair_inputs(renderer, poses, Observation(rgb, xyz), K, diameter, self.config)
-        trans, rot = self._runner.network(self._runner.cast(A), self._runner.cast(B))
+        trans, rot = self._runner.refine(A, B)
         return apply_update(poses, trans, rot, diameter, self.config.rotation_limit)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learning.inputs import pair_inputs
 from learning.models.score_network import ScoreNetMultiPair, Scores
-from learning.runtime import NetworkRunner
+from learning.runtime import make_runner
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
 
@@ -22,13 +22,14 @@ class ScorePredictor:
         weights: `auto`, a released set's name, a folder or a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: float16 on CUDA; without effect on the CPU.
-        quantized: name of a quantised variant. There are none yet: anything but None is refused.
+        quantized: a quantised variant (`learning.runtime.make_runner`): "torch" or True, "onnx", or one by name.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass of the trunk; None chooses by the device.
 
     Raises:
         WeightsError: missing, corrupt, or of another architecture.
         DeviceError: the device is not there.
+        MissingDependencyError: the variant needs a package that is not installed.
     """
 
     def __init__(
@@ -36,13 +37,11 @@ class ScorePredictor:
         weights: str | Path = "auto",
         device: str | torch.device = "auto",
         amp: bool = True,
-        quantized: str | None = None,
+        quantized: str | bool | None = None,
         network: ScoreNetMultiPair | None = None,
         batch_size: int | None = None,
     ):
-        self._runner = NetworkRunner("scorer", weights, device, amp, quantized, network, batch_size)
-        assert isinstance(self._runner.network, ScoreNetMultiPair)
-        self._network = self._runner.network
+        self._runner = make_runner("scorer", weights, device, amp, quantized, network, batch_size)
         self.config = self._runner.config
         self.device = self._runner.device
 
@@ -62,15 +61,13 @@ class ScorePredictor:
             ranking (N,) float32, higher is better, of which only differences within one call mean anything; and
             confidence (N,) float32, the probability that a pose is within 0.1 diameter, None for weights without it.
         """
-        features = []
+        features: Tensor | None = None
         for rows in self._runner.chunks(len(poses)):
             A, B = pair_inputs(renderer, poses[rows], observation, K, diameter, self.config)
-            features.append(self._network.encode(self._runner.cast(A), self._runner.cast(B)))
+            features, (ranking, logit) = self._runner.score(A, B, features)
             if progress is not None:
                 progress(len(A))
-        together = torch.cat(features)
-        ranking = self._network.compare(together[None])[0].float()
-        logit = self._network.judge(together)
+        ranking = ranking.float()
         if logit is None:
             return Scores(ranking, None)
         return Scores(

@@ -1,0 +1,1 @@
+"""Quantised variants that PyTorch runs itself."""

@@ -1,0 +1,200 @@
+"""ONNX exports: the same function for any number of pairs, honest labels, and clear errors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from learning.models.config import NetworkConfig
+from learning.models.loading import build_network
+from learning.onnx_runtime import OnnxRunner, imported_file, providers_for
+from learning.runtime import NetworkRunner, make_runner
+from learning.training.predict_score import ScorePredictor
+from learning.variants import VARIANTS, resolve_variant
+from pose6d.errors import DeviceError, MissingDependencyError, WeightsError
+from pose6d.weights import save_weights, sha256
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from quantization.onnx_quantization.export import annotate, export  # noqa: E402
+
+SMALL = {"width": 8, "input_size": 64}
+CPU = torch.device("cpu")
+
+
+def small_network(kind: str, seed: int = 0) -> torch.nn.Module:
+    """Random, with normalisation statistics of random images, so that folding has something to do."""
+    torch.manual_seed(seed)
+    network = build_network(NetworkConfig(kind=kind, confidence=kind == "scorer", **SMALL))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(*torch.rand(2, 4, 6, 64, 64), *([4] if kind == "scorer" else []))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of weights with float32 exports in the place where `quantized="onnx-fp32"` looks."""
+    folder = tmp_path_factory.mktemp("weights") / "small"
+    for kind in ("refiner", "scorer"):
+        network = small_network(kind)
+        source = save_weights(folder, kind, network.state_dict(), network.config.to_dict(), half=False)
+        model = VARIANTS["onnx-fp32"].file(kind, source)
+        export(network, model)
+        annotate(model, network.config, sha256(source), "fp32")
+    return folder
+
+
+@pytest.mark.parametrize("count", [1, 7, 252])
+def test_refiner_equals_pytorch_for_any_number_of_pairs(folder: Path, count: int) -> None:
+    A, B = torch.rand(2, count, 6, 64, 64)
+    exported = make_runner("refiner", folder, "cpu", quantized="onnx-fp32")
+    with torch.inference_mode():
+        wanted = make_runner("refiner", folder, "cpu").refine(A, B)
+        found = exported.refine(A, B)
+    for w, f in zip(wanted, found, strict=True):
+        assert f.shape == (count, 3)
+        torch.testing.assert_close(f, w, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("batch_size", [3, 64])
+def test_scorer_equals_pytorch_in_one_chunk_or_many(folder: Path, batch_size: int) -> None:
+    A, B = torch.rand(2, 10, 6, 64, 64)
+    results = []
+    for runner in (
+        make_runner("scorer", folder, "cpu"),
+        make_runner("scorer", folder, "cpu", quantized="onnx-fp32", batch_size=batch_size),
+    ):
+        features = None
+        with torch.inference_mode():
+            for rows in runner.chunks(len(A)):
+                features, scores = runner.score(A[rows], B[rows], features)
+        results.append(scores)
+    for wanted, found in zip(*results, strict=True):
+        assert found.shape == (10,)
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
+def test_models_of_other_weights_or_another_config_are_refused(folder: Path, tmp_path: Path) -> None:
+    network = small_network("refiner", seed=1)
+    source = save_weights(tmp_path, "refiner", network.state_dict(), network.config.to_dict())
+    model = VARIANTS["onnx-fp32"].file("refiner", source)
+    model.write_bytes(VARIANTS["onnx-fp32"].file("refiner", folder / "refiner.safetensors").read_bytes())
+    with pytest.raises(WeightsError, match=r"made from other weights.*make it again"):
+        make_runner("refiner", tmp_path, "cpu", quantized="onnx-fp32")
+    annotate(model, network.config.replace(crop_ratio=1.4), sha256(source), "fp32")
+    with pytest.raises(WeightsError, match=r"another config \(crop_ratio 1.4 instead of 1.2\)"):
+        make_runner("refiner", tmp_path, "cpu", quantized="onnx-fp32")
+    with pytest.raises(WeightsError, match="no scorer: it has inputs A"):
+        OnnxRunner("scorer", model, CPU)
+
+
+def test_a_missing_variant_names_the_command_that_makes_it(folder: Path) -> None:
+    with pytest.raises(WeightsError, match=r"python -m quantization create --weights .* --variants onnx-int8"):
+        make_runner("refiner", folder, "cpu", quantized="onnx")
+    with pytest.raises(WeightsError, match="'int4' is no quantised variant: expected torch, onnx"):
+        make_runner("refiner", folder, "cpu", quantized="int4")
+    with pytest.raises(WeightsError, match="pass only one"):
+        make_runner("refiner", network=small_network("refiner"), device="cpu", quantized="onnx-fp32")
+
+
+def test_names_depend_on_the_device() -> None:
+    assert resolve_variant("onnx", CPU).name == "onnx-int8"
+    assert resolve_variant("onnx", torch.device("cuda:0")).name == "onnx-fp16"
+    assert resolve_variant(True, CPU) == resolve_variant("torch", CPU)
+
+
+def test_wrong_shapes_are_refused(folder: Path) -> None:
+    runner = make_runner("refiner", folder, "cpu", quantized="onnx-fp32")
+    with pytest.raises(ValueError, match=r"A: shape \(2, 6, 32, 32\); \(2, 6, 64, 64\) is needed"):
+        runner.refine(*torch.rand(2, 2, 6, 32, 32))
+    with pytest.raises(ValueError, match=r"B: shape \(1, 6, 64, 64\); \(2, 6, 64, 64\) is needed"):
+        runner.refine(torch.rand(2, 6, 64, 64), torch.rand(1, 6, 64, 64))
+
+
+def test_broken_and_absent_files(tmp_path: Path) -> None:
+    broken = tmp_path / "refiner.onnx"
+    broken.write_bytes(b"no model")
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        make_runner("refiner", device="cpu", quantized=tmp_path)
+    with pytest.raises(WeightsError, match="does not exist"):
+        make_runner("refiner", tmp_path / "none.onnx", "cpu")
+
+
+def test_a_missing_provider_is_an_error_and_no_silent_cpu() -> None:
+    cpu_only = ["AzureExecutionProvider", "CPUExecutionProvider"]
+    assert providers_for(CPU, cpu_only) == ["CPUExecutionProvider"]
+    with pytest.raises(DeviceError, match=r"needs CUDAExecutionProvider and has .* onnxruntime-gpu .* \[onnx\]"):
+        providers_for(torch.device("cuda:0"), cpu_only)
+    with pytest.raises(DeviceError, match="TensorrtExecutionProvider"):
+        providers_for(torch.device("cuda:0"), ["CUDAExecutionProvider"], tensorrt=True)
+
+
+def test_without_onnxruntime_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match=r"pose6d\[onnx\]"):
+        make_runner("refiner", folder, "cpu", quantized="onnx")
+    make_runner("refiner", folder, "cpu")
+
+
+def published(model: Path, output: Path, layout: str, kind: str) -> Path:
+    """Our export as NVIDIA publishes its own: other names, no metadata, and NHWC inputs in the older release."""
+    content = onnx.load(model)
+    graph = content.graph
+    del content.metadata_props[:]
+    names = {"NHWC": ("input1", "input2"), "NCHW": ("inputA", "inputB")}[layout]
+    outputs = {"trans": "output1", "rot": "output2", "ranking": "output1"}
+    for node in graph.node:
+        node.input[:] = [f"{name}_nchw" if layout == "NHWC" and name in "AB" else name for name in node.input]
+        node.input[:] = [dict(zip("AB", names, strict=True)).get(name, name) for name in node.input]
+        node.output[:] = [outputs.get(name, name) for name in node.output]
+        node.input[:] = [outputs.get(name, name) for name in node.input]
+    for value, name in zip(list(graph.input), names, strict=False):
+        old, value.name = value.name, name
+        if layout == "NHWC":
+            dims = value.type.tensor_type.shape.dim
+            dims[1].dim_value, dims[3].dim_value = 64, 6
+            transpose = onnx.helper.make_node("Transpose", [name], [f"{old}_nchw"], perm=[0, 3, 1, 2])
+            graph.node.insert(0, transpose)
+    if kind == "scorer":
+        none = onnx.numpy_helper.from_array(torch.zeros(0, 64).numpy(), "earlier")
+        graph.initializer.append(none)
+        graph.input.remove(next(value for value in graph.input if value.name == "earlier"))
+    for value in list(graph.output):
+        if value.name in outputs:
+            value.name = outputs[value.name]
+        else:
+            graph.output.remove(value)
+    onnx.save(content, output)
+    return output
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_published_files_of_either_layout_are_imported(folder: Path, tmp_path: Path, layout: str) -> None:
+    A, B = torch.rand(2, 5, 6, 64, 64)
+    for kind, name in (("refiner", "refine_model.onnx"), ("scorer", "score_model.onnx")):
+        published(VARIANTS["onnx-fp32"].file(kind, folder / kind), tmp_path / name, layout, kind)
+    refiner = make_runner("refiner", device="cpu", quantized=tmp_path)
+    original = NetworkRunner("refiner", folder, "cpu")
+    assert refiner.config.rotation_limit == NetworkConfig().rotation_limit
+    with torch.inference_mode():
+        for wanted, found in zip(original.refine(A, B), refiner.refine(A, B), strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+        scorer = make_runner("scorer", device="cpu", quantized=tmp_path, batch_size=2)
+        assert scorer.chunks(5) == [slice(0, 5)], "a published scorer compares all pairs in one run"
+        found = scorer.score(A, B)[1]
+        wanted = NetworkRunner("scorer", folder, "cpu").score(A, B)[1]
+    torch.testing.assert_close(found.ranking, wanted.ranking, atol=1e-4, rtol=0)
+    assert found.confidence is None
+    assert ScorePredictor(tmp_path / "score_model.onnx", "cpu").config.min_depth == 0.1
+
+
+def test_where_imported_files_are_looked_for(tmp_path: Path) -> None:
+    assert imported_file(tmp_path, "refiner") is None
+    assert imported_file("lite", "refiner") is None
+    assert imported_file("a/b.onnx", "scorer") == Path("a/b.onnx")
