@@ -75,8 +75,9 @@ class FoundationPose:
         refiner: moves hypotheses; made from `weights` where omitted.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
-        schedule: `full` refines all 252 hypotheses of the published method, `pruned` starts with 60 and soon goes on
-            with the best 24, then 8; or a Schedule. `auto` is pruned on the CPU and full on CUDA.
+        schedule: `full` refines all 252 hypotheses of the published method, `pruned` starts with 60, soon goes
+            on with the best dozen, and falls back to full where that leaves doubt; or a Schedule. `auto` is pruned on
+            the CPU, if the scorer has a confidence, and full on CUDA.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
         profile: wait for the device after each stage, so that `timings` is exact on CUDA.
@@ -114,7 +115,6 @@ class FoundationPose:
         self.diameter = float(self.mesh.diameter)
         _check_diameter(self.diameter, self.mesh.name)
         self.profile = profile
-        self.schedule = _choose_schedule(schedule, self.device)
         self.timings: dict[str, float] = {}
         self.poses: np.ndarray | None = None
         self.scores: np.ndarray | None = None
@@ -128,7 +128,10 @@ class FoundationPose:
         self._centred_from_mesh = make_transform(eye, -center).to(self.device)
         self._mesh_from_centred = make_transform(eye, center).to(self.device)
         self._renderer = make_renderer(self.mesh.centered(), self.device)
-        self._rotations = self._hypotheses(symmetries, seed)
+        self.schedule = _choose_schedule(schedule, self.device, self.scorer)
+        self._symmetries, self._seed = self._centred(symmetries), seed
+        self._grids: dict[str, Tensor] = {}
+        self._rotations(self.schedule.grid)
         self._last: Tensor | None = None  # (4, 4) centred mesh in camera
 
     def register(
@@ -147,7 +150,8 @@ class FoundationPose:
         3. Guess the translation: the middle of the mask at its median depth.
         4. Set up the hypotheses: that translation with rotations that cover all viewpoints.
         5. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
-        6. Sort them; the best is the result, and where tracking starts.
+        6. If that leaves doubt, search again with the full schedule.
+        7. The best is the result, and where tracking starts.
 
         Args:
             K: (3, 3) intrinsics of both images.
@@ -172,26 +176,14 @@ class FoundationPose:
             observation, intrinsics = self._observe(K, rgb, depth)
         with self._stage("hypotheses"):
             translation = initial_translation(observation.xyz[2], mask, intrinsics)
-            poses = make_transform(self._rotations, translation)
-        plan = list(self.schedule.plan(iteration))
-        done = _Counter(progress, _pairs(plan, len(poses)))
-        for stage in plan:
-            with self._stage("refine"):
-                poses = self.refiner.predict(
-                    self._renderer, poses, observation, intrinsics, self.diameter, stage.steps, progress=done
-                )
-            with self._stage("score"):
-                scores = self.scorer.predict(
-                    self._renderer, poses, observation, intrinsics, self.diameter, progress=done
-                )
-                if stage.keep is not None:
-                    poses = poses[distinct_best(poses, scores.ranking, stage.keep, self.diameter)]
+        done = _Counter(progress)
+        poses, scores = self._search(self.schedule, translation, observation, intrinsics, iteration, done)
+        if scores.confidence is not None and float(scores.confidence[0]) < self.schedule.sure:
+            poses, scores = self._search(SCHEDULES["full"], translation, observation, intrinsics, iteration, done)
         with self._stage("sort"):
-            order = torch.argsort(scores.ranking, descending=True, stable=True)
-            poses = poses[order]
             self.poses = (poses @ self._centred_from_mesh).cpu().numpy()
-            self.scores = scores.ranking[order].cpu().numpy()
-            self.confidence = None if scores.confidence is None else float(scores.confidence[order[0]])
+            self.scores = scores.ranking.cpu().numpy()
+            self.confidence = None if scores.confidence is None else float(scores.confidence[0])
         _check_result(self.poses[0], "registration")
         self._last = poses[0]
         return self.poses[0].copy()
@@ -257,20 +249,55 @@ class FoundationPose:
         """Forget the last frame: `track_one` needs a new start."""
         self._last, self.poses, self.scores, self.confidence, self.timings = None, None, None, None, {}
 
-    def _hypotheses(self, symmetries: np.ndarray | Tensor | None, seed: int) -> Tensor:
-        """(N, 3, 3) starting rotations."""
-        if symmetries is not None:
-            symmetries = torch.as_tensor(symmetries, dtype=torch.float32)
-            if symmetries.ndim != 3 or symmetries.shape[1:] != (4, 4):
-                raise MeshError(f"symmetries: shape {tuple(symmetries.shape)}; (S, 4, 4) transforms are needed")
-            if not symmetries.isfinite().all():
-                raise MeshError("symmetries hold values that are not finite; (S, 4, 4) transforms are needed")
-            symmetries = self._centred_from_mesh.cpu() @ symmetries @ self._mesh_from_centred.cpu()
-        grid = rotation_hypotheses if self.schedule.grid == "views" else icosahedral_rotations
-        rotations = grid(symmetries)
-        if seed:
-            rotations = random_rotations(1, torch.Generator().manual_seed(seed)) @ rotations
+    def _search(
+        self,
+        schedule: Schedule,
+        translation: Tensor,
+        observation: Observation,
+        K: Tensor,
+        iteration: int,
+        done: _Counter,
+    ) -> tuple[Tensor, Scores]:
+        """The hypotheses (N, 4, 4) that a schedule leaves, centred mesh in camera, and their scores, best first."""
+        poses = make_transform(self._rotations(schedule.grid), translation)
+        plan = list(schedule.plan(iteration))
+        done.expect(_pairs(plan, len(poses)))
+        scores = Scores(torch.zeros(len(poses), device=self.device), None)
+        for stage in plan:
+            with self._stage("refine"):
+                poses = self.refiner.predict(
+                    self._renderer, poses, observation, K, self.diameter, stage.steps, progress=done
+                )
+            with self._stage("score"):
+                scores = self.scorer.predict(self._renderer, poses, observation, K, self.diameter, progress=done)
+                if stage.keep is not None:
+                    poses = poses[distinct_best(poses, scores.ranking, stage.keep, self.diameter)]
+        order = torch.argsort(scores.ranking, descending=True, stable=True)
+        confidence = None if scores.confidence is None else scores.confidence[order]
+        return poses[order], Scores(scores.ranking[order], confidence)
+
+    def _rotations(self, grid: str) -> Tensor:
+        """(N, 3, 3) starting rotations of a schedule's grid; made when first asked for."""
+        if grid not in self._grids:
+            self._grids[grid] = self._make_grid(grid)
+        return self._grids[grid]
+
+    def _make_grid(self, grid: str) -> Tensor:
+        rotations = (rotation_hypotheses if grid == "views" else icosahedral_rotations)(self._symmetries)
+        if self._seed:
+            rotations = random_rotations(1, torch.Generator().manual_seed(self._seed)) @ rotations
         return rotations.to(self.device)
+
+    def _centred(self, symmetries: np.ndarray | Tensor | None) -> Tensor | None:
+        """(S, 4, 4) symmetries of the centred mesh, on the CPU."""
+        if symmetries is None:
+            return None
+        symmetries = torch.as_tensor(symmetries, dtype=torch.float32)
+        if symmetries.ndim != 3 or symmetries.shape[1:] != (4, 4):
+            raise MeshError(f"symmetries: shape {tuple(symmetries.shape)}; (S, 4, 4) transforms are needed")
+        if not symmetries.isfinite().all():
+            raise MeshError("symmetries hold values that are not finite; (S, 4, 4) transforms are needed")
+        return self._centred_from_mesh.cpu() @ symmetries @ self._mesh_from_centred.cpu()
 
     def _observe(self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray) -> tuple[Observation, Tensor]:
         """The frame on the device, depth filtered; and K (3, 3)."""
@@ -287,13 +314,16 @@ class FoundationPose:
         self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
 
 
-def _choose_schedule(schedule: str | Schedule, device: torch.device) -> Schedule:
+def _choose_schedule(schedule: str | Schedule, device: torch.device, scorer: Scorer) -> Schedule:
     if isinstance(schedule, Schedule):
         return schedule
-    name = {"cpu": "pruned"}.get(device.type, "full") if schedule == "auto" else schedule
-    if name not in SCHEDULES:
+    if schedule == "auto":
+        # Without a confidence nobody would notice that a pruned search has missed.
+        judges = getattr(getattr(scorer, "config", None), "confidence", False)
+        schedule = "pruned" if device.type == "cpu" and judges else "full"
+    if schedule not in SCHEDULES:
         raise Pose6DError(f"schedule is {schedule!r}: choose auto, {', '.join(SCHEDULES)}, or pass a Schedule")
-    return SCHEDULES[name]
+    return SCHEDULES[schedule]
 
 
 def _pairs(plan: list[Stage], hypotheses: int) -> int:
@@ -308,8 +338,11 @@ def _pairs(plan: list[Stage], hypotheses: int) -> int:
 class _Counter:
     """Turns "n more" into (done, in all) for a progress callback."""
 
-    def __init__(self, report: Callable[[int, int], object] | None, total: int):
-        self._report, self._total, self._done = report, total, 0
+    def __init__(self, report: Callable[[int, int], object] | None):
+        self._report, self._total, self._done = report, 0, 0
+
+    def expect(self, count: int) -> None:
+        self._total += count
 
     def __call__(self, count: int) -> None:
         self._done += count

@@ -29,11 +29,13 @@ class Schedule:
         grid: where it starts: the 252 rotations of the published method, at most 35 degrees from any, or the 60 that
             turn an icosahedron onto itself, at most 45 degrees from any.
         stages: all but the last, which takes the steps that the others leave.
+        sure: a result of less confidence is not believed, and the full schedule follows.
     """
 
     name: str
     grid: Literal["views", "icosahedron"]
     stages: tuple[Stage, ...] = ()
+    sure: float = 0.0
 
     def plan(self, steps: int) -> Iterator[Stage]:
         """The stages when the result shall have taken so many steps."""
@@ -49,6 +51,6 @@ SCHEDULES = {
     schedule.name: schedule
     for schedule in (
         Schedule("full", "views"),
-        Schedule("pruned", "icosahedron", (Stage(2, keep=24), Stage(1, keep=8))),
+        Schedule("pruned", "icosahedron", (Stage(2, keep=12),), sure=0.9),
     )
 }

@@ -103,7 +103,7 @@ class MatchingScorer:
     ) -> Scores:
         A, B = pair_inputs(renderer, poses, observation, K, diameter, NetworkConfig(kind="scorer", input_size=64))
         difference = (A - B).abs().mean(dim=(1, 2, 3))
-        return Scores(-difference, torch.exp(-difference))
+        return Scores(-difference, torch.exp(-0.1 * difference))
 
 
 def wake_up(network: RefineNet | ScoreNetMultiPair) -> None:
@@ -158,7 +158,7 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
     np.testing.assert_allclose(tracked, scene.truth, atol=1e-5)
 
 
-@pytest.mark.parametrize(("schedule", "first", "last"), [("full", 252, 252), ("pruned", 60, 8)])
+@pytest.mark.parametrize(("schedule", "first", "last"), [("full", 252, 252), ("pruned", 60, 12)])
 def test_hypotheses_start_on_the_object_and_come_back_sorted(
     scene: Scene, schedule: str, first: int, last: int
 ) -> None:
@@ -223,7 +223,7 @@ def test_batch_size_does_not_change_the_result(scene: Scene) -> None:
     torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("schedule", "pairs"), [("full", 20 * 4), ("pruned", 30 * 3 + 24 * 2)])
+@pytest.mark.parametrize(("schedule", "pairs"), [("full", 20 * 4), ("pruned", 30 * 3 + 12 * 2 + 20 * 4)])
 def test_progress_counts_every_pair(scene: Scene, schedule: str, pairs: int) -> None:
     symmetries = symmetry_transforms(continuous=[((0.0, 0.0, 1.0), scene.mesh.center)])
     estimator = FoundationPose(scene.mesh, symmetries, schedule=schedule, **random_networks(batch_size=8))
@@ -231,6 +231,26 @@ def test_progress_counts_every_pair(scene: Scene, schedule: str, pairs: int) -> 
     estimator.register(K, scene.rgb, scene.depth, scene.mask, 3, progress=lambda *counts: calls.append(counts))
     assert calls[-1] == (pairs, pairs)
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+def test_doubt_brings_the_full_schedule(scene: Scene) -> None:
+    class Doubting(MatchingScorer):
+        def predict(self, *arguments: object, **options: object) -> Scores:
+            scores = super().predict(*arguments, **options)
+            return Scores(scores.ranking, 0.1 * scores.confidence)
+
+    refiner = PlantingRefiner(scene.truth, scene.mesh.center)
+    for scorer, hypotheses in ((MatchingScorer(), 12), (Doubting(), 252)):
+        estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=scorer, device="cpu", schedule="pruned")
+        estimator.register(K, scene.rgb, scene.depth, scene.mask)
+        assert len(estimator.poses) == hypotheses
+
+
+def test_weights_without_confidence_are_not_pruned_by_themselves(scene: Scene) -> None:
+    networks = random_networks()
+    assert FoundationPose(scene.mesh, **networks).schedule.name == "pruned"
+    networks["scorer"] = ScorePredictor(network=ScoreNetMultiPair(NetworkConfig(kind="scorer", **SMALL)), device="cpu")
+    assert FoundationPose(scene.mesh, **networks).schedule.name == "full"
 
 
 def test_an_unknown_schedule_is_refused(scene: Scene) -> None:
@@ -310,7 +330,7 @@ def test_confidence_is_that_of_the_best_hypothesis_and_of_tracking_only_on_reque
     )
     assert estimator.confidence is None
     estimator.register(K, scene.rgb, scene.depth, scene.mask)
-    assert estimator.confidence == pytest.approx(float(np.exp(estimator.scores[0])))
+    assert estimator.confidence == pytest.approx(float(np.exp(0.1 * estimator.scores[0])))
     estimator.track_one(scene.rgb, scene.depth, K)
     assert estimator.confidence is None
     estimator.track_one(scene.rgb, scene.depth, K, judge=True)

@@ -23,9 +23,8 @@ def test_the_result_has_taken_all_steps_whatever_the_schedule(schedule: object, 
 
 
 def test_pruned_refines_a_sixth_of_what_full_does() -> None:
-    plan = list(SCHEDULES["pruned"].plan(5))
-    assert plan == [Stage(2, keep=24), Stage(1, keep=8), Stage(2)]
-    assert 60 * 3 + 24 * 2 + 8 * 3 == 252 * 6 / 6
+    assert list(SCHEDULES["pruned"].plan(5)) == [Stage(2, keep=12), Stage(3)]
+    assert 60 * 3 + 12 * 4 < 252 * 6 / 6
 
 
 def test_the_icosahedral_grid_leaves_no_rotation_far() -> None:
