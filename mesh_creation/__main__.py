@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -78,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         print(f"error: {step!r} is no step\n{usage}", file=sys.stderr)
         sys.exit(2)
+    # Numba has other ways to run threads, and what it says about this one helps nobody.
+    warnings.filterwarnings("ignore", message="The TBB threading layer")
     try:
         options, action = _load(step)
         action(tyro.cli(options, args=rest, prog=f"python -m mesh_creation {step}", use_underscores=True))

@@ -94,7 +94,7 @@ def main(options: RegisterOptions) -> Path:
     poses, graph = _refine(cache, path, keyframes, sheet, steps)
 
     # 4. Does it all fit one object that stood still?
-    apart = _check_object(cache, poses, keyframes, sheet, str(options.scan))
+    apart = _check_object(cache, poses, keyframes, path.methods, sheet, str(options.scan))
 
     # 5. The report and the results.
     records = _records(scene, reading, path)
@@ -153,7 +153,12 @@ def _refine(
 
 
 def _check_object(
-    cache: FrameCache, poses: list[np.ndarray | None], keyframes: list[int], sheet: Surroundings, source: str
+    cache: FrameCache,
+    poses: list[np.ndarray | None],
+    keyframes: list[int],
+    methods: list[str],
+    sheet: Surroundings,
+    source: str,
 ) -> float:
     """Median disagreement in metres of overlapping views of the object; SceneError where none stands or it moved."""
     area = WorkArea(sheet.half_width, sheet.half_height, 0.004, sheet.above)
@@ -173,7 +178,10 @@ def _check_object(
     }
     stack = np.stack([pose for i in keyframes if (pose := poses[i]) is not None])
     pairs = [(keyframes[a], keyframes[b]) for a, b in overlapping_pairs(stack, _CENTER, np.radians(30), 5)]
-    return check_object_stays(views, pairs, cache.scene.names, source)
+    # A frame that its neighbours have placed may be off by itself: that says nothing about the object.
+    by_board = {i for i in keyframes if methods[i] == "board"}
+    views = {i: view for i, view in views.items() if i in by_board}
+    return check_object_stays(views, [pair for pair in pairs if by_board.issuperset(pair)], cache.scene.names, source)
 
 
 def _sheet(board: Board) -> Surroundings:

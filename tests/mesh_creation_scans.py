@@ -47,6 +47,11 @@ def scan(folder: Path, mesh: Mesh | None = None, **settings: object) -> Path:
     return simulate(mesh or block(), folder, Simulation(**values), progress=False)  # type: ignore[arg-type]
 
 
+def house_scan(folder: Path) -> Path:
+    """A scan of the house, made once in a folder that test files share; it may be registered already."""
+    return scan(folder / "house_scan", frames=18)
+
+
 def pose_errors(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     """Millimetres between camera centres and degrees between camera axes."""
     R = found[:3, :3].T @ true[:3, :3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.symmetry import parse_symmetry
 from pose6d.rendering import ALBEDO, make_renderer
 from pose6d.scenes import open_scene
-from tests.mesh_creation_scans import block, pose_errors, scan
+from tests.mesh_creation_scans import block, house_scan, pose_errors, scan
 
 K = np.array([[300.0, 0, 159.5], [0, 300, 119.5], [0, 0, 1]])
 SIZE = (240, 320)
@@ -38,9 +39,9 @@ SIZE = (240, 320)
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = scan(tmp_path_factory.mktemp("scans") / "house", frames=18)
-    register(RegisterOptions(folder))
-    return folder
+    shared = house_scan(tmp_path_factory.getbasetemp())
+    register(RegisterOptions(shared))
+    return Path(shutil.copytree(shared, tmp_path_factory.mktemp("scans") / "house"))
 
 
 @pytest.fixture(scope="module")
@@ -167,13 +168,14 @@ def test_flipped_surfaces_are_aligned_by_shape_and_colour(monkeypatch: pytest.Mo
     first = cloud.where(points[:, 2] > 0.006)
     second = cloud.where(points[:, 2] < 0.07).moved(flip)
     centers = (np.array([0, 0, 0.04]), flip[:3, :3] @ [0, 0, 0.04] + flip[:3, 3])
+    all_starts = flip_alignment._starts  # fewer turns to start from, so that the test is quick
+    monkeypatch.setattr(flip_alignment, "_starts", lambda *given: all_starts(*given)[::4])
     found = align_flipped(first, second, centers, "scans")
     millimetres, degrees = pose_errors(found.transform, np.linalg.inv(flip))
     assert millimetres < 1.5 and degrees < 1.0
     sphere = ball(0.06, 0.06).sample_surface(3000).astype(np.float64)
     other = Cloud(sphere, (sphere - [0, 0, 0.06]) / 0.06, np.full(sphere.shape, 0.5))
-    all_starts = flip_alignment._starts
-    monkeypatch.setattr(flip_alignment, "_starts", lambda *given: all_starts(*given)[::25])
+    monkeypatch.setattr(flip_alignment, "_starts", lambda *given: all_starts(*given)[::40])
     with pytest.raises(SceneError, match="do not show the same object"):
         align_flipped(first, other, centers, "scans")
 
@@ -237,14 +239,14 @@ def test_what_is_finished_is_not_done_again(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    options = FuseOptions(registered, voxel=0.002, faces=2000, texel=0.002, overwrite=True)
+    options = FuseOptions(registered, voxel=0.003, faces=2000, texel=0.003, overwrite=True)
     with monkeypatch.context() as patch:
         patch.setattr(fuse_scan, "ViewBlender", killed)
         with pytest.raises(KeyboardInterrupt):
             main(options)
     assert not (fused / "metadata.json").exists()
     monkeypatch.setattr(fuse_scan, "_volume", killed)  # finished before the kill
-    main(FuseOptions(registered, voxel=0.002, faces=2000, texel=0.002))
+    main(FuseOptions(registered, voxel=0.003, faces=2000, texel=0.003))
     assert json.loads((fused / "metadata.json").read_text())["faces"] <= 2000
 
 

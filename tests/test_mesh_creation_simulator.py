@@ -20,6 +20,7 @@ from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh, save_mesh
 from pose6d.rendering import make_renderer
 from pose6d.scenes import Frame, open_scene
+from tests.mesh_creation_scans import CAMERA
 
 
 def wedge() -> Mesh:
@@ -31,7 +32,8 @@ def wedge() -> Mesh:
 
 
 def record(tmp_path_factory: pytest.TempPathFactory, **settings: object) -> Path:
-    return simulate(wedge(), tmp_path_factory.mktemp("scans") / "scan", Simulation(**settings), progress=False)  # type: ignore[arg-type]
+    simulation = Simulation(camera=CAMERA, **settings)  # type: ignore[arg-type]
+    return simulate(wedge(), tmp_path_factory.mktemp("scans") / "scan", simulation, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +134,7 @@ def test_the_same_settings_give_the_same_recording_and_a_killed_one_goes_on(tmp_
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         (partial / name).write_bytes((handheld / name).read_bytes())
     (partial / "JPEGImages" / "0.jpg").write_bytes(b"made before the kill")
-    scan = simulate(wedge(), tmp_path / "scan", Simulation(frames=6), progress=False)
+    scan = simulate(wedge(), tmp_path / "scan", Simulation(frames=6, camera=CAMERA), progress=False)
     assert (scan / "JPEGImages" / "0.jpg").read_bytes() == b"made before the kill"
     for name in ("JPEGImages/5.jpg", "depth/5.png", "truth/camera_in_board.npy"):
         assert (scan / name).read_bytes() == (handheld / name).read_bytes()
@@ -141,7 +143,7 @@ def test_the_same_settings_give_the_same_recording_and_a_killed_one_goes_on(tmp_
 
 def test_other_folders_and_settings_are_left_alone(tmp_path: Path, handheld: Path) -> None:
     with pytest.raises(OutputError, match="no recording of these settings"):
-        simulate(wedge(), handheld, Simulation(frames=7), progress=False)
+        simulate(wedge(), handheld, Simulation(frames=7, camera=CAMERA), progress=False)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="is not empty"):
         simulate(wedge(), tmp_path, Simulation(frames=6), progress=False)
