@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -19,13 +20,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from learning.models.blocks import ConvBNReLU, ResidualBlock, channels_last
 from learning.models.config import Kind
-from learning.models.loading import load_network
+from learning.models.loading import build_network, load_network
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from learning.onnx_runtime import OnnxRunner, imported_file, open_variant
-from learning.variants import resolve_variant
+from learning.torch_int8 import int8_network, read_int8
+from learning.variants import Variant, resolve_variant
 from pose6d.device import resolve_device
-from pose6d.errors import WeightsError
+from pose6d.errors import DeviceError, WeightsError
+from pose6d.weights import find_weights
 
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
 _log = logging.getLogger(__name__)
@@ -206,7 +209,42 @@ def make_runner(
     variant = resolve_variant(quantized, resolve_device(device))
     if variant.backend == "onnx":
         return open_variant(variant, kind, weights, resolve_device(device), batch_size)
-    raise NotImplementedError
+    return _torch_variant(variant, kind, weights, resolve_device(device), batch_size)
+
+
+def _torch_variant(
+    variant: Variant, kind: Kind, weights: str | Path, device: torch.device, batch_size: int | None
+) -> NetworkRunner:
+    if device.type != "cpu":
+        raise DeviceError(
+            f"quantized={variant.name!r} runs on the CPU only: on CUDA, float16 (no quantized) is the fast way, or onnx"
+        )
+    if variant.precision == "dynamic":
+        runner = NetworkRunner(kind, weights, device, batch_size=batch_size)
+        runner.network = dynamically_quantized(runner.network)
+        return runner
+    source = find_weights(weights, kind)
+    file = variant.file(kind, source)
+    if not file.is_file():
+        raise WeightsError(
+            f"quantized={variant.name!r}: {file} is not there yet; make it with: {variant.command(source.parent)}"
+        )
+    content = read_int8(file, kind, source)
+    if variant.precision == "int8-weights":
+        return NetworkRunner(kind, device=device, network=content.float_network(), batch_size=batch_size)
+    runner = NetworkRunner(kind, device=device, network=build_network(content.config), batch_size=batch_size)
+    runner.network = int8_network(content)
+    return runner
+
+
+def dynamically_quantized(network: _Network) -> _Network:
+    """A copy whose linear layers multiply in int8, with ranges found anew in each call. Convolutions stay as they are:
+    PyTorch has no dynamic kernels for them."""
+    from torch.ao.quantization import quantize_dynamic
+
+    with warnings.catch_warnings():  # PyTorch announces its removal
+        warnings.simplefilter("ignore")
+        return quantize_dynamic(network, {nn.Linear, nn.Conv2d, nn.BatchNorm2d, nn.ReLU}, dtype=torch.qint8)
 
 
 class GraphedFunction:

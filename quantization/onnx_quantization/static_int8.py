@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from learning.models.config import NetworkConfig
 from learning.onnx_runtime import import_onnxruntime
 from quantization.calibration import Pairs
 from quantization.onnx_quantization.export import import_onnx
+from quantization.weight_int8 import quantize_weight
 
 _WEIGHTED = ("Conv", "MatMul", "Gemm")
 _TRUNK = ("Add", "Relu", "Concat")  # between the convolutions, where integers then flow through
@@ -261,11 +261,3 @@ def _store_embedding_in_half(onnx: Any, model: Any) -> None:
             "Cast", [f"{pe.name}_half"], [pe.name], name=f"{pe.name}_cast", to=onnx.TensorProto.FLOAT
         )
         model.graph.node.insert(0, cast)
-
-
-def quantize_weight(weight: Tensor, axis: int = 0) -> tuple[Tensor, Tensor]:
-    """int8 values of the weight's shape, and the scale (C,) of each slice along `axis`, symmetric around zero."""
-    others = [i for i in range(weight.ndim) if i != axis]
-    scale = weight.abs().amax(others).clamp(min=1e-12) / 127.0
-    shape = [-1 if i == axis else 1 for i in range(weight.ndim)]
-    return (weight / scale.view(shape)).round().clamp(-127, 127).to(torch.int8), scale

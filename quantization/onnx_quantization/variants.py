@@ -34,7 +34,7 @@ class ExportOptions:
     precision: Precision = "fp32"
     """int8 is static QDQ: weights per channel, activations per tensor with ranges from calibration pairs"""
     output: Path | None = None
-    """the .onnx file; default: model_quantized_<network>_<precision>.onnx beside the weights, where --quantized looks"""
+    """the .onnx file; default: model_quantized_<network>_<precision>.onnx beside the weights, for --quantized"""
     pairs: int = 256
     """calibration pairs from the training data's generator, also used for the check against PyTorch"""
     float_budget: float = 0.01

@@ -1,0 +1,230 @@
+"""Make quantised variants of the networks, and compare them.
+
+`python -m quantization create --weights lite` writes all variants beside the weights (model_quantized_*), where
+`run_demo.py --quantized` finds them; `python -m quantization report --weights lite` measures what each is worth.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from benchmarks.accuracy.evaluation import Effort, evaluate
+from benchmarks.accuracy.objects import TargetObject, load_objects
+from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, make_scene
+from benchmarks.accuracy.scores import Record, score
+from benchmarks.accuracy.suites import SUITES
+from benchmarks.versions import versions
+from estimater import FoundationPose
+from learning.models.config import Kind
+from learning.training.predict_pose_refine import PoseRefinePredictor
+from learning.training.predict_score import ScorePredictor
+from learning.variants import VARIANTS
+from pose6d.device import resolve_device
+from pose6d.errors import Pose6DError, WeightsError
+from pose6d.geometry.mesh import Mesh
+from pose6d.report.quantization_plot import write_quantization_plot
+from quantization.calibration import HELD_OUT_SEED, calibration_pairs, calibration_pool
+from quantization.comparison import (
+    BASELINE,
+    DIAMETER,
+    Row,
+    available,
+    drift,
+    markdown,
+    megabytes,
+    open_runner,
+    per_pair_milliseconds,
+    refined,
+    setup_seconds,
+)
+
+_KINDS: tuple[Kind, Kind] = ("refiner", "scorer")
+_MADE = tuple(name for name in VARIANTS if VARIANTS[name].precision != "dynamic")
+
+
+@dataclass
+class Create:
+    """Write quantised variants beside the weights."""
+
+    weights: str = "lite"
+    """a released set's name, or a folder"""
+    variants: tuple[str, ...] = _MADE
+    pairs: int = 256
+    """calibration pairs"""
+
+
+@dataclass
+class Report:
+    """Measure variants and write a table (.md), its numbers (.json) and a figure (.png)."""
+
+    weights: str = "lite"
+    """a released set's name, or a folder"""
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    """torch-fp32, the weights as they are, always comes first"""
+    output: Path = Path("debug/quantization/report")
+    """without a suffix"""
+    device: str = "auto"
+    batches: tuple[int, ...] = (1, 16, 252)
+    """numbers of pairs for which the networks alone are timed"""
+    pairs: int = 128
+    """held-out pairs on which the drift is measured"""
+    scenes: int = 10
+    """of the accuracy benchmark; 0 leaves accuracy, first frame and tracking out"""
+    suite: str = "cluttered"
+    mesh_folder: Path | None = None
+    """meshes in metres; procedural objects if omitted"""
+    schedule: str = "auto"
+    """of register"""
+    track_frames: int = 10
+
+
+def create(options: Create) -> None:
+    unknown = [name for name in options.variants if name not in _MADE]
+    if unknown:
+        raise WeightsError(f"--variants {' '.join(unknown)}: wanted some of {', '.join(_MADE)}")
+    for name, kind in itertools.product(options.variants, _KINDS):
+        variant = VARIANTS[name]
+        if variant.backend == "onnx":
+            from quantization.onnx_quantization.variants import ExportOptions, create_onnx
+
+            create_onnx(kind, ExportOptions(options.weights, variant.precision, pairs=options.pairs))  # type: ignore[arg-type]
+        else:
+            from quantization.torch_quantization.static_int8 import create_torch
+
+            create_torch(kind, options.weights, variant.precision, count=options.pairs)
+
+
+def report(options: Report) -> None:
+    unknown = [name for name in options.variants if name not in VARIANTS]
+    if unknown or options.suite not in SUITES or SUITES[options.suite].task != "register":
+        raise WeightsError(
+            f"--variants {' '.join(unknown)} --suite {options.suite}: unknown, or not about registration"
+        )
+    device = resolve_device(options.device)
+    ready, missing = available(options.weights, options.variants)
+    print("\n".join(missing))
+    rows = [Row(name) for name in (BASELINE, *ready)]
+    measure_networks(rows, options, device)
+    if options.scenes:
+        measure_estimator(rows, options, device)
+    facts = [f"{key}: {value}" for key, value in versions(device).items()]
+    facts += [f"weights {options.weights}; drift of one refinement step on {options.pairs} held-out pairs, an object of "
+              f"{1e3 * DIAMETER:.0f} mm; first frame: median; ADD on {options.scenes} scenes of the suite "
+              f"{options.suite}, schedule {options.schedule}"]  # fmt: skip
+    facts += missing
+    text = markdown(rows, facts)
+    print(text)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.with_suffix(".md").write_text(text)
+    content = {"options": asdict(options), "facts": facts, "rows": [asdict(row) for row in rows]}
+    options.output.with_suffix(".json").write_text(json.dumps(content, indent=1, default=str))
+    largest = max(options.batches)
+    panels = {
+        "files, MB": [row.megabytes for row in rows],
+        f"refiner alone, ms/pair of {largest}": [row.per_pair.get(largest, float("nan")) for row in rows],
+        "first frame, s": [row.first_frame for row in rows],
+        "drift of a step, degrees": [row.degrees for row in rows],
+        f"ADD(-S)-0.1d, % of {options.scenes} scenes": [row.add for row in rows],
+    }
+    names = [row.name for row in rows]
+    print(write_quantization_plot(options.output.with_suffix(".png"), names, panels, f"{options.weights}: {facts[0]}"))
+
+
+def measure_networks(rows: list[Row], options: Report, device: torch.device) -> None:
+    """Sizes, setup, times of the networks alone and drift."""
+    pool = calibration_pool(HELD_OUT_SEED)
+    for row in tqdm(rows, desc="setup", unit="variant"):
+        row.megabytes = megabytes(row.name, options.weights)
+        row.setup = setup_seconds(row.name, options.weights, device)
+    for kind in _KINDS:
+        runners = {row.name: open_runner(row.name, kind, options.weights, device) for row in rows}
+        pairs = calibration_pairs(pool, runners[BASELINE].config, options.pairs, seed=1)
+        with tqdm(total=4 * len(rows) * len(options.batches), desc=f"time {kind}", unit="run") as bar:
+            times = per_pair_milliseconds(runners, pairs, options.batches, tick=bar.update)
+        for row in rows:
+            if kind == "scorer":
+                row.scorer_per_pair = times[row.name]
+            else:
+                row.per_pair = times[row.name]
+                row.degrees, row.millimetres = drift(
+                    refined(runners[row.name], pairs), refined(runners[BASELINE], pairs)
+                )
+
+
+def measure_estimator(rows: list[Row], options: Report, device: torch.device) -> None:
+    """First frame, tracking and accuracy, end to end; the variants take turns scene by scene."""
+    suite = SUITES[options.suite]
+    meshes = load_objects(options.mesh_folder, count=max(1, min(options.scenes, 16)))
+    pool, targets = ScenePool.from_meshes(meshes), [TargetObject(mesh) for mesh in meshes]
+    networks = {row.name: _networks(row.name, options.weights, device) for row in rows}
+    records: dict[str, list[Record]] = defaultdict(list)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    with tqdm(total=options.scenes * len(rows), desc="register and track", unit="scene") as bar:
+        for index in range(options.scenes):
+            scene = make_scene(pool, suite, seed=7, index=index)
+            target = targets[scene.object_index]
+            for row in rows:
+                refiner, scorer = networks[row.name]
+                estimator = FoundationPose(
+                    target.mesh, scorer=scorer, refiner=refiner, device=device, schedule=options.schedule
+                )
+                found = evaluate(suite.name, iter([(target, scene, "")]), partial(_given, estimator), Effort())
+                records[row.name] += list(found)
+                seconds[row.name] += _track(estimator, scene, options.track_frames if index == 0 else 2)
+                bar.update()
+    for row in rows:
+        row.add = score(records[row.name]).error
+        row.first_frame = statistics.median(record.seconds for record in records[row.name])
+        row.frames_per_second = 1.0 / statistics.median(seconds[row.name])
+
+
+def _given(estimator: FoundationPose, mesh: Mesh) -> FoundationPose:
+    return estimator
+
+
+def _networks(name: str, weights: str, device: torch.device) -> tuple[PoseRefinePredictor, ScorePredictor]:
+    quantized = None if name == BASELINE else name
+    amp = name != BASELINE
+    return (
+        PoseRefinePredictor(weights, device, amp, quantized),
+        ScorePredictor(weights, device, amp, quantized),
+    )
+
+
+def _track(estimator: FoundationPose, scene: EvaluationScene, frames: int) -> list[float]:
+    """Seconds of each call, all on the scene's own frame."""
+    view, seconds = scene.views[0], []
+    for _ in range(frames):
+        start = time.perf_counter()
+        estimator.track_one(view.rgb, view.depth, view.K)
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+def main(args: list[str] | None = None) -> None:
+    options = tyro.cli(
+        Annotated[Create, tyro.conf.subcommand("create")] | Annotated[Report, tyro.conf.subcommand("report")],
+        args=args,
+        description=__doc__,
+        use_underscores=True,
+    )
+    try:
+        create(options) if isinstance(options, Create) else report(options)
+    except Pose6DError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

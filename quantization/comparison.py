@@ -1,0 +1,181 @@
+"""What each variant costs and gives: file size, time of the network alone, and how far its poses drift from fp32's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learning.inputs import apply_update
+from learning.models.config import Kind
+from learning.onnx_runtime import OnnxRunner
+from learning.runtime import NetworkRunner, make_runner
+from learning.variants import VARIANTS
+from pose6d.geometry.transforms import rotation_angle
+from pose6d.weights import find_weights
+from quantization.calibration import Pairs
+
+BASELINE = "torch-fp32"  # no quantised variant: the weights as they are
+DIAMETER = 0.2  # metres, of the objects whose drift is reported
+
+
+@dataclass
+class Row:
+    """One variant.
+
+    Attributes:
+        name: BASELINE, or what `quantized=` takes.
+        megabytes: both files; of float16 weights that are computed in float32, their float32 size.
+        setup: seconds until both networks are ready.
+        per_pair: milliseconds of the refiner alone, by number of pairs.
+        scorer_per_pair: the same of the scorer.
+        degrees, millimetres: mean difference of one refinement step from fp32's, for an object of DIAMETER.
+        first_frame: median seconds of register, end to end.
+        frames_per_second: of track_one, end to end.
+        add: percent of scenes with ADD(-S) within 0.1 diameters.
+    """
+
+    name: str
+    megabytes: float = float("nan")
+    setup: float = float("nan")
+    per_pair: dict[int, float] = field(default_factory=dict)
+    scorer_per_pair: dict[int, float] = field(default_factory=dict)
+    degrees: float = float("nan")
+    millimetres: float = float("nan")
+    first_frame: float = float("nan")
+    frames_per_second: float = float("nan")
+    add: float = float("nan")
+
+
+def open_runner(name: str, kind: Kind, weights: str, device: torch.device) -> NetworkRunner | OnnxRunner:
+    """A variant's runner; of BASELINE the network as it is, in float32."""
+    if name == BASELINE:
+        return make_runner(kind, weights, device, amp=False)
+    return make_runner(kind, weights, device, quantized=name)
+
+
+def megabytes(name: str, weights: str) -> float:
+    """Size of both networks' files."""
+    kinds: tuple[Kind, Kind] = ("refiner", "scorer")
+    variant = VARIANTS.get(name)
+    if variant is not None and variant.precision != "dynamic":
+        return sum(variant.file(kind, find_weights(weights, kind)).stat().st_size for kind in kinds) / 1e6
+    total = 0
+    for kind in kinds:
+        network = open_runner(name, kind, weights, torch.device("cpu"))
+        assert isinstance(network, NetworkRunner)
+        total += _saved_size(network.network)
+    return total / 1e6
+
+
+def _saved_size(network: torch.nn.Module) -> int:
+    import io
+
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    return buffer.tell()
+
+
+def setup_seconds(name: str, weights: str, device: torch.device, repeats: int = 3) -> float:
+    """Least time until both networks have answered for the first time."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for kind in ("refiner", "scorer"):
+            open_runner(name, kind, weights, device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+@torch.inference_mode()
+def per_pair_milliseconds(
+    runners: dict[str, NetworkRunner | OnnxRunner],
+    pairs: Pairs,
+    batches: Sequence[int],
+    rounds: int = 3,
+    tick: Callable[[], object] = lambda: None,
+) -> dict[str, dict[int, float]]:
+    """Least milliseconds per pair of the network alone.
+
+    The variants take turns, so that whatever else the machine does hits all of them.
+    """
+    best: dict[str, dict[int, float]] = {name: {} for name in runners}
+    for attempt in range(rounds + 1):  # the first one warms up
+        for batch in batches:
+            repeats = [i % len(pairs) for i in range(batch)]
+            A, B = pairs.A[repeats], pairs.B[repeats]
+            for name, runner in runners.items():
+                start = time.perf_counter()
+                _run(runner, A, B)
+                if runner.device.type == "cuda":
+                    torch.cuda.synchronize(runner.device)
+                elapsed = 1e3 * (time.perf_counter() - start) / batch
+                if attempt:
+                    best[name][batch] = min(elapsed, best[name].get(batch, np.inf))
+                tick()
+    return best
+
+
+def _run(runner: NetworkRunner | OnnxRunner, A: Tensor, B: Tensor) -> None:
+    features = None
+    for rows in runner.chunks(len(A)):
+        if runner.config.kind == "refiner":
+            runner.refine(A[rows], B[rows])
+        else:
+            features, _ = runner.score(A[rows], B[rows], features)
+
+
+@torch.inference_mode()
+def refined(runner: NetworkRunner | OnnxRunner, pairs: Pairs) -> Tensor:
+    """The poses (N, 4, 4) after one step; in diameters."""
+    moved = []
+    for rows in runner.chunks(len(pairs)):
+        trans, rot = runner.refine(pairs.A[rows].to(runner.device), pairs.B[rows].to(runner.device))
+        moved.append(apply_update(pairs.poses[rows], trans.cpu(), rot.cpu(), 1.0, runner.config.rotation_limit))
+    return torch.cat(moved)
+
+
+def drift(found: Tensor, wanted: Tensor) -> tuple[float, float]:
+    """Mean difference of poses (N, 4, 4) given in diameters: degrees, and millimetres for an object of DIAMETER."""
+    degrees = torch.rad2deg(rotation_angle(found[:, :3, :3], wanted[:, :3, :3])).mean()
+    return float(degrees), float((found[:, :3, 3] - wanted[:, :3, 3]).norm(dim=1).mean() * DIAMETER * 1e3)
+
+
+def markdown(rows: Sequence[Row], facts: Sequence[str]) -> str:
+    """The table, and below it what it was made with."""
+    batches = sorted({batch for row in rows for batch in row.per_pair})
+    heads = ["variant", "files MB", "of fp32", "setup s"]
+    heads += [f"refiner ms/pair, {batch}" for batch in batches] + [f"scorer ms/pair, {batch}" for batch in batches]
+    heads += ["drift °", "drift mm", "first frame s", "tracking fps", "ADD(-S)-0.1d %"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    for row in rows:
+        values = [row.megabytes, 100 * row.megabytes / rows[0].megabytes, row.setup]
+        values += [row.per_pair.get(batch, np.nan) for batch in batches]
+        values += [row.scorer_per_pair.get(batch, np.nan) for batch in batches]
+        values += [row.degrees, row.millimetres, row.first_frame, row.frames_per_second, row.add]
+        decimals = [2, 1, 2, *[1] * (2 * len(batches)), 3, 3, 2, 2, 1]
+        cells = ["–" if np.isnan(v) else f"{v:.{d}f}" for v, d in zip(values, decimals, strict=True)]
+        cells[1] += "" if cells[1] == "–" else " %"
+        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *[f"- {fact}" for fact in facts]]) + "\n"
+
+
+def available(weights: str, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Which variants have their files, and for those that do not, the command that makes them."""
+    ready, missing = [], []
+    for name in names:
+        variant = VARIANTS[name]
+        files: list[Path] = []
+        if variant.precision != "dynamic":
+            files = [variant.file("refiner", find_weights(weights, "refiner"))]
+            files += [variant.file("scorer", find_weights(weights, "scorer"))]
+        if all(file.is_file() for file in files):
+            ready.append(name)
+        else:
+            missing.append(f"{name} is left out, it has no files yet: {variant.command(weights)}")
+    return ready, missing

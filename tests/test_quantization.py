@@ -1,0 +1,159 @@
+"""Quantised variants: what is stored, that integers compute what floats did, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from learning.models.config import NetworkConfig
+from learning.models.loading import build_network
+from learning.runtime import NetworkRunner, dynamically_quantized, fold_batch_norm, make_runner
+from learning.torch_int8 import Range
+from learning.variants import VARIANTS
+from pose6d.errors import WeightsError
+from pose6d.report.quantization_plot import write_quantization_plot
+from pose6d.weights import save_weights
+from quantization.calibration import Pairs, calibration_pairs
+from quantization.comparison import Row, drift, markdown
+from quantization.torch_quantization import static_int8
+from quantization.torch_quantization.dynamic import count_replaced
+from quantization.torch_quantization.static_int8 import create_torch
+from quantization.weight_int8 import quantize_weight
+
+KINDS = ("refiner", "scorer")
+
+
+def random_pairs(count: int = 64) -> Pairs:
+    A, B = torch.rand(2, count, 6, 64, 64, generator=torch.Generator().manual_seed(3))
+    return Pairs(torch.eye(4).expand(count, 4, 4), A, B)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small random weights with their int8 files, calibrated on random images."""
+    folder = tmp_path_factory.mktemp("weights") / "small"
+    for kind in KINDS:
+        torch.manual_seed(1)
+        network = build_network(NetworkConfig(kind=kind, width=16, input_size=64, confidence=kind == "scorer"))
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            network.train()(*torch.rand(2, 8, 6, 64, 64), *([8] if kind == "scorer" else []))
+        save_weights(folder, kind, network.state_dict(), network.config.to_dict(), half=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(static_int8, "calibration_pool", lambda: None)
+        patch.setattr(static_int8, "calibration_pairs", lambda pool, config, count: random_pairs(count))
+        for kind in KINDS:
+            for precision in ("int8", "int8-weights"):
+                create_torch(kind, folder, precision, count=64, say=lambda line: None)
+    return folder
+
+
+@torch.inference_mode()
+def outputs(runner: NetworkRunner, count: int) -> list[torch.Tensor]:
+    pairs = random_pairs(count)
+    if runner.config.kind == "refiner":
+        return list(runner.refine(pairs.A, pairs.B))
+    features, scores = runner.score(pairs.A, pairs.B)
+    return [features, scores.ranking, scores.confidence]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("variant", ["torch-int8", "torch-int8-weights", "torch-dynamic"])
+@pytest.mark.parametrize("count", [1, 5])
+def test_quantised_networks_give_nearly_the_same(folder: Path, kind: str, variant: str, count: int) -> None:
+    wanted = outputs(make_runner(kind, folder, "cpu"), count)
+    found = outputs(make_runner(kind, folder, "cpu", quantized=variant), count)
+    for w, f in zip(wanted, found, strict=True):
+        assert f.shape == w.shape
+        assert f.dtype == torch.float32
+        # The worst seen is 0.02 of outputs of size 1; something wired wrongly is off by their size.
+        torch.testing.assert_close(f, w, atol=0.06 * float(w.abs().max()) + 0.01, rtol=0)
+
+
+def test_true_is_the_historical_name_of_pytorchs_variant(folder: Path) -> None:
+    for w, f in zip(
+        outputs(make_runner("refiner", folder, "cpu", quantized="torch-int8"), 2),
+        outputs(make_runner("refiner", folder, "cpu", quantized=True), 2),
+        strict=True,
+    ):
+        assert torch.equal(w, f)
+
+
+def test_files_are_a_quarter_of_float32(folder: Path) -> None:
+    for kind in KINDS:
+        network = make_runner(kind, folder, "cpu").network
+        whole = sum(4 * tensor.numel() for tensor in network.state_dict().values())
+        file = VARIANTS["torch-int8"].file(kind, folder / f"{kind}.safetensors")
+        assert file.stat().st_size < 0.30 * whole  # 0.25 for networks of the released sizes
+
+
+def test_files_of_other_weights_are_refused(folder: Path, tmp_path: Path) -> None:
+    network = build_network(NetworkConfig(width=16, input_size=64))
+    source = save_weights(tmp_path, "refiner", network.state_dict(), network.config.to_dict())
+    stale = VARIANTS["torch-int8"].file("refiner", source)
+    with pytest.raises(WeightsError, match=r"not there yet; make it with: python -m quantization create"):
+        make_runner("refiner", tmp_path, "cpu", quantized="torch")
+    stale.write_bytes(VARIANTS["torch-int8"].file("refiner", folder / "refiner.safetensors").read_bytes())
+    with pytest.raises(WeightsError, match="made from other weights"):
+        make_runner("refiner", tmp_path, "cpu", quantized="torch")
+    stale.write_bytes(b"broken")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        make_runner("refiner", tmp_path, "cpu", quantized="torch")
+
+
+def test_too_few_calibration_pairs_are_refused(folder: Path) -> None:
+    with pytest.raises(WeightsError, match="--pairs 8: too few"):
+        create_torch("refiner", folder, "int8", count=8)
+    with pytest.raises(WeightsError, match="8 calibration pairs are too few"):
+        calibration_pairs(None, NetworkConfig(), 8)  # type: ignore[arg-type]
+
+
+def test_dynamic_quantisation_replaces_no_convolution() -> None:
+    network = fold_batch_norm(build_network(NetworkConfig(width=16, input_size=64)))
+    found = count_replaced(network, dynamically_quantized(network))
+    assert found.convolutions == 15
+    assert found.convolutions_replaced == 0
+    assert found.linear_replaced == found.linear > 0
+
+
+def test_ranges_hold_their_ends_and_zero() -> None:
+    for low, high in ((-1.3, 2.0), (0.0, 5.0), (0.5, 5.0), (0.0, 0.0)):
+        found = Range.covering(low, high)
+        x = torch.tensor([0.0, low, high])
+        assert 0 <= found.zero_point <= 255
+        back = found.dequantize(found.quantize(x))
+        assert back[0] == 0, "padding and missing depth are zeros and must stay so"
+        assert float((back - x).abs().max()) <= found.scale
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_weights_keep_half_a_step(axis: int) -> None:
+    weight = torch.randn(6, 5, 3, 3) * torch.logspace(-3, 1, (6, 5)[axis]).view(-1, *[1] * (3 - axis))
+    values, scale = quantize_weight(weight, axis)
+    shape = [-1 if i == axis else 1 for i in range(4)]
+    assert values.dtype == torch.int8
+    assert ((values * scale.view(shape) - weight).abs() <= 0.5001 * scale.view(shape)).all()
+
+
+def test_drift_of_known_poses() -> None:
+    moved = torch.eye(4).repeat(2, 1, 1)
+    moved[0, :3, :3] = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    moved[1, 2, 3] = 0.01  # of a diameter of 200 mm
+    degrees, millimetres = drift(moved, torch.eye(4).expand(2, 4, 4))
+    assert degrees == pytest.approx(45.0, abs=0.1)
+    assert millimetres == pytest.approx(1.0)
+
+
+def test_the_table_says_what_was_not_measured(tmp_path: Path) -> None:
+    rows = [Row("torch-fp32", 10.0, 0.5, {1: 8.0}, {1: 6.0}), Row("onnx-int8", 2.6, 0.2, {1: 2.0}, {1: 2.0}, 0.1, 0.2)]
+    text = markdown(rows, ["device: this one"])
+    assert "| onnx-int8 | 2.60 | 26.0 % | 0.20 | 2.0 | 2.0 | 0.100 | 0.200 | – | – | – |" in text
+    assert "- device: this one" in text
+    panels = {"files, MB": [10.0, 2.6], "first frame, s": [np.nan, np.nan]}
+    figure = write_quantization_plot(tmp_path / "figure.png", ["torch-fp32", "onnx-int8"], panels, "lite")
+    assert figure.stat().st_size > 5000
