@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import cv2
@@ -23,6 +24,8 @@ _REFINED = 12  # hypotheses that are aligned exactly
 _KEPT = 0.5  # share of the surface that both recordings surely show: not a cup's inside, nor what lay on the board
 _COINCIDES = 0.004  # metres
 _COLOR_WEIGHT = 0.02  # metres per unit of colour (0..1): 10 % of difference counts like 2 mm
+_SLIDES = (0.004, 0.002, 0.001, 0.0005)  # metres
+_ARM = 0.1  # metres from the middle at which a turn moves as far as a slide
 _WORST = 0.0025  # metres
 _DIFFERENT = np.radians(25)
 
@@ -83,8 +86,9 @@ def align_flipped(first: Cloud, second: Cloud, centers: tuple[np.ndarray, np.nda
             f"{source}: the two recordings do not show the same object, or share too little of it ({apart}, wanted "
             f"{1000 * _WORST:.1f}): both must show its sides, and the object must be rigid"
         )
-    best = scored[0]
-    others = [score for score, _, _, transform in scored[1:] if _angle(transform, best[3]) > _DIFFERENT]
+    rivals = [item for item in scored[1:] if _angle(item[3], scored[0][3]) > _DIFFERENT]
+    scored = sorted((_slid(fine, other, item[3]) for item in (scored[0], *rivals[:1])), key=lambda item: item[0])
+    best, others = scored[0], [item[0] for item in scored[1:]]
     return FlipAlignment(best[3], best[1], best[2], min(others, default=np.inf) / max(best[0], 1e-6))
 
 
@@ -105,20 +109,22 @@ def _by_features(a: Cloud, b: Cloud) -> list[np.ndarray]:
     search = o3d.geometry.KDTreeSearchParamHybrid(radius=5 * _COARSE, max_nn=100)
     features = [method.compute_fpfh_feature(cloud, search) for cloud in clouds]
     found = []
+    quiet = o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error)  # few matches are nothing unusual
     for seed in range(2):
         o3d.utility.random.seed(seed)
-        result = method.registration_ransac_based_on_feature_matching(
-            clouds[0],
-            clouds[1],
-            features[0],
-            features[1],
-            True,
-            1.5 * _COARSE,
-            method.TransformationEstimationPointToPoint(False),
-            3,
-            [method.CorrespondenceCheckerBasedOnEdgeLength(0.9)],
-            method.RANSACConvergenceCriteria(5_000, 0.999),
-        )
+        with quiet:
+            result = method.registration_ransac_based_on_feature_matching(
+                clouds[0],
+                clouds[1],
+                features[0],
+                features[1],
+                True,
+                1.5 * _COARSE,
+                method.TransformationEstimationPointToPoint(False),
+                3,
+                [method.CorrespondenceCheckerBasedOnEdgeLength(0.9)],
+                method.RANSACConvergenceCriteria(5_000, 0.999),
+            )
         found.append(np.asarray(result.transformation))
     return found
 
@@ -159,6 +165,30 @@ def _trimmed_icp(
         step[:3, 3] = middle + motion[3:] - step[:3, :3] @ middle
         transform = step @ transform
     return transform
+
+
+def _slid(first: Cloud, second: Cloud, transform: np.ndarray) -> tuple[float, float, float, np.ndarray]:
+    """The pose near `transform` with the best score, after `_compare`'s values: a pattern search in six directions.
+
+    ICP lets the walls of a cup slide along themselves, as neither recording shows both its ends; colour does not.
+    """
+    best = (*_compare(first, second, transform), transform)
+    for step in _SLIDES:
+        better = True
+        while better:
+            better = False
+            for axis, sign in product(range(6), (-1, 1)):
+                motion = np.eye(4)
+                if axis < 3:
+                    motion[axis, 3] = sign * step
+                else:
+                    motion[:3, :3] = cv2.Rodrigues(np.eye(3)[axis - 3] * sign * step / _ARM)[0]
+                    middle = first.points.mean(axis=0)
+                    motion[:3, 3] = middle - motion[:3, :3] @ middle
+                tried = (*_compare(first, second, motion @ best[3]), motion @ best[3])
+                if tried[0] < best[0]:
+                    best, better = tried, True
+    return best
 
 
 def _turned(transform: np.ndarray, target: Cloud) -> list[np.ndarray]:

@@ -180,6 +180,18 @@ def test_flipped_surfaces_are_aligned_by_shape_and_colour(monkeypatch: pytest.Mo
         align_flipped(first, other, centers, "scans")
 
 
+def test_colour_keeps_walls_from_sliding_along_themselves() -> None:
+    """Two recordings of a tube, each without one end: only its stripes tell the height."""
+    angle, height = (grid.ravel() for grid in np.meshgrid(np.arange(0, 2 * np.pi, 0.06), np.arange(0, 0.1, 0.002)))
+    normals = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    points = 0.035 * normals + np.stack([0 * height, 0 * height, height], axis=1)
+    tube = Cloud(points, normals, np.repeat((0.5 + 0.4 * np.sin(300 * height))[:, None], 3, axis=1))
+    slid = np.eye(4)
+    slid[2, 3] = 0.0045
+    found = flip_alignment._slid(tube.where(height < 0.08), tube.where(height > 0.02), slid)[3]
+    assert abs(found[2, 3]) < 0.0006
+
+
 def test_symmetries_are_proposed_with_and_without_colour() -> None:
     made = trimesh.creation.cylinder(radius=0.03, height=0.1, sections=48).subdivide()
     plain = np.full((len(made.vertices), 3), 120, np.uint8)

@@ -100,6 +100,8 @@ def test_a_handheld_recording_goes_around(handheld: Path) -> None:
     cameras, _ = truth(handheld)
     azimuth = np.degrees(np.unwrap(np.arctan2(cameras[:, 1, 3], cameras[:, 0, 3])))
     assert np.ptp(azimuth) > 360
+    elevation = np.degrees(np.arctan2(cameras[:, 2, 3], np.hypot(cameras[:, 0, 3], cameras[:, 1, 3])))
+    assert elevation.min() < 32 and elevation.max() > 68  # the sides, and into what is hollow
     assert np.isfinite(cameras).all() and (np.linalg.det(cameras[:, :3, :3]) > 0.999).all()
 
 
