@@ -14,9 +14,9 @@ from mesh_creation.board_reading import BoardReading, check_enough, read_board
 from mesh_creation.depth_cleaning import clean_depth
 from mesh_creation.depth_scale import check_depth_scale, measure_depth_scale
 from mesh_creation.frame_localization import FrameCache, Surroundings
-from mesh_creation.keyframes import choose_keyframes, overlapping_pairs
+from mesh_creation.keyframes import choose_keyframes, overlapping_pairs, view_distances
 from mesh_creation.object_region import WorkArea, find_object, points_above_board
-from mesh_creation.object_stability import ObjectView, check_object_stays
+from mesh_creation.object_stability import ObjectView, check_object_stays, disagreement
 from mesh_creation.scan_quality import FrameRecord, coverage, coverage_warnings, quality_picture
 from mesh_creation.step_files import StepFolder, recording_inputs, write_array, write_json
 from mesh_creation.trajectory import Path as CameraPath
@@ -29,6 +29,8 @@ from pose6d.scenes.selection import select_frames
 
 VERSION = 1
 _SHEET = 0.02  # metres around the printed pattern that belong to the board
+_OVERLAP = np.radians(30)  # views of about the same side
+_MISPLACED = 0.0025  # metres off the object as the board's frames see it
 _CENTER = np.array([0.0, 0.0, 0.04])  # what a scan looks at, board frame
 
 
@@ -94,7 +96,8 @@ def main(options: RegisterOptions) -> Path:
     poses, graph = _refine(cache, path, keyframes, sheet, steps)
 
     # 4. Does it all fit one object that stood still?
-    apart = _check_object(cache, poses, keyframes, path.methods, sheet, str(options.scan))
+    apart = _check_object(cache, poses, keyframes, path, sheet, str(options.scan))
+    keyframes = [i for i in keyframes if poses[i] is not None]
 
     # 5. The report and the results.
     records = _records(scene, reading, path)
@@ -156,14 +159,19 @@ def _check_object(
     cache: FrameCache,
     poses: list[np.ndarray | None],
     keyframes: list[int],
-    methods: list[str],
+    path: CameraPath,
     sheet: Surroundings,
     source: str,
 ) -> float:
-    """Median disagreement in metres of overlapping views of the object; SceneError where none stands or it moved."""
+    """Median disagreement in metres of overlapping views of the object; SceneError where none stands or it moved.
+
+    Frames without a board that do not fit the object are rejected in `poses` and `path`.
+    """
     area = WorkArea(sheet.half_width, sheet.half_height, 0.004, sheet.above)
+    by_board = [i for i in keyframes if path.methods[i] == "board"]
+    placed = [i for i, method in enumerate(path.methods) if method in ("features", "icp") and poses[i] is not None]
     views = {}
-    for index in keyframes:
+    for index in [*by_board, *placed]:
         pose = poses[index]
         assert pose is not None
         frame = cache.scene[index]
@@ -176,12 +184,20 @@ def _check_object(
         i: replace(view, points=view.points[((view.points > low) & (view.points < high)).all(axis=1)])
         for i, view in views.items()
     }
-    stack = np.stack([pose for i in keyframes if (pose := poses[i]) is not None])
-    pairs = [(keyframes[a], keyframes[b]) for a, b in overlapping_pairs(stack, _CENTER, np.radians(30), 5)]
     # A frame that its neighbours have placed may be off by itself: that says nothing about the object.
-    by_board = {i for i in keyframes if methods[i] == "board"}
-    views = {i: view for i, view in views.items() if i in by_board}
-    return check_object_stays(views, [pair for pair in pairs if by_board.issuperset(pair)], cache.scene.names, source)
+    if not by_board:
+        return float("nan")
+    stack = np.stack([views[i].camera_in_board for i in by_board])
+    pairs = [(by_board[a], by_board[b]) for a, b in overlapping_pairs(stack, _CENTER, _OVERLAP, 5)]
+    apart = check_object_stays({i: views[i] for i in by_board}, pairs, cache.scene.names, source)
+    for index in placed:
+        away = view_distances(views[index].camera_in_board[None], stack, _CENTER)[0]
+        near = [by_board[k] for k in np.argsort(away)[:5] if away[k] < _OVERLAP]
+        off = _median(disagreement(views[index], views[i]) for i in near)
+        if off > max(_MISPLACED, 2 * apart):
+            poses[index], path.methods[index] = None, "rejected"
+            path.reasons[index] += f"placed by its neighbours it is {1000 * off:.1f} mm off the object"
+    return apart
 
 
 def _sheet(board: Board) -> Surroundings:
