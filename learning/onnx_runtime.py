@@ -218,6 +218,8 @@ def _open_session(model: Path, device: torch.device, tensorrt: bool) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    # Its threads would otherwise burn the cores that the renderer needs between two runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without VNNI, products of unsigned and signed bytes saturate in 16 bits unless this is set.
     options.add_session_config_entry("session.x64quantprecision", "1")
     try:

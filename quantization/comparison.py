@@ -98,6 +98,7 @@ def per_pair_milliseconds(
     pairs: Pairs,
     batches: Sequence[int],
     rounds: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
     tick: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[int, float]]:
     """Least milliseconds per pair of the network alone.
@@ -110,11 +111,11 @@ def per_pair_milliseconds(
             repeats = [i % len(pairs) for i in range(batch)]
             A, B = pairs.A[repeats], pairs.B[repeats]
             for name, runner in runners.items():
-                start = time.perf_counter()
+                start = clock()
                 _run(runner, A, B)
                 if runner.device.type == "cuda":
                     torch.cuda.synchronize(runner.device)
-                elapsed = 1e3 * (time.perf_counter() - start) / batch
+                elapsed = 1e3 * (clock() - start) / batch
                 if attempt:
                     best[name][batch] = min(elapsed, best[name].get(batch, np.inf))
                 tick()

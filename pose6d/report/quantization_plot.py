@@ -38,9 +38,8 @@ def write_quantization_plot(
             axis.axvline(numbers[0], color="#555555", linewidth=0.8, linestyle="--")
         for row, number in zip(rows, numbers, strict=True):
             text = "not measured" if np.isnan(number) else f"{number:.3g}"
-            axis.annotate(
-                text, (np.nan_to_num(number), row), (3, 0), textcoords="offset points", va="center", fontsize=8
-            )
+            label = axis.annotate(text, (np.nan_to_num(number), row), (3, 0), textcoords="offset points", va="center")
+            label.set(fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
         axis.set_title(heading, fontsize=9)
         axis.set_yticks(rows, names if column == 0 else [""] * len(names), fontsize=9)
         axis.set_xlim(0, 1.3 * shown.max() if shown.max() > 0 else 1.0)

@@ -102,6 +102,8 @@ class StaticQuantizer:
             augmented_model_path=str(augmented),
             calibrate_method=CalibrationMethod.MinMax,
             providers=["CPUExecutionProvider"],
+            # Means over batches of the least and the largest value, so that one odd pair does not set the range.
+            extra_options={"moving_average": True, "averaging_constant": 0.01},
         )
         calibrator.collect_data(_Reader(self.config, self._pairs, self._progress))
         return calibrator.compute_data()

@@ -26,6 +26,8 @@ from quantization.calibration import LEAST_PAIRS, Pairs, calibration_pairs, cali
 from quantization.weight_int8 import quantize_weight
 
 _BATCH = 16
+# These see one row per pair: in integers they would save no work, and their outputs are the poses and the scores.
+_FLOAT = ("trans_head.1", "rot_head.1", "att.out_proj", "att_cross", "linear", "confidence")
 _REGENERATED = "pos_embed.pe"  # its sines follow from the config
 
 
@@ -97,6 +99,8 @@ def activation_ranges(network: RefineNet | ScoreNetMultiPair, pairs: Pairs, prog
 
     hooks = []
     for name, module in network.named_modules():
+        if name.startswith(_FLOAT):
+            continue
         if isinstance(module, nn.Conv2d | nn.Linear):
             hooks.append(module.register_forward_pre_hook(lambda _, args, name=name: note(name, args[0])))
         elif isinstance(module, SelfAttention):
