@@ -17,6 +17,7 @@ from torch import Tensor
 
 from learning.models.config import Kind, NetworkConfig
 from learning.models.score_network import Scores
+from learning.torch_int8 import products_saturate
 from learning.variants import Variant
 from pose6d.errors import DeviceError, MissingDependencyError, WeightsError
 from pose6d.weights import find_weights, load_weights, sha256
@@ -220,8 +221,8 @@ def _open_session(model: Path, device: torch.device, tensorrt: bool) -> Any:
     options.log_severity_level = 3
     # Its threads would otherwise burn the cores that the renderer needs between two runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without VNNI, products of unsigned and signed bytes saturate in 16 bits unless this is set.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if products_saturate():  # only there: it also replaces the fast kernels that would be right
+        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         session = ort.InferenceSession(
             str(model), options, providers=names, provider_options=[settings.get(name, {}) for name in names]

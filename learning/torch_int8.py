@@ -7,7 +7,8 @@ compiled when a program starts, and the number of pairs may change from call to 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import platform
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors
@@ -25,6 +26,13 @@ from pose6d.errors import DeviceError, WeightsError
 from pose6d.weights import load_weights, sha256
 
 LEVELS = 255
+
+
+def products_saturate() -> bool:
+    """Whether this CPU adds pairs of byte products in 16 bits (x86 without VNNI), where large ones are cut off."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    return not torch.cpu._is_vnni_supported()
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,12 @@ class Int8Weights:
     state: dict[str, Tensor]
     scales: dict[str, Tensor]
     ranges: dict[str, Range]
+
+    def in_seven_bits(self) -> Int8Weights:
+        """The same with weights up to 64: 2 * 255 * 64 fits into 16 bits with a sign, 2 * 255 * 127 does not."""
+        halved = {name: (self.state[name].float() / 2).round().to(torch.int8) for name in self.scales}
+        scales = {name: 2 * scale for name, scale in self.scales.items()}
+        return replace(self, state=self.state | halved, scales=scales)
 
     def float_network(self) -> RefineNet | ScoreNetMultiPair:
         """A network with the weights as float32 again."""
@@ -107,6 +121,8 @@ def int8_network(weights: Int8Weights) -> RefineNet | ScoreNetMultiPair:
     """
     if not torch.backends.mkldnn.is_available():
         raise DeviceError("PyTorch's int8 kernels need oneDNN, which this build lacks: use quantized='onnx-int8'")
+    if products_saturate():
+        weights = weights.in_seven_bits()
     network = weights.float_network()
     image, pair = ("encodeA", "encodeAB") if isinstance(network, RefineNet) else ("encoderA", "encoderAB")
     setattr(network, image, _Int8Trunk(network.get_submodule(image), image, weights))

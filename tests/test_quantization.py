@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from learning import torch_int8
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
 from learning.runtime import NetworkRunner, dynamically_quantized, fold_batch_norm, make_runner
@@ -73,6 +74,19 @@ def test_quantised_networks_give_nearly_the_same(folder: Path, kind: str, varian
         assert f.dtype == torch.float32
         # The worst seen is 0.02 of outputs of size 1; something wired wrongly is off by their size.
         torch.testing.assert_close(f, w, atol=0.06 * float(w.abs().max()) + 0.01, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_seven_bits_serve_where_products_would_saturate(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = outputs(make_runner(kind, folder, "cpu"), 3)
+    fine = outputs(make_runner(kind, folder, "cpu", quantized="torch"), 3)
+    monkeypatch.setattr(torch_int8, "products_saturate", lambda: True)
+    coarse = outputs(make_runner(kind, folder, "cpu", quantized="torch"), 3)
+    assert not torch.equal(fine[0], coarse[0])
+    for w, f in zip(wanted, coarse, strict=True):
+        torch.testing.assert_close(f, w, atol=0.1 * float(w.abs().max()) + 0.01, rtol=0)
 
 
 def test_true_is_the_historical_name_of_pytorchs_variant(folder: Path) -> None:
