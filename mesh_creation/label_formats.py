@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 
 from mesh_creation.label_masks import LabelledFrame
-from mesh_creation.label_rle import encode_rle
 from mesh_creation.scan_folder import ScannedObject, write_json
 from pose6d.geometry.mesh import Mesh
 from pose6d.report.overlay import OrientedBox, draw_axes, draw_box, draw_contour, draw_text
 from pose6d.report.video import VideoWriter
 from pose6d.scenes.images import write_image
+from pose6d.scenes.run_length import encode_rle
 
 SPLITS = ("train", "test")
 _COLORS = ((60, 220, 60), (255, 160, 30), (60, 170, 255), (255, 70, 200), (240, 230, 60), (90, 240, 220))
@@ -77,7 +77,7 @@ class CocoWriter:
                     "category_id": label.item.number,
                     "bbox": list(box),
                     "area": int(label.visible.sum()),
-                    "segmentation": encode_rle(label.visible),
+                    "segmentation": encode_rle(label.visible, compressed=True),
                     "iscrowd": 0,
                     "visibility": round(label.visibility, 4),
                 }

@@ -17,12 +17,13 @@ from pose6d.evaluation.bop_writer import BopWriter
 from pose6d.evaluation.datasets import PoseDataset, Target
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.datasets_ycb import EoatDataset, YcbVideoDataset
-from pose6d.evaluation.detections import DetectionFile, VisibleMasks, decode_rle, encode_rle
+from pose6d.evaluation.detections import DetectionFile, VisibleMasks
 from pose6d.evaluation.open_dataset import open_dataset
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
 from pose6d.evaluation.scoring import score
 from pose6d.geometry.mesh_files import save_mesh
 from pose6d.scenes.images import write_depth, write_image
+from pose6d.scenes.run_length import decode_rle, encode_rle
 
 POSE = make_pose(np.eye(3), [0.02, 0.01, 0.6])
 

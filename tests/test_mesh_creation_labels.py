@@ -24,7 +24,6 @@ from mesh_creation import __main__ as commands
 from mesh_creation.__main__ import main as run_step
 from mesh_creation.label_formats import joined_outline
 from mesh_creation.label_masks import MaskRenderer, box_around
-from mesh_creation.label_rle import decode_rle, encode_rle
 from mesh_creation.labels import LabelOptions, main, split_frames
 from mesh_creation.scan_folder import ScannedObject
 from pose6d.errors import OutputError, SceneError
@@ -32,6 +31,7 @@ from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import save_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import write_image
+from pose6d.scenes.run_length import decode_rle, encode_rle
 
 K = np.array([[500.0, 0, 79.5], [0, 500.0, 59.5], [0, 0, 1]])
 SIZE = (120, 160)
@@ -107,19 +107,22 @@ def test_measured_depth_in_front_hides_only_when_asked() -> None:
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.1, 0.5, 1.0]))
 def test_run_lengths_round_trip(height: int, width: int, seed: int, share: float) -> None:
     mask = np.kron(np.random.default_rng(seed).random((height, width)) < share, np.ones((5, 3))) > 0
-    np.testing.assert_array_equal(decode_rle(encode_rle(mask)), mask)
+    np.testing.assert_array_equal(decode_rle(encode_rle(mask, compressed=True)), mask)
 
 
 def test_run_lengths_are_those_of_the_coco_api() -> None:
     """Texts made by pycocotools 2.0.11 for these masks."""
     mask = np.zeros((4, 5), bool)
     mask[1:3, 1:4] = True
-    assert encode_rle(mask) == {"size": [4, 5], "counts": "5220003"}
-    assert encode_rle(np.ones((2, 3), bool)) == {"size": [2, 3], "counts": "06"}
-    assert encode_rle(np.zeros((100, 70), bool)) == {"size": [100, 70], "counts": "hj6"}
+    assert encode_rle(mask, compressed=True) == {"size": [4, 5], "counts": "5220003"}
+    assert encode_rle(np.ones((2, 3), bool), compressed=True) == {"size": [2, 3], "counts": "06"}
+    assert encode_rle(np.zeros((100, 70), bool), compressed=True) == {"size": [100, 70], "counts": "hj6"}
     api = pytest.importorskip("pycocotools.mask", exc_type=ImportError)
     blobs = cv2.resize(np.random.default_rng(0).random((9, 12)), (640, 480), interpolation=cv2.INTER_CUBIC) > 0.6
-    assert encode_rle(blobs)["counts"] == api.encode(np.asfortranarray(blobs.astype(np.uint8)))["counts"].decode()
+    assert (
+        encode_rle(blobs, compressed=True)["counts"]
+        == api.encode(np.asfortranarray(blobs.astype(np.uint8)))["counts"].decode()
+    )
 
 
 def test_outlines_keep_all_parts() -> None:

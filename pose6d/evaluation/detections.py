@@ -12,6 +12,7 @@ import numpy as np
 from pose6d.errors import FrameError, SceneError
 from pose6d.evaluation.datasets import PoseDataset, Target
 from pose6d.scenes.layout import read_json
+from pose6d.scenes.run_length import decode_rle
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,10 @@ class DetectionFile:
 
     def _mask(self, entry: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         if entry.get("segmentation"):
-            mask = decode_rle(entry["segmentation"])
+            try:
+                mask = decode_rle(entry["segmentation"])
+            except FrameError as error:
+                raise FrameError(f"{self.path}: {error}") from error
             if mask.shape != size:
                 raise FrameError(f"{self.path}: a mask of {mask.shape[::-1]} for an image of {size[::-1]} pixels")
             return mask
@@ -107,53 +111,3 @@ class DetectionFile:
         mask = np.zeros(size, dtype=bool)
         mask[max(round(y), 0) : max(round(y + height), 0), max(round(x), 0) : max(round(x + width), 0)] = True
         return mask
-
-
-def decode_rle(segmentation: dict[str, Any]) -> np.ndarray:
-    """(H, W) bool of a COCO run-length encoding {"size": [H, W], "counts": list or text}.
-
-    The runs go down the columns and begin with one of zeros.
-
-    Raises:
-        FrameError: the runs do not fill the image.
-    """
-    try:
-        height, width = (int(length) for length in segmentation["size"])
-        counts = segmentation["counts"]
-        runs = _decompress(counts) if isinstance(counts, str) else [int(count) for count in counts]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise FrameError(f"a detection's segmentation is no COCO run-length encoding: {error!r}") from error
-    if min(runs, default=0) < 0 or sum(runs) != height * width:
-        raise FrameError(f"a detection's segmentation covers {sum(runs)} pixels of an image of {height * width}")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(width, height).T
-
-
-def encode_rle(mask: np.ndarray) -> dict[str, Any]:
-    """COCO run-length encoding, plain, of a (H, W) bool mask."""
-    flat = np.asarray(mask, dtype=bool).T.ravel()
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
-    return {"size": list(mask.shape), "counts": [0, *runs] if flat.size and flat[0] else runs}
-
-
-def _decompress(text: str) -> list[int]:
-    """The runs of COCO's compressed text: 5 bits per character from 48 on, least first, bit 6 says that more follow.
-
-    From the fourth run on, the difference to the run two before is stored. (COCO API, maskApi.)
-    """
-    runs: list[int] = []
-    value, shift = 0, 0
-    for character in text:
-        bits = ord(character) - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value, shift = 0, 0
-    if shift:
-        raise ValueError("the text ends inside a number")
-    return runs
