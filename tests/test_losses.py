@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from learning.training.losses import add_error, add_s_error, refiner_loss, scorer_loss
+from learning.training.losses import add_error, add_s_error, confidence_loss, refiner_loss, scorer_loss
 
 
 def _pose(x: float = 0.0) -> torch.Tensor:
@@ -62,3 +62,13 @@ def test_scorer_loss_pulls_the_common_part_of_the_scores_to_zero() -> None:
     assert float(logits.grad.sum()) > 0.1
     moved = scorer_loss(torch.tensor([[5.0, 0.0, -5.0]]), error, torch.ones(1))
     assert float(moved["loss"]) < float(scorer_loss(logits.detach(), error, torch.ones(1))["loss"])
+
+
+def test_confidence_pays_for_wrong_certainty_in_the_scenes_that_count() -> None:
+    right = torch.tensor([[True, False], [True, False]])
+    sure = torch.tensor([[4.0, -4.0], [-4.0, 4.0]])  # the second scene has it the wrong way round
+    both = confidence_loss(sure, right, torch.ones(2))
+    first = confidence_loss(sure, right, torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(first, torch.tensor(0.01815), atol=1e-4, rtol=0)  # -log(sigmoid(4))
+    torch.testing.assert_close(both, torch.tensor((0.01815 + 4.01815) / 2), atol=1e-4, rtol=0)
+    assert float(confidence_loss(sure, right, torch.zeros(2))) == 0.0
