@@ -33,6 +33,8 @@ class CudaRenderer:
         MissingDependencyError: CuPy is not installed, or cannot compile for this GPU.
     """
 
+    recordable = True  # in a CUDA graph
+
     def __init__(self, meshes: Sequence[Mesh], device: torch.device | str = "cuda") -> None:
         device = torch.device(device)
         if device.index is None:
