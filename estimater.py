@@ -239,11 +239,14 @@ class FoundationPose(FrameProcessor):
         self._last = pose
         return result
 
-    def warm_up(self, height: int = 480, width: int = 640) -> float:
+    def warm_up(
+        self, height: int = 480, width: int = 640, register_iteration: int = 5, track_iteration: int = 2
+    ) -> float:
         """Compile kernels, choose them and record graphs, so that the first frame is as fast as any.
 
         Args:
             height, width: of the images that will come, pixels.
+            register_iteration, track_iteration: `iteration` of the calls that will come.
 
         Returns:
             Seconds that it took. The estimator is as new afterwards.
@@ -255,10 +258,10 @@ class FoundationPose(FrameProcessor):
         pose = np.eye(4, dtype=np.float32)
         pose[2, 3] = depth[0, 0]
         if self.device.type == "cuda":  # on a CPU, one hypothesis warms up as much as many
-            self.register(K, rgb, depth, np.ones((height, width), bool))
+            self.register(K, rgb, depth, np.ones((height, width), bool), register_iteration)
         for judge in (True, False):
             self.start_from(pose)
-            self.track_one(rgb, depth, K, judge=judge)
+            self.track_one(rgb, depth, K, track_iteration, judge)
         self.reset()
         return time.perf_counter() - start
 
