@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from learning import fused_inputs
 from learning.inputs import apply_update, pair_inputs
 from learning.models.blocks import ConvBNReLU, ResidualBlock, channels_last
 from learning.models.config import Kind
@@ -34,7 +35,7 @@ from pose6d.weights import find_weights
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
 
 _BATCH = {"cpu": 32, "cuda": 512}  # pairs per forward pass; 512 pairs of the base network need about 4 GiB in float16
-_CHANNEL_MULTIPLE = 8  # tensor cores want channel counts in float16 to be multiples of this
+_CHANNEL_MULTIPLE = fused_inputs.CHANNELS  # tensor cores want channel counts in float16 to be multiples of this
 
 
 def fold_batch_norm(network: _Network) -> _Network:
@@ -132,6 +133,7 @@ class NetworkRunner:
         prepared = prepared.to(self.device, torch.float16 if self.half else torch.float32)
         whole = self.config.width % _CHANNEL_MULTIPLE == 0
         self._fused = self.half and whole and torch.backends.cudnn.is_available()
+        self._fused_inputs = self._fused and fused_inputs.available(self.device)
         if self._fused:
             _use_fused_kernels(prepared)
         self.network = prepared
@@ -145,15 +147,23 @@ class NetworkRunner:
         diameter: float | Tensor,
         mesh_index: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What the network sees of hypotheses (N, 4, 4): A and B as `learning.inputs.pair_inputs` makes them."""
-        return pair_inputs(renderer, poses, observation, K, diameter, self.config, mesh_index)
+        """What the network sees of hypotheses (N, 4, 4): A and B of `learning.inputs.pair_inputs`, or as `cast` gives
+        them."""
+        if not self._fused_inputs:
+            return pair_inputs(renderer, poses, observation, K, diameter, self.config, mesh_index)
+        pairs = fused_inputs.network_pairs(renderer, poses, observation, K, diameter, self.config, mesh_index)
+        A, B = pairs.chunk(2)
+        return A, B
 
     def move(self, poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor) -> Tensor:
         """The hypotheses (N, 4, 4) after the step that `refine` gave, as `learning.inputs.apply_update`."""
-        return apply_update(poses, trans, rot, diameter, self.config.rotation_limit)
+        update = fused_inputs.moved if self._fused_inputs else apply_update
+        return update(poses, trans, rot, diameter, self.config.rotation_limit)
 
     def cast(self, x: Tensor) -> Tensor:
         """An input (N, 6, s, s) in the network's number format and memory layout."""
+        if self._fused_inputs and x.shape[1] == fused_inputs.CHANNELS:  # from `inputs`
+            return x
         if not self._fused:
             return x.to(torch.float16 if self.half else torch.float32, memory_format=torch.channels_last)
         n, c, h, w = x.shape

@@ -25,7 +25,7 @@ OWN = (
 )
 MAXIMUM_LINES = 400
 
-BASE = ("pose6d.errors", "pose6d.device", "pose6d.weights", "pose6d.cuda_graphs")
+BASE = ("pose6d.errors", "pose6d.device", "pose6d.weights", "pose6d.cuda_kernels", "pose6d.cuda_graphs")
 GEOMETRY = (*BASE, "pose6d.geometry")
 SCENES_AND_RENDERING = (*GEOMETRY, "pose6d.rendering", "pose6d.scenes")
 PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predict_score")
@@ -52,7 +52,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
 # Package -> the only files (patterns) that import it.
 HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("pose6d/rendering/*", "pose6d/geometry/depth*.py"),
-    "cupy": ("pose6d/rendering/*", "pose6d/geometry/depth*.py"),
+    "cupy": ("pose6d/cuda_kernels.py",),
     "nvdiffrast": ("pose6d/rendering/*",),
     "onnxruntime": ("learning/onnx_runtime.py", "quantization/*"),
     "matplotlib": ("pose6d/report/*",),
