@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Grid = Literal["views", "icosahedron", "covering_120", "covering_180"]
+Grid = Literal["views", "icosahedron", "covering_120", "covering_168"]
 """Starting rotations by name; `pose6d.geometry.viewpoints.starting_rotations` makes them."""
 
 
@@ -30,8 +30,8 @@ class Schedule:
     Attributes:
         name: what `--schedule` calls it.
         grid: where it starts: the 252 rotations of the published method, which leave none further than 35.7 degrees;
-            the 60 that turn an icosahedron onto itself, 44.5 degrees; or optimised ones, 120 with 37.1 degrees and 180
-            with 33.1.
+            the 60 that turn an icosahedron onto itself, 44.5 degrees; or optimised ones, 120 with 37.2 degrees and 168
+            with 32.8.
         stages: all but the last, which takes the steps that the others leave.
         sure: a result of less confidence is not believed, and the full schedule follows.
     """

@@ -10,18 +10,11 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-# Rotations -> groups whose elements are put to the left and to the right of some quaternions (x, y, z, w), and these.
-_COVERINGS: dict[int, tuple[str, str, list[list[float]]]] = {
-    120: ("T", "D5", [[-0.797256, 0.193373, -0.466834, 0.330235]]),
-    180: (
-        "T",
-        "C5",
-        [
-            [0.16432, -0.975924, 0.079582, 0.119327],
-            [-0.471638, -0.39857, 0.082869, -0.782197],
-            [-0.387341, 0.446074, 0.069719, 0.803819],
-        ],
-    ),
+# Count -> two groups, and the quaternion (x, y, z, w) that the elements of the first multiply from the left and those
+# of the second from the right. The second turn the object, and are symmetries that many objects have.
+_COVERINGS = {
+    120: ("D5", "T", [0.797256, -0.193373, 0.466834, 0.330235]),
+    168: ("C7", "O", [0.84456, 0.048918, -0.11093, 0.521555]),
 }
 
 
@@ -71,14 +64,14 @@ def icosahedral_rotations(symmetries: torch.Tensor | None = None, min_angle_degr
 def covering_rotations(
     count: int, symmetries: torch.Tensor | None = None, min_angle_degrees: float = 30.0
 ) -> torch.Tensor:
-    """Few rotations that leave none far: with 120 none is further than 37.1 degrees from the nearest, with 180 33.1.
+    """Few rotations that leave none far: with 120 none is further than 37.1 degrees from the nearest, with 168 32.7.
 
-    They are all products g q h of the elements g and h of two groups of rotations with a few q. These were found by
+    They are all products g q h of the elements g and h of two groups of rotations with one q, which was found by
     minimising the exact covering radius, the largest circumradius of the facets of the convex hull of the quaternions
-    and their negatives, by sequential linear programming from random starts for many pairs of groups.
+    and their negatives, by sequential linear programming from random starts, for many pairs of groups.
 
     Args:
-        count: 120 or 180.
+        count: 120 or 168.
         symmetries, min_angle_degrees: as of `rotation_hypotheses`.
 
     Returns:
@@ -89,10 +82,9 @@ def covering_rotations(
     """
     if count not in _COVERINGS:
         raise ValueError(f"{count} rotations: there are coverings of {', '.join(map(str, _COVERINGS))}")
-    left, right, quaternions = _COVERINGS[count]
+    left, right, quaternion = _COVERINGS[count]
     g, h = (Rotation.create_group(name).as_matrix() for name in (left, right))
-    q = Rotation.from_quat(quaternions).as_matrix()
-    rotations = (g[:, None, None] @ q[:, None] @ h).reshape(-1, 3, 3)
+    rotations = (g[:, None] @ Rotation.from_quat(quaternion).as_matrix() @ h).reshape(-1, 3, 3)
     return _without_symmetric(rotations, symmetries, min_angle_degrees)
 
 
@@ -111,7 +103,7 @@ _STARTS: dict[str, Callable[[torch.Tensor | None], torch.Tensor]] = {
     "views": rotation_hypotheses,
     "icosahedron": icosahedral_rotations,
     "covering_120": partial(covering_rotations, 120),
-    "covering_180": partial(covering_rotations, 180),
+    "covering_168": partial(covering_rotations, 168),
 }
 
 
