@@ -242,7 +242,7 @@ def paired_change(right: np.ndarray, reference: np.ndarray) -> tuple[float, floa
     gained, lost, n = int((right & ~reference).sum()), int((~right & reference).sum()), len(right)
     centre = (gained - lost) / (n + 2)
     half = 1.96 * math.sqrt((gained + lost + 1) / (n + 2) - centre**2) / math.sqrt(n + 2)
-    return 100 * (gained - lost) / n, 100 * (centre - half), 100 * (centre + half)
+    return 100 * (gained - lost) / n, 100 * max(centre - half, -1.0), 100 * min(centre + half, 1.0)
 
 
 def outcomes(results: Results, sure: Sequence[float]) -> list[Outcome]:
@@ -340,11 +340,11 @@ def main(options: Options) -> None:
         write_results(options.output, results)
     found = outcomes(results, options.sure)
     text = markdown(results, found)
-    print(text)
     beside = options.output or options.from_json
     if beside is not None:
         beside.with_suffix(".md").write_text(text)
         write_plot(beside.with_suffix(".png"), results, found)
+    print(text)
 
 
 if __name__ == "__main__":

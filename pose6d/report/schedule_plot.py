@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, ScalarFormatter
 
 from pose6d.errors import OutputError
 
@@ -75,11 +75,10 @@ def _draw(axis: Axes, curves: Curves) -> None:
         axis.plot(*curve[0], "os^Dv"[number % 5], color=color, markersize=8, markeredgecolor="white", label=name)
     axis.plot(*front.T, "o", markerfacecolor="none", color="0.2", markersize=12, markeredgewidth=0.8)
     axis.set_xscale("log")
-    times = [milliseconds for milliseconds, _ in points]
-    # Powers of ten alone would leave a short axis without numbers.
-    minor = ScalarFormatter() if max(times) < 20 * min(times) else NullFormatter()
-    axis.xaxis.set_major_formatter(ScalarFormatter())
-    axis.xaxis.set_minor_formatter(minor)
+    # Powers of ten alone would leave most time axes with one number.
+    axis.xaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
+    for write_labels in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        write_labels(ScalarFormatter())
     axis.tick_params(axis="x", which="both", length=3.5, pad=3.5, labelsize=8)
     axis.grid(which="both", color="0.93")
     axis.set_axisbelow(True)
