@@ -34,10 +34,10 @@ from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, random_rotations
-from pose6d.geometry.viewpoints import icosahedral_rotations, rotation_hypotheses
+from pose6d.geometry.viewpoints import starting_rotations
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Renderer
-from pose6d.schedule import SCHEDULES, PairCounter, Schedule, choose_schedule
+from pose6d.schedule import SCHEDULES, Grid, PairCounter, Schedule, choose_schedule
 
 _DIAMETERS = (0.002, 5.0)  # metres; outside, a mesh is most likely in another unit
 
@@ -137,7 +137,7 @@ class FoundationPose(FrameProcessor):
         judged = bool(getattr(getattr(self.scorer, "config", None), "confidence", False))
         self.schedule = choose_schedule(schedule, self.device.type, judged)
         self._symmetries, self._seed = self._centred(symmetries), seed
-        self._grids: dict[str, Tensor] = {}
+        self._grids: dict[Grid, Tensor] = {}
         self._rotations(self.schedule.grid)
         self._last: Tensor | None = None  # (4, 4) centred mesh in camera
 
@@ -342,14 +342,14 @@ class FoundationPose(FrameProcessor):
         none = pose.new_empty(0)
         return pose[0], pose[0] @ self._centred_from_mesh, none if confidence is None else confidence
 
-    def _rotations(self, grid: str) -> Tensor:
+    def _rotations(self, grid: Grid) -> Tensor:
         """(N, 3, 3) starting rotations of a schedule's grid; made when first asked for."""
         if grid not in self._grids:
             self._grids[grid] = self._make_grid(grid)
         return self._grids[grid]
 
-    def _make_grid(self, grid: str) -> Tensor:
-        rotations = (rotation_hypotheses if grid == "views" else icosahedral_rotations)(self._symmetries)
+    def _make_grid(self, grid: Grid) -> Tensor:
+        rotations = starting_rotations(grid, self._symmetries)
         if self._seed:
             rotations = random_rotations(1, torch.Generator().manual_seed(self._seed)) @ rotations
         return rotations.to(self.device)

@@ -8,6 +8,9 @@ from typing import Literal
 
 from pose6d.errors import Pose6DError
 
+Grid = Literal["views", "icosahedron", "covering_120", "covering_168"]
+"""Starting rotations by name; `pose6d.geometry.viewpoints.starting_rotations` makes them."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -28,14 +31,15 @@ class Schedule:
 
     Attributes:
         name: what `--schedule` calls it.
-        grid: where it starts: the 252 rotations of the published method, at most 35 degrees from any, or the 60 that
-            turn an icosahedron onto itself, at most 45 degrees from any.
+        grid: where it starts: the 252 rotations of the published method, which leave none further than 35.7 degrees;
+            the 60 that turn an icosahedron onto itself, 44.5 degrees; or optimised ones, 120 with 37.2 degrees and 168
+            with 32.8.
         stages: all but the last, which takes the steps that the others leave.
         sure: a result of less confidence is not believed, and the full schedule follows.
     """
 
     name: str
-    grid: Literal["views", "icosahedron"]
+    grid: Grid
     stages: tuple[Stage, ...] = ()
     sure: float = 0.0
 

@@ -24,6 +24,7 @@ from pose6d.evaluation.pose_errors import add, add_s, rotation_error, translatio
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
+from pose6d.schedule import Schedule
 
 _POINTS = 1000  # of the surface, for ADD and ADD-S
 _ROUGH_POINTS = 200  # enough to tell which hypotheses may be the best
@@ -65,7 +66,7 @@ class EstimatorFactory:
         schedule: of register.
     """
 
-    def __init__(self, weights: str, device: str, hypotheses: int = 0, schedule: str = "full") -> None:
+    def __init__(self, weights: str, device: str, hypotheses: int = 0, schedule: str | Schedule = "full") -> None:
         self.schedule = schedule
         self.weights, self.device = weights, resolve_device(device)
         refiner = PoseRefinePredictor(weights, self.device)
@@ -85,6 +86,10 @@ class EstimatorFactory:
                 schedule=self.schedule,
             )
         return self._made[id(mesh)]
+
+    def forget(self) -> None:
+        """Let go of all estimators made so far, and of the memory of their meshes."""
+        self._made.clear()
 
 
 class FewerHypotheses:
@@ -147,26 +152,32 @@ def evaluate(
         effort: iterations.
     """
     for index, (target, scene, recording) in enumerate(scenes):
-        record = Record(
-            suite=suite,
-            object=target.mesh.name,
-            index=index,
-            diameter=float(target.mesh.diameter),
-            recording=recording,
-            symmetric=target.symmetric,
-            present=scene.visible > 0,
-            visible=scene.visible,
-        )
+        record = begin_record(suite, index, target, scene, recording)
         estimator = make_estimator(target.for_estimator)
         if len(scene.views) == 1:
-            yield _registered(record, estimator, target, scene, effort)
+            yield registered(record, estimator, target, scene, effort)
         else:
             yield from _tracked(record, estimator, target, scene.views, effort)
 
 
-def _registered(
+def begin_record(suite: str, index: int, target: TargetObject, scene: EvaluationScene, recording: str = "") -> Record:
+    """What is known before the estimator has seen the scene."""
+    return Record(
+        suite=suite,
+        object=target.mesh.name,
+        index=index,
+        diameter=float(target.mesh.diameter),
+        recording=recording,
+        symmetric=target.symmetric,
+        present=scene.visible > 0,
+        visible=scene.visible,
+    )
+
+
+def registered(
     record: Record, estimator: Estimator, target: TargetObject, scene: EvaluationScene, effort: Effort
 ) -> Record:
+    """The record with what `register` gives in the scene's first view, and how long it takes."""
     view = scene.views[0]
     start = time.perf_counter()
     try:
