@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,10 +199,21 @@ def test_no_hypotheses_give_no_inputs_and_no_poses() -> None:
     assert moved(none, none[:, 0, :3], none[:, 0, :3], DIAMETER, LIMIT).shape == (0, 4, 4)
 
 
-def test_network_pairs_take_one_frame_only() -> None:
-    several = torch.zeros(2, 3, 8, 8)
-    with pytest.raises(ValueError, match=r"rgb \(2, 3, 8, 8\).*expected one frame"):
-        network_pairs(None, torch.eye(4)[None], Observation(several, several), K, 0.2, NetworkConfig())  # type: ignore[arg-type]
+def test_tensors_that_a_kernel_would_misread_are_refused() -> None:
+    pose, image, config = torch.eye(4)[None], torch.zeros(3, 8, 8), NetworkConfig()
+    frame, several = Observation(image, image), Observation(image[None], image[None])
+    elsewhere = Observation(image, image.to("meta"))
+    renderer: Any = None
+    with pytest.raises(ValueError, match=r"rgb is \(1, 3, 8, 8\): one frame"):
+        network_pairs(renderer, pose, several, K, 0.2, config)
+    with pytest.raises(ValueError, match=r"xyz is \(3, 8, 8\) on meta, expected \(3, 8, 8\) on cpu"):
+        network_pairs(renderer, pose, elsewhere, K, 0.2, config)
+    with pytest.raises(ValueError, match=r"K is \(1, 3, 3\) on cpu, expected \(3, 3\)"):
+        network_pairs(renderer, pose, frame, K[None], 0.2, config)
+    with pytest.raises(ValueError, match=r"diameter is \(3,\) on cpu, expected \(2,\)"):
+        moved(pose.repeat(2, 1, 1), torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(3), LIMIT)
+    with pytest.raises(ValueError, match=r"rot is \(2, 3\) on cpu, expected \(1, 3\)"):
+        moved(pose, torch.zeros(1, 3), torch.zeros(2, 3), 0.2, LIMIT)
 
 
 def test_kernels_run_on_gpus_only() -> None:
