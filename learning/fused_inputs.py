@@ -50,32 +50,32 @@ def network_pairs(
         red, green, blue, x, y, z, 0, 0.
 
     Raises:
-        ValueError: the observation is not one frame, or K not one matrix.
+        ValueError: a tensor is of another shape, or on another device.
         MissingDependencyError: CuPy is not installed, or cannot compile for this GPU.
     """
-    rgb, xyz = observation.rgb.float(), observation.xyz.float()
-    if rgb.ndim != 3 or rgb.shape[0] != 3 or xyz.shape != rgb.shape or K.shape != (3, 3):
-        raise ValueError(
-            f"rgb {tuple(rgb.shape)}, xyz {tuple(xyz.shape)} and K {tuple(K.shape)}: expected one frame, that is "
-            "(3, H, W) twice and (3, 3); learning.inputs.pair_inputs takes one for each hypothesis"
-        )
     count, size, device = len(poses), config.input_size, poses.device
+    rgb, xyz = observation.rgb.float(), observation.xyz.float()
+    if rgb.ndim != 3:
+        raise ValueError(
+            f"rgb is {tuple(rgb.shape)}: one frame (3, H, W) is needed; pair_inputs takes one for each pose"
+        )
+    _check(device, poses=(poses, (count, 4, 4)), rgb=(rgb, (3, *rgb.shape[1:])), xyz=(xyz, rgb.shape), K=(K, (3, 3)))
+    window, radius = (_length(diameter, share, poses) for share in (config.window / 2, 0.5))
     out = torch.empty(
         (2 * count, CHANNELS, size, size), dtype=torch.float16, device=device, memory_format=torch.channels_last
     )
     if not count:
         return out
-    poses, K = poses.float().contiguous(), K.to(device, torch.float32).contiguous()
+    poses, K = poses.float().contiguous(), K.float().contiguous()
     crop_windows, pack_pairs, _ = _kernels(device)
     transforms, crop_K = torch.empty((2, count, 3, 3), dtype=torch.float32, device=device).unbind()
-    window = _length(diameter, config.window / 2, device)
     crop_windows(blocks_for(count), poses, count, K, *window, size, transforms, crop_K)
     drawn = renderer.render(poses, crop_K, (size, size), mesh_index=mesh_index, shading=PUBLISHED_SHADING)
     pack_pairs(
         2 * count * blocks_for(size * size),
         *(drawn.color.contiguous(), drawn.xyz.contiguous()),
         *(rgb, *rgb.stride(), xyz, *xyz.stride(), *rgb.shape[1:], transforms, poses, count),
-        *(*_length(diameter, 0.5, device), float(config.min_depth), size, out),
+        *(*radius, float(config.min_depth), size, out),
     )
     return out
 
@@ -93,9 +93,12 @@ def moved(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, r
         (N, 4, 4) float32.
 
     Raises:
+        ValueError: a tensor is of another shape, or on another device.
         MissingDependencyError: CuPy is not installed, or cannot compile for this GPU.
     """
     count, device = len(poses), poses.device
+    _check(device, poses=(poses, (count, 4, 4)), trans=(trans, (count, 3)), rot=(rot, (count, 3)))
+    radius = _length(diameter, 0.5, poses)
     poses = poses.float().contiguous()
     out = torch.empty_like(poses)
     if count:
@@ -103,9 +106,18 @@ def moved(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, r
         _kernels(device)[2](
             blocks_for(count),
             *(poses, count, trans, trans.dtype == torch.float16, rot, rot.dtype == torch.float16),
-            *(*_length(diameter, 0.5, device), float(rotation_limit), out),
+            *(*radius, float(rotation_limit), out),
         )
     return out
+
+
+def _check(device: torch.device, **tensors: tuple[Tensor, tuple[int, ...]]) -> None:
+    """A kernel would read whatever lies behind a tensor that is too small, or on another device."""
+    for name, (tensor, shape) in tensors.items():
+        if tensor.shape != shape or tensor.device != device:
+            raise ValueError(
+                f"{name} is {tuple(tensor.shape)} on {tensor.device}, expected {tuple(shape)} on {device}, as the poses"
+            )
 
 
 def _readable(values: Tensor) -> Tensor:
@@ -113,12 +125,14 @@ def _readable(values: Tensor) -> Tensor:
     return (values if values.dtype == torch.float16 else values.float()).contiguous()
 
 
-def _length(diameter: float | Tensor, share: float, device: torch.device) -> tuple[Tensor | None, int, float]:
+def _length(diameter: float | Tensor, share: float, poses: Tensor) -> tuple[Tensor | None, int, float]:
     """A share of the diameter as the kernels take it: pointer and stride of the samples' own ones, and a factor."""
     if not isinstance(diameter, Tensor):
         return None, 0, float(diameter * share)
-    diameters = diameter.to(device, torch.float32)
-    return diameters, diameters.stride(0) if diameters.ndim else 0, float(share)
+    diameters = diameter.float().reshape(-1)
+    one = len(diameters) == 1
+    _check(poses.device, diameter=(diameters, (1 if one else len(poses),)))
+    return diameters, 0 if one else diameters.stride(0), float(share)
 
 
 def _kernels(device: torch.device) -> tuple[Kernel, ...]:

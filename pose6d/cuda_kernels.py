@@ -17,6 +17,9 @@ from pose6d.errors import MissingDependencyError
 
 BLOCK = 256  # threads of every block, as the .cu files have it
 
+# A launch has twenty arguments, and to make a numpy scalar takes longer than to find the one made before.
+_int32, _float32, _pointer = (functools.lru_cache(maxsize=4096)(kind) for kind in (np.int32, np.float32, np.uint64))
+
 
 class Kernel:
     """One kernel of a .cu file, compiled for one GPU."""
@@ -111,11 +114,11 @@ def _cupy_imports() -> bool:
 
 def _argument(value: torch.Tensor | int | float | None) -> np.generic:
     """A kernel's argument of exact C type."""
-    if isinstance(value, torch.Tensor):
-        return np.uint64(value.data_ptr())
-    if value is None:
-        return np.uint64(0)
-    return np.float32(value) if isinstance(value, float) else np.int32(value)
+    if isinstance(value, int):
+        return _int32(value)
+    if isinstance(value, float):
+        return _float32(value)
+    return _pointer(0 if value is None else value.data_ptr())
 
 
 class _TorchStream:
@@ -135,7 +138,6 @@ def _stream(device_index: int, pointer: int) -> Any:
     Making one takes longer than a launch. It only names the stream, so one that is kept too long does no harm.
     """
     cuda = load_cupy().cuda
-    with cuda.Device(device_index):
-        if hasattr(cuda.Stream, "from_external"):
-            return cuda.Stream.from_external(_TorchStream(pointer))
-        return cuda.ExternalStream(pointer, device_index)
+    if hasattr(cuda.Stream, "from_external"):
+        return cuda.Stream.from_external(_TorchStream(pointer))
+    return cuda.ExternalStream(pointer, device_index)
