@@ -166,7 +166,7 @@ def test_drift_of_known_poses() -> None:
 def test_the_table_says_what_was_not_measured(tmp_path: Path) -> None:
     rows = [Row("torch-fp32", 10.0, 0.5, {1: 8.0}, {1: 6.0}), Row("onnx-int8", 2.6, 0.2, {1: 2.0}, {1: 2.0}, 0.1, 0.2)]
     text = markdown(rows, ["device: this one"])
-    assert "| onnx-int8 | 2.60 | 26.0 % | 0.20 | 2.0 | 2.0 | 0.100 | 0.200 | – | – | – |" in text
+    assert "| onnx-int8 | 2.60 | 26.0 % | 0.20 | 2.0 | 2.0 | 0.100 | 0.200 | – | – | – | – |" in text
     assert "- device: this one" in text
     panels = {"files, MB": [10.0, 2.6], "first frame, s": [np.nan, np.nan]}
     figure = write_quantization_plot(tmp_path / "figure.png", ["torch-fp32", "onnx-int8"], panels, "lite")
