@@ -35,7 +35,7 @@ from benchmarks.accuracy.suites import SUITES
 from benchmarks.versions import versions
 from learning.variants import VARIANTS
 from pose6d.errors import OutputError, Pose6DError, WeightsError
-from pose6d.schedule import SCHEDULES
+from pose6d.schedule import SCHEDULES, Schedule
 from quantization.comparison import BASELINE, available
 
 _Z = 1.96  # of a 95 % interval
@@ -162,6 +162,12 @@ def _earlier(options: Options) -> tuple[list[Record], dict[str, Any]]:
     return records, facts
 
 
+def estimators_of(name: str, weights: str, device: str, schedule: str | Schedule) -> EstimatorFactory:
+    """Estimators with a variant's networks; BASELINE's compute in float32 on every device."""
+    quantized = None if name == BASELINE else name
+    return EstimatorFactory(weights, device, schedule=schedule, quantized=quantized, amp=name != BASELINE)
+
+
 class _Bench:
     """What a process keeps: the objects, and an estimator of each for each variant."""
 
@@ -175,15 +181,10 @@ class _Bench:
 
     def estimators(self, name: str) -> EstimatorFactory:
         if name not in self._factories:
-            options, quantized = self._options, name != BASELINE
-            schedule = SCHEDULES[options.schedule]
-            self._factories[name] = EstimatorFactory(
-                options.weights,
-                options.device,
-                schedule=schedule if options.fall_back else replace(schedule, sure=0.0),
-                quantized=name if quantized else None,
-                amp=quantized,
-            )
+            options, schedule = self._options, SCHEDULES[self._options.schedule]
+            if not options.fall_back:
+                schedule = replace(schedule, sure=0.0)
+            self._factories[name] = estimators_of(name, options.weights, options.device, schedule)
         return self._factories[name]
 
 

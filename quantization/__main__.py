@@ -26,12 +26,10 @@ from benchmarks.accuracy.objects import load_objects
 from benchmarks.accuracy.report import read_json
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, make_scene
 from benchmarks.accuracy.suites import SUITES
-from benchmarks.quantized_accuracy import compare
+from benchmarks.quantized_accuracy import compare, estimators_of
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.models.config import Kind
-from learning.training.predict_pose_refine import PoseRefinePredictor
-from learning.training.predict_score import ScorePredictor
 from learning.variants import VARIANTS
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError, WeightsError
@@ -121,7 +119,7 @@ def report(options: Report) -> None:
     rows = [Row(name) for name in (BASELINE, *ready)]
     measure_networks(rows, options, device)
     if options.scenes:
-        measure_estimator(rows, options, device)
+        measure_estimator(rows, options)
     facts = [f"{key}: {value}" for key, value in versions(device).items()]
     facts += add_accuracy(rows, options)
     facts.append(
@@ -170,25 +168,18 @@ def measure_networks(rows: list[Row], options: Report, device: torch.device) -> 
                 )
 
 
-def measure_estimator(rows: list[Row], options: Report, device: torch.device) -> None:
+def measure_estimator(rows: list[Row], options: Report) -> None:
     """First frame and tracking, end to end; the variants take turns scene by scene."""
     meshes = load_objects(options.mesh_folder, count=max(1, min(options.scenes, 16)))
     pool = ScenePool.from_meshes(meshes)
-    networks = {row.name: _networks(row.name, options.weights, device) for row in rows}
+    estimators = {row.name: estimators_of(row.name, options.weights, options.device, options.schedule) for row in rows}
     first: dict[str, list[float]] = defaultdict(list)
     following: dict[str, list[float]] = defaultdict(list)
     with tqdm(total=options.scenes * len(rows), desc="register and track", unit="scene") as bar:
         for index in range(options.scenes):
             scene = make_scene(pool, SUITES["cluttered"], seed=7, index=index)
             for row in rows:
-                refiner, scorer = networks[row.name]
-                estimator = FoundationPose(
-                    meshes[scene.object_index],
-                    scorer=scorer,
-                    refiner=refiner,
-                    device=device,
-                    schedule=options.schedule,
-                )
+                estimator = estimators[row.name](meshes[scene.object_index])
                 with contextlib.suppress(FrameError):
                     calls = _seconds(estimator, scene, options.track_frames if index == 0 else 2, _clock(options))
                     first[row.name].append(calls[0])
@@ -218,15 +209,6 @@ def add_accuracy(rows: list[Row], options: Report) -> list[str]:
 
 def _clock(options: Report) -> Callable[[], float]:
     return time.process_time if options.cpu_time else time.perf_counter
-
-
-def _networks(name: str, weights: str, device: torch.device) -> tuple[PoseRefinePredictor, ScorePredictor]:
-    quantized = None if name == BASELINE else name
-    amp = name != BASELINE
-    return (
-        PoseRefinePredictor(weights, device, amp, quantized),
-        ScorePredictor(weights, device, amp, quantized),
-    )
 
 
 def _seconds(estimator: FoundationPose, scene: EvaluationScene, frames: int, clock: Callable[[], float]) -> list[float]:

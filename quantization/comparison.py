@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -76,8 +77,6 @@ def megabytes(name: str, weights: str) -> float:
 
 
 def _saved_size(network: torch.nn.Module) -> int:
-    import io
-
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
     return buffer.tell()

@@ -87,13 +87,11 @@ def export(network: RefineNet | ScoreNetMultiPair, output: Path) -> None:
         wrapped, names = _Scorer(folded), ["features", "ranking", "confidence"][: 2 + config.confidence]
         inputs["earlier"] = torch.rand(5, config.embedding)
         dynamic["earlier"] = {0: torch.export.Dim("earlier", min=0, max=_MOST_PAIRS)}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_suffix(".partial")
     with _quiet():
         torch.onnx.export(
             wrapped.eval(),
             tuple(inputs.values()),
-            str(partial),
+            str(output),
             input_names=list(inputs),
             output_names=names,
             dynamic_shapes=dynamic,
@@ -102,7 +100,6 @@ def export(network: RefineNet | ScoreNetMultiPair, output: Path) -> None:
             external_data=False,
             verbose=False,
         )
-    partial.replace(output)
 
 
 def annotate(file: Path, config: NetworkConfig, weights_sha256: str, precision: str) -> None:
@@ -119,9 +116,7 @@ def annotate(file: Path, config: NetworkConfig, weights_sha256: str, precision: 
     onnx.helper.set_model_props(model, kept | facts)
     for node in model.graph.node:  # the exporter's stack traces, which are longer than all names together
         del node.metadata_props[:]
-    partial = file.with_suffix(".partial")
-    onnx.save(model, partial)
-    partial.replace(file)
+    onnx.save(model, file)
 
 
 @torch.inference_mode()
