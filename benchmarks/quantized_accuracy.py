@@ -129,7 +129,7 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
             for found in pool.imap_unordered(_evaluate, tasks):
                 records += found
                 write_json(options.output, records, facts)
-                bar.set_postfix({name: f"{100 * score(rows).error:.1f} %" for name, rows in _by_variant(records)})
+                bar.set_postfix({name: f"{score(rows).error:.1f} %" for name, rows in _by_variant(records)})
                 bar.update(len(found))
     return records, facts
 

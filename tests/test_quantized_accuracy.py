@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from benchmarks import quantized_accuracy
-from benchmarks.accuracy.report import read_json
+from benchmarks.accuracy.report import read_json, write_json
 from benchmarks.accuracy.scores import Record
 from benchmarks.quantized_accuracy import Options, compare, difference_of_means, difference_of_shares, main, run
 from pose6d.errors import OutputError, WeightsError
-from quantization.comparison import BASELINE
+from quantization.__main__ import Report, add_accuracy
+from quantization.comparison import BASELINE, Row
+
+NAMES = (BASELINE, "torch-dynamic")
 
 
 def record(quantized: str, index: int, error: float | None, failure: str = "") -> Record:
@@ -77,13 +80,12 @@ def test_stopped_runs_go_on_and_leave_a_table(
     output = tmp_path / "a.json"
     main(Options(output, (BASELINE,), scenes=2))
     assert "| torch-fp32 | 2 | 100.0 |" in output.with_suffix(".md").read_text()
-    run(Options(output, (BASELINE, "torch-dynamic"), scenes=3))
-    names = (BASELINE, "torch-dynamic")
-    assert asked == [(0, (BASELINE,)), (1, (BASELINE,)), (0, names[1:]), (1, names[1:]), (2, names)]
+    run(Options(output, NAMES, scenes=3))
+    assert asked == [(0, (BASELINE,)), (1, (BASELINE,)), (0, NAMES[1:]), (1, NAMES[1:]), (2, NAMES)]
     assert "going on after 2 poses" in capsys.readouterr().out
     records, facts = read_json(output)
     assert len(records) == 6
-    assert [entry["variants"] for entry in facts["runs"]] == [[BASELINE], list(names)]
+    assert [entry["variants"] for entry in facts["runs"]] == [[BASELINE], list(NAMES)]
     with pytest.raises(OutputError, match=r"'seed': 7.*choose another file"):
         run(Options(output, (BASELINE,), scenes=3, seed=8))
 
@@ -96,3 +98,17 @@ def test_bad_options_are_refused_before_any_work(tmp_path: Path) -> None:
     ):
         with pytest.raises(WeightsError, match=message):
             main(Options(tmp_path / "a.json", **changes))  # type: ignore[arg-type]
+
+
+def test_the_report_takes_the_accuracy_of_its_weights_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    records = [record(name, index, 0.05 if index or name == BASELINE else 0.3) for name in NAMES for index in range(4)]
+    write_json(file, records, {"options": {"weights": "lite"}, "runs": []})
+    rows = [Row(name) for name in (*NAMES, "onnx-fp32")]
+    facts = add_accuracy(rows, Report(weights="lite", accuracy=file))
+    assert [row.add for row in rows[:2]] == [100.0, 75.0]
+    assert rows[1].add_difference == -25.0
+    assert np.isnan(rows[2].add), "not evaluated"
+    assert facts == ["ADD(-S) on 4 scenes: weights lite"]
+    with pytest.raises(WeightsError, match="is of the weights lite, not of base"):
+        add_accuracy(rows, Report(weights="base", accuracy=file))
