@@ -139,6 +139,7 @@ def report(options: Report) -> None:
         "files, MB": [row.megabytes for row in rows],
         f"refiner alone, ms/pair of {largest}": [row.per_pair.get(largest, float("nan")) for row in rows],
         "first frame, s": [row.first_frame for row in rows],
+        "tracking, frames/s": [row.frames_per_second for row in rows],
         "drift of a step, degrees": [row.degrees for row in rows],
         "ADD(-S)-0.1d, %": [row.add for row in rows],
     }
