@@ -6,12 +6,15 @@ they are recognised by their inputs and outputs, and get the config of the publi
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +36,6 @@ FORMAT_VERSION = "1"
 
 _BATCH = {"cpu": 32, "cuda": 256}
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_TENSORRT = "TensorrtExecutionProvider"
 # Names of the inputs, rendered first, and outputs in the order in which this module uses them.
 _INPUTS = (("A", "B"), ("inputA", "inputB"), ("input1", "input2"))
 _OUTPUTS: dict[Kind, tuple[tuple[str, ...], ...]] = {
@@ -42,7 +44,12 @@ _OUTPUTS: dict[Kind, tuple[tuple[str, ...], ...]] = {
 }
 # Files in a folder of imported networks: ours, and as Isaac ROS names its downloads.
 _IMPORTED = {"refiner": ("refiner.onnx", "refine_model.onnx"), "scorer": ("scorer.onnx", "score_model.onnx")}
-_NUMPY = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
+_CUDA_CURE = (
+    "For CUDA uninstall onnxruntime and install onnxruntime-gpu (they share an import name: never both), or use "
+    "--device cpu, or leave out --quantized"
+)
+_TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
+_NUMPY = {torch.float32: np.float32, torch.float16: np.float16}
 
 
 def import_onnxruntime() -> Any:
@@ -57,27 +64,28 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def providers_for(device: torch.device, available: Sequence[str], tensorrt: bool = False) -> list[str]:
-    """What ONNX Runtime is to run on, first choice first.
-
-    Args:
-        device: where the network is to run.
-        available: what the installed package offers.
-        tensorrt: prefer TensorRT, whose engines take minutes to build and are then kept beside the model.
+def provider_for(device: torch.device, available: Sequence[str]) -> str:
+    """What ONNX Runtime is to run on, given what the installed package offers.
 
     Raises:
         DeviceError: the device's provider is not there.
     """
-    wanted = [_TENSORRT] if tensorrt else []
-    wanted.append(_PROVIDERS[device.type])
-    missing = [name for name in wanted if name not in available]
-    if missing or (tensorrt and device.type != "cuda"):
+    wanted = _PROVIDERS[device.type]
+    if wanted not in available:
         raise DeviceError(
-            f"ONNX Runtime cannot run on {device} here: it needs {', '.join(wanted)} and has {', '.join(available)}. "
-            "For CUDA install onnxruntime-gpu in place of onnxruntime (extra [onnx]), or use --device cpu, or leave "
-            "out --quantized"
+            f"ONNX Runtime cannot run on {device} here: it needs {wanted}, and the installed packages ({_packages()}) "
+            f"offer {', '.join(available)}. {_CUDA_CURE}"
         )
     return wanted
+
+
+def _packages() -> str:
+    """The installed packages that may be behind `import onnxruntime`; with both, the CPU's may hide the other."""
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found) or "none known to pip"
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ class _Interface:
     inputs: tuple[str, str]
     outputs: tuple[str, ...]
     channels_last: bool  # inputs are (N, s, s, 6)
-    dtype: torch.dtype
+    types: dict[str, torch.dtype]  # of every tensor
     own: bool  # made by quantization.onnx_quantization
 
 
@@ -100,7 +108,6 @@ class OnnxRunner:
         device: cpu or cuda.
         source: file of the weights that the model must have been made from; not checked where None.
         batch_size: pairs per run; None chooses by the device.
-        tensorrt: use TensorRT.
 
     Raises:
         MissingDependencyError: ONNX Runtime is not installed.
@@ -117,18 +124,17 @@ class OnnxRunner:
         device: torch.device,
         source: Path | None = None,
         batch_size: int | None = None,
-        tensorrt: bool = False,
     ):
         self.device, self.model = device, model
-        self._session = _open_session(model, device, tensorrt)
+        # Not PyTorch's default stream: its address is 0, which ONNX Runtime takes for none and makes one of its own.
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._session = _open_session(model, device, self._stream)
         metadata = self._session.get_modelmeta().custom_metadata_map
-        self._interface, size = _read_interface(self._session, kind, model)
-        self._interface = _Interface(**{**vars(self._interface), "own": CONFIG in metadata})
+        self._interface, size = _read_interface(self._session, kind, model, CONFIG in metadata)
         self.config = _read_config(metadata, kind, model, size)
         if source is not None:
             _check_source(metadata, self.config, kind, model, source)
         self.batch_size = batch_size or _BATCH[device.type]
-        self.half = self._interface.dtype == torch.float16
 
     def chunks(self, n: int) -> list[slice]:
         """Slices of at most `batch_size` that cover n pairs; a single one for an imported scorer, which compares all of
@@ -170,7 +176,7 @@ class OnnxRunner:
         return torch.cat([earlier, features]), Scores(ranking, confidence[0] if confidence else None)
 
     def _run(self, A: Tensor, B: Tensor, **further: Tensor) -> list[Tensor]:
-        """One run without copies of the inputs; the outputs are small and come by way of the host."""
+        """One run on the tensors' own memory; float32 outputs on the runner's device."""
         size = self.config.input_size
         for name, x in (("A", A), ("B", B)):
             if x.ndim != 4 or x.shape[1:] != (6, size, size) or len(x) != len(A):
@@ -178,20 +184,34 @@ class OnnxRunner:
         layout = self._interface
         if layout.channels_last:
             A, B = A.permute(0, 2, 3, 1), B.permute(0, 2, 3, 1)
-        inputs = dict(zip(layout.inputs, (A, B), strict=True)) | further
+        inputs = {
+            name: x.to(self.device, layout.types[name]).contiguous()
+            for name, x in (dict(zip(layout.inputs, (A, B), strict=True)) | further).items()
+        }
+        outputs = {
+            name: torch.empty(shape, dtype=layout.types[name], device=self.device)
+            for name, shape in self._output_shapes(len(A), len(further.get("earlier", ()))).items()
+        }
         binding = self._session.io_binding()
-        held = []  # ONNX Runtime reads the memory, so it has to outlive the run
-        for name, x in inputs.items():
-            held.append(x.to(self.device, layout.dtype if name in layout.inputs else torch.float32).contiguous())
-            binding.bind_input(
-                name, self.device.type, self.device.index or 0, _element(held[-1]), held[-1].shape, held[-1].data_ptr()
-            )
-        for name in layout.outputs:
-            binding.bind_output(name, "cpu")
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()
-        self._session.run_with_iobinding(binding)
-        return [torch.from_numpy(value.numpy()).float().to(self.device) for value in binding.get_outputs()]
+        for tensors, bind in ((inputs, binding.bind_input), (outputs, binding.bind_output)):
+            for name, x in tensors.items():
+                bind(name, self.device.type, self.device.index or 0, _NUMPY[x.dtype], tuple(x.shape), x.data_ptr())
+        if not outputs:
+            binding.bind_output(layout.outputs[0], "cpu")
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        self._session.run_with_iobinding(binding)  # waits for its stream, so that the inputs' memory may go
+        results = outputs.values() or [torch.from_numpy(binding.copy_outputs_to_cpu()[0]).to(self.device)]
+        return [x.float() for x in results]
+
+    def _output_shapes(self, pairs: int, earlier: int) -> dict[str, tuple[int, ...]]:
+        """Of the outputs that are used, in their order; empty for an imported scorer, whose file alone knows it."""
+        if self.config.kind == "refiner":
+            return dict.fromkeys(self._interface.outputs, (pairs, 3))
+        if not self._interface.own:
+            return {}
+        features, *logits = self._interface.outputs
+        return {features: (pairs, self.config.embedding)} | dict.fromkeys(logits, (earlier + pairs,))
 
 
 def open_variant(
@@ -221,20 +241,21 @@ def imported_file(path: str | Path, kind: Kind) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _open_session(model: Path, device: torch.device, tensorrt: bool) -> Any:
+def _open_session(model: Path, device: torch.device, stream: torch.cuda.Stream | None) -> Any:
     ort = import_onnxruntime()
     if not model.is_file():
         raise WeightsError(f"ONNX file {model} does not exist")
-    names = providers_for(device, ort.get_available_providers(), tensorrt)
-    settings: dict[str, dict[str, Any]] = {
-        "CUDAExecutionProvider": {"device_id": device.index or 0},
-        _TENSORRT: {
-            "device_id": device.index or 0,
-            "trt_fp16_enable": True,
-            "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": str(model.with_suffix(".tensorrt")),
-        },
-    }
+    provider = provider_for(device, ort.get_available_providers())
+    settings = {}
+    if stream is not None:
+        if hasattr(ort, "preload_dlls"):  # finds CUDA's libraries in pip's packages; since ONNX Runtime 1.21
+            ort.preload_dlls()
+        settings = {
+            "device_id": str(device.index or 0),
+            "user_compute_stream": str(stream.cuda_stream),
+            # Its default tries all kernels of each convolution again whenever the number of pairs changes.
+            "cudnn_conv_algo_search": "HEURISTIC",
+        }
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
@@ -243,17 +264,25 @@ def _open_session(model: Path, device: torch.device, tensorrt: bool) -> Any:
     if products_saturate():  # only there: it also replaces the fast kernels that would be right
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        session = ort.InferenceSession(
-            str(model), options, providers=names, provider_options=[settings.get(name, {}) for name in names]
-        )
+        session = ort.InferenceSession(str(model), options, providers=[provider], provider_options=[settings])
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+        if device.type == "cuda" and any(word in str(error) for word in ("CUDA", "cuDNN", "ExecutionProvider")):
+            raise _failed_provider(ort, provider, str(error)) from error
         raise WeightsError(f"ONNX file {model} cannot be loaded: {error}") from error
-    if names[0] not in session.get_providers():  # it falls back without a word
-        raise DeviceError(f"ONNX Runtime could not start {names[0]} and fell back to {session.get_providers()}")
+    if provider not in session.get_providers():  # it falls back without a word
+        raise _failed_provider(ort, provider, f"it fell back to {', '.join(session.get_providers())}")
     return session
 
 
-def _read_interface(session: Any, kind: Kind, model: Path) -> tuple[_Interface, int | None]:
+def _failed_provider(ort: Any, provider: str, reason: str) -> DeviceError:
+    return DeviceError(
+        f"ONNX Runtime could not start {provider} ({reason}). Installed: {_packages()}, built for CUDA "
+        f"{getattr(ort, 'cuda_version', '') or 'unknown'}; PyTorch {torch.__version__} brings CUDA {torch.version.cuda}"
+        f" and cuDNN {torch.backends.cudnn.version()}: the major versions must agree. {_CUDA_CURE}"
+    )
+
+
+def _read_interface(session: Any, kind: Kind, model: Path, own: bool) -> tuple[_Interface, int | None]:
     """Names, layout, and the input's size where the file fixes it."""
     inputs = {x.name: x for x in session.get_inputs()}
     outputs = {x.name: x for x in session.get_outputs()}
@@ -263,22 +292,22 @@ def _read_interface(session: Any, kind: Kind, model: Path) -> tuple[_Interface, 
     if names_in is None or names_out is None or (kind == "scorer" and len(outputs) > len(names_out)):
         raise WeightsError(f"ONNX file {model} is no {kind}: it has {found}")
     shapes = [list(inputs[name].shape) for name in names_in]
-    dtype = _NUMPY.get(inputs[names_in[0]].type)
+    types = {name: _TYPES[x.type] for name, x in (inputs | outputs).items() if x.type in _TYPES}
     last = [len(shape) == 4 and shape[3] == 6 for shape in shapes]
     first = [len(shape) == 4 and shape[1] == 6 for shape in shapes]
-    if not (all(last) or all(first)) or dtype is None:
+    sides = {side for shape in shapes for side in shape[1:] if isinstance(side, int) and side != 6}
+    if not (all(last) or all(first)) or len(sides) > 1 or len(types) < len(inputs | outputs):
         raise WeightsError(f"ONNX file {model}: expected inputs (N, 6, s, s) or (N, s, s, 6) of floats; it has {found}")
     if isinstance(shapes[0][0], int):
         raise WeightsError(
             f"ONNX file {model} takes exactly {shapes[0][0]} pairs; an export with a dynamic batch is needed: {found}"
         )
-    side = shapes[0][2]
-    layout = _Interface((names_in[0], names_in[1]), names_out, all(last) and not all(first), dtype, own=False)
-    return layout, side if isinstance(side, int) else None
+    layout = _Interface((names_in[0], names_in[1]), names_out, all(last) and not all(first), types, own)
+    return layout, next(iter(sides), None)
 
 
 def _describe(tensors: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {x.shape}" for name, x in tensors.items())
+    return ", ".join(f"{name} {x.shape} {x.type}" for name, x in tensors.items())
 
 
 def _read_config(metadata: dict[str, str], kind: Kind, model: Path, size: int | None) -> NetworkConfig:
@@ -306,9 +335,3 @@ def _check_source(metadata: dict[str, str], config: NetworkConfig, kind: Kind, m
     changed = [f"{key} {old!r} instead of {now[key]!r}" for key, old in config.to_dict().items() if old != now[key]]
     if changed:
         raise WeightsError(f"ONNX file {model} was made for another config ({', '.join(changed)}): {again}")
-
-
-def _element(x: Tensor) -> Any:
-    import numpy as np
-
-    return np.float16 if x.dtype == torch.float16 else np.float32

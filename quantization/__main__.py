@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -14,7 +15,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,20 +22,17 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, evaluate
-from benchmarks.accuracy.objects import TargetObject, load_objects
+from benchmarks.accuracy.objects import load_objects
+from benchmarks.accuracy.report import read_json
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, make_scene
-from benchmarks.accuracy.scores import Record, score
 from benchmarks.accuracy.suites import SUITES
+from benchmarks.quantized_accuracy import compare, estimators_of
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.models.config import Kind
-from learning.training.predict_pose_refine import PoseRefinePredictor
-from learning.training.predict_score import ScorePredictor
 from learning.variants import VARIANTS
 from pose6d.device import resolve_device
-from pose6d.errors import Pose6DError, WeightsError
-from pose6d.geometry.mesh import Mesh
+from pose6d.errors import FrameError, Pose6DError, WeightsError
 from pose6d.report.quantization_plot import write_quantization_plot
 from quantization.calibration import HELD_OUT_SEED, calibration_pairs, calibration_pool
 from quantization.comparison import (
@@ -83,13 +80,14 @@ class Report:
     pairs: int = 128
     """held-out pairs on which the drift is measured"""
     scenes: int = 10
-    """of the accuracy benchmark; 0 leaves accuracy, first frame and tracking out"""
-    suite: str = "cluttered"
+    """of the accuracy benchmark, in which the first frame and tracking are timed; 0 leaves them out"""
     mesh_folder: Path | None = None
     """meshes in metres; procedural objects if omitted"""
     schedule: str = "auto"
     """of register"""
     track_frames: int = 10
+    accuracy: Path | None = None
+    """output of benchmarks.quantized_accuracy, for the column of the accuracy"""
     cpu_time: bool = False
     """count CPU seconds of this process instead of those on the wall, where others use the machine too; best with
     OMP_NUM_THREADS=1 and NUMBA_NUM_THREADS=1"""
@@ -113,22 +111,21 @@ def create(options: Create) -> None:
 
 def report(options: Report) -> None:
     unknown = [name for name in options.variants if name not in VARIANTS]
-    if unknown or options.suite not in SUITES or SUITES[options.suite].task != "register":
-        raise WeightsError(
-            f"--variants {' '.join(unknown)} --suite {options.suite}: unknown, or not about registration"
-        )
+    if unknown:
+        raise WeightsError(f"--variants {' '.join(unknown)}: wanted some of {', '.join(VARIANTS)}")
     device = resolve_device(options.device)
     ready, missing = available(options.weights, options.variants)
     print("\n".join(missing))
     rows = [Row(name) for name in (BASELINE, *ready)]
     measure_networks(rows, options, device)
     if options.scenes:
-        measure_estimator(rows, options, device)
+        measure_estimator(rows, options)
     facts = [f"{key}: {value}" for key, value in versions(device).items()]
+    facts += add_accuracy(rows, options)
     facts.append(
         f"weights {options.weights}; drift of one refinement step on {options.pairs} held-out pairs, an object of "
-        f"{1e3 * DIAMETER:.0f} mm; first frame: median; ADD on {options.scenes} scenes of the suite {options.suite}, "
-        f"schedule {options.schedule}; times are {'CPU seconds' if options.cpu_time else 'seconds on the wall'}"
+        f"{1e3 * DIAMETER:.0f} mm; first frame and tracking: median of {options.scenes} cluttered scenes, schedule "
+        f"{options.schedule}; times are {'CPU seconds' if options.cpu_time else 'seconds on the wall'}"
     )
     facts += missing
     text = markdown(rows, facts)
@@ -142,8 +139,9 @@ def report(options: Report) -> None:
         "files, MB": [row.megabytes for row in rows],
         f"refiner alone, ms/pair of {largest}": [row.per_pair.get(largest, float("nan")) for row in rows],
         "first frame, s": [row.first_frame for row in rows],
+        "tracking, frames/s": [row.frames_per_second for row in rows],
         "drift of a step, degrees": [row.degrees for row in rows],
-        f"ADD(-S)-0.1d, % of {options.scenes} scenes": [row.add for row in rows],
+        "ADD(-S)-0.1d, %": [row.add for row in rows],
     }
     panels = {heading: values for heading, values in panels.items() if not all(map(math.isnan, values))}
     names = [row.name for row in rows]
@@ -171,62 +169,58 @@ def measure_networks(rows: list[Row], options: Report, device: torch.device) -> 
                 )
 
 
-def measure_estimator(rows: list[Row], options: Report, device: torch.device) -> None:
-    """First frame, tracking and accuracy, end to end; the variants take turns scene by scene."""
-    suite = SUITES[options.suite]
+def measure_estimator(rows: list[Row], options: Report) -> None:
+    """First frame and tracking, end to end; the variants take turns scene by scene."""
     meshes = load_objects(options.mesh_folder, count=max(1, min(options.scenes, 16)))
-    pool, targets = ScenePool.from_meshes(meshes), [TargetObject(mesh) for mesh in meshes]
-    networks = {row.name: _networks(row.name, options.weights, device) for row in rows}
-    records: dict[str, list[Record]] = defaultdict(list)
+    pool = ScenePool.from_meshes(meshes)
+    estimators = {row.name: estimators_of(row.name, options.weights, options.device, options.schedule) for row in rows}
     first: dict[str, list[float]] = defaultdict(list)
     following: dict[str, list[float]] = defaultdict(list)
-    clock = _clock(options)
     with tqdm(total=options.scenes * len(rows), desc="register and track", unit="scene") as bar:
         for index in range(options.scenes):
-            scene = make_scene(pool, suite, seed=7, index=index)
-            target = targets[scene.object_index]
+            scene = make_scene(pool, SUITES["cluttered"], seed=7, index=index)
             for row in rows:
-                refiner, scorer = networks[row.name]
-                estimator = FoundationPose(
-                    target.mesh, scorer=scorer, refiner=refiner, device=device, schedule=options.schedule
-                )
-                start = clock()
-                found = evaluate(suite.name, iter([(target, scene, "")]), partial(_given, estimator), Effort())
-                records[row.name] += list(found)
-                first[row.name].append(clock() - start)
-                following[row.name] += _track(estimator, scene, options.track_frames if index == 0 else 2, clock)
+                estimator = estimators[row.name](meshes[scene.object_index])
+                with contextlib.suppress(FrameError):
+                    calls = _seconds(estimator, scene, options.track_frames if index == 0 else 2, _clock(options))
+                    first[row.name].append(calls[0])
+                    following[row.name] += calls[2:]  # the first call of track_one warms up
                 bar.update()
     for row in rows:
-        row.add = score(records[row.name]).error
         row.first_frame = statistics.median(first[row.name])
         row.frames_per_second = 1.0 / statistics.median(following[row.name])
+
+
+def add_accuracy(rows: list[Row], options: Report) -> list[str]:
+    """Fill in what benchmarks.quantized_accuracy found; returns what to say of it."""
+    if options.accuracy is None:
+        return []
+    records, facts = read_json(options.accuracy)
+    if facts["options"]["weights"] != options.weights:
+        raise WeightsError(
+            f"--accuracy {options.accuracy} is of the weights {facts['options']['weights']}, not of {options.weights}"
+        )
+    found = compare(records)
+    for row in rows:
+        if row.name in found:
+            row.add, row.add_difference = found[row.name].error, found[row.name].error_difference[0]
+    scenes = " or ".join(str(count) for count in sorted({comparison.scenes for comparison in found.values()}))
+    return [f"ADD(-S) on {scenes} scenes: " + ", ".join(f"{key} {value}" for key, value in facts["options"].items())]
 
 
 def _clock(options: Report) -> Callable[[], float]:
     return time.process_time if options.cpu_time else time.perf_counter
 
 
-def _given(estimator: FoundationPose, mesh: Mesh) -> FoundationPose:
-    return estimator
-
-
-def _networks(name: str, weights: str, device: torch.device) -> tuple[PoseRefinePredictor, ScorePredictor]:
-    quantized = None if name == BASELINE else name
-    amp = name != BASELINE
-    return (
-        PoseRefinePredictor(weights, device, amp, quantized),
-        ScorePredictor(weights, device, amp, quantized),
-    )
-
-
-def _track(estimator: FoundationPose, scene: EvaluationScene, frames: int, clock: Callable[[], float]) -> list[float]:
-    """Seconds of each call, all on the scene's own frame."""
-    view, seconds = scene.views[0], []
+def _seconds(estimator: FoundationPose, scene: EvaluationScene, frames: int, clock: Callable[[], float]) -> list[float]:
+    """Of register, and then of each call of track_one, all on the scene's frame."""
+    view, times = scene.views[0], [clock()]
+    estimator.register(view.K, view.rgb, view.depth, scene.mask)
+    times.append(clock())
     for _ in range(frames):
-        start = clock()
         estimator.track_one(view.rgb, view.depth, view.K)
-        seconds.append(clock() - start)
-    return seconds[1:]
+        times.append(clock())
+    return [end - start for start, end in itertools.pairwise(times)]
 
 
 def main(args: list[str] | None = None) -> None:

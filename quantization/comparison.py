@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Row:
         first_frame: median seconds of register, end to end.
         frames_per_second: of track_one, end to end.
         add: percent of scenes with ADD(-S) within 0.1 diameters.
+        add_difference: to that of BASELINE, points.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Row:
     first_frame: float = float("nan")
     frames_per_second: float = float("nan")
     add: float = float("nan")
+    add_difference: float = float("nan")
 
 
 def open_runner(name: str, kind: Kind, weights: str, device: torch.device) -> NetworkRunner | OnnxRunner:
@@ -74,8 +77,6 @@ def megabytes(name: str, weights: str) -> float:
 
 
 def _saved_size(network: torch.nn.Module) -> int:
-    import io
-
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
     return buffer.tell()
@@ -152,14 +153,14 @@ def markdown(rows: Sequence[Row], facts: Sequence[str]) -> str:
     batches = sorted({batch for row in rows for batch in row.per_pair})
     heads = ["variant", "files MB", "of fp32", "setup s"]
     heads += [f"refiner ms/pair, {batch}" for batch in batches] + [f"scorer ms/pair, {batch}" for batch in batches]
-    heads += ["drift °", "drift mm", "first frame s", "tracking fps", "ADD(-S)-0.1d %"]
+    heads += ["drift °", "drift mm", "first frame s", "tracking fps", "ADD(-S)-0.1d %", "points to fp32"]
     lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     for row in rows:
         values = [row.megabytes, 100 * row.megabytes / rows[0].megabytes, row.setup]
         values += [row.per_pair.get(batch, np.nan) for batch in batches]
         values += [row.scorer_per_pair.get(batch, np.nan) for batch in batches]
-        values += [row.degrees, row.millimetres, row.first_frame, row.frames_per_second, row.add]
-        decimals = [2, 1, 2, *[1] * (2 * len(batches)), 3, 3, 2, 2, 1]
+        values += [row.degrees, row.millimetres, row.first_frame, row.frames_per_second, row.add, row.add_difference]
+        decimals = [2, 1, 2, *[1] * (2 * len(batches)), 3, 3, 2, 2, 1, 1]
         cells = ["–" if np.isnan(v) else f"{v:.{d}f}" for v, d in zip(values, decimals, strict=True)]
         cells[1] += "" if cells[1] == "–" else " %"
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")

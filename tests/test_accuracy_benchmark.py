@@ -323,17 +323,19 @@ def test_one_command_leaves_records_tables_and_diagram(
     monkeypatch.setattr(blind, "register", lambda *_, **__: np.eye(4))
     asked: list[Mesh] = []
 
-    def factory(*_: object) -> Callable[[Mesh], FakeEstimator]:
+    def factory(*given: object) -> Callable[[Mesh], FakeEstimator]:
+        assert given[-1] == "torch-int8"
         return lambda mesh: asked.append(mesh) or blind  # type: ignore[func-returns-value]
 
     monkeypatch.setattr("benchmarks.accuracy.scoreboard.EstimatorFactory", factory)
     monkeypatch.setattr("benchmarks.accuracy.scoreboard.load_objects", lambda folder: [t.mesh for t in targets])
     file = tmp_path / "new" / "scores.json"
     suites = ("reconstructed_mesh", "textureless", "symmetric", "absent")
-    main(Options(suites=suites, scenes=1, workers=0, device="cpu", output=file))
+    main(Options(suites=suites, scenes=1, workers=0, device="cpu", quantized="torch-int8", output=file))
     records, facts = read_json(file)
     assert [r.suite for r in records] == list(suites)
     assert [r.right for r in records] == [False] * 4 and [r.present for r in records] == [True] * 3 + [False]
+    assert {r.quantized for r in records} == {"torch-int8"}
     assert facts["options"]["scenes"] == 1 and facts["commit"]
     assert "| all suites" in file.with_suffix(".md").read_text() and file.with_suffix(".png").stat().st_size > 5000
     assert asked[0] is not targets[0].mesh and asked[3] is targets[0].mesh

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from learning import onnx_runtime
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
-from learning.onnx_runtime import OnnxRunner, imported_file, providers_for
+from learning.onnx_runtime import OnnxRunner, imported_file, provider_for
 from learning.runtime import NetworkRunner, make_runner
 from learning.training.predict_score import ScorePredictor
 from learning.variants import VARIANTS, resolve_variant
@@ -22,7 +24,7 @@ pytest.importorskip("onnxruntime")
 from quantization.onnx_quantization.export import annotate, export  # noqa: E402
 
 SMALL = {"width": 8, "input_size": 64}
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
 
 def small_network(kind: str, seed: int = 0) -> torch.nn.Module:
@@ -126,13 +128,49 @@ def test_broken_and_absent_files(tmp_path: Path) -> None:
         make_runner("refiner", tmp_path / "none.onnx", "cpu")
 
 
-def test_a_missing_provider_is_an_error_and_no_silent_cpu() -> None:
+def test_a_missing_provider_is_an_error_and_no_silent_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_runtime, "version", {"onnxruntime": "1.20", "onnxruntime-gpu": "1.19"}.__getitem__)
     cpu_only = ["AzureExecutionProvider", "CPUExecutionProvider"]
-    assert providers_for(CPU, cpu_only) == ["CPUExecutionProvider"]
-    with pytest.raises(DeviceError, match=r"needs CUDAExecutionProvider and has .* onnxruntime-gpu .* \[onnx\]"):
-        providers_for(torch.device("cuda:0"), cpu_only)
-    with pytest.raises(DeviceError, match="TensorrtExecutionProvider"):
-        providers_for(torch.device("cuda:0"), ["CUDAExecutionProvider"], tensorrt=True)
+    assert provider_for(CPU, cpu_only) == "CPUExecutionProvider"
+    assert provider_for(CUDA, ["CUDAExecutionProvider", *cpu_only]) == "CUDAExecutionProvider"
+    with pytest.raises(
+        DeviceError, match=r"needs CUDAExecutionProvider.*onnxruntime 1.20, onnxruntime-gpu 1.19.*never"
+    ):
+        provider_for(CUDA, cpu_only)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (None, DeviceError, r"could not start CUDAExecutionProvider \(it fell back to CPUExecutionProvider\)"),
+        (RuntimeError("libcudnn.so.9: cuDNN 9.* needed"), DeviceError, r"libcudnn.so.9.*built for CUDA 12.8"),
+        (RuntimeError("Protobuf parsing failed"), WeightsError, "cannot be loaded: Protobuf"),
+    ],
+)
+def test_a_cuda_provider_that_does_not_start_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None, expected: type[Exception], message: str
+) -> None:
+    calls: list[object] = []
+
+    def session(*args: object, **settings: object) -> SimpleNamespace:
+        calls.append(settings["provider_options"])
+        if error:
+            raise error
+        return SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
+
+    fake = SimpleNamespace(
+        cuda_version="12.8",
+        get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        preload_dlls=lambda: calls.append("libraries"),
+        SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
+        InferenceSession=session,
+    )
+    monkeypatch.setattr(onnx_runtime, "import_onnxruntime", lambda: fake)
+    stream = SimpleNamespace(cuda_stream=1234)
+    with pytest.raises(expected, match=message):
+        onnx_runtime._open_session(VARIANTS["onnx-fp32"].file("refiner", folder / "refiner"), CUDA, stream)
+    chosen = {"device_id": "0", "user_compute_stream": "1234", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert calls == ["libraries", [chosen]], "libraries first, then the session on our stream"
 
 
 def test_without_onnxruntime_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +230,27 @@ def test_published_files_of_either_layout_are_imported(folder: Path, tmp_path: P
     torch.testing.assert_close(found.ranking, wanted.ranking, atol=1e-4, rtol=0)
     assert found.confidence is None
     assert ScorePredictor(tmp_path / "score_model.onnx", "cpu").config.min_depth == 0.1
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "message"),
+    [
+        (["n", 4, 224, 224], "float", r"expected inputs \(N, 6, s, s\) or \(N, s, s, 6\).*A \['n', 4, 224, 224\]"),
+        (["n", 6, 160, 120], "float", r"expected inputs \(N, 6, s, s\)"),
+        (["n", 6, 160, 160], "double", r"of floats; it has inputs A .* tensor\(double\)"),
+        ([1, 6, 160, 160], "float", "takes exactly 1 pairs; an export with a dynamic batch is needed"),
+        (["n", 6], "float", "expected inputs"),
+    ],
+)
+def test_files_of_other_shapes_are_refused(tmp_path: Path, shape: list[str | int], kind: str, message: str) -> None:
+    element = getattr(onnx.TensorProto, kind.upper())
+    values = {name: onnx.helper.make_tensor_value_info(name, element, shape) for name in ("A", "B", "trans", "rot")}
+    nodes = [onnx.helper.make_node("Identity", [a], [b]) for a, b in (("A", "trans"), ("B", "rot"))]
+    graph = onnx.helper.make_graph(nodes, "g", [values["A"], values["B"]], [values["trans"], values["rot"]])
+    file = tmp_path / "refiner.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9), file)
+    with pytest.raises(WeightsError, match=message):
+        make_runner("refiner", device="cpu", quantized=file)
 
 
 def test_where_imported_files_are_looked_for(tmp_path: Path) -> None:

@@ -64,14 +64,24 @@ class EstimatorFactory:
         device: auto, cpu, cuda or cuda:N.
         hypotheses: how many of the estimator's own hypotheses to keep, the most different ones; all where 0.
         schedule: of register.
+        quantized: a quantised variant of the networks; the weights as they are where None.
+        amp: float16 on CUDA.
     """
 
-    def __init__(self, weights: str, device: str, hypotheses: int = 0, schedule: str | Schedule = "full") -> None:
+    def __init__(
+        self,
+        weights: str,
+        device: str,
+        hypotheses: int = 0,
+        schedule: str | Schedule = "full",
+        quantized: str | None = None,
+        amp: bool = True,
+    ) -> None:
         self.schedule = schedule
         self.weights, self.device = weights, resolve_device(device)
-        refiner = PoseRefinePredictor(weights, self.device)
+        refiner = PoseRefinePredictor(weights, self.device, amp, quantized)
         self.refiner: Refiner = FewerHypotheses(refiner, hypotheses) if hypotheses else refiner
-        self.scorer = ScorePredictor(weights, self.device)
+        self.scorer = ScorePredictor(weights, self.device, amp, quantized)
         self._made: dict[int, FoundationPose] = {}
 
     def __call__(self, mesh: Mesh) -> FoundationPose:

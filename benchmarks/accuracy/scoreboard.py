@@ -42,6 +42,8 @@ class Options:
     """how many of the estimator's hypotheses to keep, the most different ones; 0: all"""
     schedule: str = "full"
     """of register: full or pruned"""
+    quantized: str | None = None
+    """a quantised variant of the networks (docs/quantization.md); the weights as they are if omitted"""
     iterations: int = 5
     """refinement steps of register"""
     track_iterations: int = 2
@@ -141,7 +143,14 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
     records: list[Record] = []
     count = default_workers() if options.workers is None else options.workers
     with SceneWorkers(count) as workers, ThreadPoolExecutor(1) as aside:
-        making = aside.submit(EstimatorFactory, options.weights, options.device, options.hypotheses, options.schedule)
+        making = aside.submit(
+            EstimatorFactory,
+            options.weights,
+            options.device,
+            options.hypotheses,
+            options.schedule,
+            options.quantized,
+        )
         board = Scoreboard(options, workers)
         board.begin()
         make_estimator = making.result()
@@ -151,6 +160,7 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
             found = evaluate(suite.name, board.scenes(suite), make_estimator, effort)
             poses = board.count(suite) * (FRAMES - 1 if suite.task == "track" else 1)
             for record in tqdm(found, total=poses, desc=suite.name, unit="pose", mininterval=1.0):
+                record.quantized = options.quantized or ""
                 records.append(record)
                 if options.output and time.monotonic() - saved > _SAVE_EVERY:
                     write_json(options.output, records, facts)

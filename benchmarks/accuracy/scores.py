@@ -21,6 +21,7 @@ class Record:
         suite, object, index: what was to be found where; `index` counts the suite's scenes.
         frame: of a sequence, 0 otherwise.
         recording: name of a real recording, else empty.
+        quantized: variant of the networks, empty for the weights as they are.
         diameter: of the object, metres.
         symmetric: the object looks the same from several sides.
         present: the object is in the frame, under the mask.
@@ -44,6 +45,7 @@ class Record:
     diameter: float
     frame: int = 0
     recording: str = ""
+    quantized: str = ""
     symmetric: bool = False
     present: bool = True
     visible: float = 1.0

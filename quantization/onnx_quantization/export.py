@@ -13,14 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learning.models.config import Kind, NetworkConfig
-from learning.models.loading import load_network
+from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from learning.onnx_runtime import CONFIG, FORMAT, FORMAT_VERSION, PRECISION, SOURCE, OnnxRunner
 from learning.runtime import NetworkRunner, fold_batch_norm
 from pose6d.errors import MissingDependencyError, WeightsError
-from pose6d.weights import find_weights, sha256
 from quantization.calibration import Pairs
 
 OPSET = 20  # has LayerNormalization and Gelu; runs in ONNX Runtime 1.18
@@ -74,30 +72,6 @@ def _tokens(image_trunk: nn.Module, pair_trunk: nn.Module, pos_embed: nn.Module,
     return pos_embed(pair_trunk(pair).flatten(2).transpose(1, 2))
 
 
-def export_network(kind: Kind, weights: str | Path, output: Path) -> NetworkConfig:
-    """Write a network as float32 ONNX with batch normalisation folded and any number of pairs.
-
-    Args:
-        kind: `refiner` (inputs A, B; outputs trans, rot) or `scorer` (inputs A, B, and the features of earlier chunks
-            `earlier` (M, D), of which there may be none; outputs features (N, D), ranking (M + N,) and, where the
-            network has that head, confidence (M + N,), both as logits).
-        weights: see `find_weights`.
-        output: the file.
-
-    Returns:
-        The network's config.
-
-    Raises:
-        WeightsError: no such weights. MissingDependencyError: packages of the extra [onnx] are missing.
-    """
-    import_onnx()
-    source = find_weights(weights, kind)
-    network = load_network(source, kind)
-    export(network, output)
-    annotate(output, network.config, sha256(source), "fp32")
-    return network.config
-
-
 def export(network: RefineNet | ScoreNetMultiPair, output: Path) -> None:
     """Write a network as float32 ONNX, without metadata."""
     config = network.config
@@ -113,13 +87,11 @@ def export(network: RefineNet | ScoreNetMultiPair, output: Path) -> None:
         wrapped, names = _Scorer(folded), ["features", "ranking", "confidence"][: 2 + config.confidence]
         inputs["earlier"] = torch.rand(5, config.embedding)
         dynamic["earlier"] = {0: torch.export.Dim("earlier", min=0, max=_MOST_PAIRS)}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_suffix(".partial")
     with _quiet():
         torch.onnx.export(
             wrapped.eval(),
             tuple(inputs.values()),
-            str(partial),
+            str(output),
             input_names=list(inputs),
             output_names=names,
             dynamic_shapes=dynamic,
@@ -128,7 +100,6 @@ def export(network: RefineNet | ScoreNetMultiPair, output: Path) -> None:
             external_data=False,
             verbose=False,
         )
-    partial.replace(output)
 
 
 def annotate(file: Path, config: NetworkConfig, weights_sha256: str, precision: str) -> None:
@@ -145,27 +116,7 @@ def annotate(file: Path, config: NetworkConfig, weights_sha256: str, precision: 
     onnx.helper.set_model_props(model, kept | facts)
     for node in model.graph.node:  # the exporter's stack traces, which are longer than all names together
         del node.metadata_props[:]
-    partial = file.with_suffix(".partial")
-    onnx.save(model, partial)
-    partial.replace(file)
-
-
-def check_parity(model: Path, kind: Kind, weights: str | Path, pairs: Pairs, tolerance: float = PARITY) -> float:
-    """Compare an ONNX file with PyTorch on the CPU.
-
-    Returns:
-        The largest absolute difference of any output.
-
-    Raises:
-        WeightsError: it exceeds the tolerance.
-    """
-    source = find_weights(weights, kind)
-    exported = OnnxRunner(kind, model, torch.device("cpu"), source)
-    original = NetworkRunner(kind, source, "cpu")
-    worst = max(difference for difference in output_differences(original, exported, pairs).values())
-    if not worst <= tolerance:
-        raise WeightsError(f"ONNX file {model} differs from PyTorch by {worst:.2g}, allowed is {tolerance:g}")
-    return worst
+    onnx.save(model, file)
 
 
 @torch.inference_mode()

@@ -153,10 +153,7 @@ class StaticQuantizer:
         for node in [node for node in model.graph.node if node.name in keep_float]:
             _store_weight_in_int8(onnx, model, node)
         _store_embedding_in_half(onnx, model)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = output.with_suffix(".partial")
-        onnx.save(model, partial)
-        partial.replace(output)
+        onnx.save(model, output)
 
 
 def worst_layers(errors: Sequence[LayerError], budget: float) -> list[LayerError]:

@@ -35,7 +35,6 @@ def create_torch(
     kind: Kind,
     weights: str | Path,
     precision: str,
-    output: Path | None = None,
     count: int = 256,
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -45,7 +44,6 @@ def create_torch(
         kind: `refiner` or `scorer`.
         weights: see `find_weights`.
         precision: `int8` or `int8-weights`.
-        output: the file; beside the weights where omitted.
         count: calibration pairs.
         say: gets a line for people.
 
@@ -53,7 +51,7 @@ def create_torch(
         WeightsError: no such weights, or too few pairs.
     """
     source = find_weights(weights, kind)
-    output = output or Variant("torch", precision).file(kind, source)
+    output = Variant("torch", precision).file(kind, source)
     if precision == "int8" and count < LEAST_PAIRS:
         raise WeightsError(f"--pairs {count}: too few to calibrate on; at least {LEAST_PAIRS} are needed")
     network = fold_batch_norm(load_network(source, kind)).requires_grad_(False)
@@ -75,7 +73,6 @@ def create_torch(
         "weights_sha256": sha256(source),
         "ranges": json.dumps({name: (found.scale, found.zero_point) for name, found in ranges.items()}),
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_suffix(".partial")
     save_file(tensors, partial, facts)
     partial.replace(output)

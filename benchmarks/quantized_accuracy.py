@@ -1,0 +1,309 @@
+"""What quantising costs in accuracy: variants of the networks on the same scenes, compared scene by scene.
+
+`python -m benchmarks.quantized_accuracy --weights lite --mesh-folder MESHES --output a.json`
+
+Each process runs all variants on its share of the scenes. The JSON is written after every scene, so that a run may be
+stopped at any time; started again with the same output it goes on, and may add scenes, variants, or another device's
+results. The table goes beside it as .md, and `python -m quantization report --accuracy a.json` puts it into its own.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, evaluate
+from benchmarks.accuracy.objects import TargetObject, load_objects
+from benchmarks.accuracy.report import read_json, write_json
+from benchmarks.accuracy.scene_workers import default_workers, make
+from benchmarks.accuracy.scenes import ScenePool
+from benchmarks.accuracy.scores import RIGHT, Record, score
+from benchmarks.accuracy.suites import SUITES
+from benchmarks.versions import versions
+from learning.variants import VARIANTS
+from pose6d.errors import OutputError, Pose6DError, WeightsError
+from pose6d.schedule import SCHEDULES, Schedule
+from quantization.comparison import BASELINE, available
+
+_Z = 1.96  # of a 95 % interval
+_SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which variants to compare on what."""
+
+    output: Path
+    """JSON of all records; continued if it is there"""
+    variants: tuple[str, ...] = (BASELINE, "torch-int8", "onnx-int8")
+    """torch-fp32, the weights as they are, is what the others are compared with"""
+    scenes: int = 200
+    weights: str = "lite"
+    """a released set's name, or a folder"""
+    device: str = "cpu"
+    workers: int | None = None
+    """processes; all cores but two if omitted"""
+    threads: int = 1
+    """of each process"""
+    suite: str = "cluttered"
+    schedule: str = "pruned"
+    """of register"""
+    fall_back: bool = True
+    """search again with the full schedule where the pruned one leaves doubt, as the estimator does; it takes six times
+    as long as the rest"""
+    mesh_folder: Path | None = None
+    """folder that is searched for meshes in metres; procedural objects if omitted"""
+    symmetric: tuple[str, ...] = ()
+    """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant's results on the scenes that the baseline has too.
+
+    Attributes:
+        scenes: how many.
+        add, error, area: ADD-0.1d, ADD(-S)-0.1d, and the area under the curve of ADD(-S) up to 0.1 diameters; percent.
+        add_difference, error_difference, area_difference: to the baseline, with both ends of its 95 % interval; points.
+        median: ADD(-S) in diameters.
+        seconds: mean of register.
+    """
+
+    scenes: int
+    add: float
+    error: float
+    area: float
+    add_difference: tuple[float, float, float]
+    error_difference: tuple[float, float, float]
+    area_difference: tuple[float, float, float]
+    median: float
+    seconds: float
+
+
+def main(options: Options) -> None:
+    _check(options)
+    records, facts = run(options)
+    text = markdown(compare(records), facts)
+    options.output.with_suffix(".md").write_text(text)
+    print(text)
+
+
+def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
+    """Evaluate what the output lacks; it holds every result as soon as there is one.
+
+    Raises:
+        OutputError: the output is of a run with other scenes, weights or schedule.
+    """
+    records, facts = _earlier(options)
+    done = {(record.quantized, record.index) for record in records}
+    tasks = []
+    for index in range(options.scenes):
+        missing = tuple(name for name in options.variants if (name, index) not in done)
+        if missing:
+            tasks.append((options, index, missing))
+    if not tasks:
+        return records, facts
+    facts["runs"].append(
+        {"variants": options.variants, "threads of each process": options.threads, **versions(options.device)}
+    )
+    workers = min(len(tasks), default_workers() if options.workers is None else options.workers)
+    # Libraries read these when a process imports them. Not fork: threads and CUDA do not survive it.
+    os.environ.update(OMP_NUM_THREADS=str(options.threads), NUMBA_NUM_THREADS=str(options.threads))
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        total = sum(len(missing) for _, _, missing in tasks)
+        with tqdm(total=total, desc=f"{workers} processes", unit="pose", mininterval=2.0) as bar:
+            for found in pool.imap_unordered(_evaluate, tasks):
+                records += found
+                write_json(options.output, records, facts)
+                bar.set_postfix({name: f"{score(rows).error:.1f} %" for name, rows in _by_variant(records)})
+                bar.update(len(found))
+    return records, facts
+
+
+def _check(options: Options) -> None:
+    unknown = [name for name in options.variants if name != BASELINE and name not in VARIANTS]
+    if unknown:
+        raise WeightsError(f"--variants {' '.join(unknown)}: wanted some of {', '.join((BASELINE, *VARIANTS))}")
+    if options.suite not in SUITES or SUITES[options.suite].task != "register" or SUITES[options.suite].reconstructed:
+        raise WeightsError(f"--suite {options.suite}: unknown, or not about registration with the given mesh")
+    if options.schedule not in SCHEDULES:
+        raise WeightsError(f"--schedule {options.schedule}: wanted one of {', '.join(SCHEDULES)}")
+    missing = available(options.weights, [name for name in options.variants if name != BASELINE])[1]
+    if missing:
+        raise WeightsError("; ".join(missing))
+
+
+def _earlier(options: Options) -> tuple[list[Record], dict[str, Any]]:
+    settings = {name: getattr(options, name) for name in _SAME}
+    settings |= {"mesh_folder": str(options.mesh_folder), "symmetric": list(options.symmetric)}
+    if not options.output.is_file():
+        return [], {"options": settings, "runs": []}
+    records, facts = read_json(options.output)
+    if facts.get("options") != settings:
+        raise OutputError(
+            f"--output {options.output} is of a run with {facts.get('options')}, and this one has {settings}: choose "
+            "another file"
+        )
+    print(f"{options.output}: going on after {len(records)} poses")
+    return records, facts
+
+
+def estimators_of(name: str, weights: str, device: str, schedule: str | Schedule) -> EstimatorFactory:
+    """Estimators with a variant's networks; BASELINE's compute in float32 on every device."""
+    quantized = None if name == BASELINE else name
+    return EstimatorFactory(weights, device, schedule=schedule, quantized=quantized, amp=name != BASELINE)
+
+
+class _Bench:
+    """What a process keeps: the objects, and an estimator of each for each variant."""
+
+    def __init__(self, options: Options) -> None:
+        torch.set_num_threads(options.threads)
+        torch.backends.cudnn.allow_tf32 = False  # float32 shall be float32
+        meshes = load_objects(options.mesh_folder)
+        self.targets = [TargetObject(m, symmetric=any(part in m.name for part in options.symmetric)) for m in meshes]
+        self.pool = ScenePool.from_meshes(meshes)
+        self._options, self._factories = options, dict[str, EstimatorFactory]()
+
+    def estimators(self, name: str) -> EstimatorFactory:
+        if name not in self._factories:
+            options, schedule = self._options, SCHEDULES[self._options.schedule]
+            if not options.fall_back:
+                schedule = replace(schedule, sure=0.0)
+            self._factories[name] = estimators_of(name, options.weights, options.device, schedule)
+        return self._factories[name]
+
+
+_bench = cache(_Bench)
+
+
+def _evaluate(task: tuple[Options, int, tuple[str, ...]]) -> list[Record]:
+    """Records of one scene."""
+    options, index, names = task
+    bench, suite = _bench(options), SUITES[options.suite]
+    scene = make(bench.pool, suite, options.seed, index)
+    found = []
+    for name in names:
+        given = iter([(bench.targets[scene.object_index], scene, "")])
+        (record,) = evaluate(suite.name, given, bench.estimators(name), Effort())
+        found.append(replace(record, index=index, quantized=name))
+    return found
+
+
+def _by_variant(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+    for name in dict.fromkeys(record.quantized for record in records):
+        yield name, [record for record in records if record.quantized == name]
+
+
+def compare(records: Sequence[Record]) -> dict[str, Comparison]:
+    """Each variant with the baseline, by name.
+
+    Raises:
+        WeightsError: there are no results of the baseline.
+    """
+    by_name = {name: {record.index: record for record in rows} for name, rows in _by_variant(records)}
+    if BASELINE not in by_name:
+        raise WeightsError(f"nothing to compare with: run --variants {BASELINE} into the same output")
+    found = {}
+    for name in (BASELINE, *[name for name in by_name if name != BASELINE]):
+        common = sorted(by_name[name].keys() & by_name[BASELINE].keys())
+        if not common:
+            continue
+        rows, wanted = ([by_name[key][index] for index in common] for key in (name, BASELINE))
+        scores = score(rows)
+        found[name] = Comparison(
+            scenes=len(common),
+            add=scores.add,
+            error=scores.error,
+            area=scores.auc_diameter,
+            add_difference=_points(difference_of_shares(_right(rows, "add"), _right(wanted, "add"))),
+            error_difference=_points(difference_of_shares(_right(rows, "error"), _right(wanted, "error"))),
+            area_difference=_points(difference_of_means(_closeness(rows), _closeness(wanted))),
+            median=scores.median,
+            seconds=float(np.mean([record.seconds for record in rows])),
+        )
+    return found
+
+
+def difference_of_shares(found: np.ndarray, wanted: np.ndarray) -> tuple[float, float, float]:
+    """Share of hits in `found` (N,) less that in `wanted` (N,), of the same scenes, and its 95 % interval.
+
+    Source: Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired
+    data, Journal of Educational and Behavioral Statistics 37, 2012.
+    """
+    n, gained, lost = len(found), int((found & ~wanted).sum()), int((~found & wanted).sum())
+    p, q = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = _Z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    return (gained - lost) / n, max(-1.0, p - q - half), min(1.0, p - q + half)
+
+
+def difference_of_means(found: np.ndarray, wanted: np.ndarray) -> tuple[float, float, float]:
+    """Mean of `found` (N,) less that of `wanted` (N,), of the same scenes, and its 95 % interval (normal)."""
+    differences = found - wanted
+    half = _Z * float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
+    mean = float(differences.mean())
+    return mean, mean - half, mean + half
+
+
+def _right(records: Sequence[Record], name: str) -> np.ndarray:
+    return _errors(records, name) < RIGHT
+
+
+def _closeness(records: Sequence[Record]) -> np.ndarray:
+    """1 for no error, 0 from 0.1 diameters on; its mean is the area under the curve."""
+    return np.clip(1 - _errors(records, "error") / RIGHT, 0, 1)
+
+
+def _errors(records: Sequence[Record], name: str) -> np.ndarray:
+    values = [getattr(record, name) for record in records]  # None where the estimator refused the frame
+    return np.array([math.inf if value is None else value for value in values])
+
+
+def _points(difference: tuple[float, float, float]) -> tuple[float, float, float]:
+    value, low, high = (100 * x for x in difference)
+    return value, low, high
+
+
+def with_interval(difference: tuple[float, float, float]) -> str:
+    """`-0.5 (-1.9 to 0.9)`."""
+    value, low, high = difference
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def markdown(found: dict[str, Comparison], facts: dict[str, Any]) -> str:
+    """The table, and below it what it was made with."""
+    metrics = (("ADD-0.1d", "add"), ("ADD(-S)-0.1d", "error"), ("AUC 0.1d", "area"))
+    heads = [part for title, _ in metrics for part in (f"{title} %", "points to fp32 (95 %)")]
+    heads = ["variant", "scenes", *heads, "median ADD(-S)/d", "register s"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    for name, row in found.items():
+        cells = [name, str(row.scenes)]
+        for _, key in metrics:
+            difference = "" if name == BASELINE else with_interval(getattr(row, f"{key}_difference"))
+            cells += [f"{getattr(row, key):.1f}", difference]
+        lines.append("| " + " | ".join([*cells, f"{row.median:.4f}", f"{row.seconds:.2f}"]) + " |")
+    lines += ["", "- " + ", ".join(f"{key} {value}" for key, value in facts["options"].items())]
+    lines += ["- " + ", ".join(f"{key} {value}" for key, value in run.items()) for run in facts["runs"]]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through the pool's exit, which ends it
+    try:
+        main(tyro.cli(Options, description=__doc__))
+    except Pose6DError as error:
+        raise SystemExit(f"error: {error}") from error

@@ -1,0 +1,114 @@
+"""Variants on the same scenes: pairs are matched by scene, intervals are right, stopped runs go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import quantized_accuracy
+from benchmarks.accuracy.report import read_json, write_json
+from benchmarks.accuracy.scores import Record
+from benchmarks.quantized_accuracy import Options, compare, difference_of_means, difference_of_shares, main, run
+from pose6d.errors import OutputError, WeightsError
+from quantization.__main__ import Report, add_accuracy
+from quantization.comparison import BASELINE, Row
+
+NAMES = (BASELINE, "torch-dynamic")
+
+
+def record(quantized: str, index: int, error: float | None, failure: str = "") -> Record:
+    return Record("cluttered", "can", index, 0.2, quantized=quantized, add=error, error=error, failure=failure)
+
+
+def test_the_interval_of_paired_shares_is_that_of_the_paper() -> None:
+    found, wanted = np.ones(200, bool), np.ones(200, bool)
+    found[:5], wanted[5:8] = False, False
+    value, low, high = difference_of_shares(found, wanted)
+    assert value == -0.01
+    assert (low, high) == (pytest.approx(-0.0406, abs=1e-4), pytest.approx(0.0208, abs=1e-4))
+    assert difference_of_shares(wanted, found) == pytest.approx((-value, -high, -low))
+
+
+def test_the_interval_of_means_holds_the_truth_nineteen_times_in_twenty() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        shared = rng.uniform(size=100)
+        _, low, high = difference_of_means(shared + rng.normal(0.02, 0.1, 100), shared)
+        hits += low <= 0.02 <= high
+    assert 0.92 < hits / 400 < 0.98
+
+
+def test_scenes_are_matched_by_their_number_and_refused_frames_count_as_wrong() -> None:
+    records = [record(BASELINE, index, 0.05) for index in range(4)]
+    records += [record("torch-int8", 2, 0.02), record("torch-int8", 1, 0.5), record("torch-int8", 9, 0.01)]
+    records += [record("torch-int8", 3, None, failure="no depth")]
+    found = compare(records)
+    assert list(found) == [BASELINE, "torch-int8"]
+    assert found[BASELINE].scenes == 4 and found[BASELINE].error == 100
+    quantized = found["torch-int8"]
+    assert quantized.scenes == 3, "scene 9 has no counterpart"
+    assert quantized.error == pytest.approx(100 / 3)
+    assert quantized.error_difference[0] == pytest.approx(-200 / 3)
+    assert quantized.area_difference[0] == pytest.approx(100 * (0.8 - 3 * 0.5) / 3)
+    with pytest.raises(WeightsError, match="nothing to compare with: run --variants torch-fp32"):
+        compare(records[4:])
+
+
+def test_stopped_runs_go_on_and_leave_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[int, tuple[str, ...]]] = []
+
+    class Here:
+        """A pool of this process."""
+
+        def __init__(self, workers: int) -> None: ...
+        def __enter__(self) -> Here:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+        def imap_unordered(self, function: object, tasks: list) -> list[list[Record]]:
+            asked.extend(task[1:] for task in tasks)
+            return [[record(name, index, 0.05) for name in names] for _, index, names in tasks]
+
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # so that what run sets is undone
+    monkeypatch.setattr(quantized_accuracy.multiprocessing, "get_context", lambda kind: type("", (), {"Pool": Here}))
+    output = tmp_path / "a.json"
+    main(Options(output, (BASELINE,), scenes=2))
+    assert "| torch-fp32 | 2 | 100.0 |" in output.with_suffix(".md").read_text()
+    run(Options(output, NAMES, scenes=3))
+    assert asked == [(0, (BASELINE,)), (1, (BASELINE,)), (0, NAMES[1:]), (1, NAMES[1:]), (2, NAMES)]
+    assert "going on after 2 poses" in capsys.readouterr().out
+    records, facts = read_json(output)
+    assert len(records) == 6
+    assert [entry["variants"] for entry in facts["runs"]] == [[BASELINE], list(NAMES)]
+    with pytest.raises(OutputError, match=r"'seed': 7.*choose another file"):
+        run(Options(output, (BASELINE,), scenes=3, seed=8))
+
+
+def test_bad_options_are_refused_before_any_work(tmp_path: Path) -> None:
+    for changes, message in (
+        ({"variants": ("int4",)}, "--variants int4: wanted some of torch-fp32, torch-dynamic"),
+        ({"suite": "tracking"}, "--suite tracking"),
+        ({"schedule": "fast"}, "--schedule fast: wanted one of full, pruned"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            main(Options(tmp_path / "a.json", **changes))  # type: ignore[arg-type]
+
+
+def test_the_report_takes_the_accuracy_of_its_weights_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    records = [record(name, index, 0.05 if index or name == BASELINE else 0.3) for name in NAMES for index in range(4)]
+    write_json(file, records, {"options": {"weights": "lite"}, "runs": []})
+    rows = [Row(name) for name in (*NAMES, "onnx-fp32")]
+    facts = add_accuracy(rows, Report(weights="lite", accuracy=file))
+    assert [row.add for row in rows[:2]] == [100.0, 75.0]
+    assert rows[1].add_difference == -25.0
+    assert np.isnan(rows[2].add), "not evaluated"
+    assert facts == ["ADD(-S) on 4 scenes: weights lite"]
+    with pytest.raises(WeightsError, match="is of the weights lite, not of base"):
+        add_accuracy(rows, Report(weights="base", accuracy=file))
