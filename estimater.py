@@ -323,7 +323,7 @@ class FoundationPose(FrameProcessor):
                     self._renderer, poses, observation, K, self.diameter, progress=progress
                 )
                 if stage.keep is not None:
-                    poses = poses[distinct_best(poses, ranking, stage.keep, self.diameter)]
+                    poses = poses[distinct_best(poses, ranking, stage.keep, self.diameter, stage.apart)]
         order = torch.argsort(ranking, descending=True, stable=True)
         return poses[order], ranking[order], ranking[:0] if confidence is None else confidence[order], translation
 

@@ -19,10 +19,13 @@ class Stage:
     Attributes:
         steps: refinement steps of each hypothesis.
         keep: how many distinct hypotheses go on; all where None.
+        apart: degrees by which rotations must differ to be distinct; the fewer steps, the farther hypotheses of one
+            pose still are from each other.
     """
 
     steps: int
     keep: int | None = None
+    apart: float = 10.0
 
 
 @dataclass(frozen=True)

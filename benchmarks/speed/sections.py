@@ -18,7 +18,7 @@ from learning.inputs import apply_update, observed_inputs, pair_inputs
 from learning.runtime import make_runner
 from pose6d.geometry.camera import crop_transforms
 from pose6d.geometry.depth import filter_depth
-from pose6d.geometry.frame_input import upload
+from pose6d.geometry.frame_input import HostBuffers
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import make_renderer
@@ -98,6 +98,11 @@ def _pieces(bench: Bench, frame: Frame) -> list[dict[str, object]]:
             row["TFLOP/s"] = flops[piece.split()[0]] / (1e9 * ms)
         rows.append(row)
     return rows
+
+
+def upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """As estimators upload: by way of page-locked memory."""
+    return HostBuffers(device)("array", array).to(device, non_blocking=True)
 
 
 def _hypotheses(bench: Bench, frame: Frame, count: int) -> tuple:

@@ -7,15 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-SAME_ANGLE = math.radians(10.0)
 SAME_DISTANCE = 0.05  # diameters
-_SAME_TRACE = 1 + 2 * math.cos(SAME_ANGLE)
 
 
-def distinct_best(poses: Tensor, ranking: Tensor, keep: int, diameter: float) -> Tensor:
+def distinct_best(poses: Tensor, ranking: Tensor, keep: int, diameter: float, degrees: float = 10.0) -> Tensor:
     """Indices of the highest-ranked poses, those first that differ from every better one.
 
-    Hypotheses that have converged to one pose would otherwise fill all places. A pose within 10 degrees and 0.05
+    Hypotheses that have converged to one pose would otherwise fill all places. A pose within some degrees and 0.05
     diameters of a better one waits until all others have a place, also where that better one waits itself (as in Bolya
     et al., YOLACT, ICCV 2019, section 3.3: all comparisons at once, so a GPU is never waited for).
 
@@ -24,12 +22,13 @@ def distinct_best(poses: Tensor, ranking: Tensor, keep: int, diameter: float) ->
         ranking: (N,) higher is better.
         keep: at most so many.
         diameter: of the object, in the poses' unit.
+        degrees: poses nearer than that are the same.
 
     Returns:
         (min(keep, N),) int64, by rank among the distinct ones, then among the others.
     """
     order = torch.argsort(ranking, descending=True, stable=True)
     R, t = poses[order, :3, :3].reshape(-1, 9), poses[order, :3, 3]
-    same = (R @ R.T > _SAME_TRACE) & (torch.cdist(t, t) < SAME_DISTANCE * diameter)
+    same = (R @ R.T > 1 + 2 * math.cos(math.radians(degrees))) & (torch.cdist(t, t) < SAME_DISTANCE * diameter)
     repeated = torch.tril(same, diagonal=-1).any(dim=1)
     return order[torch.argsort(repeated.to(torch.int8), stable=True)[:keep]]
