@@ -110,7 +110,7 @@ mesh: $(VENV)/.installed-scan ## mesh and labels of a scan: SCAN=folder [FLIPPED
 
 bench: venv ## measure speed on this machine and print tables
 	$(python) -m benchmarks.rendering
-	$(python) -m benchmarks.latency $(if $(has_gpu),,--repeats 1)
+	$(python) -m benchmarks.speed
 
 clean-container: ## remove the container images that leap-run built
 	@./run_container.sh --clean

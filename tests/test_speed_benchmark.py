@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.speed import cold_start, fresh_process
 from benchmarks.speed.__main__ import MEASURE, main, run
 from benchmarks.speed.arithmetic import count_flops, matrix_ceiling, network_flops
@@ -49,8 +49,8 @@ def options(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
     def bodies(folder: Path | None, count: int) -> list[Mesh]:
         return [lumpy_body(400, 0.1 + 0.01 * i, seed=i) for i in range(count)]
 
-    def frame(mesh: Mesh, width: int, height: int) -> Frame:
-        return group_frame([mesh], width, height)
+    def frame(pool: ScenePool, width: int, height: int) -> Frame:
+        return group_frame(bodies(None, 1), width, height)
 
     monkeypatch.setattr("benchmarks.speed.bench.load_objects", bodies)
     monkeypatch.setattr("benchmarks.speed.bench.cluttered_frame", frame)
@@ -75,28 +75,12 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cold_start, "_import_seconds", lambda: 1.25)
 
 
-class OneByOne:
-    """The interface of ManyObjects, without its speed."""
-
-    def __init__(self, estimators: list[Any]):
-        self.estimators = estimators
-
-    def register_many(self, K: Any, rgb: Any, depth: Any, masks: Any, iteration: int = 5) -> np.ndarray:
-        pairs = zip(self.estimators, masks, strict=True)
-        return np.stack([estimator.register(K, rgb, depth, mask, iteration) for estimator, mask in pairs])
-
-    def track_many(self, rgb: Any, depth: Any, K: Any, iteration: int = 2) -> np.ndarray:
-        return np.stack([estimator.track_one(rgb, depth, K, iteration) for estimator in self.estimators])
-
-
 def test_one_command_measures_everything_and_leaves_numbers_tables_and_figure(
     options: Options,
     in_this_process: None,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(sys.modules, "many_objects", SimpleNamespace(ManyObjects=OneByOne))
     file = tmp_path / "new" / "speed.json"
     main(replace(options, schedules=("pruned",), output=file))
     printed = capsys.readouterr().out
@@ -174,13 +158,6 @@ def test_warm_ups_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert median(call, 1, warm_ups=1) == pytest.approx(4000)
 
 
-def test_without_many_objects_the_section_says_so(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "many_objects", None)
-    table = MEASURE["objects"](Bench(options))
-    assert not table.rows and "many_objects" in table.note
-    assert not panels({"objects": table})
-
-
 def test_stages_tell_where_the_time_goes(options: Options) -> None:
     rows = MEASURE["stages"](Bench(options)).rows
     for what in ("register", "track"):
@@ -189,7 +166,7 @@ def test_stages_tell_where_the_time_goes(options: Options) -> None:
         *parts, whole = inside
         assert whole["stage"] == "all" and sum(row["ms"] for row in parts) <= 1.01 * whole["ms"]
     pieces = {row["stage"]: row for row in rows if row["of"] == "piece by itself"}
-    assert {"render 3 of 16x16", "crop 3 of the frame", "refiner network, 3 pairs"} <= set(pieces)
+    assert {"render 3 of 16x16", "crop 3 of the frame, plain", "refiner network, 3 pairs"} <= set(pieces)
     network = pieces["refiner network, 3 pairs"]
     flops = network_flops(NetworkConfig(**SMALL), 3)
     assert network["TFLOP/s"] == pytest.approx(1e-9 * flops / network["ms"]) and "TFLOP/s" not in rows[0]
@@ -234,7 +211,8 @@ def test_objects_of_a_group_are_seen_where_their_poses_say() -> None:
 
 
 def test_a_larger_frame_shows_the_same_scene() -> None:
-    small, large = (cluttered_frame(lumpy_body(400), width, height) for width, height in ((160, 120), (320, 240)))
+    pool = ScenePool.from_meshes([lumpy_body(400)])
+    small, large = (cluttered_frame(pool, width, height) for width, height in ((160, 120), (320, 240)))
     assert large.rgb.shape == (240, 320, 3) and large.masks.shape == (1, 240, 320) and large.size == "320x240"
     assert large.masks.sum() / small.masks.sum() == pytest.approx(4, rel=0.1)
     np.testing.assert_allclose(large.truths, small.truths, atol=1e-3)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.accuracy.objects import load_objects
+from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.speed.frames import Frame, cluttered_frame
 from benchmarks.speed.options import Options
 from benchmarks.speed.timing import median
@@ -67,11 +68,15 @@ class Bench:
     def scorer(self) -> ScorePredictor:
         return ScorePredictor(self.options.weights, self.device)
 
+    @cached_property
+    def _pool(self) -> ScenePool:
+        return ScenePool.from_meshes([self.mesh])
+
     def frame(self, size: str = "640x480") -> Frame:
         """The object among others, WIDTHxHEIGHT."""
         if size not in self._frames:
             width, height = parse_size(size)
-            self._frames[size] = cluttered_frame(self.mesh, width, height)
+            self._frames[size] = cluttered_frame(self._pool, width, height)
         return self._frames[size]
 
     def estimator(self, mesh: Mesh | None = None, schedule: str | Schedule = "auto", **more: Any) -> FoundationPose:
@@ -85,10 +90,10 @@ class Bench:
         estimator.schedule = replace(estimator.schedule, sure=0.0)
         return estimator
 
-    def settle(self, estimator: FoundationPose, frame: Frame) -> None:
-        """Compile and load on the way to one tracked and judged pose, which takes little time on a CPU."""
+    def warm_up(self, estimator: FoundationPose, frame: Frame) -> None:
+        """Compile, load and record what the calls below need, and start tracking from the true pose."""
+        estimator.warm_up(*frame.depth.shape, self.options.register_iterations, self.options.track_iterations)
         estimator.start_from(frame.truths[0])
-        estimator.track_one(frame.rgb, frame.depth, frame.K, judge=True)
 
     def register_call(self, estimator: FoundationPose, frame: Frame) -> Callable[[], object]:
         steps = self.options.register_iterations
@@ -102,7 +107,7 @@ class Bench:
         """Medians in milliseconds; tracking starts from the true pose."""
         repeats, warm_ups = self.options.repeats, self.options.warm_ups
         assert repeats is not None and warm_ups is not None
-        self.settle(estimator, frame)
+        self.warm_up(estimator, frame)
         register = median(self.register_call(estimator, frame), max(1, repeats // 2), warm_ups)
         estimator.start_from(frame.truths[0])
         track = median(self.track_call(estimator, frame), 5 * repeats)

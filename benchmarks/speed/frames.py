@@ -44,8 +44,8 @@ class Frame:
         return f"{self.depth.shape[1]}x{self.depth.shape[0]}"
 
 
-def cluttered_frame(mesh: Mesh, width: int, height: int) -> Frame:
-    """The object among distractors as the accuracy suite `cluttered` draws it; every size shows the same scene."""
+def cluttered_frame(pool: ScenePool, width: int, height: int) -> Frame:
+    """The pool's first object among distractors as the accuracy suite `cluttered` draws it; every size shows the same scene."""
     suite = SUITES["cluttered"]
     assert suite.config.intrinsics is not None
     fx, fy, cx, cy = suite.config.intrinsics
@@ -60,7 +60,7 @@ def cluttered_frame(mesh: Mesh, width: int, height: int) -> Frame:
         # Integer pixel coordinates are pixel centres in both.
         intrinsics=(fx * scale, fy * scale, (cx + 0.5) * scale - 0.5 + margin, (cy + 0.5) * scale - 0.5),
     )
-    scene = make(ScenePool.from_meshes([mesh]), replace(suite, config=config), _SEED, index=0)
+    scene = make(pool, replace(suite, config=config), _SEED, index=0)
     view = scene.views[0]
     assert view.truth is not None
     return Frame(view.K, view.rgb, view.depth, scene.mask[None], view.truth[None])

@@ -113,9 +113,8 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
     frame = np.load(request.frame)
     images = [frame[name] for name in ("K", "rgb", "depth", "mask")]
     lap("frame")
-    warm_up = getattr(estimator, "warm_up", None)
-    if warm_up is not None:
-        warm_up(*images[2].shape)
+    if estimator.device.type == "cuda":  # as run_demo.py does
+        estimator.warm_up(*images[2].shape, request.iterations)
         lap("warm-up")
     if request.without_doubt:
         from dataclasses import replace

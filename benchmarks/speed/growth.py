@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +12,7 @@ from benchmarks.speed.frames import Frame, group_frame, lumpy_body
 from benchmarks.speed.fresh_process import measure_memory
 from benchmarks.speed.timing import median
 from estimater import FoundationPose
+from many_objects import ManyObjects
 
 _MIB = 2**20
 
@@ -77,10 +77,6 @@ def mesh_sizes(bench: Bench) -> Table:
 
 def objects(bench: Bench) -> Table:
     """Several objects in one frame at once, against one call after another."""
-    try:
-        many_objects = importlib.import_module("many_objects")
-    except ModuleNotFoundError:
-        return Table(note="Left out: there is no many_objects.py.")
     options = bench.options
     assert options.repeats is not None and options.objects is not None and options.warm_ups is not None
     most = max(options.objects)
@@ -88,31 +84,33 @@ def objects(bench: Bench) -> Table:
     frame = group_frame(meshes)
     K, rgb, depth, masks = frame.K, frame.rgb, frame.depth, list(frame.masks)
     estimators = [bench.estimator_without_doubt(mesh) for mesh in meshes]
-    bench.settle(estimators[0], frame)
+    bench.warm_up(estimators[0], frame)
     steps = {"iteration": options.register_iterations}
     track_steps = {"iteration": options.track_iterations}
     table = Table(
         note=f"{len(set(map(id, meshes)))} different meshes, 640x480; medians of the time for all objects of a row. "
-        "Gain: calls one after another over calls at once, in the same run."
+        "Singly: one call of one estimator after another; gain: that over one call of ManyObjects, in the same run."
     )
-    repeats = max(1, options.repeats // 5)
+    repeats = max(1, options.repeats // 10)
     for count in options.objects:
-        several = many_objects.ManyObjects(estimators[:count])
+        several = ManyObjects(estimators[:count])
         calls: dict[str, Callable[[], object]] = {
             "register singly ms": partial(
                 _each, estimators[:count], masks, lambda e, m: e.register(K, rgb, depth, m, **steps)
             ),
-            "register at once ms": partial(several.register_many, K, rgb, depth, masks[:count], **steps),
+            "register_many ms": partial(several.register_many, K, rgb, depth, masks[:count], **steps),
             "track singly ms": partial(
                 _each, estimators[:count], masks, lambda e, _: e.track_one(rgb, depth, K, **track_steps)
             ),
-            "track at once ms": partial(several.track_many, rgb, depth, K, **track_steps),
+            "track_many ms": partial(several.track_many, rgb, depth, K, **track_steps),
         }
         ms = {
-            name: median(call, repeats, min(1, options.warm_ups)) if "register" in name else median(call, 5 * repeats)
+            name: median(call, repeats, min(1, options.warm_ups))
+            if "register" in name
+            else median(call, options.repeats)
             for name, call in calls.items()
         }
-        gains = {f"{what} gain": ms[f"{what} singly ms"] / ms[f"{what} at once ms"] for what in ("register", "track")}
+        gains = {f"{what} gain": ms[f"{what} singly ms"] / ms[f"{what}_many ms"] for what in ("register", "track")}
         table.rows.append({"objects": count, **ms, **gains})
     return table
 

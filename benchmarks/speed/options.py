@@ -35,9 +35,9 @@ class Options:
     register_iterations: int = 5
     track_iterations: int = 2
     repeats: int | None = None
-    """timed calls of register; track_one is timed five times as often, with many objects a fifth as often"""
+    """timed calls of register; track_one is timed five times as often, with many objects a tenth as often"""
     warm_ups: int | None = None
-    """calls before them that do not count; at 0, one tracked frame compiles and loads what is needed"""
+    """calls before them that do not count; besides the estimator's own warm_up"""
     objects: tuple[int, ...] | None = None
     """in one frame"""
     image_sizes: tuple[str, ...] | None = None

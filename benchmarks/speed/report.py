@@ -126,13 +126,10 @@ _CURVES: dict[str, tuple[str, str, str, dict[str, str]]] = {
         "objects",
         "objects",
         {
-            f"{what} {how}": f"{what} {how} ms"
-            for what, how in (
-                ("register", "singly"),
-                ("register", "at once"),
-                ("track", "singly"),
-                ("track", "at once"),
-            )
+            "register singly": "register singly ms",
+            "register_many": "register_many ms",
+            "track singly": "track singly ms",
+            "track_many": "track_many ms",
         },
     ),
 }

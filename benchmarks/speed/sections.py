@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.rendering import median_ms
 from benchmarks.speed.arithmetic import CountingRefiner, CountingScorer, matrix_ceiling, network_flops
@@ -14,14 +15,16 @@ from benchmarks.speed.bench import Bench, Table
 from benchmarks.speed.frames import Frame
 from benchmarks.speed.timing import median, percentiles, time_calls, until_done
 from estimater import FoundationPose
-from learning.inputs import apply_update, observed_inputs, pair_inputs
+from learning.inputs import observed_inputs
 from learning.runtime import make_runner
+from pose6d.cuda_graphs import Recorder, TensorFunction
 from pose6d.geometry.camera import crop_transforms
 from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.frame_input import HostBuffers
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import make_renderer
+from pose6d.rendering.interface import Renderer
 
 _PIECE_REPEATS = {"cuda": 9, "cpu": 3}
 
@@ -36,7 +39,7 @@ def stages(bench: Bench) -> Table:
     )
     assert options.repeats is not None and options.warm_ups is not None
     estimator = bench.estimator(profile=True)
-    bench.settle(estimator, frame)
+    bench.warm_up(estimator, frame)
     name = f"register, {estimator.schedule.name}"
     table.rows += _stage_rows(name, estimator, bench.register_call(estimator, frame), options.repeats, options.warm_ups)
     estimator.start_from(frame.truths[0])
@@ -75,18 +78,20 @@ def _pieces(bench: Bench, frame: Frame) -> list[dict[str, object]]:
     diameter, config = bench.mesh.diameter, runner.config
     size = (config.input_size, config.input_size)
     transforms = crop_transforms(poses, K, diameter, config.window, config.input_size)
-    A, B = pair_inputs(renderer, poses, observation, K, diameter, config)
+    A, B = runner.inputs(renderer, poses, observation, K, diameter)
     trans, rot = runner.refine(A, B)
-    depth = upload(frame.depth, device)
+    host, depth = HostBuffers(device), torch.from_numpy(frame.depth).to(device)
     work: dict[str, Callable[[], object]] = {
-        "upload of rgb and depth": lambda: (upload(frame.rgb, device), upload(frame.depth, device)),
+        "upload of rgb and depth": lambda: [
+            host(name, getattr(frame, name)).to(device, non_blocking=True) for name in ("rgb", "depth")
+        ],
         "depth filter": lambda: filter_depth(depth),
         f"render {n} of {size[1]}x{size[0]}": lambda: renderer.render(poses, transforms @ K, size),
-        f"crop {n} of the frame": lambda: observed_inputs(observation, poses, transforms, diameter, config),
-        "render, crop and normalise": lambda: pair_inputs(renderer, poses, observation, K, diameter, config),
+        f"crop {n} of the frame, plain": lambda: observed_inputs(observation, poses, transforms, diameter, config),
+        "render, crop and normalise, fused on CUDA": lambda: runner.inputs(renderer, poses, observation, K, diameter),
         f"refiner network, {n} pairs": lambda: runner.refine(A, B),
         f"scorer network, {n} pairs": lambda: judge.score(A, B),
-        "move the hypotheses": lambda: apply_update(poses, trans, rot, diameter, config.rotation_limit),
+        "move the hypotheses": lambda: runner.move(poses, trans, rot, diameter),
         "copy of the poses to the host": lambda: poses.cpu(),
     }
     flops = {"refiner": network_flops(config, n), "scorer": network_flops(judge.config, n)}
@@ -111,8 +116,8 @@ def _hypotheses(bench: Bench, frame: Frame, count: int) -> tuple:
     R = random_rotations(count, torch.Generator().manual_seed(0))
     truth = torch.as_tensor(frame.truths[0], dtype=torch.float32)
     place = truth[:3, :3] @ torch.as_tensor(mesh.center) + truth[:3, 3]
-    K = upload(frame.K, device)
-    observation: Observation = observe(upload(frame.rgb, device), filter_depth(upload(frame.depth, device)), K)
+    rgb, depth, K = (torch.from_numpy(array).to(device) for array in (frame.rgb, frame.depth, frame.K))
+    observation: Observation = observe(rgb, filter_depth(depth), K)
     return make_renderer(mesh.centered(), device), make_transform(R, place).to(device), observation, K
 
 
@@ -180,18 +185,34 @@ def hypotheses(bench: Bench) -> Table:
     options, frame = bench.options, bench.frame()
     assert options.repeats is not None and options.hypothesis_steps is not None and options.hypotheses is not None
     steps = options.hypothesis_steps
-    table = Table(note=f"Random rotations: {steps} refinement step(s), then scoring. Frame and mesh are on the device.")
+    table = Table(
+        note=f"Random rotations: {steps} refinement step(s), then scoring, on CUDA as one graph each. Frame and mesh are "
+        "on the device."
+    )
     warm_ups = 2 if bench.device.type == "cuda" else 0
+    repeats = max(1, options.repeats // 2)
     for count in options.hypotheses:
-        renderer, poses, observation, K = _hypotheses(bench, frame, count)
-        given = (renderer, poses, observation, K, bench.mesh.diameter)
-        times = {
-            name: median(until_done(call, bench.device), max(1, options.repeats // 2), warm_ups)
-            for name, call in (
-                ("refine ms", partial(bench.refiner.predict, *given, iterations=steps)),
-                ("score ms", partial(bench.scorer.predict, *given)),
-            )
-        }
+        renderer, poses, *given = _hypotheses(bench, frame, count)
+        given.append(bench.mesh.diameter)
+
+        def refine(poses: Tensor, renderer: Renderer = renderer, given: list = given) -> tuple[Tensor, ...]:
+            return (bench.refiner.predict(renderer, poses, *given, iterations=steps),)
+
+        def score(poses: Tensor, renderer: Renderer = renderer, given: list = given) -> tuple[Tensor, ...]:
+            return (bench.scorer.predict(renderer, poses, *given).ranking,)
+
+        times = {f"{work.__name__} ms": median(_graphed(work, poses), repeats, warm_ups) for work in (refine, score)}
         pairs = count * (steps + 1)
         table.rows.append({"hypotheses": count, **times, "pairs": pairs, "ms per pair": sum(times.values()) / pairs})
     return table
+
+
+def _graphed(work: TensorFunction, poses: Tensor) -> Callable[[], None]:
+    """`work(poses)` as the estimator runs it: on CUDA as a graph, waited for."""
+    if poses.device.type == "cuda":
+        work = partial(_replay, Recorder(poses.device), work)
+    return until_done(lambda: work(poses), poses.device)
+
+
+def _replay(record: Recorder, work: TensorFunction, poses: Tensor) -> tuple[Tensor, ...]:
+    return record("work", work, [poses])
