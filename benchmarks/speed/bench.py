@@ -106,7 +106,6 @@ class Bench:
     def register_and_track(self, estimator: FoundationPose, frame: Frame) -> dict[str, float]:
         """Medians in milliseconds; tracking starts from the true pose."""
         repeats, warm_ups = self.options.repeats, self.options.warm_ups
-        assert repeats is not None and warm_ups is not None
         self.warm_up(estimator, frame)
         register = median(self.register_call(estimator, frame), max(1, repeats // 2), warm_ups)
         estimator.start_from(frame.truths[0])

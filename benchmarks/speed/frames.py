@@ -45,7 +45,7 @@ class Frame:
 
 
 def cluttered_frame(pool: ScenePool, width: int, height: int) -> Frame:
-    """The pool's first object among distractors as the accuracy suite `cluttered` draws it; every size shows the same scene."""
+    """The pool's first object among distractors, as the suite `cluttered` draws it; the same scene in every size."""
     suite = SUITES["cluttered"]
     assert suite.config.intrinsics is not None
     fx, fy, cx, cy = suite.config.intrinsics

@@ -19,7 +19,6 @@ _MIB = 2**20
 
 def image_sizes(bench: Bench) -> Table:
     """Time and memory of larger images; the object covers the same part of each."""
-    assert bench.options.image_sizes is not None
     on_cuda = bench.device.type == "cuda"
     table = Table(
         note="MiB of GPU memory. held: by the estimator between calls (weights, mesh, buffers); register: allocated "
@@ -63,7 +62,6 @@ def _on_cpu(bench: Bench, frame: Frame) -> dict[str, float]:
 
 def mesh_sizes(bench: Bench) -> Table:
     """The same body, made of more and more faces."""
-    assert bench.options.mesh_faces is not None
     table = Table(note="One lumpy body in front of a wall, 640x480; setup: upload of the mesh and its diameter, once.")
     frame = group_frame([lumpy_body(20_000)])
     for faces in bench.options.mesh_faces:
@@ -78,7 +76,6 @@ def mesh_sizes(bench: Bench) -> Table:
 def objects(bench: Bench) -> Table:
     """Several objects in one frame at once, against one call after another."""
     options = bench.options
-    assert options.repeats is not None and options.objects is not None and options.warm_ups is not None
     most = max(options.objects)
     meshes = [bench.meshes[i % len(bench.meshes)] for i in range(most)]
     frame = group_frame(meshes)

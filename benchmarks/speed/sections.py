@@ -37,7 +37,6 @@ def stages(bench: Bench) -> Table:
         "and runs without CUDA graphs. Pieces: called by themselves, on CUDA ten in a row between two "
         "synchronisations, for so many hypotheses at once; TFLOP/s of the networks' convolutions and matrix products."
     )
-    assert options.repeats is not None and options.warm_ups is not None
     estimator = bench.estimator(profile=True)
     bench.warm_up(estimator, frame)
     name = f"register, {estimator.schedule.name}"
@@ -70,7 +69,6 @@ def _stage_rows(
 @torch.inference_mode()
 def _pieces(bench: Bench, frame: Frame) -> list[dict[str, object]]:
     device, options = bench.device, bench.options
-    assert options.piece_hypotheses is not None
     n = options.piece_hypotheses
     runner = make_runner("refiner", options.weights, device)
     judge = make_runner("scorer", options.weights, device)
@@ -124,7 +122,6 @@ def _hypotheses(bench: Bench, frame: Frame, count: int) -> tuple:
 def register(bench: Bench) -> Table:
     """Each schedule, compared with the first, and what the networks reach of the device's arithmetic."""
     options, frame = bench.options, bench.frame()
-    assert options.repeats is not None and options.warm_ups is not None
     ceiling, yardstick = matrix_ceiling(bench.device)
     table = Table(
         note=f"Ceiling: {1e-12 * ceiling:.3g} TFLOP/s, {yardstick}, in this run. FLOP: the networks' convolutions and "
@@ -164,7 +161,6 @@ def register(bench: Bench) -> Table:
 def track(bench: Bench) -> Table:
     """One step, two steps, and judging the result."""
     options, frame = bench.options, bench.frame()
-    assert options.repeats is not None
     estimator = bench.estimator()
     table = Table(note="One object, from its true pose on, in the same frame.")
     for steps, judge in ((1, False), (2, False), (2, True)):
@@ -183,11 +179,10 @@ def track(bench: Bench) -> Table:
 def hypotheses(bench: Bench) -> Table:
     """How refining and scoring grow with the number of hypotheses."""
     options, frame = bench.options, bench.frame()
-    assert options.repeats is not None and options.hypothesis_steps is not None and options.hypotheses is not None
     steps = options.hypothesis_steps
     table = Table(
-        note=f"Random rotations: {steps} refinement step(s), then scoring, on CUDA as one graph each. Frame and mesh are "
-        "on the device."
+        note=f"Random rotations: {steps} refinement step(s), then scoring, on CUDA as one graph each. The frame and "
+        "the mesh are on the device."
     )
     warm_ups = 2 if bench.device.type == "cuda" else 0
     repeats = max(1, options.repeats // 2)
