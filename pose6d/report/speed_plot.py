@@ -105,13 +105,13 @@ def _draw_bars(axis: Axes, panel: Bars) -> None:
 
 
 def _draw_curves(axis: Axes, panel: Curves) -> None:
-    for color, (name, values) in zip(_COLORS, panel.curves.items(), strict=False):
+    for i, (color, (name, values)) in enumerate(zip(_COLORS, panel.curves.items(), strict=False)):
         axis.plot(panel.x, values, "o-", color=color, markersize=4, linewidth=1.5, label=name)
         for end in {0, len(values) - 1}:
             axis.annotate(
                 _label(values[end]),
                 (panel.x[end], values[end]),
-                (0, 5),
+                (0, -12 if i % 2 else 5),  # neighbours may lie on one another
                 textcoords="offset points",
                 ha="center",
                 fontsize=8,
