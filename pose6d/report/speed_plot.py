@@ -114,6 +114,7 @@ def _draw_curves(axis: Axes, panel: Curves) -> None:
                 (0, -12 if i % 2 else 5),  # neighbours may lie on one another
                 textcoords="offset points",
                 ha="center",
+                color=color,
                 fontsize=8,
             )
     axis.set(xscale="log", yscale="log")
