@@ -34,7 +34,7 @@ RUN python3 -m venv /opt/venv \
 WORKDIR /opt/requirements
 COPY pyproject.toml ./
 # hadolint ignore=DL3013
-RUN touch README.md LICENSE estimater.py run_demo.py \
+RUN touch README.md LICENSE estimater.py many_objects.py run_demo.py \
     && if [ "${DEVICE}" = cuda ]; then pip install ".[gpu,scan,onnx]"; else pip install ".[scan,onnx]"; fi \
     && pip uninstall --yes pose6d
 

@@ -7,8 +7,8 @@ Novel Objects" (CVPR 2024, arXiv 2312.08344).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,17 +20,24 @@ from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor, Scores
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, MeshError, Pose6DError
-from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.distinct_poses import distinct_best
-from pose6d.geometry.frame_input import check_depth_roughly, check_frame, check_mask, initial_translation, upload
+from pose6d.geometry.frame_input import (
+    check_depth_roughly,
+    check_frame,
+    check_mask,
+    check_translation,
+    initial_translation,
+    mask_middle,
+)
+from pose6d.geometry.frame_processor import FrameProcessor
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
-from pose6d.geometry.observation import Observation, observe
+from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, random_rotations
-from pose6d.geometry.viewpoints import icosahedral_rotations, rotation_hypotheses
+from pose6d.geometry.viewpoints import starting_rotations
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Renderer
-from pose6d.schedule import SCHEDULES, Schedule, Stage
+from pose6d.schedule import SCHEDULES, Grid, PairCounter, Schedule, choose_schedule
 
 _DIAMETERS = (0.002, 5.0)  # metres; outside, a mesh is most likely in another unit
 
@@ -64,7 +71,7 @@ class Scorer(Protocol):
     ) -> Scores: ...
 
 
-class FoundationPose:
+class FoundationPose(FrameProcessor):
     """Finds one object in a frame (`register`) and follows it through the next ones (`track_one`).
 
     Args:
@@ -80,7 +87,7 @@ class FoundationPose:
             the CPU, if the scorer has a confidence, and full on CUDA.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
-        profile: wait for the device after each stage, so that `timings` is exact on CUDA.
+        profile: wait for the device after each stage and use no CUDA graph, so that `timings` is exact on CUDA.
 
     Attributes:
         poses: (N, 4, 4) float32 hypotheses of the last `register` (of its last stage), original mesh in camera, best
@@ -108,29 +115,29 @@ class FoundationPose:
         seed: int = 0,
         profile: bool = False,
     ):
-        self.device = resolve_device(device)
+        device = resolve_device(device)
         if not isinstance(mesh, (Mesh, str, Path)):
             raise MeshError(f"mesh is a {type(mesh).__name__}: pass a Mesh (Mesh.from_trimesh makes one) or a path")
         self.mesh = mesh if isinstance(mesh, Mesh) else load_mesh(mesh)
         self.diameter = float(self.mesh.diameter)
         _check_diameter(self.diameter, self.mesh.name)
-        self.profile = profile
-        self.timings: dict[str, float] = {}
         self.poses: np.ndarray | None = None
         self.scores: np.ndarray | None = None
         self.confidence: float | None = None
 
-        self.refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
-        self.scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
+        self.refiner = refiner if refiner is not None else PoseRefinePredictor(weights, device)
+        self.scorer = scorer if scorer is not None else ScorePredictor(weights, device)
+        self._renderer = make_renderer(self.mesh.centered(), device)
+        super().__init__(device, profile)
         # Networks and renderer know only the mesh moved by -center; poses are converted where they enter and leave.
         center = torch.as_tensor(np.asarray(self.mesh.center), dtype=torch.float32)
         eye = torch.eye(3)
         self._centred_from_mesh = make_transform(eye, -center).to(self.device)
         self._mesh_from_centred = make_transform(eye, center).to(self.device)
-        self._renderer = make_renderer(self.mesh.centered(), self.device)
-        self.schedule = _choose_schedule(schedule, self.device, self.scorer)
+        judged = bool(getattr(getattr(self.scorer, "config", None), "confidence", False))
+        self.schedule = choose_schedule(schedule, self.device.type, judged)
         self._symmetries, self._seed = self._centred(symmetries), seed
-        self._grids: dict[str, Tensor] = {}
+        self._grids: dict[Grid, Tensor] = {}
         self._rotations(self.schedule.grid)
         self._last: Tensor | None = None  # (4, 4) centred mesh in camera
 
@@ -172,18 +179,18 @@ class FoundationPose:
         with self._stage("check"):
             rgb, depth = check_frame(K, rgb, depth, iteration)
             mask = check_mask(ob_mask, depth)
-        with self._stage("filter depth"):
-            observation, intrinsics = self._observe(K, rgb, depth)
-        with self._stage("hypotheses"):
-            translation = initial_translation(observation.xyz[2], mask, intrinsics)
-        done = _Counter(progress)
-        poses, scores = self._search(self.schedule, translation, observation, intrinsics, iteration, done)
-        if scores.confidence is not None and float(scores.confidence[0]) < self.schedule.sure:
-            poses, scores = self._search(SCHEDULES["full"], translation, observation, intrinsics, iteration, done)
-        with self._stage("sort"):
-            self.poses = (poses @ self._centred_from_mesh).cpu().numpy()
-            self.scores = scores.ranking.cpu().numpy()
-            self.confidence = None if scores.confidence is None else float(scores.confidence[0])
+        with self._stage("upload"):
+            frame = [*self._frame(rgb, depth, K), self._host("mask", mask), self._host("middle", mask_middle(mask))]
+        done = PairCounter(progress)
+        for schedule in (self.schedule, SCHEDULES["full"]):
+            poses, ranking, confidence, translation = self._search(schedule, iteration, frame, done)
+            with self._stage("copy"):
+                check_translation(translation.cpu(), mask)
+                self.confidence = float(confidence[0]) if len(confidence) else None
+            if self.confidence is None or self.confidence >= schedule.sure:
+                break
+        with self._stage("copy"):
+            self.poses, self.scores = (poses @ self._centred_from_mesh).cpu().numpy(), ranking.cpu().numpy()
         _check_result(self.poses[0], "registration")
         self._last = poses[0]
         return self.poses[0].copy()
@@ -221,20 +228,42 @@ class FoundationPose:
         with self._stage("check"):
             rgb, depth = check_frame(K, rgb, depth, iteration)
             check_depth_roughly(depth)
-        with self._stage("filter depth"):
-            observation, intrinsics = self._observe(K, rgb, depth)
-        with self._stage("refine"):
-            pose = self.refiner.predict(
-                self._renderer, self._last[None], observation, intrinsics, self.diameter, iteration
-            )[0]
-            object_in_camera = (pose @ self._centred_from_mesh).cpu().numpy()
-        _check_result(object_in_camera, "tracking")
+        with self._stage("upload"):
+            inputs = [*self._frame(rgb, depth, K), self._last]
+        name = ("track", iteration, judge)
+        pose, object_in_camera, confidence = self._run(name, partial(self._follow, iteration, judge), inputs)
+        with self._stage("copy"):
+            result = object_in_camera.cpu().numpy()
+            _check_result(result, "tracking")
+            self.confidence = float(confidence[0]) if len(confidence) else None
         self._last = pose
-        if judge:
-            with self._stage("judge"):
-                scores = self.scorer.predict(self._renderer, pose[None], observation, intrinsics, self.diameter)
-                self.confidence = None if scores.confidence is None else float(scores.confidence[0])
-        return object_in_camera
+        return result
+
+    def warm_up(
+        self, height: int = 480, width: int = 640, register_iteration: int = 5, track_iteration: int = 2
+    ) -> float:
+        """Compile kernels, choose them and record graphs, so that the first frame is as fast as any.
+
+        Args:
+            height, width: of the images that will come, pixels.
+            register_iteration, track_iteration: `iteration` of the calls that will come.
+
+        Returns:
+            Seconds that it took. The estimator is as new afterwards.
+        """
+        start = time.perf_counter()
+        K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=np.float32)
+        rgb = np.full((height, width, 3), 128, np.uint8)
+        depth = np.full((height, width), max(2 * self.diameter, 0.05), np.float32)
+        pose = np.eye(4, dtype=np.float32)
+        pose[2, 3] = depth[0, 0]
+        if self.device.type == "cuda":  # on a CPU, one hypothesis warms up as much as many
+            self.register(K, rgb, depth, np.ones((height, width), bool), register_iteration)
+        for judge in (True, False):
+            self.start_from(pose)
+            self.track_one(rgb, depth, K, track_iteration, judge)
+        self.reset()
+        return time.perf_counter() - start
 
     def start_from(self, object_in_camera: np.ndarray) -> None:
         """Set the pose (4, 4) of the original mesh that the next `track_one` starts from, metres."""
@@ -249,41 +278,78 @@ class FoundationPose:
         """Forget the last frame: `track_one` needs a new start."""
         self._last, self.poses, self.scores, self.confidence, self.timings = None, None, None, None, {}
 
-    def _search(
+    @property
+    def _parts(self) -> tuple[object, ...]:
+        return self.refiner, self.scorer, self._renderer
+
+    def _search(self, schedule: Schedule, iteration: int, frame: list[Tensor], done: PairCounter) -> tuple[Tensor, ...]:
+        """What `_find` finds with a schedule."""
+        hypotheses = len(self._rotations(schedule.grid))
+        pairs = schedule.pairs(iteration, hypotheses)
+        done.expect(pairs)
+        on_cpu = self.device.type == "cpu"
+        find = partial(self._find, schedule, iteration, done if on_cpu else None)
+        found = self._run(("register", schedule, iteration), find, frame, hypotheses)
+        if not on_cpu:  # there, what has been launched is not yet done
+            done(pairs)
+        return found
+
+    def _find(
         self,
         schedule: Schedule,
-        translation: Tensor,
-        observation: Observation,
-        K: Tensor,
         iteration: int,
-        done: _Counter,
-    ) -> tuple[Tensor, Scores]:
-        """The hypotheses (N, 4, 4) that a schedule leaves, centred mesh in camera, and their scores, best first."""
-        poses = make_transform(self._rotations(schedule.grid), translation)
-        plan = list(schedule.plan(iteration))
-        done.expect(_pairs(plan, len(poses)))
-        scores = Scores(torch.zeros(len(poses), device=self.device), None)
-        for stage in plan:
+        progress: Callable[[int], object] | None,
+        rgb: Tensor,
+        depth: Tensor,
+        K: Tensor,
+        mask: Tensor,
+        middle: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The hypotheses (N, 4, 4) that a schedule leaves, centred mesh in camera, best first; their ranking (N,) and
+        confidence, (0,) where the scorer has none; and the translation (3,) that they started from."""
+        observation = self._observe(rgb, depth, K)
+        with self._stage("hypotheses"):
+            translation = initial_translation(observation.xyz[2], mask, middle, K)
+            if self.device.type == "cpu":
+                check_translation(translation, mask.numpy())
+            poses = make_transform(self._rotations(schedule.grid), translation.nan_to_num(1.0, 1.0, 1.0))
+        for stage in schedule.plan(iteration):
             with self._stage("refine"):
                 poses = self.refiner.predict(
-                    self._renderer, poses, observation, K, self.diameter, stage.steps, progress=done
+                    self._renderer, poses, observation, K, self.diameter, stage.steps, progress=progress
                 )
             with self._stage("score"):
-                scores = self.scorer.predict(self._renderer, poses, observation, K, self.diameter, progress=done)
+                ranking, confidence = self.scorer.predict(
+                    self._renderer, poses, observation, K, self.diameter, progress=progress
+                )
                 if stage.keep is not None:
-                    poses = poses[distinct_best(poses, scores.ranking, stage.keep, self.diameter)]
-        order = torch.argsort(scores.ranking, descending=True, stable=True)
-        confidence = None if scores.confidence is None else scores.confidence[order]
-        return poses[order], Scores(scores.ranking[order], confidence)
+                    poses = poses[distinct_best(poses, ranking, stage.keep, self.diameter)]
+        order = torch.argsort(ranking, descending=True, stable=True)
+        return poses[order], ranking[order], ranking[:0] if confidence is None else confidence[order], translation
 
-    def _rotations(self, grid: str) -> Tensor:
+    def _follow(
+        self, iteration: int, judge: bool, rgb: Tensor, depth: Tensor, K: Tensor, pose: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The pose (4, 4) in the next frame, of the centred mesh and of the original one; and its confidence, (1,) or
+        (0,)."""
+        observation = self._observe(rgb, depth, K)
+        with self._stage("refine"):
+            pose = self.refiner.predict(self._renderer, pose[None], observation, K, self.diameter, iteration)
+        confidence = None
+        if judge:
+            with self._stage("judge"):
+                confidence = self.scorer.predict(self._renderer, pose, observation, K, self.diameter).confidence
+        none = pose.new_empty(0)
+        return pose[0], pose[0] @ self._centred_from_mesh, none if confidence is None else confidence
+
+    def _rotations(self, grid: Grid) -> Tensor:
         """(N, 3, 3) starting rotations of a schedule's grid; made when first asked for."""
         if grid not in self._grids:
             self._grids[grid] = self._make_grid(grid)
         return self._grids[grid]
 
-    def _make_grid(self, grid: str) -> Tensor:
-        rotations = (rotation_hypotheses if grid == "views" else icosahedral_rotations)(self._symmetries)
+    def _make_grid(self, grid: Grid) -> Tensor:
+        rotations = starting_rotations(grid, self._symmetries)
         if self._seed:
             rotations = random_rotations(1, torch.Generator().manual_seed(self._seed)) @ rotations
         return rotations.to(self.device)
@@ -298,56 +364,6 @@ class FoundationPose:
         if not symmetries.isfinite().all():
             raise MeshError("symmetries hold values that are not finite; (S, 4, 4) transforms are needed")
         return self._centred_from_mesh.cpu() @ symmetries @ self._mesh_from_centred.cpu()
-
-    def _observe(self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray) -> tuple[Observation, Tensor]:
-        """The frame on the device, depth filtered; and K (3, 3)."""
-        intrinsics = upload(np.asarray(K, dtype=np.float32), self.device)
-        filtered = filter_depth(upload(depth, self.device))
-        return observe(upload(rgb, self.device), filtered, intrinsics), intrinsics
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self.profile and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
-
-
-def _choose_schedule(schedule: str | Schedule, device: torch.device, scorer: Scorer) -> Schedule:
-    if isinstance(schedule, Schedule):
-        return schedule
-    if schedule == "auto":
-        # Without a confidence nobody would notice that a pruned search has missed.
-        judges = getattr(getattr(scorer, "config", None), "confidence", False)
-        schedule = "pruned" if device.type == "cpu" and judges else "full"
-    if schedule not in SCHEDULES:
-        raise Pose6DError(f"schedule is {schedule!r}: choose auto, {', '.join(SCHEDULES)}, or pass a Schedule")
-    return SCHEDULES[schedule]
-
-
-def _pairs(plan: list[Stage], hypotheses: int) -> int:
-    """How many pairs of images the networks will see."""
-    pairs = 0
-    for stage in plan:
-        pairs += hypotheses * (stage.steps + 1)
-        hypotheses = min(hypotheses, stage.keep or hypotheses)
-    return pairs
-
-
-class _Counter:
-    """Turns "n more" into (done, in all) for a progress callback."""
-
-    def __init__(self, report: Callable[[int, int], object] | None):
-        self._report, self._total, self._done = report, 0, 0
-
-    def expect(self, count: int) -> None:
-        self._total += count
-
-    def __call__(self, count: int) -> None:
-        self._done += count
-        if self._report is not None:
-            self._report(self._done, self._total)
 
 
 def _check_diameter(diameter: float, name: str) -> None:

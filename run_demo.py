@@ -157,6 +157,9 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
                 schedule=options.schedule,
                 **networks,
             )
+        if device.type == "cuda":  # a CPU has little to warm up
+            with record.stage("warm up"):
+                estimator.warm_up(*first.depth.shape, options.est_refine_iter, options.track_refine_iter)
     folder = make_run_folder(options.debug_dir, scene.path, options.overwrite)
     print(f"device: {device}\nweights: {weights.parent}\nresults: {folder.path}")
 

@@ -25,9 +25,9 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, evaluate
+from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, begin_record, registered
 from benchmarks.accuracy.objects import TargetObject, load_objects
-from benchmarks.accuracy.report import read_json, write_json
+from benchmarks.accuracy.report import aligned, read_json, write_json
 from benchmarks.accuracy.scene_workers import default_workers, make
 from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.accuracy.scores import RIGHT, Record, score
@@ -196,11 +196,12 @@ def _evaluate(task: tuple[Options, int, tuple[str, ...]]) -> list[Record]:
     options, index, names = task
     bench, suite = _bench(options), SUITES[options.suite]
     scene = make(bench.pool, suite, options.seed, index)
+    target = bench.targets[scene.object_index]
     found = []
     for name in names:
-        given = iter([(bench.targets[scene.object_index], scene, "")])
-        (record,) = evaluate(suite.name, given, bench.estimators(name), Effort())
-        found.append(replace(record, index=index, quantized=name))
+        record = begin_record(suite.name, index, target, scene)
+        record.quantized = name
+        found.append(registered(record, bench.estimators(name)(target.mesh), target, scene, Effort()))
     return found
 
 
@@ -288,15 +289,15 @@ def markdown(found: dict[str, Comparison], facts: dict[str, Any]) -> str:
     """The table, and below it what it was made with."""
     metrics = (("ADD-0.1d", "add"), ("ADD(-S)-0.1d", "error"), ("AUC 0.1d", "area"))
     heads = [part for title, _ in metrics for part in (f"{title} %", "points to fp32 (95 %)")]
-    heads = ["variant", "scenes", *heads, "median ADD(-S)/d", "register s"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    rows = [["variant", "scenes", *heads, "median ADD(-S)/d", "register s"]]
     for name, row in found.items():
         cells = [name, str(row.scenes)]
         for _, key in metrics:
             difference = "" if name == BASELINE else with_interval(getattr(row, f"{key}_difference"))
             cells += [f"{getattr(row, key):.1f}", difference]
-        lines.append("| " + " | ".join([*cells, f"{row.median:.4f}", f"{row.seconds:.2f}"]) + " |")
-    lines += ["", "- " + ", ".join(f"{key} {value}" for key, value in facts["options"].items())]
+        rows.append([*cells, f"{row.median:.4f}", f"{row.seconds:.2f}"])
+    lines = aligned(rows)
+    lines += ["- " + ", ".join(f"{key} {value}" for key, value in facts["options"].items())]
     lines += ["- " + ", ".join(f"{key} {value}" for key, value in run.items()) for run in facts["runs"]]
     return "\n".join(lines) + "\n"
 

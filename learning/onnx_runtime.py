@@ -18,11 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learning.inputs import apply_update, pair_inputs
 from learning.models.config import Kind, NetworkConfig
 from learning.models.score_network import Scores
 from learning.torch_int8 import products_saturate
 from learning.variants import Variant
 from pose6d.errors import DeviceError, MissingDependencyError, WeightsError
+from pose6d.geometry.observation import Observation
+from pose6d.rendering.interface import Renderer
 from pose6d.weights import find_weights, load_weights, sha256
 
 FORMAT = "pose6d.format"
@@ -139,6 +142,22 @@ class OnnxRunner:
         whole = self.config.kind == "scorer" and not self._interface.own
         size = max(n, 1) if whole else self.batch_size
         return [slice(i, min(i + size, n)) for i in range(0, n, size)]
+
+    def inputs(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float | Tensor,
+        mesh_index: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As `learning.inputs.pair_inputs`."""
+        return pair_inputs(renderer, poses, observation, K, diameter, self.config, mesh_index)
+
+    def move(self, poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor) -> Tensor:
+        """As `learning.inputs.apply_update`."""
+        return apply_update(poses, trans, rot, diameter, self.config.rotation_limit)
 
     def refine(self, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
         """As `RefineNet.forward`; float32 on the runner's device."""

@@ -7,9 +7,7 @@ and each convolution runs as one kernel with its bias, its ReLU and, where there
 from __future__ import annotations
 
 import copy
-import logging
 import warnings
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from learning import fused_inputs
+from learning.inputs import apply_update, pair_inputs
 from learning.models.blocks import ConvBNReLU, ResidualBlock, channels_last
 from learning.models.config import Kind
 from learning.models.loading import build_network, load_network
@@ -28,13 +28,14 @@ from learning.torch_int8 import int8_network, read_int8
 from learning.variants import Variant, resolve_variant
 from pose6d.device import resolve_device
 from pose6d.errors import DeviceError, WeightsError
+from pose6d.geometry.observation import Observation
+from pose6d.rendering.interface import Renderer
 from pose6d.weights import find_weights
 
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
-_log = logging.getLogger(__name__)
 
 _BATCH = {"cpu": 32, "cuda": 512}  # pairs per forward pass; 512 pairs of the base network need about 4 GiB in float16
-_CHANNEL_MULTIPLE = 8  # tensor cores want channel counts in float16 to be multiples of this
+_CHANNEL_MULTIPLE = fused_inputs.CHANNELS  # tensor cores want channel counts in float16 to be multiples of this
 
 
 def fold_batch_norm(network: _Network) -> _Network:
@@ -132,12 +133,37 @@ class NetworkRunner:
         prepared = prepared.to(self.device, torch.float16 if self.half else torch.float32)
         whole = self.config.width % _CHANNEL_MULTIPLE == 0
         self._fused = self.half and whole and torch.backends.cudnn.is_available()
+        self._fused_inputs = self._fused and fused_inputs.available(self.device)
         if self._fused:
             _use_fused_kernels(prepared)
         self.network = prepared
 
+    def inputs(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float | Tensor,
+        mesh_index: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What the network sees of hypotheses (N, 4, 4): A and B of `learning.inputs.pair_inputs`, or as `cast` gives
+        them."""
+        if not self._fused_inputs:
+            return pair_inputs(renderer, poses, observation, K, diameter, self.config, mesh_index)
+        pairs = fused_inputs.network_pairs(renderer, poses, observation, K, diameter, self.config, mesh_index)
+        A, B = pairs.chunk(2)
+        return A, B
+
+    def move(self, poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor) -> Tensor:
+        """The hypotheses (N, 4, 4) after the step that `refine` gave, as `learning.inputs.apply_update`."""
+        update = fused_inputs.moved if self._fused_inputs else apply_update
+        return update(poses, trans, rot, diameter, self.config.rotation_limit)
+
     def cast(self, x: Tensor) -> Tensor:
         """An input (N, 6, s, s) in the network's number format and memory layout."""
+        if self._fused_inputs and x.shape[1] == fused_inputs.CHANNELS:  # from `inputs`
+            return x
         if not self._fused:
             return x.to(torch.float16 if self.half else torch.float32, memory_format=torch.channels_last)
         n, c, h, w = x.shape
@@ -245,44 +271,3 @@ def dynamically_quantized(network: _Network) -> _Network:
     with warnings.catch_warnings():  # PyTorch announces its removal
         warnings.simplefilter("ignore")
         return quantize_dynamic(network, {nn.Linear, nn.Conv2d, nn.BatchNorm2d, nn.ReLU}, dtype=torch.qint8)
-
-
-class GraphedFunction:
-    """A function of tensors, recorded once as a CUDA graph and replayed.
-
-    Launching the hundred kernels of one tracking step takes longer than running them; a replay launches all at once.
-    The function must not wait for the device and must take inputs of constant shape.
-
-    Args:
-        function: returns one tensor.
-        inputs: examples; their values are copied, their shapes stay.
-    """
-
-    _WARM_UP = 3  # calls outside the graph, in which kernels are compiled and chosen
-
-    def __init__(self, function: Callable[..., Tensor], inputs: Sequence[Tensor]):
-        self._inputs = [x.detach().clone() for x in inputs]
-        stream = torch.cuda.Stream(inputs[0].device)
-        stream.wait_stream(torch.cuda.current_stream(inputs[0].device))
-        with torch.cuda.stream(stream):
-            for _ in range(self._WARM_UP):
-                function(*self._inputs)
-        torch.cuda.current_stream(inputs[0].device).wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=stream):
-            self._output = function(*self._inputs)
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        for held, given in zip(self._inputs, inputs, strict=True):
-            held.copy_(given)
-        self._graph.replay()
-        return self._output.clone()
-
-
-def record(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Callable[..., Tensor]:
-    """`function` as a CUDA graph, or itself where it cannot be recorded (a renderer that waits for the device, say)."""
-    try:
-        return GraphedFunction(function, inputs)
-    except RuntimeError as error:
-        _log.warning("tracking runs without a CUDA graph, which is slower: %s", error)
-        return function

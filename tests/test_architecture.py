@@ -12,10 +12,20 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-OWN = ("pose6d", "learning", "mesh_creation", "quantization", "test_data", "benchmarks", "estimater", "run_demo")
+OWN = (
+    "pose6d",
+    "learning",
+    "mesh_creation",
+    "quantization",
+    "test_data",
+    "benchmarks",
+    "estimater",
+    "many_objects",
+    "run_demo",
+)
 MAXIMUM_LINES = 400
 
-BASE = ("pose6d.errors", "pose6d.device", "pose6d.weights")
+BASE = ("pose6d.errors", "pose6d.device", "pose6d.weights", "pose6d.cuda_kernels", "pose6d.cuda_graphs")
 GEOMETRY = (*BASE, "pose6d.geometry")
 SCENES_AND_RENDERING = (*GEOMETRY, "pose6d.rendering", "pose6d.scenes")
 PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predict_score")
@@ -33,6 +43,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("pose6d*", BASE),
     ("learning*", (*SCENES_AND_RENDERING, "pose6d.evaluation")),
     ("estimater", ("pose6d", *PREDICTORS)),
+    ("many_objects", ("pose6d", "estimater", *PREDICTORS)),
     ("quantization*", ("pose6d", "learning")),
     ("mesh_creation*", ("pose6d", "estimater")),
     ("test_data*", ("pose6d", "learning.datasets")),
@@ -41,7 +52,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
 # Package -> the only files (patterns) that import it.
 HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("pose6d/rendering/*", "pose6d/geometry/depth*.py"),
-    "cupy": ("pose6d/rendering/*", "pose6d/geometry/depth*.py"),
+    "cupy": ("pose6d/cuda_kernels.py",),
     "nvdiffrast": ("pose6d/rendering/*",),
     "onnxruntime": ("learning/onnx_runtime.py", "quantization/*"),
     "matplotlib": ("pose6d/report/*",),

@@ -26,6 +26,7 @@ from pose6d.geometry.symmetry import symmetry_transforms
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Renderer
+from pose6d.schedule import Schedule
 
 SMALL = {"width": 4, "input_size": 32}
 K = np.array([[400.0, 0.0, 158.3], [0.0, 400.0, 121.7], [0.0, 0.0, 1.0]])
@@ -176,7 +177,7 @@ def test_hypotheses_start_on_the_object_and_come_back_sorted(
     assert estimator.poses.shape == (last, 4, 4)
     assert (np.diff(estimator.scores) <= 0).all()
     np.testing.assert_array_equal(estimator.poses[0], pose)
-    assert set(estimator.timings) == {"check", "filter depth", "hypotheses", "refine", "score", "sort"}
+    assert set(estimator.timings) == {"check", "upload", "filter depth", "hypotheses", "refine", "score", "copy"}
 
 
 def test_first_guess_is_the_middle_of_the_mask_at_its_median_depth(scene: Scene) -> None:
@@ -288,6 +289,25 @@ def test_tracking_starts_from_a_given_pose_and_ends_with_reset(scene: Scene) -> 
     estimator.reset()
     with pytest.raises(Pose6DError, match="call register"):
         estimator.track_one(scene.rgb, scene.depth, K)
+
+
+def test_warming_up_leaves_an_estimator_as_new(scene: Scene, device: torch.device) -> None:
+    brief = Schedule("brief", "icosahedron")
+    fresh, warm = (FoundationPose(scene.mesh, schedule=brief, **random_networks(device)) for _ in range(2))
+    assert warm.warm_up(240, 320) > 0
+    assert warm.poses is None and warm.confidence is None
+    with pytest.raises(Pose6DError, match="call register"):
+        warm.track_one(scene.rgb, scene.depth, K)
+    poses = [e.register(K, scene.rgb, scene.depth, scene.mask, 1) for e in (fresh, warm)]
+    np.testing.assert_array_equal(*poses)
+
+
+def test_depth_that_filtering_removes_altogether_is_an_error(scene: Scene, device: torch.device) -> None:
+    speckles = np.zeros_like(scene.depth)
+    speckles[::7, ::7] = 0.7
+    estimator = FoundationPose(scene.mesh, **random_networks(device))
+    with pytest.raises(FrameError, match="is left after filtering"):
+        estimator.register(K, scene.rgb, speckles, scene.mask)
 
 
 def changed(scene: Scene, **changes: object) -> dict:

@@ -79,7 +79,7 @@ def test_stopped_runs_go_on_and_leave_a_table(
     monkeypatch.setattr(quantized_accuracy.multiprocessing, "get_context", lambda kind: type("", (), {"Pool": Here}))
     output = tmp_path / "a.json"
     main(Options(output, (BASELINE,), scenes=2))
-    assert "| torch-fp32 | 2 | 100.0 |" in output.with_suffix(".md").read_text()
+    assert "| torch-fp32 |      2 |      100.0 |" in output.with_suffix(".md").read_text()
     run(Options(output, NAMES, scenes=3))
     assert asked == [(0, (BASELINE,)), (1, (BASELINE,)), (0, NAMES[1:]), (1, NAMES[1:]), (2, NAMES)]
     assert "going on after 2 poses" in capsys.readouterr().out

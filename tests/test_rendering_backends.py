@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from pose6d.cuda_kernels import load_cupy
 from pose6d.errors import DeviceError, MeshError, MissingDependencyError
 from pose6d.rendering import cuda, make_renderer
 from pose6d.rendering.cpu import CpuRenderer
@@ -138,9 +139,9 @@ def test_backend_follows_the_device() -> None:
 def test_missing_packages_name_their_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setitem(sys.modules, "nvdiffrast", None)
-    cuda._cupy.cache_clear()
+    load_cupy.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"pip install 'pose6d\[gpu\]'"):
-        cuda._cupy()
+        load_cupy()
     from pose6d.rendering.nvdiffrast import NvdiffrastRenderer
 
     with pytest.raises(MissingDependencyError, match="backend 'nvdiffrast' cannot import its package"):

@@ -7,10 +7,8 @@ import torch
 
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
-from learning.runtime import NetworkRunner, record
+from learning.runtime import NetworkRunner
 from pose6d.errors import DeviceError
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
 
 
 @pytest.fixture
@@ -57,30 +55,3 @@ def test_chunks_cover_everything_once(network: RefineNet) -> None:
 def test_an_absent_device_is_an_error(network: RefineNet) -> None:
     with pytest.raises(DeviceError):
         NetworkRunner("refiner", network=network, device="cuda:99")
-
-
-@pytest.mark.cuda
-@needs_cuda
-def test_a_recorded_function_follows_its_inputs() -> None:
-    def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return (x @ y).relu()
-
-    x, y = torch.randn(2, 8, 8, device="cuda")
-    recorded = record(step, (x, y))
-    assert recorded is not step
-    first = recorded(x, y)
-    kept = first.clone()
-    x2 = torch.randn(8, 8, device="cuda")
-    torch.testing.assert_close(recorded(x2, y), step(x2, y))
-    assert torch.equal(first, kept), "a result must not change with the next call"
-
-
-@pytest.mark.cuda
-@needs_cuda
-def test_a_function_that_waits_for_the_device_still_runs() -> None:
-    def step(x: torch.Tensor) -> torch.Tensor:
-        return x * float(x.sum())
-
-    x = torch.ones(3, device="cuda")
-    recorded = record(step, (x,))
-    torch.testing.assert_close(recorded(x), torch.full_like(x, 3.0))

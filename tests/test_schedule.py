@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
 from pose6d.geometry.distinct_poses import distinct_best
 from pose6d.geometry.symmetry import parse_symmetry
 from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle, so3_exp
-from pose6d.geometry.viewpoints import icosahedral_rotations
-from pose6d.schedule import SCHEDULES, Stage
+from pose6d.geometry.viewpoints import icosahedral_rotations, starting_rotations
+from pose6d.schedule import SCHEDULES, Grid, Stage
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -34,6 +36,11 @@ def test_the_icosahedral_grid_leaves_no_rotation_far() -> None:
     assert torch.rad2deg(rotation_angle(wanted[:, None], grid[None]).amin(1)).max() < 44.5
     assert len(icosahedral_rotations(parse_symmetry("continuous z"))) == 30
     assert len(icosahedral_rotations(parse_symmetry("180 z"))) == 30
+
+
+@pytest.mark.parametrize("grid", get_args(Grid))
+def test_every_grid_has_rotations(grid: str) -> None:
+    assert len(starting_rotations(grid)) >= 60
 
 
 def poses_at(*degrees: float, shift: float = 0.0) -> torch.Tensor:

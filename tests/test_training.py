@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from learning.datasets.mesh_pool import MeshPool
@@ -21,6 +23,9 @@ from learning.models.config import NetworkConfig
 from learning.models.loading import start_from
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
+from learning.training.__main__ import Options
+from learning.training.__main__ import main as draw_curves
+from learning.training.contact_sheet import save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, Workers, read_log
 from learning.training.train_refiner import RefinerConfig
 from learning.training.train_refiner import train as train_refiner
@@ -91,6 +96,7 @@ def test_refiner_then_scorer_train_and_resume(tmp_path: Path) -> None:
     records = list(read_log(refiner))
     assert records[-1]["step"] == 20
     assert np.isfinite(records[-1]["loss"])
+    assert (refiner / "hard_samples.png").exists()
 
     longer = LoopConfig(steps=40, warmup_steps=2)
     train_refiner(_refiner_config(tmp_path / "refiner", longer))
@@ -110,9 +116,21 @@ def test_refiner_then_scorer_train_and_resume(tmp_path: Path) -> None:
     )
     scorer = train_scorer(config)
     assert (scorer / "scorer.safetensors").exists()
+    assert (scorer / "hard_samples.png").exists()
     record = next(read_log(scorer))
     assert record["regret"] >= 0
     assert 0 < record["confidence"] < 2
+
+
+def test_the_hardest_samples_come_first(tmp_path: Path) -> None:
+    def batch(*errors: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        values = torch.tensor(errors)
+        image = values[:, None, None, None].expand(-1, 6, 4, 4)
+        return image, image, values
+
+    save_hardest([batch(0.1, 0.9), batch(0.5, 0.2)], tmp_path / "hard.png", samples=3)
+    columns = np.asarray(Image.open(tmp_path / "hard.png"))[0, ::4, 0]
+    assert columns.tolist() == [229, 127, 51]
 
 
 def test_a_scorer_may_start_from_a_refiners_trunk(tmp_path: Path) -> None:
@@ -175,3 +193,15 @@ def test_something_pressed_against_the_target_hides_much_of_it(pool: MeshPool) -
     assert not free.hidden.any(dim=(1, 2))[free.visible > 0.999].any()
     assert 0.1 < pressed.visible.mean() < 0.8
     assert not (pressed.hidden & pressed.mask).any()
+
+
+def test_curves_of_runs_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        lines = [json.dumps({"step": 20 * i, "seconds": 9.0 * i, "loss": 1 / i, "skipped": 0}) for i in range(1, 40)]
+        (tmp_path / name / "log.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "curves.png"
+    assert draw_curves(Options((tmp_path / "first", tmp_path / "second"), out)) == 0
+    assert Image.open(out).width > 800
+    assert draw_curves(Options((tmp_path,), out)) == 2
+    assert "holds no log.jsonl" in capsys.readouterr().err

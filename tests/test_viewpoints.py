@@ -7,10 +7,18 @@ import time
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import ConvexHull
+from scipy.spatial.transform import Rotation
 
 from pose6d.geometry.symmetry import parse_symmetry
 from pose6d.geometry.transforms import random_rotations, rotation_angle
-from pose6d.geometry.viewpoints import icosphere, rotation_hypotheses
+from pose6d.geometry.viewpoints import (
+    covering_rotations,
+    icosahedral_rotations,
+    icosphere,
+    rotation_hypotheses,
+    starting_rotations,
+)
 
 
 @pytest.mark.parametrize(("level", "count"), [(0, 12), (1, 42), (2, 162)])
@@ -34,11 +42,61 @@ def test_symmetry_leaves_only_views_that_look_different(symmetry: str, count: in
     assert rotations.dtype == torch.float32
 
 
-def test_every_rotation_is_near_a_hypothesis() -> None:
+def test_most_rotations_are_within_the_largest_step_of_a_refinement_from_a_hypothesis() -> None:
     wanted = random_rotations(3000, torch.Generator().manual_seed(0))
     nearest = torch.rad2deg(rotation_angle(wanted[:, None], rotation_hypotheses()[None]).amin(1))
-    assert nearest.max() < 34.65  # the largest step of one refinement, 20 degrees about each axis
+    assert (nearest < 34.64).float().mean() > 0.995  # 20 degrees about each axis
     assert nearest.mean() < 20
+
+
+def covering_radius(rotations: torch.Tensor) -> float:
+    """Degrees from the loneliest rotation to the nearest given one, exactly.
+
+    Rotations are pairs of opposite points of the unit sphere in four dimensions; the loneliest lies above the facet of
+    their convex hull that is nearest to the middle, and rotations turn by twice the angle between quaternions.
+    """
+    quaternions = Rotation.from_matrix(rotations.double().numpy()).as_quat()
+    offsets = -ConvexHull(np.concatenate([quaternions, -quaternions])).equations[:, -1]
+    return 2 * float(np.degrees(np.arccos(offsets.min())))
+
+
+@pytest.mark.parametrize(
+    ("rotations", "count", "degrees"),
+    [
+        (rotation_hypotheses(), 252, 35.66),
+        (icosahedral_rotations(), 60, 44.48),
+        (covering_rotations(120), 120, 37.15),
+        (covering_rotations(168), 168, 32.73),
+    ],
+)
+def test_grids_cover_all_rotations(rotations: torch.Tensor, count: int, degrees: float) -> None:
+    assert rotations.shape == (count, 3, 3) and rotations.dtype == torch.float32
+    torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).expand(count, 3, 3), atol=1e-6, rtol=0)
+    assert degrees - 0.1 < covering_radius(rotations) < degrees
+    wanted = random_rotations(3000, torch.Generator().manual_seed(1))
+    farthest = torch.rad2deg(rotation_angle(wanted[:, None], rotations[None]).amin(1)).max()
+    assert degrees - 4 < farthest < degrees  # samples come near the loneliest rotation, and none is lonelier
+
+
+@pytest.mark.parametrize("count", [120, 168])
+def test_symmetries_thin_a_covering_and_the_identity_does_not(count: int) -> None:
+    assert len(covering_rotations(count, parse_symmetry("none"))) == count
+    assert len(covering_rotations(count, parse_symmetry("180 z"))) == count / 2
+    assert len(covering_rotations(count, parse_symmetry("180 x; 180 y"))) == count / 4
+    S = parse_symmetry("continuous z")[:, :3, :3]
+    kept, every = covering_rotations(count, S), covering_rotations(count)
+    assert count / 12 < len(kept) < count / 2
+    angles = torch.rad2deg(rotation_angle(kept[:, None, None], every[None, None] @ S[None, :, None])).amin((0, 1))
+    assert angles.max() < 30
+
+
+def test_a_grid_is_found_by_its_name_only() -> None:
+    assert torch.equal(starting_rotations("covering_120"), covering_rotations(120))
+    assert len(starting_rotations("views", parse_symmetry("180 z"))) == 126
+    with pytest.raises(ValueError, match="grid 'cube': choose views, icosahedron, covering_120"):
+        starting_rotations("cube")
+    with pytest.raises(ValueError, match="60 rotations: there are coverings of 120, 168"):
+        covering_rotations(60)
 
 
 @pytest.mark.parametrize("symmetry", ["continuous z", "180 x; 180 y", "90 z; 120 1 1 1"])

@@ -97,6 +97,10 @@ class EstimatorFactory:
             )
         return self._made[id(mesh)]
 
+    def forget(self) -> None:
+        """Let go of all estimators made so far, and of the memory of their meshes."""
+        self._made.clear()
+
 
 class FewerHypotheses:
     """A refiner that drops all but a few hypotheses first, keeping those that differ most in rotation.
@@ -158,26 +162,32 @@ def evaluate(
         effort: iterations.
     """
     for index, (target, scene, recording) in enumerate(scenes):
-        record = Record(
-            suite=suite,
-            object=target.mesh.name,
-            index=index,
-            diameter=float(target.mesh.diameter),
-            recording=recording,
-            symmetric=target.symmetric,
-            present=scene.visible > 0,
-            visible=scene.visible,
-        )
+        record = begin_record(suite, index, target, scene, recording)
         estimator = make_estimator(target.for_estimator)
         if len(scene.views) == 1:
-            yield _registered(record, estimator, target, scene, effort)
+            yield registered(record, estimator, target, scene, effort)
         else:
             yield from _tracked(record, estimator, target, scene.views, effort)
 
 
-def _registered(
+def begin_record(suite: str, index: int, target: TargetObject, scene: EvaluationScene, recording: str = "") -> Record:
+    """What is known before the estimator has seen the scene."""
+    return Record(
+        suite=suite,
+        object=target.mesh.name,
+        index=index,
+        diameter=float(target.mesh.diameter),
+        recording=recording,
+        symmetric=target.symmetric,
+        present=scene.visible > 0,
+        visible=scene.visible,
+    )
+
+
+def registered(
     record: Record, estimator: Estimator, target: TargetObject, scene: EvaluationScene, effort: Effort
 ) -> Record:
+    """The record with what `register` gives in the scene's first view, and how long it takes."""
     view = scene.views[0]
     start = time.perf_counter()
     try:

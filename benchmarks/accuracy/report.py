@@ -40,8 +40,12 @@ _OBJECT_COLUMNS = (*_POSE_COLUMNS[:5], _POSE_COLUMNS[8])
 
 
 def write_json(path: Path, records: Sequence[Record], facts: Mapping[str, Any]) -> None:
-    """Write all records and what they were made with; the file is never half written."""
-    content = {**facts, "records": [asdict(record) for record in records]}
+    """Write all records and what they were made with."""
+    write_content(path, {**facts, "records": [asdict(record) for record in records]})
+
+
+def write_content(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON; the file is never half written."""
     partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +109,7 @@ def _real_table(records: Sequence[Record]) -> list[str]:
         numbers = [(r.degrees, ".2f"), (r.millimetres, ".2f"), (r.add_s, ".4f"), (r.confidence, ".3f")]
         verified = "yes" if r.error is not None else "refused" if r.failure else "no"
         rows.append([r.recording, r.object, verified, *(_number(v, f) for v, f in numbers), f"{r.seconds:.2f}"])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _table(first: str, rows: Mapping[str, Scores], columns: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -113,14 +117,14 @@ def _table(first: str, rows: Mapping[str, Scores], columns: Sequence[tuple[str, 
     cells = [
         [name, *(_number(getattr(scores, key), form) for _, key, form in columns)] for name, scores in rows.items()
     ]
-    return _aligned([[first, *(title for title, _, _ in columns)], *cells])
+    return aligned([[first, *(title for title, _, _ in columns)], *cells])
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None or math.isnan(value) else format(value, form)
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     """Lines of a Markdown table whose columns line up in a terminal, and an empty one."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 

@@ -69,11 +69,12 @@ class Scoreboard:
     Args:
         options: what to score on what.
         workers: processes that make scenes.
+        by_object: make all scenes of an object before those of the next, in place of taking turns.
     """
 
-    def __init__(self, options: Options, workers: SceneWorkers) -> None:
+    def __init__(self, options: Options, workers: SceneWorkers, by_object: bool = False) -> None:
         self.suites = [SUITES[name] for name in options.suites]
-        self._seed, self._workers = options.seed, workers
+        self._seed, self._workers, self._by_object = options.seed, workers, by_object
         if options.real_folder is None:
             self.suites = [suite for suite in self.suites if suite.task != "real"]
             if not self.suites:
@@ -89,6 +90,12 @@ class Scoreboard:
             return len(self._real[1])
         return -(-self._scenes // 10) if suite.task == "track" else self._scenes
 
+    def indices(self, suite: Suite) -> list[int]:
+        """The numbers of a synthetic suite's scenes, in the order in which `scenes` gives them."""
+        objects = len(self._targets[suite.name])
+        # Scene i shows object i modulo their number.
+        return sorted(range(self.count(suite)), key=lambda index: index % objects if self._by_object else index)
+
     def begin(self) -> None:
         """Start making scenes."""
         synthetic = [suite for suite in self.suites if suite.task != "real"]
@@ -96,7 +103,7 @@ class Scoreboard:
             suite.objects: ScenePool.from_meshes([t.mesh for t in self._targets[suite.name]])
             for suite in {suite.objects: suite for suite in synthetic}.values()
         }
-        tasks = [(suite, index) for suite in synthetic for index in range(self.count(suite))]
+        tasks = [(suite, index) for suite in synthetic for index in self.indices(suite)]
         self._stream = self._workers.scenes(tasks, pools, self._seed)
 
     def scenes(self, suite: Suite) -> Iterator[tuple[TargetObject, EvaluationScene, str]]:

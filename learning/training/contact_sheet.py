@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,3 +24,21 @@ def save_contact_sheet(A: torch.Tensor, B: torch.Tensor, path: Path, samples: in
     grid = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)  # (3, rows * s, samples * s)
     picture = (grid.clamp(0, 1).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
     Image.fromarray(picture).save(path)
+
+
+def save_hardest(
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], path: Path, samples: int = 12
+) -> None:
+    """The contact sheet of the samples with the largest errors, worst first.
+
+    Args:
+        batches: A, B (N, 6, s, s) and the errors (N,) of each batch.
+        path: PNG to write.
+        samples: columns.
+    """
+    worst: tuple[torch.Tensor, ...] = ()
+    for batch in batches:
+        together = tuple(torch.cat(parts) for parts in zip(worst, batch, strict=True)) if worst else batch
+        order = torch.argsort(together[2], descending=True)[:samples]
+        worst = tuple(part[order] for part in together)
+    save_contact_sheet(worst[0], worst[1], path, samples)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from learning.inputs import apply_update, pair_inputs
 from learning.models.refine_network import RefineNet
-from learning.runtime import make_runner, record
+from learning.runtime import make_runner
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
-
-_MOST_GRAPHED = 16  # hypotheses; with more, kernels take longer than their launches and a graph gains nothing
 
 
 class PoseRefinePredictor:
@@ -28,6 +24,11 @@ class PoseRefinePredictor:
         quantized: a quantised variant (`learning.runtime.make_runner`): "torch" or True, "onnx", or one by name.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass; None chooses by the device.
+
+    Attributes:
+        config: of the network.
+        device: where it runs.
+        recordable: whether `predict` may become part of a CUDA graph.
 
     Raises:
         WeightsError: missing, corrupt, or of another architecture.
@@ -47,7 +48,7 @@ class PoseRefinePredictor:
         self._runner = make_runner("refiner", weights, device, amp, quantized, network, batch_size)
         self.config = self._runner.config
         self.device = self._runner.device
-        self._recorded: tuple[Any, Callable[..., Tensor]] | None = None
+        self.recordable = self._runner.recordable
 
     @torch.inference_mode()
     def predict(
@@ -56,45 +57,34 @@ class PoseRefinePredictor:
         poses: Tensor,
         observation: Observation,
         K: Tensor,
-        diameter: float,
+        diameter: float | Tensor,
         iterations: int = 5,
         progress: Callable[[int], object] | None = None,
+        mesh_index: Tensor | None = None,
     ) -> Tensor:
         """Refine all hypotheses.
 
         Args:
-            renderer: holds the centred mesh, on the predictor's device.
+            renderer: holds the centred mesh, or several, on the predictor's device.
             poses: (N, 4, 4) float32, centred mesh in camera.
             observation: one frame.
             K: (3, 3) float32 intrinsics.
-            diameter: of the mesh, metres.
+            diameter: of the mesh, metres; (N,) for hypotheses of several meshes.
             iterations: steps that each hypothesis takes.
             progress: called with the number of pairs done since the last call, N * iterations in all.
+            mesh_index: (N,) int64, which of the renderer's meshes each hypothesis is of; the first where omitted.
 
         Returns:
             (N, 4, 4) refined poses, in the order given.
         """
-        for _ in range(iterations):
-            moved = []
-            for rows in self._runner.chunks(len(poses)):
-                moved.append(self._move(renderer, poses[rows], observation, K, diameter))
+        runner, moved = self._runner, []
+        for rows in runner.chunks(len(poses)):
+            part, index = poses[rows], None if mesh_index is None else mesh_index[rows]
+            size = diameter[rows] if isinstance(diameter, Tensor) and diameter.ndim else diameter
+            for _ in range(iterations):
+                A, B = runner.inputs(renderer, part, observation, K, size, index)
+                part = runner.move(part, *runner.refine(A, B), size)
                 if progress is not None:
-                    progress(len(moved[-1]))
-            poses = torch.cat(moved) if len(moved) > 1 else moved[0]
-        return poses
-
-    def _move(self, renderer: Renderer, poses: Tensor, observation: Observation, K: Tensor, diameter: float) -> Tensor:
-        """One step of up to batch_size hypotheses."""
-        inputs = (poses, observation.rgb, observation.xyz, K)
-        if self.device.type != "cuda" or len(poses) > _MOST_GRAPHED or not self._runner.recordable:
-            return self._step(renderer, diameter, *inputs)
-        key = (id(renderer), diameter, *(x.shape for x in inputs))
-        if self._recorded is None or self._recorded[0] != key:
-            # The lambda holds the renderer, so its id is not given to another while the recording lives.
-            self._recorded = (key, record(lambda *tensors: self._step(renderer, diameter, *tensors), inputs))
-        return self._recorded[1](*inputs)
-
-    def _step(self, renderer: Renderer, diameter: float, poses: Tensor, rgb: Tensor, xyz: Tensor, K: Tensor) -> Tensor:
-        A, B = pair_inputs(renderer, poses, Observation(rgb, xyz), K, diameter, self.config)
-        trans, rot = self._runner.refine(A, B)
-        return apply_update(poses, trans, rot, diameter, self.config.rotation_limit)
+                    progress(len(part))
+            moved.append(part)
+        return torch.cat(moved) if len(moved) > 1 else moved[0]

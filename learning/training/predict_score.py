@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from learning.inputs import pair_inputs
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from learning.runtime import make_runner
 from pose6d.geometry.observation import Observation
@@ -25,6 +24,11 @@ class ScorePredictor:
         quantized: a quantised variant (`learning.runtime.make_runner`): "torch" or True, "onnx", or one by name.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass of the trunk; None chooses by the device.
+
+    Attributes:
+        config: of the network.
+        device: where it runs.
+        recordable: whether `predict` may become part of a CUDA graph.
 
     Raises:
         WeightsError: missing, corrupt, or of another architecture.
@@ -44,6 +48,7 @@ class ScorePredictor:
         self._runner = make_runner("scorer", weights, device, amp, quantized, network, batch_size)
         self.config = self._runner.config
         self.device = self._runner.device
+        self.recordable = self._runner.recordable
 
     @torch.inference_mode()
     def predict(
@@ -52,18 +57,22 @@ class ScorePredictor:
         poses: Tensor,
         observation: Observation,
         K: Tensor,
-        diameter: float,
+        diameter: float | Tensor,
         progress: Callable[[int], object] | None = None,
+        mesh_index: Tensor | None = None,
     ) -> Scores:
         """Score hypotheses; the arguments are those of `PoseRefinePredictor.predict`.
 
         Returns:
-            ranking (N,) float32, higher is better, of which only differences within one call mean anything; and
+            ranking (N,) float32, higher is better, of which only differences within one call and one object mean
+            anything; and
             confidence (N,) float32, the probability that a pose is within 0.1 diameter, None for weights without it.
         """
         features: Tensor | None = None
         for rows in self._runner.chunks(len(poses)):
-            A, B = pair_inputs(renderer, poses[rows], observation, K, diameter, self.config)
+            size = diameter[rows] if isinstance(diameter, Tensor) and diameter.ndim else diameter
+            index = None if mesh_index is None else mesh_index[rows]
+            A, B = self._runner.inputs(renderer, poses[rows], observation, K, size, index)
             features, (ranking, logit) = self._runner.score(A, B, features)
             if progress is not None:
                 progress(len(A))

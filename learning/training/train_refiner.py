@@ -6,6 +6,7 @@ checkpoint is resumed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
 from learning.models.loading import start_from
 from learning.models.refine_network import RefineNet
-from learning.training.contact_sheet import save_contact_sheet
+from learning.training.contact_sheet import save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, refiner_loss
 from pose6d.geometry.camera import backproject
@@ -87,6 +88,21 @@ def refiner_samples(pool: MeshPool, config: RefinerConfig, generator: torch.Gene
     return RefinerBatch(poses, truth, mesh_index, torch.nan_to_num(A), torch.nan_to_num(B), weight)
 
 
+@torch.no_grad()
+def hard_samples(
+    network: RefineNet, pool: MeshPool, config: RefinerConfig, generator: torch.Generator, batches: int = 8
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Batches of A, B and the ADD (N,) that a trained network leaves after one step, in diameters."""
+    for _ in range(batches):
+        batch = refiner_samples(pool, config, generator)
+        diameter = torch.ones(len(batch.poses), device=pool.device)
+        with torch.autocast(pool.device.type, dtype=torch.bfloat16):
+            trans, rot = network(batch.A, batch.B)
+        refined = apply_update(batch.poses, trans, rot, diameter, config.network.rotation_limit)
+        error = add_error(refined, batch.truth, pool.points[batch.mesh_index])
+        yield batch.A, batch.B, error * batch.weight
+
+
 def train(config: RefinerConfig) -> Path:
     """Run the training to its end and return the run folder."""
     workers = start_run(config)
@@ -135,6 +151,10 @@ def train(config: RefinerConfig) -> Path:
         return losses
 
     loop.run(step, config.batch_size)
+    if workers.first:
+        network.load_state_dict(loop.average)
+        hard = hard_samples(network.eval(), pool, config, loop.generator)
+        save_hardest(hard, config.run_folder / "hard_samples.png")
     workers.close()
     return config.run_folder
 

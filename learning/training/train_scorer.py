@@ -6,6 +6,7 @@ torchrun on several GPUs. A run folder that holds a checkpoint is resumed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from learning.models.config import NetworkConfig
 from learning.models.loading import load_network, start_from
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
-from learning.training.contact_sheet import save_contact_sheet
+from learning.training.contact_sheet import save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
 from learning.training.train_refiner import observation_of
@@ -157,6 +158,27 @@ def _pose_errors(
     return torch.minimum(add, torch.maximum(add_s, seen))
 
 
+@torch.no_grad()
+def hard_samples(
+    network: ScoreNetMultiPair,
+    pool: MeshPool,
+    refiner: _Refiner,
+    config: ScorerConfig,
+    generator: torch.Generator,
+    batches: int = 8,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Batches of what a trained network chose, one pair per scene, and by how much a better choice was there (N,)."""
+    for _ in range(batches):
+        batch = scorer_samples(pool, refiner, config, generator)
+        with torch.autocast(pool.device.type, dtype=torch.bfloat16):
+            ranking = network(batch.A, batch.B, config.hypotheses).ranking
+        best = ranking.argmax(1, keepdim=True)
+        regret = batch.error.gather(1, best)[:, 0] - batch.error.amin(1)
+        ranked = batch.shown & (batch.visible > _LEAST_VISIBLE)
+        rows = best[:, 0] + config.hypotheses * torch.arange(len(best), device=best.device)
+        yield batch.A[rows], batch.B[rows], regret * ranked
+
+
 def train(config: ScorerConfig) -> Path:
     """Run the training to its end and return the run folder."""
     workers = start_run(config)
@@ -190,6 +212,10 @@ def train(config: ScorerConfig) -> Path:
         return losses
 
     loop.run(step, config.scenes_per_step * config.hypotheses)
+    if workers.first:
+        network.load_state_dict(loop.average)
+        hard = hard_samples(network.eval(), pool, refiner, config, loop.generator)
+        save_hardest(hard, config.run_folder / "hard_samples.png")
     workers.close()
     return config.run_folder
 

@@ -6,8 +6,9 @@ three metres away is not eroded as noise, nor a 1 mm step of a quantised map tak
 filter compares with the mean of the window, which erases a band along every large depth step; here each pixel is
 compared with itself, and with the mean only where it is a hole.
 
-The filters run on the device of their input without reading anything back. On a CPU a compiled loop replaces the
-tensor expressions; `tests/test_depth.py` holds the two against each other.
+The filters run on the device of their input without reading anything back. A compiled loop replaces the tensor
+expressions on a CPU, and the kernels of `depth.cu` on a GPU with CuPy; `tests/test_depth.py` and
+`tests/test_fused_kernels.py` hold them against each other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from pose6d.cuda_kernels import available, blocks_for, load_kernels
 from pose6d.errors import FrameError
 
 NEAR = 0.001  # metres; a smaller depth means "missing"
@@ -58,6 +60,8 @@ def erode_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
     Returns:
         (..., H, W) metres, 0 where missing or removed.
     """
+    if available(depth.device):
+        return _erode_kernel(depth, radius)
     return _per_image(depth, radius, _erode_loop, _erode_windows)
 
 
@@ -74,6 +78,8 @@ def smooth_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
     Returns:
         (..., H, W) metres, 0 where missing.
     """
+    if available(depth.device):
+        return _smooth_kernel(depth, radius)
     return _per_image(depth, radius, _smooth_loop, _smooth_windows)
 
 
@@ -159,6 +165,29 @@ def _per_image(
     else:
         results = [windows(image, radius) for image in maps]
     return torch.stack(results).reshape(depth.shape)
+
+
+def _erode_kernel(depth: torch.Tensor, radius: int) -> torch.Tensor:
+    """`erode_depth` on a GPU."""
+    return _launch("erode", depth, radius, NEAR, FAR, FLOOR, GROWTH, _SUPPORT, _ROUNDING)
+
+
+def _smooth_kernel(depth: torch.Tensor, radius: int) -> torch.Tensor:
+    """`smooth_depth` on a GPU."""
+    return _launch("smooth", depth, radius, NEAR, FAR, FLOOR, GROWTH, _FILL, _ROUNDING, -1 / (2 * _SIGMA**2))
+
+
+def _launch(name: str, depth: torch.Tensor, radius: int, *constants: float) -> torch.Tensor:
+    """Apply a kernel of `depth.cu` to all maps at once."""
+    depth = depth.detach().to(torch.float32).contiguous()
+    out = torch.empty_like(depth)
+    if depth.numel():
+        # Fused multiplications and additions would decide differently at the limits than the tensor expressions do.
+        options = ("--fmad=false",)
+        kernels = load_kernels("pose6d.geometry", "depth.cu", ("erode", "smooth"), depth.get_device(), options)
+        kernel = kernels[name == "smooth"]
+        kernel(blocks_for(depth.numel()), depth, depth.numel(), *depth.shape[-2:], radius, *constants, out)
+    return out
 
 
 def _windows(depth: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
+
+# Count -> two groups, and the quaternion (x, y, z, w) that the elements of the first multiply from the left and those
+# of the second from the right. The second turn the object, and are symmetries that many objects have.
+_COVERINGS = {
+    120: ("D5", "T", [0.797256, -0.193373, 0.466834, 0.330235]),
+    168: ("C7", "O", [0.84456, 0.048918, -0.11093, 0.521555]),
+}
 
 
 def rotation_hypotheses(
@@ -15,7 +24,7 @@ def rotation_hypotheses(
     """Rotations to start the search from: cameras on an icosphere looking at its centre, rolled in equal steps.
 
     Hypotheses that a symmetry makes look like an earlier one are dropped (arXiv 2312.08344, section 3.2). The default
-    252 leave no rotation further than 34.6 degrees from the nearest hypothesis.
+    252 leave no rotation further than 35.7 degrees from the nearest hypothesis.
 
     Args:
         symmetries: (S, 4, 4) or (S, 3, 3) transforms under which the object looks the same, identity included.
@@ -50,6 +59,52 @@ def icosahedral_rotations(symmetries: torch.Tensor | None = None, min_angle_degr
         (N, 3, 3) float32 on the CPU, object in camera.
     """
     return _without_symmetric(Rotation.create_group("I").as_matrix(), symmetries, min_angle_degrees)
+
+
+def covering_rotations(
+    count: int, symmetries: torch.Tensor | None = None, min_angle_degrees: float = 30.0
+) -> torch.Tensor:
+    """Few rotations that leave none far: with 120 none is further than 37.1 degrees from the nearest, with 168 32.7.
+
+    They are all products g q h of the elements g and h of two groups of rotations with one q, which was found by
+    minimising the exact covering radius, the largest circumradius of the facets of the convex hull of the quaternions
+    and their negatives, by sequential linear programming from random starts, for many pairs of groups.
+
+    Args:
+        count: 120 or 168.
+        symmetries, min_angle_degrees: as of `rotation_hypotheses`.
+
+    Returns:
+        (N, 3, 3) float32 on the CPU, object in camera.
+
+    Raises:
+        ValueError: there is no covering of so many rotations.
+    """
+    if count not in _COVERINGS:
+        raise ValueError(f"{count} rotations: there are coverings of {', '.join(map(str, _COVERINGS))}")
+    left, right, quaternion = _COVERINGS[count]
+    g, h = (Rotation.create_group(name).as_matrix() for name in (left, right))
+    rotations = (g[:, None] @ Rotation.from_quat(quaternion).as_matrix() @ h).reshape(-1, 3, 3)
+    return _without_symmetric(rotations, symmetries, min_angle_degrees)
+
+
+def starting_rotations(grid: str, symmetries: torch.Tensor | None = None) -> torch.Tensor:
+    """(N, 3, 3) float32 on the CPU, the starting rotations that a schedule names; symmetries as above.
+
+    Raises:
+        ValueError: there is no such grid.
+    """
+    if grid not in _STARTS:
+        raise ValueError(f"grid {grid!r}: choose {', '.join(_STARTS)}")
+    return _STARTS[grid](symmetries)
+
+
+_STARTS: dict[str, Callable[[torch.Tensor | None], torch.Tensor]] = {
+    "views": rotation_hypotheses,
+    "icosahedron": icosahedral_rotations,
+    "covering_120": partial(covering_rotations, 120),
+    "covering_168": partial(covering_rotations, 168),
+}
 
 
 def _without_symmetric(

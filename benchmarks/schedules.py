@@ -1,0 +1,356 @@
+"""Accuracy against time of many schedules of register, on the same scenes in one run.
+
+`python -m benchmarks.schedules --weights base --device cuda --mesh-folder MESHES --symmetric bowl --output out.json`
+
+prints a table and leaves it beside the records as out.md, with the curve out.png; `--from-json out.json` makes both
+again from the records. A schedule is named by its starting rotations and its stages: 120/1k24/1k8 starts with 120,
+refines them once, keeps 24, refines these once, keeps 8, and gives these the steps that are left.
+
+No schedule falls back to the full one while it is measured. What the fallback would have given below any confidence
+follows from the full schedule's result of the same scene; its time, from the sum of both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, begin_record, registered
+from benchmarks.accuracy.report import aligned, write_content
+from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
+from benchmarks.accuracy.scenes import EvaluationScene
+from benchmarks.accuracy.scoreboard import Options as SceneOptions
+from benchmarks.accuracy.scoreboard import Scoreboard
+from benchmarks.accuracy.scores import RIGHT, Record, score
+from benchmarks.accuracy.suites import SUITES
+from benchmarks.versions import versions
+from estimater import FoundationPose
+from pose6d.errors import FrameError, Pose6DError
+from pose6d.geometry.viewpoints import starting_rotations
+from pose6d.report.schedule_plot import pareto_front, write_schedule_plot
+from pose6d.schedule import SCHEDULES, Grid, Schedule, Stage
+
+_GRIDS: dict[str, Grid] = {"60": "icosahedron", "120": "covering_120", "168": "covering_168", "252": "views"}
+_FULL = "full"
+_PERMITTED_LOSS = 0.5  # points
+_SAVE_EVERY = 30.0  # seconds
+_WANTED_SPEED = 4  # times as fast as full
+
+
+@dataclass
+class Options:
+    """What to compare on what."""
+
+    schedules: tuple[str, ...] = (
+        "pruned",
+        "60/2k12/1k4",
+        "120/1k6",
+        "120/1k12",
+        "120/1k24",
+        "120/1k24/1k8",
+        "120/2k12",
+        "168/1k8",
+        "168/1k24/1k8",
+        "252/1k12",
+    )
+    """besides full; named ones, or START/STEPSkKEEP[/STEPSkKEEP...] with 60, 120, 168 or 252 starting rotations"""
+    sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9)
+    """the confidences below which the full schedule follows; 0: never"""
+    suites: tuple[str, ...] = ("cluttered",)
+    """suites of benchmarks.accuracy with frames to register in"""
+    scenes: int = 500
+    """of each suite"""
+    weights: str = "auto"
+    """a released set's name, or a folder"""
+    device: str = "auto"
+    iterations: int = 5
+    """refinement steps that each result shall have taken"""
+    mesh_folder: Path | None = None
+    """folder that is searched for meshes in metres; procedural objects if omitted"""
+    symmetric: tuple[str, ...] = ()
+    """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
+    workers: int | None = None
+    """processes that make scenes; all cores but two if omitted, 0: none besides this one"""
+    seed: int = 7
+    output: Path | None = None
+    """JSON of all records; the table and the curve go beside it as .md and .png"""
+    from_json: Path | None = None
+    """print the table of an earlier run's JSON, and compute nothing"""
+
+
+@dataclass(frozen=True)
+class Results:
+    """All schedules on the same scenes.
+
+    Attributes:
+        pairs: as of `count_pairs`, by schedule.
+        records: by schedule, scene by scene in the same order; `full` is among them, and nothing fell back to it.
+        facts: what they were made with.
+    """
+
+    pairs: dict[str, int]
+    records: dict[str, list[Record]]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A schedule with its fallback: milliseconds, percent of right poses, points lost against full.
+
+    Attributes:
+        schedule: its name.
+        sure: the confidence below which full follows.
+        pairs: without the fallback.
+        p50, p90, mean: milliseconds of register, fallback included.
+        add, error: ADD-0.1d and ADD(-S)-0.1d, percent.
+        fallback: in how many scenes full followed, percent.
+        add_change, error_change: difference to full in points, and its 95 % interval.
+    """
+
+    schedule: str
+    sure: float
+    pairs: int
+    p50: float
+    p90: float
+    mean: float
+    add: float
+    error: float
+    fallback: float
+    add_change: tuple[float, float, float]
+    error_change: tuple[float, float, float]
+
+
+def parse_schedule(text: str) -> Schedule:
+    """The schedule of a name, without fallback.
+
+    Raises:
+        SystemExit: there is none of that name.
+    """
+    if text in SCHEDULES:
+        return replace(SCHEDULES[text], sure=0.0)
+    start, *stages = text.split("/")
+    matches = [re.fullmatch(r"([1-9]\d*)k([1-9]\d*)", stage) for stage in stages]
+    if start not in _GRIDS or not all(matches):
+        known = f"{', '.join(SCHEDULES)}, or START/STEPSkKEEP[/STEPSkKEEP...] with START {', '.join(_GRIDS)}"
+        raise SystemExit(f"--schedules {text}: unknown; choose {known}")
+    return Schedule(text, _GRIDS[start], tuple(Stage(int(m[1]), keep=int(m[2])) for m in matches if m))
+
+
+def run(options: Options) -> Results:
+    """Register every scene with every schedule, each of which takes its turn to be the first.
+
+    What is known is in the JSON every half minute.
+    """
+    schedules = [parse_schedule(name) for name in dict.fromkeys((_FULL, *options.schedules))]
+    pairs = {schedule.name: count_pairs(schedule, options.iterations) for schedule in schedules}
+    records: dict[str, list[Record]] = {name: [] for name in pairs}
+    results = Results(pairs, records, {"options": asdict(options), **versions(options.device)})
+    count = default_workers() if options.workers is None else options.workers
+    effort = Effort(options.iterations)
+
+    def make_factories() -> dict[str, EstimatorFactory]:
+        # Networks of its own for each schedule: it finds its recorded CUDA graphs as its last call left them.
+        return {s.name: EstimatorFactory(options.weights, options.device, schedule=s) for s in schedules}
+
+    with SceneWorkers(count) as workers, ThreadPoolExecutor(1) as aside:
+        making = aside.submit(make_factories)
+        # One object after the other, so that the estimators of one are all there are at a time.
+        board = Scoreboard(_scene_options(options), workers, by_object=True)
+        board.begin()
+        factories = making.result()
+        saved = time.monotonic()
+        for suite in board.suites:
+            shown = None
+            estimators: dict[str, FoundationPose] = {}
+            scenes = zip(board.indices(suite), board.scenes(suite), strict=True)
+            progress = tqdm(scenes, total=board.count(suite), desc=suite.name, unit="scene", mininterval=1.0)
+            for turn, (index, (target, scene, _)) in enumerate(progress):
+                if shown is not target:
+                    estimators.clear()
+                    for factory in factories.values():
+                        factory.forget()
+                    estimators = {name: factory(target.for_estimator) for name, factory in factories.items()}
+                    _warm_up(list(estimators.values()), scene, options.iterations)
+                    shown = target
+                names = list(estimators)
+                first = turn % len(names)
+                for name in names[first:] + names[:first]:
+                    record = begin_record(suite.name, index, target, scene)
+                    records[name].append(registered(record, estimators[name], target, scene, effort))
+                if options.output and time.monotonic() - saved > _SAVE_EVERY:
+                    write_results(options.output, results)
+                    saved = time.monotonic()
+    return results
+
+
+def _scene_options(options: Options) -> SceneOptions:
+    shared = ("suites", "scenes", "weights", "device", "iterations", "mesh_folder", "symmetric", "workers", "seed")
+    return SceneOptions(**{name: getattr(options, name) for name in shared})
+
+
+def _warm_up(estimators: Sequence[FoundationPose], scene: EvaluationScene, iterations: int) -> None:
+    """Compile and record what registrations need; on the CPU nothing depends on the schedule."""
+    on_cpu = estimators[0].device.type == "cpu"
+    view = scene.views[0]
+    with suppress(FrameError):  # such a scene is refused again when it is measured
+        for estimator in estimators[-1:] if on_cpu else estimators:
+            if hasattr(estimator, "warm_up"):
+                estimator.warm_up(*view.depth.shape)
+            for steps in (1,) if on_cpu else (iterations, iterations):
+                estimator.register(view.K, view.rgb, view.depth, scene.mask, iteration=steps)
+
+
+def count_pairs(schedule: Schedule, iterations: int) -> int:
+    """How many pairs of images the networks see in one registration of an object without symmetries."""
+    pairs, left = 0, len(starting_rotations(schedule.grid))
+    for stage in schedule.plan(iterations):
+        pairs += left * (stage.steps + 1)
+        left = min(left, stage.keep or left)
+    return pairs
+
+
+def with_fallback(own: Sequence[Record], full: Sequence[Record], sure: float) -> tuple[list[Record], np.ndarray]:
+    """What a schedule gives if the full one follows below a confidence, and in which scenes (N,) bool it does.
+
+    The time is that of both registrations; a real fallback saves checking and filtering the frame again.
+    """
+    doubtful = np.array([r.confidence is not None and r.confidence < sure for r in own])
+    records = [
+        replace(f, seconds=o.seconds + f.seconds) if doubt else o
+        for o, f, doubt in zip(own, full, doubtful, strict=True)
+    ]
+    return records, doubtful
+
+
+def paired_change(right: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:
+    """Difference of two shares in points, and its 95 % interval, from results (N,) bool of the same scenes.
+
+    Half a scene is added to each cell of the 2x2 table, so that the interval keeps a width where no scene differs
+    (Agresti and Min, Statistics in Medicine 24, 2005).
+    """
+    gained, lost, n = int((right & ~reference).sum()), int((~right & reference).sum()), len(right)
+    centre = (gained - lost) / (n + 2)
+    half = 1.96 * math.sqrt((gained + lost + 1) / (n + 2) - centre**2) / math.sqrt(n + 2)
+    return 100 * (gained - lost) / n, 100 * max(centre - half, -1.0), 100 * min(centre + half, 1.0)
+
+
+def outcomes(results: Results, sure: Sequence[float]) -> list[Outcome]:
+    """Every schedule at every threshold, full first, which has no fallback."""
+    full = results.records[_FULL]
+    found = []
+    for name, own in results.records.items():
+        judged = any(record.confidence is not None for record in own)
+        for threshold in sure if judged and name != _FULL else (0.0,):
+            records, doubtful = with_fallback(own, full, threshold)
+            milliseconds = np.array([1e3 * record.seconds for record in records if not record.failure])
+            scores = score(records)
+            found.append(
+                Outcome(
+                    name,
+                    threshold,
+                    results.pairs[name],
+                    *(float(np.percentile(milliseconds, p)) if len(milliseconds) else math.nan for p in (50, 90)),
+                    mean=float(milliseconds.mean()) if len(milliseconds) else math.nan,
+                    add=scores.add,
+                    error=scores.error,
+                    fallback=100 * float(doubtful.mean()),
+                    add_change=paired_change(_right(records, "add"), _right(full, "add")),
+                    error_change=paired_change(_right(records, "error"), _right(full, "error")),
+                )
+            )
+    return found
+
+
+def _right(records: Sequence[Record], error: str) -> np.ndarray:
+    """(N,) bool, false where the estimator refused the frame."""
+    return np.array([not r.failure and getattr(r, error) < RIGHT for r in records])
+
+
+def markdown(results: Results, found: Sequence[Outcome]) -> str:
+    """The table for people; a star marks what none beats in both mean time and ADD-0.1d."""
+    facts = "; ".join(f"{key}: {value}" for key, value in results.facts.items() if key != "options")
+    options = ", ".join(f"{key} {value}" for key, value in results.facts.get("options", {}).items())
+    front = set(pareto_front([o.mean for o in found], [o.add for o in found]))
+    heads = ["schedule", "sure", "pairs", "p50 ms", "p90 ms", "mean ms", "x faster", "fallback %"]
+    rows = [[*heads, "ADD-0.1d %", "to full [95 %]", "ADD(-S)-0.1d %", "to full [95 %]", "best"]]
+    for i, o in enumerate(found):
+        times = [f"{value:.1f}" for value in (o.p50, o.p90, o.mean)]
+        changes = [f"{a:+.1f} [{b:+.1f}, {c:+.1f}]" for a, b, c in (o.add_change, o.error_change)]
+        numbers = [f"{o.sure:g}", str(o.pairs), *times, f"{found[0].mean / o.mean:.1f}", f"{o.fallback:.1f}"]
+        accuracy = [f"{o.add:.1f}", changes[0], f"{o.error:.1f}", changes[1]]
+        rows.append([o.schedule, *numbers, *accuracy, "*" if i in front else ""])
+    return "\n".join([facts, options, "", *aligned(rows)])
+
+
+def write_plot(path: Path, results: Results, found: Sequence[Outcome]) -> None:
+    """Write the curves as PNG, with lines at what a quicker schedule should reach."""
+    full, panels, wanted = found[0], {}, {}
+    for accuracy, key in (("ADD-0.1d", "add"), ("ADD(-S)-0.1d", "error")):
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for o in found:
+            curves.setdefault(o.schedule, []).append((o.mean, getattr(o, key)))
+        panels[accuracy] = curves
+        wanted[accuracy] = (full.mean / _WANTED_SPEED, getattr(full, key) - _PERMITTED_LOSS)
+    scenes = len(results.records[_FULL])
+    title = f"weights {results.facts['options']['weights']}, {results.facts['device']}, {scenes} scenes"
+    write_schedule_plot(path, panels, title, wanted)
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write all as JSON."""
+    records = {name: [asdict(record) for record in own] for name, own in results.records.items()}
+    write_content(path, {**results.facts, "pairs": results.pairs, "records": records})
+
+
+def read_results(path: Path) -> Results:
+    """What `write_results` wrote.
+
+    Raises:
+        SystemExit: the file is missing, or of another form.
+    """
+    try:
+        facts = json.loads(path.read_text())
+        records = {name: [Record(**entry) for entry in own] for name, own in facts.pop("records").items()}
+        pairs = {name: int(count) for name, count in facts.pop("pairs").items()}
+        return Results({name: pairs[name] for name in records}, records, facts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SystemExit(f"--from-json {path}: not a result of this benchmark: {error!r}") from error
+
+
+def main(options: Options) -> None:
+    unfit = [name for name in options.suites if name not in SUITES or SUITES[name].task != "register"]
+    if unfit:
+        fit = ", ".join(suite.name for suite in SUITES.values() if suite.task == "register")
+        raise SystemExit(f"--suites {' '.join(unfit)}: nothing to register in there; choose from {fit}")
+    if options.scenes < 1:
+        raise SystemExit(f"--scenes {options.scenes}: at least one is needed")
+    results = run(options) if options.from_json is None else read_results(options.from_json)
+    if options.output:
+        write_results(options.output, results)
+    found = outcomes(results, options.sure)
+    text = markdown(results, found)
+    beside = options.output or options.from_json
+    if beside is not None:
+        beside.with_suffix(".md").write_text(text)
+        write_plot(beside.with_suffix(".png"), results, found)
+    print(text)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    try:
+        main(tyro.cli(Options, description=__doc__))
+    except Pose6DError as error:
+        raise SystemExit(str(error)) from error

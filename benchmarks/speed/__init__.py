@@ -1,0 +1,1 @@
+"""How fast everything is: stages, schedules, tracking, many objects, growth with sizes, and the start."""

@@ -1,0 +1,84 @@
+"""How much the networks compute, and how much the device could."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.speed.timing import median, until_done
+from estimater import Refiner, Scorer
+from learning.models.config import NetworkConfig
+from learning.models.loading import build_network
+from learning.models.score_network import Scores
+from pose6d.geometry.observation import Observation
+from pose6d.rendering.interface import Renderer
+
+_MATRIX = {"cuda": (8192, torch.float16), "cpu": (2048, torch.float32)}
+
+
+def count_flops(call: Callable[[], object]) -> int:
+    """Floating-point operations of matrix products and convolutions, two for each multiplication with its addition."""
+    # Attention is counted where it is spelt out as matrix products; of fused kernels, not all are known to the counter.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def network_flops(config: NetworkConfig, pairs: int) -> int:
+    """Of one forward pass; nothing is computed."""
+    with torch.device("meta"):
+        network = build_network(config).eval()
+        images = torch.empty(pairs, 6, config.input_size, config.input_size)
+    group = [] if config.kind == "refiner" else [pairs]
+    return count_flops(lambda: network(images, images, *group))
+
+
+def matrix_ceiling(device: torch.device) -> tuple[float, str]:
+    """FLOP/s of a large square matrix product of random numbers, and what it was."""
+    side, dtype = _MATRIX[device.type]
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    milliseconds = median(until_done(lambda: a @ b, device), repeats=7)
+    return 2 * side**3 / (1e-3 * milliseconds), f"{side}x{side} matrix product, {str(dtype).removeprefix('torch.')}"
+
+
+class CountingRefiner:
+    """A refiner that keeps count of the pairs it has seen."""
+
+    def __init__(self, refiner: Refiner):
+        self._refiner, self.pairs = refiner, 0
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        iterations: int = 5,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tensor:
+        self.pairs += len(poses) * iterations
+        return self._refiner.predict(renderer, poses, observation, K, diameter, iterations, progress)
+
+
+class CountingScorer:
+    """A scorer that keeps count of the pairs it has seen."""
+
+    def __init__(self, scorer: Scorer):
+        self._scorer, self.pairs = scorer, 0
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        progress: Callable[[int], object] | None = None,
+    ) -> Scores:
+        self.pairs += len(poses)
+        return self._scorer.predict(renderer, poses, observation, K, diameter, progress)

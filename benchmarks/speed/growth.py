@@ -1,0 +1,122 @@
+"""How time and memory grow: with the image, the mesh, and the number of objects."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from benchmarks.speed.bench import Bench, Table, free_unused_memory
+from benchmarks.speed.frames import Frame, group_frame, lumpy_body
+from benchmarks.speed.fresh_process import measure_memory
+from benchmarks.speed.timing import median
+from estimater import FoundationPose
+
+_MIB = 2**20
+
+
+def image_sizes(bench: Bench) -> Table:
+    """Time and memory of larger images; the object covers the same part of each."""
+    assert bench.options.image_sizes is not None
+    on_cuda = bench.device.type == "cuda"
+    table = Table(
+        note="MiB of GPU memory. held: by the estimator between calls (weights, mesh, buffers); register: allocated "
+        "beyond that at the peak of a call; reserved: all that PyTorch has taken for it, CUDA graphs included."
+        if on_cuda
+        else "MiB of main memory, in a process of its own. before register: with PyTorch, mesh and weights; register: "
+        "beyond that at the peak."
+    )
+    for size in bench.options.image_sizes:
+        frame = bench.frame(size)
+        times_and_memory = _on_cuda(bench, frame) if on_cuda else _on_cpu(bench, frame)
+        table.rows.append({"image": size, "Mpixel": frame.depth.size / 1e6, **times_and_memory})
+    return table
+
+
+def _on_cuda(bench: Bench, frame: Frame) -> dict[str, float]:
+    free_unused_memory()
+    device = bench.device
+    allocated, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+    estimator = bench.estimator_without_doubt(
+        weights=bench.options.weights
+    )  # networks of its own: they may keep graphs
+    times = bench.register_and_track(estimator, frame)
+    call = bench.register_call(estimator, frame)
+    call()
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    return {
+        **times,
+        "held MiB": (before - allocated) / _MIB,
+        "register MiB": (torch.cuda.max_memory_allocated(device) - before) / _MIB,
+        "reserved MiB": (torch.cuda.memory_reserved(device) - reserved) / _MIB,
+    }
+
+
+def _on_cpu(bench: Bench, frame: Frame) -> dict[str, float]:
+    times = bench.register_and_track(bench.estimator_without_doubt(), frame)
+    return {**times, **measure_memory(bench, frame)}
+
+
+def mesh_sizes(bench: Bench) -> Table:
+    """The same body, made of more and more faces."""
+    assert bench.options.mesh_faces is not None
+    table = Table(note="One lumpy body in front of a wall, 640x480; setup: upload of the mesh and its diameter, once.")
+    frame = group_frame([lumpy_body(20_000)])
+    for faces in bench.options.mesh_faces:
+        mesh = lumpy_body(faces)
+        made: list[FoundationPose] = []
+        setup = median(lambda mesh=mesh, made=made: made.append(bench.estimator_without_doubt(mesh)), 1, 0)
+        row = bench.register_and_track(made[0], frame)
+        table.rows.append({"faces": len(mesh.faces), **row, "setup ms": setup})
+    return table
+
+
+def objects(bench: Bench) -> Table:
+    """Several objects in one frame at once, against one call after another."""
+    try:
+        many_objects = importlib.import_module("many_objects")
+    except ModuleNotFoundError:
+        return Table(note="Left out: there is no many_objects.py.")
+    options = bench.options
+    assert options.repeats is not None and options.objects is not None and options.warm_ups is not None
+    most = max(options.objects)
+    meshes = [bench.meshes[i % len(bench.meshes)] for i in range(most)]
+    frame = group_frame(meshes)
+    K, rgb, depth, masks = frame.K, frame.rgb, frame.depth, list(frame.masks)
+    estimators = [bench.estimator_without_doubt(mesh) for mesh in meshes]
+    bench.settle(estimators[0], frame)
+    steps = {"iteration": options.register_iterations}
+    track_steps = {"iteration": options.track_iterations}
+    table = Table(
+        note=f"{len(set(map(id, meshes)))} different meshes, 640x480; medians of the time for all objects of a row. "
+        "Gain: calls one after another over calls at once, in the same run."
+    )
+    repeats = max(1, options.repeats // 5)
+    for count in options.objects:
+        several = many_objects.ManyObjects(estimators[:count])
+        calls: dict[str, Callable[[], object]] = {
+            "register singly ms": partial(
+                _each, estimators[:count], masks, lambda e, m: e.register(K, rgb, depth, m, **steps)
+            ),
+            "register at once ms": partial(several.register_many, K, rgb, depth, masks[:count], **steps),
+            "track singly ms": partial(
+                _each, estimators[:count], masks, lambda e, _: e.track_one(rgb, depth, K, **track_steps)
+            ),
+            "track at once ms": partial(several.track_many, rgb, depth, K, **track_steps),
+        }
+        ms = {
+            name: median(call, repeats, min(1, options.warm_ups)) if "register" in name else median(call, 5 * repeats)
+            for name, call in calls.items()
+        }
+        gains = {f"{what} gain": ms[f"{what} singly ms"] / ms[f"{what} at once ms"] for what in ("register", "track")}
+        table.rows.append({"objects": count, **ms, **gains})
+    return table
+
+
+def _each(estimators: list[FoundationPose], masks: list, call: Callable[..., object]) -> None:
+    for estimator, mask in zip(estimators, masks, strict=False):
+        call(estimator, mask)

@@ -1,0 +1,192 @@
+"""One object in one frame: the stages, the schedules, tracking, and how the time grows with the hypotheses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from benchmarks.rendering import median_ms
+from benchmarks.speed.arithmetic import CountingRefiner, CountingScorer, matrix_ceiling, network_flops
+from benchmarks.speed.bench import Bench, Table
+from benchmarks.speed.frames import Frame
+from benchmarks.speed.timing import median, percentiles, time_calls, until_done
+from estimater import FoundationPose
+from learning.inputs import apply_update, observed_inputs, pair_inputs
+from learning.runtime import make_runner
+from pose6d.geometry.camera import crop_transforms
+from pose6d.geometry.depth import filter_depth
+from pose6d.geometry.frame_input import upload
+from pose6d.geometry.observation import Observation, observe
+from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.rendering import make_renderer
+
+_PIECE_REPEATS = {"cuda": 9, "cpu": 3}
+
+
+def stages(bench: Bench) -> Table:
+    """Where the time of one call goes, by the estimator's own clocks, and each piece of work by itself."""
+    options, frame = bench.options, bench.frame()
+    table = Table(
+        note="Stages: medians of the estimator's own clocks, profile=True, which waits for the device after each stage "
+        "and runs without CUDA graphs. Pieces: called by themselves, on CUDA ten in a row between two "
+        "synchronisations, for so many hypotheses at once; TFLOP/s of the networks' convolutions and matrix products."
+    )
+    assert options.repeats is not None and options.warm_ups is not None
+    estimator = bench.estimator(profile=True)
+    bench.settle(estimator, frame)
+    name = f"register, {estimator.schedule.name}"
+    table.rows += _stage_rows(name, estimator, bench.register_call(estimator, frame), options.repeats, options.warm_ups)
+    estimator.start_from(frame.truths[0])
+    name = f"track, {options.track_iterations} iterations"
+    table.rows += _stage_rows(name, estimator, bench.track_call(estimator, frame), 5 * options.repeats, 2)
+    table.rows += _pieces(bench, frame)
+    return table
+
+
+def _stage_rows(
+    name: str, estimator: FoundationPose, call: Callable[[], object], repeats: int, warm_ups: int
+) -> list[dict[str, object]]:
+    collected: dict[str, list[float]] = {}
+
+    def noted() -> None:
+        call()
+        for stage, seconds in estimator.timings.items():
+            collected.setdefault(stage, []).append(1e3 * seconds)
+
+    whole = time_calls(noted, repeats, warm_ups)
+    counted = {stage: float(np.median(values[-repeats:])) for stage, values in collected.items()}
+    rows = [
+        {"of": name, "stage": stage, "ms": ms, "share %": 100 * ms / np.median(whole)} for stage, ms in counted.items()
+    ]
+    return [*rows, {"of": name, "stage": "all", "ms": float(np.median(whole)), "share %": 100.0}]
+
+
+@torch.inference_mode()
+def _pieces(bench: Bench, frame: Frame) -> list[dict[str, object]]:
+    device, options = bench.device, bench.options
+    assert options.piece_hypotheses is not None
+    n = options.piece_hypotheses
+    runner = make_runner("refiner", options.weights, device)
+    judge = make_runner("scorer", options.weights, device)
+    renderer, poses, observation, K = _hypotheses(bench, frame, n)
+    diameter, config = bench.mesh.diameter, runner.config
+    size = (config.input_size, config.input_size)
+    transforms = crop_transforms(poses, K, diameter, config.window, config.input_size)
+    A, B = pair_inputs(renderer, poses, observation, K, diameter, config)
+    trans, rot = runner.refine(A, B)
+    depth = upload(frame.depth, device)
+    work: dict[str, Callable[[], object]] = {
+        "upload of rgb and depth": lambda: (upload(frame.rgb, device), upload(frame.depth, device)),
+        "depth filter": lambda: filter_depth(depth),
+        f"render {n} of {size[1]}x{size[0]}": lambda: renderer.render(poses, transforms @ K, size),
+        f"crop {n} of the frame": lambda: observed_inputs(observation, poses, transforms, diameter, config),
+        "render, crop and normalise": lambda: pair_inputs(renderer, poses, observation, K, diameter, config),
+        f"refiner network, {n} pairs": lambda: runner.refine(A, B),
+        f"scorer network, {n} pairs": lambda: judge.score(A, B),
+        "move the hypotheses": lambda: apply_update(poses, trans, rot, diameter, config.rotation_limit),
+        "copy of the poses to the host": lambda: poses.cpu(),
+    }
+    flops = {"refiner": network_flops(config, n), "scorer": network_flops(judge.config, n)}
+    rows: list[dict[str, object]] = []
+    for piece, call in work.items():
+        ms = median_ms(call, device, _PIECE_REPEATS[device.type])
+        row: dict[str, object] = {"of": "piece by itself", "stage": piece, "ms": ms}
+        if "network" in piece:
+            row["TFLOP/s"] = flops[piece.split()[0]] / (1e9 * ms)
+        rows.append(row)
+    return rows
+
+
+def _hypotheses(bench: Bench, frame: Frame, count: int) -> tuple:
+    """Renderer of the centred mesh, (count, 4, 4) poses of it at the true place, observation, and K on the device."""
+    mesh, device = bench.mesh, bench.device
+    R = random_rotations(count, torch.Generator().manual_seed(0))
+    truth = torch.as_tensor(frame.truths[0], dtype=torch.float32)
+    place = truth[:3, :3] @ torch.as_tensor(mesh.center) + truth[:3, 3]
+    K = upload(frame.K, device)
+    observation: Observation = observe(upload(frame.rgb, device), filter_depth(upload(frame.depth, device)), K)
+    return make_renderer(mesh.centered(), device), make_transform(R, place).to(device), observation, K
+
+
+def register(bench: Bench) -> Table:
+    """Each schedule, compared with the first, and what the networks reach of the device's arithmetic."""
+    options, frame = bench.options, bench.frame()
+    assert options.repeats is not None and options.warm_ups is not None
+    ceiling, yardstick = matrix_ceiling(bench.device)
+    table = Table(
+        note=f"Ceiling: {1e-12 * ceiling:.3g} TFLOP/s, {yardstick}, in this run. FLOP: the networks' convolutions and "
+        "matrix products, 2 for each multiplication with its addition, over the time of the whole call. Confidence is "
+        "the result's; where a pruned schedule leaves doubt, the pairs of the full one that follows are counted."
+    )
+    pair_flops = {
+        "refine": network_flops(bench.refiner.config, 1),
+        "score": network_flops(bench.scorer.config, 252) / 252,
+    }
+    first = None
+    for schedule in options.schedules:
+        refiner, scorer = CountingRefiner(bench.refiner), CountingScorer(bench.scorer)
+        counting = FoundationPose(bench.mesh, refiner=refiner, scorer=scorer, device=bench.device, schedule=schedule)
+        bench.register_call(counting, frame)()
+        estimator = bench.estimator(schedule=schedule)
+        milliseconds = time_calls(bench.register_call(estimator, frame), options.repeats, options.warm_ups)
+        p50 = float(np.median(milliseconds))
+        first = first or p50
+        flops = refiner.pairs * pair_flops["refine"] + scorer.pairs * pair_flops["score"]
+        table.rows.append(
+            {
+                "schedule": schedule,
+                **percentiles(milliseconds),
+                f"times {options.schedules[0]}": first / p50,
+                "pairs refined": refiner.pairs,
+                "pairs scored": scorer.pairs,
+                "TFLOP": 1e-12 * flops,
+                "TFLOP/s": 1e-9 * flops / p50,
+                "% of ceiling": 1e5 * flops / p50 / ceiling,
+                "confidence": estimator.confidence,
+            }
+        )
+    return table
+
+
+def track(bench: Bench) -> Table:
+    """One step, two steps, and judging the result."""
+    options, frame = bench.options, bench.frame()
+    assert options.repeats is not None
+    estimator = bench.estimator()
+    table = Table(note="One object, from its true pose on, in the same frame.")
+    for steps, judge in ((1, False), (2, False), (2, True)):
+        estimator.start_from(frame.truths[0])
+        call = partial(estimator.track_one, frame.rgb, frame.depth, frame.K, iteration=steps, judge=judge)
+        table.rows.append(
+            {
+                "iterations": steps,
+                "judged": "yes" if judge else "no",
+                **percentiles(time_calls(call, 5 * options.repeats)),
+            }
+        )
+    return table
+
+
+def hypotheses(bench: Bench) -> Table:
+    """How refining and scoring grow with the number of hypotheses."""
+    options, frame = bench.options, bench.frame()
+    assert options.repeats is not None and options.hypothesis_steps is not None and options.hypotheses is not None
+    steps = options.hypothesis_steps
+    table = Table(note=f"Random rotations: {steps} refinement step(s), then scoring. Frame and mesh are on the device.")
+    warm_ups = 2 if bench.device.type == "cuda" else 0
+    for count in options.hypotheses:
+        renderer, poses, observation, K = _hypotheses(bench, frame, count)
+        given = (renderer, poses, observation, K, bench.mesh.diameter)
+        times = {
+            name: median(until_done(call, bench.device), max(1, options.repeats // 2), warm_ups)
+            for name, call in (
+                ("refine ms", partial(bench.refiner.predict, *given, iterations=steps)),
+                ("score ms", partial(bench.scorer.predict, *given)),
+            )
+        }
+        pairs = count * (steps + 1)
+        table.rows.append({"hypotheses": count, **times, "pairs": pairs, "ms per pair": sum(times.values()) / pairs})
+    return table

@@ -1,0 +1,141 @@
+"""What `learning.inputs` computes, as a few CUDA kernels for inference in float16: those of `fused_inputs.cu`.
+
+One step of one hypothesis takes hundreds of launches as tensor expressions, which is most of its time; here it takes
+two beside the renderer's and one for the update. Nothing waits for the device, and after one warm-up call, which
+compiles, a call can be captured in a CUDA graph. No function here is differentiable.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from learning.inputs import PUBLISHED_SHADING
+from learning.models.config import NetworkConfig
+from pose6d import cuda_kernels
+from pose6d.cuda_kernels import Kernel, blocks_for, load_kernels
+from pose6d.geometry.observation import Observation
+from pose6d.rendering.interface import Renderer
+
+CHANNELS = 8  # 3 of colour, 3 of normalised xyz, and 2 that are zero: tensor cores want multiples of 8
+
+
+def available(device: torch.device) -> bool:
+    """Whether the functions of this file run on a device: a CUDA GPU, with CuPy installed."""
+    return cuda_kernels.available(device)
+
+
+def network_pairs(
+    renderer: Renderer,
+    poses: Tensor,
+    observation: Observation,
+    K: Tensor,
+    diameter: float | Tensor,
+    config: NetworkConfig,
+    mesh_index: Tensor | None = None,
+) -> Tensor:
+    """Both inputs of a network, cast and padded: `learning.inputs.pair_inputs` on a GPU.
+
+    Args:
+        renderer: holds the centred mesh (or meshes).
+        poses: (N, 4, 4) float32, hypotheses of the centred mesh in camera. All tensors are on its GPU.
+        observation: one frame, (3, H, W) float32 with any strides.
+        K: (3, 3) intrinsics of the observation.
+        diameter: metres, a number or (N,).
+        config: crop ratio, crop size and nearest depth of the network.
+        mesh_index: (N,) int64, which mesh of the renderer each hypothesis is of.
+
+    Returns:
+        (2N, 8, s, s) float16 in channels_last memory: N rendered inputs, then the N observed ones. Channels are
+        red, green, blue, x, y, z, 0, 0.
+
+    Raises:
+        ValueError: a tensor is of another shape, or on another device.
+        MissingDependencyError: CuPy is not installed, or cannot compile for this GPU.
+    """
+    count, size, device = len(poses), config.input_size, poses.device
+    rgb, xyz = observation.rgb.float(), observation.xyz.float()
+    if rgb.ndim != 3:
+        raise ValueError(
+            f"rgb is {tuple(rgb.shape)}: one frame (3, H, W) is needed; pair_inputs takes one for each pose"
+        )
+    _check(device, poses=(poses, (count, 4, 4)), rgb=(rgb, (3, *rgb.shape[1:])), xyz=(xyz, rgb.shape), K=(K, (3, 3)))
+    window, radius = (_length(diameter, share, poses) for share in (config.window / 2, 0.5))
+    out = torch.empty(
+        (2 * count, CHANNELS, size, size), dtype=torch.float16, device=device, memory_format=torch.channels_last
+    )
+    if not count:
+        return out
+    poses, K = poses.float().contiguous(), K.float().contiguous()
+    crop_windows, pack_pairs, _ = _kernels(device)
+    transforms, crop_K = torch.empty((2, count, 3, 3), dtype=torch.float32, device=device).unbind()
+    crop_windows(blocks_for(count), poses, count, K, *window, size, transforms, crop_K)
+    drawn = renderer.render(poses, crop_K, (size, size), mesh_index=mesh_index, shading=PUBLISHED_SHADING)
+    pack_pairs(
+        2 * count * blocks_for(size * size),
+        *(drawn.color.contiguous(), drawn.xyz.contiguous()),
+        *(rgb, *rgb.stride(), xyz, *xyz.stride(), *rgb.shape[1:], transforms, poses, count),
+        *(*radius, float(config.min_depth), size, out),
+    )
+    return out
+
+
+def moved(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, rotation_limit: float) -> Tensor:
+    """New hypotheses from the refiner's raw outputs: `learning.inputs.apply_update` on a GPU.
+
+    Args:
+        poses: (N, 4, 4) float32.
+        trans, rot: (N, 3) outputs of RefineNet, float16 or float32.
+        diameter: metres, a number or (N,).
+        rotation_limit: radians per axis.
+
+    Returns:
+        (N, 4, 4) float32.
+
+    Raises:
+        ValueError: a tensor is of another shape, or on another device.
+        MissingDependencyError: CuPy is not installed, or cannot compile for this GPU.
+    """
+    count, device = len(poses), poses.device
+    _check(device, poses=(poses, (count, 4, 4)), trans=(trans, (count, 3)), rot=(rot, (count, 3)))
+    radius = _length(diameter, 0.5, poses)
+    poses = poses.float().contiguous()
+    out = torch.empty_like(poses)
+    if count:
+        trans, rot = _readable(trans), _readable(rot)
+        _kernels(device)[2](
+            blocks_for(count),
+            *(poses, count, trans, trans.dtype == torch.float16, rot, rot.dtype == torch.float16),
+            *(*radius, float(rotation_limit), out),
+        )
+    return out
+
+
+def _check(device: torch.device, **tensors: tuple[Tensor, tuple[int, ...]]) -> None:
+    """A kernel would read whatever lies behind a tensor that is too small, or on another device."""
+    for name, (tensor, shape) in tensors.items():
+        if tensor.shape != shape or tensor.device != device:
+            raise ValueError(
+                f"{name} is {tuple(tensor.shape)} on {tensor.device}, expected {tuple(shape)} on {device}, as the poses"
+            )
+
+
+def _readable(values: Tensor) -> Tensor:
+    """Contiguous float16 or float32, which the kernels read."""
+    return (values if values.dtype == torch.float16 else values.float()).contiguous()
+
+
+def _length(diameter: float | Tensor, share: float, poses: Tensor) -> tuple[Tensor | None, int, float]:
+    """A share of the diameter as the kernels take it: pointer and stride of the samples' own ones, and a factor."""
+    if not isinstance(diameter, Tensor):
+        return None, 0, float(diameter * share)
+    diameters = diameter.float().reshape(-1)
+    one = len(diameters) == 1
+    _check(poses.device, diameter=(diameters, (1 if one else len(poses),)))
+    return diameters, 0 if one else diameters.stride(0), float(share)
+
+
+def _kernels(device: torch.device) -> tuple[Kernel, ...]:
+    # Without fused multiply-add, coordinates are rounded as the tensor expressions round them.
+    names = ("crop_windows", "pack_pairs", "move")
+    return load_kernels("learning", "fused_inputs.cu", names, device.index, ("--fmad=false",))

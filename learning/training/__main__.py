@@ -1,0 +1,43 @@
+"""Draw the curves of one or several training runs: `python -m learning.training RUN_FOLDER... --out curves.png`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from learning.training.loop import read_log
+from pose6d.errors import Pose6DError, TrainingError
+from pose6d.report.training_plot import write_training_plot
+
+
+@dataclass
+class Options:
+    """Which runs to draw."""
+
+    run_folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folders that train_refiner or train_scorer wrote"""
+    out: Path = Path("curves.png")
+    """the picture"""
+
+
+def main(options: Options) -> int:
+    """Draw, and say where."""
+    try:
+        runs = {}
+        for folder in options.run_folders:
+            if not (folder / "log.jsonl").is_file():
+                raise TrainingError(f"{folder} holds no log.jsonl: is it the --run_folder of a training?")
+            runs[str(folder)] = list(read_log(folder))
+        print(f"curves: {write_training_plot(options.out, runs)}")
+    except Pose6DError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options)))

@@ -1,0 +1,90 @@
+"""CUDA graphs: hundreds of kernels recorded once and then launched as one.
+
+Launching the kernels of one tracking step takes the host longer than running them takes the GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TensorFunction = Callable[..., tuple[Tensor, ...]]
+
+_WARM_UP = 3  # calls outside the graph, in which kernels are compiled and chosen
+
+_log = logging.getLogger(__name__)
+
+
+class GraphedFunction:
+    """A function of tensors, recorded as a CUDA graph.
+
+    The function must not wait for the device and must take inputs of constant shape; tensors that it reads without
+    being given them must keep their place.
+
+    Args:
+        function: returns tensors on the device.
+        inputs: examples, on the device or in page-locked memory; their values are copied, their shapes stay.
+        device: a CUDA device.
+    """
+
+    def __init__(self, function: TensorFunction, inputs: Sequence[Tensor], device: torch.device):
+        self._inputs = [x.detach().to(device, copy=True) for x in inputs]
+        current, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                function(*self._inputs)
+        current.wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, pool=_memory(device), stream=stream):
+            self._outputs = function(*self._inputs)
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The function's results for other values; the host does not wait for them."""
+        for held, given in zip(self._inputs, inputs, strict=True):
+            held.copy_(given, non_blocking=True)
+        self._graph.replay()
+        return tuple(output.clone() for output in self._outputs)
+
+
+@functools.cache
+def _memory(device: torch.device) -> Any:
+    """One pool for all graphs of a device: none runs beside another, and each one's results are copied out at once."""
+    return torch.cuda.graph_pool_handle()
+
+
+class Recorder:
+    """Runs functions of tensors on one CUDA device, each as a graph that its first call records.
+
+    Args:
+        device: a CUDA device.
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._recorded: dict[Hashable, tuple[Hashable, TensorFunction]] = {}
+
+    def __call__(self, name: Hashable, function: TensorFunction, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """`function(*inputs)`; inputs of new shapes are recorded anew, and the graph of the old ones is dropped.
+
+        Args:
+            name: tells functions apart; the same name must mean the same function.
+        """
+        shapes = tuple((x.shape, x.dtype) for x in inputs)
+        held = self._recorded.get(name)
+        if held is None or held[0] != shapes:
+            held = self._recorded[name] = (shapes, self._record(function, inputs))
+        return held[1](*inputs)
+
+    def _record(self, function: TensorFunction, inputs: Sequence[Tensor]) -> TensorFunction:
+        try:
+            return GraphedFunction(function, inputs, self._device)
+        except RuntimeError as error:
+            _log.warning("this runs without a CUDA graph, which is slower: %s", error)
+            device = self._device
+            return lambda *given: function(*(x.to(device, non_blocking=True) for x in given))

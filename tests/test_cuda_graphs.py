@@ -1,0 +1,68 @@
+"""Functions as CUDA graphs: the same results, for other values and other shapes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pose6d.cuda_graphs import Recorder
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU"),
+]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder(torch.device("cuda", torch.cuda.current_device()))
+
+
+def multiply(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return (x @ y).relu(), x.sum()[None]
+
+
+def test_a_recorded_function_follows_its_inputs(recorder: Recorder) -> None:
+    x, y = torch.randn(2, 8, 8, device="cuda")
+    first = recorder("multiply", multiply, [x, y])
+    kept = [value.clone() for value in first]
+    x2 = torch.randn(8, 8, device="cuda")
+    torch.testing.assert_close(recorder("multiply", multiply, [x2, y]), multiply(x2, y))
+    assert all(torch.equal(a, b) for a, b in zip(first, kept, strict=True)), "a result must not change with the next"
+
+
+def test_inputs_may_lie_in_page_locked_memory_of_the_host(recorder: Recorder) -> None:
+    x, y = torch.randn(2, 8, 8)
+    for scale in (1.0, 3.0):
+        given = [(scale * x).pin_memory(), y.pin_memory()]
+        found, _ = recorder("multiply", multiply, given)
+        torch.testing.assert_close(found.cpu(), (scale * x @ y).relu(), atol=1e-5, rtol=1e-5)
+
+
+def test_other_shapes_are_recorded_anew(recorder: Recorder) -> None:
+    for size in (8, 5, 8):
+        x, y = torch.randn(2, size, size, device="cuda")
+        torch.testing.assert_close(recorder("multiply", multiply, [x, y]), multiply(x, y))
+
+
+def test_two_functions_share_memory_and_not_results(recorder: Recorder) -> None:
+    def add(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor]:
+        return ((x + y) * 2,)
+
+    x, y = torch.randn(2, 64, 64, device="cuda")
+    for _ in range(3):
+        product, total = recorder("multiply", multiply, [x, y])
+        (double,) = recorder("add", add, [x, y])
+        torch.testing.assert_close((product, total), multiply(x, y))
+        torch.testing.assert_close(double, (x + y) * 2)
+        x = x + 1
+
+
+def test_a_function_that_waits_for_the_device_still_runs(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    def step(x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (x * float(x.sum()),)
+
+    x = torch.ones(3, device="cuda")
+    for _ in range(2):
+        torch.testing.assert_close(recorder("waits", step, [x]), (torch.full_like(x, 3.0),))
+    assert "without a CUDA graph" in caplog.text

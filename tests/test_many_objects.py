@@ -1,0 +1,93 @@
+"""Several objects in one frame: each as if it were alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from estimater import FoundationPose
+from many_objects import ManyObjects
+from pose6d.errors import FrameError, Pose6DError
+from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.rendering import make_renderer
+from pose6d.schedule import Schedule
+from tests.rendering_scenes import box, torus
+from tests.test_estimater import K, MatchingScorer, PlantingRefiner, random_networks
+
+
+@pytest.fixture(scope="module")
+def frame() -> dict[str, np.ndarray]:
+    """A box and a torus in front of a wall, their true poses and masks."""
+    meshes = [box(), torus()]
+    turns = so3_exp(torch.tensor([[0.3, -0.5, 0.2], [1.0, 0.2, 0.1]]))
+    truth = make_transform(turns, torch.tensor([[-0.08, 0.0, 0.6], [0.09, 0.02, 0.7]]))
+    drawn = make_renderer(meshes, "cpu").render(
+        truth,
+        torch.as_tensor(K, dtype=torch.float32),
+        (240, 320),
+        mesh_index=torch.arange(2),
+        image_index=torch.zeros(2, dtype=torch.int64),
+    )
+    instance = drawn.instance[0].numpy()
+    return {
+        "meshes": meshes,
+        "truth": truth.numpy(),
+        "rgb": (drawn.color[0] * 255).round().to(torch.uint8).numpy(),
+        "depth": np.where(instance >= 0, drawn.depth[0].numpy(), np.float32(1.5)),
+        "masks": [instance == 0, instance == 1],
+    }
+
+
+def estimators(frame: dict, device: torch.device | str = "cpu") -> list[FoundationPose]:
+    networks = random_networks(device)
+    return [FoundationPose(mesh, schedule=Schedule("brief", "icosahedron"), **networks) for mesh in frame["meshes"]]
+
+
+def test_each_object_is_found_and_followed_as_if_it_were_alone(frame: dict, device: torch.device) -> None:
+    alone, together = estimators(frame, device), ManyObjects(estimators(frame, device))
+    images = (frame["rgb"], frame["depth"])
+    wanted = [e.register(K, *images, mask, 1) for e, mask in zip(alone, frame["masks"], strict=True)]
+    found = together.register_many(K, *images, frame["masks"], 1)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(together.confidences, [e.confidence for e in alone], atol=1e-5)
+    tolerance = 1e-3 if device.type == "cpu" else 3e-2  # random networks magnify rounding, that of float16 most
+    for judge in (False, True):
+        wanted = [e.track_one(*images, K, judge=judge) for e in alone]
+        np.testing.assert_allclose(together.track_many(*images, K, judge=judge), wanted, atol=tolerance)
+        assert (together.confidences is None) != judge
+
+
+def test_tracking_starts_from_given_poses(frame: dict) -> None:
+    together = ManyObjects(estimators(frame))
+    with pytest.raises(Pose6DError, match="call register_many"):
+        together.track_many(frame["rgb"], frame["depth"], K)
+    with pytest.raises(FrameError, match=r"finite \(2, 4, 4\) poses are needed"):
+        together.start_from(frame["truth"][:1])
+    together.start_from(frame["truth"])
+    tracked = together.track_many(frame["rgb"], frame["depth"], K, iteration=1)
+    moved = np.linalg.norm(tracked[:, :3, 3] - frame["truth"][:, :3, 3], axis=1)
+    assert (moved < [e.diameter for e in together.estimators]).all()
+
+
+def test_a_mask_that_shows_nothing_names_its_object(frame: dict) -> None:
+    together = ManyObjects(estimators(frame))
+    empty = np.zeros_like(frame["masks"][0])
+    with pytest.raises(FrameError, match=r"object 1 \(.*\): .*mask is empty"):
+        together.register_many(K, frame["rgb"], frame["depth"], [frame["masks"][0], empty], 1)
+    with pytest.raises(FrameError, match="1 for 2 objects"):
+        together.register_many(K, frame["rgb"], frame["depth"], frame["masks"][:1])
+
+
+def test_objects_must_share_their_networks(frame: dict) -> None:
+    first, second = estimators(frame)[0], estimators(frame)[1]
+    with pytest.raises(Pose6DError, match="estimator 1 has other networks"):
+        ManyObjects([first, second])
+    with pytest.raises(Pose6DError, match="no estimators"):
+        ManyObjects([])
+    mesh = frame["meshes"][0]
+    other = FoundationPose(
+        mesh, refiner=PlantingRefiner(frame["truth"][0], mesh.center), scorer=MatchingScorer(), device="cpu"
+    )
+    with pytest.raises(Pose6DError, match="needs a PoseRefinePredictor"):
+        ManyObjects([other])
