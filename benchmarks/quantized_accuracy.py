@@ -96,13 +96,23 @@ class Comparison:
 
 def main(options: Options) -> None:
     _check(options)
-    records, facts = run(options)
+    try:
+        run(options)
+    except (KeyboardInterrupt, SystemExit):
+        write_table(options.output)
+        raise
+    write_table(options.output)
+
+
+def write_table(output: Path) -> None:
+    """Print the table of what an output holds so far, and leave it beside it."""
+    records, facts = read_json(output)
     text = markdown(compare(records), facts)
-    options.output.with_suffix(".md").write_text(text)
+    output.with_suffix(".md").write_text(text)
     print(text)
 
 
-def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
+def run(options: Options) -> None:
     """Evaluate what the output lacks; it holds every result as soon as there is one.
 
     Raises:
@@ -116,7 +126,7 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
         if missing:
             tasks.append((options, index, missing))
     if not tasks:
-        return records, facts
+        return
     facts["runs"].append(
         {"variants": options.variants, "threads of each process": options.threads, **versions(options.device)}
     )
@@ -131,7 +141,6 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
                 write_json(options.output, records, facts)
                 bar.set_postfix({name: f"{score(rows).error:.1f} %" for name, rows in _by_variant(records)})
                 bar.update(len(found))
-    return records, facts
 
 
 def _check(options: Options) -> None:
@@ -279,7 +288,7 @@ def _points(difference: tuple[float, float, float]) -> tuple[float, float, float
     return value, low, high
 
 
-def with_interval(difference: tuple[float, float, float]) -> str:
+def _with_interval(difference: tuple[float, float, float]) -> str:
     """`-0.5 (-1.9 to 0.9)`."""
     value, low, high = difference
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
@@ -293,7 +302,7 @@ def markdown(found: dict[str, Comparison], facts: dict[str, Any]) -> str:
     for name, row in found.items():
         cells = [name, str(row.scenes)]
         for _, key in metrics:
-            difference = "" if name == BASELINE else with_interval(getattr(row, f"{key}_difference"))
+            difference = "" if name == BASELINE else _with_interval(getattr(row, f"{key}_difference"))
             cells += [f"{getattr(row, key):.1f}", difference]
         rows.append([*cells, f"{row.median:.4f}", f"{row.seconds:.2f}"])
     lines = aligned(rows)
