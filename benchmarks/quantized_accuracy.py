@@ -25,9 +25,9 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, evaluate
+from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, begin_record, registered
 from benchmarks.accuracy.objects import TargetObject, load_objects
-from benchmarks.accuracy.report import read_json, write_json
+from benchmarks.accuracy.report import aligned, read_json, write_json
 from benchmarks.accuracy.scene_workers import default_workers, make
 from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.accuracy.scores import RIGHT, Record, score
@@ -96,13 +96,23 @@ class Comparison:
 
 def main(options: Options) -> None:
     _check(options)
-    records, facts = run(options)
+    try:
+        run(options)
+    except (KeyboardInterrupt, SystemExit):
+        write_table(options.output)
+        raise
+    write_table(options.output)
+
+
+def write_table(output: Path) -> None:
+    """Print the table of what an output holds so far, and leave it beside it."""
+    records, facts = read_json(output)
     text = markdown(compare(records), facts)
-    options.output.with_suffix(".md").write_text(text)
+    output.with_suffix(".md").write_text(text)
     print(text)
 
 
-def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
+def run(options: Options) -> None:
     """Evaluate what the output lacks; it holds every result as soon as there is one.
 
     Raises:
@@ -116,7 +126,7 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
         if missing:
             tasks.append((options, index, missing))
     if not tasks:
-        return records, facts
+        return
     facts["runs"].append(
         {"variants": options.variants, "threads of each process": options.threads, **versions(options.device)}
     )
@@ -131,7 +141,6 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
                 write_json(options.output, records, facts)
                 bar.set_postfix({name: f"{score(rows).error:.1f} %" for name, rows in _by_variant(records)})
                 bar.update(len(found))
-    return records, facts
 
 
 def _check(options: Options) -> None:
@@ -196,11 +205,12 @@ def _evaluate(task: tuple[Options, int, tuple[str, ...]]) -> list[Record]:
     options, index, names = task
     bench, suite = _bench(options), SUITES[options.suite]
     scene = make(bench.pool, suite, options.seed, index)
+    target = bench.targets[scene.object_index]
     found = []
     for name in names:
-        given = iter([(bench.targets[scene.object_index], scene, "")])
-        (record,) = evaluate(suite.name, given, bench.estimators(name), Effort())
-        found.append(replace(record, index=index, quantized=name))
+        record = begin_record(suite.name, index, target, scene)
+        record.quantized = name
+        found.append(registered(record, bench.estimators(name)(target.mesh), target, scene, Effort()))
     return found
 
 
@@ -278,7 +288,7 @@ def _points(difference: tuple[float, float, float]) -> tuple[float, float, float
     return value, low, high
 
 
-def with_interval(difference: tuple[float, float, float]) -> str:
+def _with_interval(difference: tuple[float, float, float]) -> str:
     """`-0.5 (-1.9 to 0.9)`."""
     value, low, high = difference
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
@@ -288,15 +298,15 @@ def markdown(found: dict[str, Comparison], facts: dict[str, Any]) -> str:
     """The table, and below it what it was made with."""
     metrics = (("ADD-0.1d", "add"), ("ADD(-S)-0.1d", "error"), ("AUC 0.1d", "area"))
     heads = [part for title, _ in metrics for part in (f"{title} %", "points to fp32 (95 %)")]
-    heads = ["variant", "scenes", *heads, "median ADD(-S)/d", "register s"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    rows = [["variant", "scenes", *heads, "median ADD(-S)/d", "register s"]]
     for name, row in found.items():
         cells = [name, str(row.scenes)]
         for _, key in metrics:
-            difference = "" if name == BASELINE else with_interval(getattr(row, f"{key}_difference"))
+            difference = "" if name == BASELINE else _with_interval(getattr(row, f"{key}_difference"))
             cells += [f"{getattr(row, key):.1f}", difference]
-        lines.append("| " + " | ".join([*cells, f"{row.median:.4f}", f"{row.seconds:.2f}"]) + " |")
-    lines += ["", "- " + ", ".join(f"{key} {value}" for key, value in facts["options"].items())]
+        rows.append([*cells, f"{row.median:.4f}", f"{row.seconds:.2f}"])
+    lines = aligned(rows)
+    lines += ["- " + ", ".join(f"{key} {value}" for key, value in facts["options"].items())]
     lines += ["- " + ", ".join(f"{key} {value}" for key, value in run.items()) for run in facts["runs"]]
     return "\n".join(lines) + "\n"
 

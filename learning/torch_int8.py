@@ -26,6 +26,8 @@ from pose6d.errors import DeviceError, WeightsError
 from pose6d.weights import load_weights, sha256
 
 LEVELS = 255
+# PyTorch keeps them for PT2E quantisation; another version may drop them.
+_OPERATORS = ("qconv_prepack", "qconv2d_pointwise", "qlinear_prepack", "qlinear_pointwise")
 
 
 def products_saturate() -> bool:
@@ -117,10 +119,14 @@ def int8_network(weights: Int8Weights) -> RefineNet | ScoreNetMultiPair:
     """The network in integer arithmetic; takes and gives float32.
 
     Raises:
-        DeviceError: PyTorch has no oneDNN here.
+        DeviceError: this PyTorch has no oneDNN, or not its int8 operators.
     """
-    if not torch.backends.mkldnn.is_available():
-        raise DeviceError("PyTorch's int8 kernels need oneDNN, which this build lacks: use quantized='onnx-int8'")
+    missing = [name for name in _OPERATORS if not hasattr(torch.ops.onednn, name)]
+    if missing or not torch.backends.mkldnn.is_available():
+        raise DeviceError(
+            f"PyTorch {torch.__version__} cannot compute in int8 here: it lacks oneDNN{', '.join(['', *missing])}; use "
+            "quantized='onnx-int8', or a build of PyTorch that has it"
+        )
     if products_saturate():
         weights = weights.in_seven_bits()
     network = weights.float_network()

@@ -14,7 +14,7 @@ from learning.models.loading import build_network
 from learning.runtime import NetworkRunner, dynamically_quantized, fold_batch_norm, make_runner
 from learning.torch_int8 import Range
 from learning.variants import VARIANTS
-from pose6d.errors import WeightsError
+from pose6d.errors import DeviceError, WeightsError
 from pose6d.report.quantization_plot import write_quantization_plot
 from pose6d.weights import save_weights
 from quantization.calibration import Pairs, calibration_pairs
@@ -86,6 +86,12 @@ def test_seven_bits_serve_where_products_would_saturate(
     assert not torch.equal(fine[0], coarse[0])
     for w, f in zip(wanted, coarse, strict=True):
         torch.testing.assert_close(f, w, atol=0.1 * float(w.abs().max()) + 0.01, rtol=0)
+
+
+def test_a_pytorch_without_the_kernels_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_int8, "_OPERATORS", ("qconv_prepack", "qconv_gone"))
+    with pytest.raises(DeviceError, match=r"PyTorch 2.*lacks oneDNN, qconv_gone; use quantized='onnx-int8'"):
+        make_runner("refiner", folder, "cpu", quantized="torch")
 
 
 def test_true_is_the_historical_name_of_pytorchs_variant(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_stopped_runs_go_on_and_leave_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[tuple[int, tuple[str, ...]]] = []
+    stop_at = 2
 
     class Here:
         """A pool of this process."""
@@ -70,16 +72,21 @@ def test_stopped_runs_go_on_and_leave_a_table(
             return self
 
         def __exit__(self, *error: object) -> None: ...
-        def imap_unordered(self, function: object, tasks: list) -> list[list[Record]]:
-            asked.extend(task[1:] for task in tasks)
-            return [[record(name, index, 0.05) for name in names] for _, index, names in tasks]
+        def imap_unordered(self, function: object, tasks: list) -> Iterator[list[Record]]:
+            for _, index, names in tasks:
+                if index == stop_at:
+                    raise SystemExit(143)
+                asked.append((index, names))
+                yield [record(name, index, 0.05) for name in names]
 
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # so that what run sets is undone
     monkeypatch.setattr(quantized_accuracy.multiprocessing, "get_context", lambda kind: type("", (), {"Pool": Here}))
     output = tmp_path / "a.json"
-    main(Options(output, (BASELINE,), scenes=2))
-    assert "| torch-fp32 | 2 | 100.0 |" in output.with_suffix(".md").read_text()
+    with pytest.raises(SystemExit):
+        main(Options(output, (BASELINE,), scenes=5))
+    assert "| torch-fp32 |      2 |      100.0 |" in output.with_suffix(".md").read_text()
+    stop_at = -1
     run(Options(output, NAMES, scenes=3))
     assert asked == [(0, (BASELINE,)), (1, (BASELINE,)), (0, NAMES[1:]), (1, NAMES[1:]), (2, NAMES)]
     assert "going on after 2 poses" in capsys.readouterr().out
