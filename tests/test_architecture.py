@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
@@ -25,7 +27,14 @@ OWN = (
 )
 MAXIMUM_LINES = 400
 
-BASE = ("pose6d.errors", "pose6d.device", "pose6d.weights", "pose6d.cuda_kernels", "pose6d.cuda_graphs")
+BASE = (
+    "pose6d.errors",
+    "pose6d.device",
+    "pose6d.weights",
+    "pose6d.compiled",
+    "pose6d.cuda_kernels",
+    "pose6d.cuda_graphs",
+)
 GEOMETRY = (*BASE, "pose6d.geometry")
 SCENES_AND_RENDERING = (*GEOMETRY, "pose6d.rendering", "pose6d.scenes")
 PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predict_score")
@@ -51,7 +60,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
 
 # Package -> the only files (patterns) that import it.
 HOMES: dict[str, tuple[str, ...]] = {
-    "numba": ("pose6d/rendering/*", "pose6d/geometry/depth*.py"),
+    "numba": ("pose6d/compiled.py", "pose6d/rendering/*"),
     "cupy": ("pose6d/cuda_kernels.py",),
     "nvdiffrast": ("pose6d/rendering/*",),
     "onnxruntime": ("learning/onnx_runtime.py", "quantization/*"),
@@ -60,6 +69,10 @@ HOMES: dict[str, tuple[str, ...]] = {
 }
 # Packages that at most one file may import, wherever it is.
 SINGLE_HOME = ("pyrealsense2", "cv2.aruco")
+# Slow to import, and not needed by every run, so nothing imports them before they are. What starts may import PyTorch,
+# numba, trimesh (with scipy and networkx: every run reads a mesh), Pillow and what is as small.
+DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")
+DEFERRED += ("cupy", "ray", "viser", "pyrealsense2", "learning.datasets", "mesh_creation", "quantization")
 FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything
 
 
@@ -200,6 +213,19 @@ def test_command_lines_are_read_only_in_entry_points() -> None:
         if not runs:
             strays.append(str(path))
     assert not strays, f"these read a command line and cannot be run: {strays}"
+
+
+TRIANGLE = "Mesh([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], [[0, 1, 2]])"
+
+
+@pytest.mark.parametrize(
+    "start", ["import run_demo", f"import estimater; estimater.FoundationPose(estimater.{TRIANGLE}, device='cpu')"]
+)
+def test_starting_imports_only_what_every_run_needs(start: str) -> None:
+    command = [sys.executable, "-c", f"import sys; {start}; print(*sys.modules)"]
+    process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    early = [name for name in DEFERRED if name in process.stdout.split()]
+    assert not early, f"imported before they are needed: {early}; import them in the function that needs them"
 
 
 def test_no_star_imports() -> None:

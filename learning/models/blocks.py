@@ -86,9 +86,12 @@ class PositionalEmbedding(nn.Module):
 
     def __init__(self, tokens: int, dimension: int):
         super().__init__()
-        position = torch.arange(tokens, dtype=torch.float32)[:, None]
-        frequency = torch.exp(torch.arange(0, dimension, 2, dtype=torch.float32) * (-math.log(10000.0) / dimension))
-        pe = torch.zeros(1, tokens, dimension)
+        # On the CPU by name: where a network is built on `meta`, an arange there would import PyTorch's compiler.
+        position = torch.arange(tokens, dtype=torch.float32, device="cpu")[:, None]
+        frequency = torch.exp(
+            torch.arange(0, dimension, 2, dtype=torch.float32, device="cpu") * (-math.log(10000.0) / dimension)
+        )
+        pe = torch.zeros(1, tokens, dimension, device="cpu")
         pe[0, :, 0::2] = torch.sin(position * frequency)
         pe[0, :, 1::2] = torch.cos(position * frequency)
         self.pe: Tensor

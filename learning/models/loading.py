@@ -70,9 +70,13 @@ def load_network(weights: str | Path, kind: Kind, device_type: str = "cpu") -> R
     """
     loaded = load_weights(weights, kind, device_type)
     try:
-        network = build_network(NetworkConfig.from_dict(loaded.config, kind))
+        with torch.device("meta"):  # shapes without numbers: random ones would be drawn only to be replaced
+            network = build_network(NetworkConfig.from_dict(loaded.config, kind))
     except WeightsError as error:
         raise WeightsError(f"weights {loaded.source}: {error}") from error
-    check_state(loaded.state, network.state_dict(), loaded.source)
-    network.load_state_dict(loaded.state, strict=False)  # checked above; only counters may be absent
+    wanted = network.state_dict()
+    check_state(loaded.state, wanted, loaded.source)
+    absent = wanted.keys() - loaded.state.keys()  # only counters, says the check
+    counters = {name: torch.zeros_like(wanted[name], device="cpu") for name in absent}
+    network.load_state_dict({**loaded.state, **counters}, assign=True)
     return network.eval()

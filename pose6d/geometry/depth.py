@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numba
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from pose6d.compiled import compiled
 from pose6d.cuda_kernels import available, blocks_for, load_kernels
 from pose6d.errors import FrameError
 
@@ -233,7 +233,7 @@ def _smooth_windows(depth: torch.Tensor, radius: int) -> torch.Tensor:
 # The compiled loops run over a row for each offset in the window, innermost over its pixels: that order vectorises.
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _padded(depth: np.ndarray, radius: int) -> np.ndarray:
     """The map with a border, holding a value that agrees with nothing wherever no depth is known."""
     height, width = depth.shape
@@ -245,12 +245,12 @@ def _padded(depth: np.ndarray, radius: int) -> np.ndarray:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _pixels_inside(i: int, n: int, radius: int) -> int:
     return min(i + radius, n - 1) - max(i - radius, 0) + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _erode_loop(depth: np.ndarray, radius: int) -> np.ndarray:
     """`erode_depth` of one (H, W) map as a compiled loop."""
     height, width = depth.shape
@@ -274,7 +274,7 @@ def _erode_loop(depth: np.ndarray, radius: int) -> np.ndarray:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _smooth_loop(depth: np.ndarray, radius: int) -> np.ndarray:
     """`smooth_depth` of one (H, W) map as a compiled loop."""
     height, width = depth.shape
@@ -311,7 +311,7 @@ def _smooth_loop(depth: np.ndarray, radius: int) -> np.ndarray:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _hole_mean(known: np.ndarray, v: int, u: int, side: int, needed: float) -> np.floating:
     """Mean of the known depths in a window, 0 where fewer than `needed`."""
     total, count = np.float32(0), 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 # Below this angle (radians) a difference such as 1 - sin(x)/x loses digits in float32, so its Taylor series is used.
@@ -120,7 +121,7 @@ def make_transform(R: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     Returns:
         (..., 4, 4).
     """
-    lead = torch.broadcast_shapes(R.shape[:-2], t.shape[:-1])
+    lead = np.broadcast_shapes(R.shape[:-2], t.shape[:-1])  # PyTorch's own imports sympy, a quarter of a second
     top = torch.cat([R.expand(*lead, 3, 3), t.expand(*lead, 3)[..., None]], dim=-1)
     # Built from zeros and ones on the device: a tensor made from a Python list would be a blocking copy.
     bottom = torch.cat([torch.zeros_like(top[..., :1, :3]), torch.ones_like(top[..., :1, :1])], dim=-1)

@@ -18,6 +18,8 @@ import math
 import numba
 import numpy as np
 
+from pose6d.compiled import compiled
+
 # A ray that passes an edge this close (relative to the edge's distance from the camera) hits both triangles, so that
 # neighbours leave no crack: a few float32 rounding steps, 0.4 micrometres at a metre.
 _EDGE = np.float32(4e-7)
@@ -30,7 +32,7 @@ _ONE = np.float32(1)
 _MATH = {"contract", "reassoc", "arcp", "nsz"}
 
 
-@numba.njit(cache=True, fastmath=_MATH, parallel=True)
+@compiled(fastmath=_MATH, parallel=True)
 def draw(
     vertices, normals, uv, colors, faces, vertex_start, face_start, texels, texture_start, texture_size,
     poses, K, mesh_of, order, first, ambient, headlight, near, color, xyz, normal, instance,
@@ -99,7 +101,7 @@ def draw(
                 color[image, y, x, 2] = min(_ONE, max(_ZERO, light * blue))
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _rasterize(points, pixels, faces, span, first_vertex, pose, camera, near, depth, face_at, instance):
     """Draw the triangles of one mesh: where one is the nearest so far, write depth, face_at and instance."""
     height, width = depth.shape
@@ -144,7 +146,7 @@ def _rasterize(points, pixels, faces, span, first_vertex, pose, camera, near, de
                         instance[y, x] = pose
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _hit(vertices, i0, i1, i2, pose, ray_x, ray_y):
     """Where a ray meets a triangle that it hits: weights of the second and third corner, clamped into the triangle, and
     the triangle's normal turned away from the camera, of any length."""
@@ -163,7 +165,7 @@ def _hit(vertices, i0, i1, i2, pose, ray_x, ray_y):
     return u, v, side * nx, side * ny, side * nz
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _sample(texels, start, rows, columns, s, t):
     """Bilinear texture lookup, repeating, v up: (s, t) = (0, 0) is the outer corner of the lower left texel."""
     s = (s - np.float32(math.floor(s))) * np.float32(columns) - _HALF
@@ -183,13 +185,13 @@ def _sample(texels, start, rows, columns, s, t):
     )
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _neighbours(i, length):
     """i and i + 1, which may be one outside 0..length - 1, repeating."""
     return i if 0 <= i < length else length - 1, i + 1 if 0 <= i + 1 < length else 0
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _normal(normals, i0, i1, i2, u, v, w, pose):
     """The interpolated unit normal in camera axes."""
     x = w * normals[i0, 0] + u * normals[i1, 0] + v * normals[i2, 0]
@@ -202,7 +204,7 @@ def _normal(normals, i0, i1, i2, u, v, w, pose):
     return nx * scale, ny * scale, nz * scale
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _to_camera(vertices, pose):
     """(V, 3) vertices in camera axes."""
     points = np.empty((len(vertices), 3), np.float32)
@@ -211,7 +213,7 @@ def _to_camera(vertices, pose):
     return points
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _project(points, camera, near):
     """(V, 2) pixels, within a range that an integer holds; points nearer than `near` are put at that depth, because the
     triangles they belong to are not bounded by them."""
@@ -225,7 +227,7 @@ def _project(points, camera, near):
     return pixels
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _transform(vertices, i, pose):
     x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
     return (
@@ -235,12 +237,12 @@ def _transform(vertices, i, pose):
     )
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _camera(K):
     return K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _ray(camera, x, y):
     """The pixel's ray at depth 1: K^-1 (x, y, 1)."""
     fx, skew, cx, fy, cy = camera
@@ -248,7 +250,7 @@ def _ray(camera, x, y):
     return (x - cx - skew * ray_y) / fx, ray_y
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _per_pixel(camera, x, y, z):
     """K^-T (x, y, z): the product of a ray with (x, y, z) as coefficients of the pixel's x, y and 1."""
     fx, skew, cx, fy, cy = camera
@@ -257,6 +259,6 @@ def _per_pixel(camera, x, y, z):
     return per_x, per_y, z - per_x * cx - per_y * cy
 
 
-@numba.njit(cache=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _cross(ax, ay, az, bx, by, bz):
     return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from pose6d.errors import OutputError
 from pose6d.evaluation.calibration import expected_calibration_error, reliability_bins, roc_auc
@@ -26,6 +24,10 @@ def write_reliability_diagram(path: Path, confidence: np.ndarray, right: np.ndar
     Raises:
         OutputError: the file cannot be written.
     """
+    # Here and not above: it takes half a second, which those who import this module and draw nothing should not pay.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     table = reliability_bins(confidence, right, _BINS)
     # Not pyplot: it keeps global state and may look for a display.

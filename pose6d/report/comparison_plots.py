@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from pose6d.errors import OutputError
 from pose6d.evaluation.comparison import PoseComparison, centers, continuous, euler_degrees, wrapped
 from pose6d.evaluation.run_folder import RunFolder
+
+if TYPE_CHECKING:  # matplotlib takes half a second to import, so each function that draws does it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Green and magenta differ for every kind of colour vision; the overlay and the page use the same pair.
 PREDICTION, TRUTH = "#12803f", "#d11f8f"
@@ -45,6 +46,8 @@ def aligned_angles(comparison: PoseComparison) -> tuple[np.ndarray, np.ndarray]:
 
 def pose_figure(comparison: PoseComparison) -> Figure:
     """Six degrees of freedom over time: the centre's place in cm and the angles in degrees, prediction and truth."""
+    from matplotlib import rc_context
+
     estimate_deg, truth_deg = aligned_angles(comparison)
     estimate_cm, truth_cm = (
         100 * centers(poses, comparison.center) for poses in (comparison.estimates, comparison.truths)
@@ -67,6 +70,8 @@ def pose_figure(comparison: PoseComparison) -> Figure:
 
 def error_figure(comparison: PoseComparison) -> Figure:
     """Absolute errors per axis over time in mm and degrees; below, ADD with ADD-S, and the geodesic angle."""
+    from matplotlib import rc_context
+
     with rc_context(_STYLE):
         note = "; ".join(text for text in (comparison.symmetry_note, _steep_note(comparison)) if text)
         figure, axes = _grid("Error against ground truth", note, rows=4)
@@ -127,6 +132,8 @@ def _steep_note(comparison: PoseComparison) -> str:
 
 def _grid(title: str, note: str, rows: int = 3) -> tuple[Figure, np.ndarray]:
     """A figure with rows x 2 axes."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 2.35 * rows + 0.9), layout="constrained")
     figure.suptitle(title + (f"\n{note}" if note else ""), fontsize=12, x=0.01, ha="left")
     axes = figure.subplots(rows, 2, sharex=True, squeeze=False)

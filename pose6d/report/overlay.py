@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -167,12 +168,20 @@ class PoseOverlay:
     """
 
     def __init__(self, mesh: Mesh, renderer: Renderer) -> None:
-        self.box = oriented_box(mesh)
         self.renderer = renderer
+        self._mesh = mesh
         self._axis_length = 0.5 * float(mesh.diameter)
-        # The mesh's own axes, moved to the box's centre: a mesh's origin may lie far outside the picture.
-        self._axes_in_object = np.eye(4)
-        self._axes_in_object[:3, 3] = self.box.box_in_object[:3, 3]
+
+    @cached_property  # takes a tenth of a second, which the first pose need not wait for
+    def box(self) -> OrientedBox:
+        return oriented_box(self._mesh)
+
+    @cached_property
+    def _axes_in_object(self) -> np.ndarray:
+        """The mesh's own axes, moved to the box's centre: a mesh's origin may lie far outside the picture."""
+        axes = np.eye(4)
+        axes[:3, 3] = self.box.box_in_object[:3, 3]
+        return axes
 
     def draw(
         self,

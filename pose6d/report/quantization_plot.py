@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 _COLORS = {"torch": "#4c72b0", "onnx": "#dd8452"}
 
@@ -26,6 +24,10 @@ def write_quantization_plot(
     Returns:
         The path.
     """
+    # Here and not above: it takes half a second, which those who import this module and draw nothing should not pay.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(3.1 * len(panels), 0.42 * len(names) + 1.6), layout="constrained")
     FigureCanvasAgg(figure)
     rows = np.arange(len(names))[::-1]
