@@ -20,7 +20,7 @@ from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor, Scores
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, MeshError, Pose6DError
-from pose6d.geometry.distinct_poses import distinct_best
+from pose6d.geometry.distinct_poses import distinct_best, handed_on, support
 from pose6d.geometry.frame_input import (
     check_depth_roughly,
     check_frame,
@@ -313,6 +313,7 @@ class FoundationPose(FrameProcessor):
             if self.device.type == "cpu":
                 check_translation(translation, mask.numpy())
             poses = make_transform(self._rotations(schedule.grid), translation.nan_to_num(1.0, 1.0, 1.0))
+        votes = torch.ones(len(poses), device=self.device)
         for stage in schedule.plan(iteration):
             with self._stage("refine"):
                 poses = self.refiner.predict(
@@ -323,7 +324,10 @@ class FoundationPose(FrameProcessor):
                     self._renderer, poses, observation, K, self.diameter, progress=progress
                 )
                 if stage.keep is not None:
-                    poses = poses[distinct_best(poses, ranking, stage.keep, self.diameter, stage.apart)]
+                    kept = distinct_best(poses, ranking, stage.keep, self.diameter, stage.apart)
+                    votes, poses = handed_on(votes, poses, kept), poses[kept]
+        if schedule.consensus:
+            ranking = ranking + schedule.consensus * support(votes, poses, self.diameter).log()
         order = torch.argsort(ranking, descending=True, stable=True)
         return poses[order], ranking[order], ranking[:0] if confidence is None else confidence[order], translation
 

@@ -4,7 +4,8 @@
 
 prints a table and leaves it beside the records as out.md, with the curve out.png; `--from-json out.json` makes both
 again from the records. A schedule is named by its starting rotations and its stages: 120/1k24/1k8 starts with 120,
-refines them once, keeps 24, refines these once, keeps 8, and gives these the steps that are left.
+refines them once, keeps 24, refines these once, keeps 8, and gives these the steps that are left; 120/1k24a25/c1 keeps
+those that are 25 degrees apart first, and adds once the logarithm of its votes to each one's ranking in the end.
 
 No schedule falls back to the full one while it is measured. What the fallback would have given below any confidence
 follows from the full schedule's result of the same scene; its time, from the sum of both.
@@ -64,7 +65,7 @@ class Options:
         "168/1k24/1k8",
         "252/1k12",
     )
-    """besides full; named ones, or START/STEPSkKEEP[/STEPSkKEEP...] with 60, 120, 168 or 252 starting rotations"""
+    """besides full; named ones, or START/STEPSkKEEP[aAPART][/...][/cCONSENSUS] with 60, 120, 168 or 252 starting rotations"""
     sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9)
     """the confidences below which the full schedule follows; 0: never"""
     suites: tuple[str, ...] = ("cluttered",)
@@ -140,11 +141,13 @@ def parse_schedule(text: str) -> Schedule:
     if text in SCHEDULES:
         return replace(SCHEDULES[text], sure=0.0)
     start, *stages = text.split("/")
-    matches = [re.fullmatch(r"([1-9]\d*)k([1-9]\d*)", stage) for stage in stages]
+    weight = stages.pop()[1:] if re.fullmatch(r"c\d+(\.\d+)?", stages[-1] if stages else "") else "0"
+    matches = [re.fullmatch(r"([1-9]\d*)k([1-9]\d*)(?:a([1-9]\d*))?", stage) for stage in stages]
     if start not in _GRIDS or not all(matches):
-        known = f"{', '.join(SCHEDULES)}, or START/STEPSkKEEP[/STEPSkKEEP...] with START {', '.join(_GRIDS)}"
+        known = f"{', '.join(SCHEDULES)}, or START/STEPSkKEEP[aAPART][/...][/cCONSENSUS] with START {', '.join(_GRIDS)}"
         raise SystemExit(f"--schedules {text}: unknown; choose {known}")
-    return Schedule(text, _GRIDS[start], tuple(Stage(int(m[1]), keep=int(m[2])) for m in matches if m))
+    plan = tuple(Stage(int(m[1]), int(m[2]), float(m[3] or 10)) for m in matches if m)
+    return Schedule(text, _GRIDS[start], plan, consensus=float(weight))
 
 
 def run(options: Options) -> Results:

@@ -38,12 +38,15 @@ class Schedule:
             the 60 that turn an icosahedron onto itself, 44.5 degrees; or optimised ones, 120 with 37.2 degrees and 168
             with 32.8.
         stages: all but the last, which takes the steps that the others leave.
+        consensus: what it counts that other hypotheses have come to the same pose, or were near it when they were
+            dropped: this times the logarithm of their number is added to the scorer's ranking.
         sure: a result of less confidence is not believed, and the full schedule follows.
     """
 
     name: str
     grid: Grid
     stages: tuple[Stage, ...] = ()
+    consensus: float = 0.0
     sure: float = 0.0
 
     def plan(self, steps: int) -> Iterator[Stage]:

@@ -28,7 +28,33 @@ def distinct_best(poses: Tensor, ranking: Tensor, keep: int, diameter: float, de
         (min(keep, N),) int64, by rank among the distinct ones, then among the others.
     """
     order = torch.argsort(ranking, descending=True, stable=True)
-    R, t = poses[order, :3, :3].reshape(-1, 9), poses[order, :3, 3]
-    same = (R @ R.T > 1 + 2 * math.cos(math.radians(degrees))) & (torch.cdist(t, t) < SAME_DISTANCE * diameter)
-    repeated = torch.tril(same, diagonal=-1).any(dim=1)
+    repeated = torch.tril(_same(poses[order], diameter, degrees), diagonal=-1).any(dim=1)
     return order[torch.argsort(repeated.to(torch.int8), stable=True)[:keep]]
+
+
+def handed_on(votes: Tensor, poses: Tensor, kept: Tensor) -> Tensor:
+    """The votes of poses (N, 4, 4) that are dropped, added to those of the kept ones with the nearest rotations.
+
+    Args:
+        votes: (N,).
+        poses: (N, 4, 4).
+        kept: (K,) indices.
+
+    Returns:
+        (K,).
+    """
+    R = poses[:, :3, :3].reshape(-1, 9)
+    nearest = (R @ R[kept].T).argmax(dim=1)
+    return torch.zeros_like(votes[kept]).index_add(0, nearest, votes)
+
+
+def support(votes: Tensor, poses: Tensor, diameter: float, degrees: float = 10.0) -> Tensor:
+    """(N,) votes of each pose together with those of the same pose; arguments as above."""
+    return _same(poses, diameter, degrees).to(votes.dtype) @ votes
+
+
+def _same(poses: Tensor, diameter: float, degrees: float) -> Tensor:
+    """(N, N) bool, which of poses (N, 4, 4) are the same within some degrees and 0.05 diameters."""
+    R, t = poses[:, :3, :3].reshape(-1, 9), poses[:, :3, 3]
+    trace = 1 + 2 * math.cos(math.radians(degrees))
+    return (trace < R @ R.T) & (torch.cdist(t, t) < SAME_DISTANCE * diameter)
