@@ -65,7 +65,7 @@ class Options:
         "168/1k24/1k8",
         "252/1k12",
     )
-    """besides full; named ones, or START/STEPSkKEEP[aAPART][/...][/cCONSENSUS] with 60, 120, 168 or 252 starting rotations"""
+    """besides full; named ones, or START/STEPSkKEEP[aAPART][/...][/cCONSENSUS] with 60, 120, 168 or 252 rotations"""
     sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9)
     """the confidences below which the full schedule follows; 0: never"""
     suites: tuple[str, ...] = ("cluttered",)

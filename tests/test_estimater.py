@@ -26,7 +26,7 @@ from pose6d.geometry.symmetry import symmetry_transforms
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Renderer
-from pose6d.schedule import Schedule
+from pose6d.schedule import Schedule, Stage
 
 SMALL = {"width": 4, "input_size": 32}
 K = np.array([[400.0, 0.0, 158.3], [0.0, 400.0, 121.7], [0.0, 0.0, 1.0]])
@@ -159,9 +159,12 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
     np.testing.assert_allclose(tracked, scene.truth, atol=1e-5)
 
 
-@pytest.mark.parametrize(("schedule", "first", "last"), [("full", 252, 252), ("pruned", 60, 12)])
+@pytest.mark.parametrize(
+    ("schedule", "first", "last"),
+    [("full", 252, 252), ("pruned", 60, 12), (Schedule("other", "covering_120", (Stage(1, keep=5),)), 120, 5)],
+)
 def test_hypotheses_start_on_the_object_and_come_back_sorted(
-    scene: Scene, schedule: str, first: int, last: int
+    scene: Scene, schedule: str | Schedule, first: int, last: int
 ) -> None:
     refiner = PlantingRefiner(scene.truth, scene.mesh.center)
     estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu", schedule=schedule)
@@ -245,6 +248,27 @@ def test_doubt_brings_the_full_schedule(scene: Scene) -> None:
         estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=scorer, device="cpu", schedule="pruned")
         estimator.register(K, scene.rgb, scene.depth, scene.mask)
         assert len(estimator.poses) == hypotheses
+
+
+def test_consensus_prefers_what_many_hypotheses_come_to(scene: Scene) -> None:
+    class Gathering(PlantingRefiner):
+        """Moves all but one hypothesis to the true pose."""
+
+        def predict(self, renderer: Renderer, poses: Tensor, *arguments: object, **options: object) -> Tensor:
+            return torch.cat([poses[:1], self.pose.expand(len(poses) - 1, 4, 4)])
+
+    class PrefersTheFirst:
+        def predict(self, renderer: Renderer, poses: Tensor, *arguments: object, **options: object) -> Scores:
+            return Scores(1.0 * (torch.arange(len(poses)) == 0), None)
+
+    refiner = Gathering(scene.truth, scene.mesh.center)
+    for consensus, right in ((0.0, False), (1.0, True)):
+        schedule = Schedule("some", "icosahedron", consensus=consensus)
+        estimator = FoundationPose(
+            scene.mesh, refiner=refiner, scorer=PrefersTheFirst(), device="cpu", schedule=schedule
+        )
+        pose = estimator.register(K, scene.rgb, scene.depth, scene.mask, 1)
+        assert np.allclose(pose, scene.truth, atol=1e-5) == right
 
 
 def test_weights_without_confidence_are_not_pruned_by_themselves(scene: Scene) -> None:

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from pose6d.geometry.distinct_poses import distinct_best
+from pose6d.geometry.distinct_poses import distinct_best, handed_on, support
 from pose6d.geometry.symmetry import parse_symmetry
 from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle, so3_exp
 from pose6d.geometry.viewpoints import icosahedral_rotations, starting_rotations
@@ -62,3 +62,21 @@ def test_the_same_turn_elsewhere_is_another_hypothesis() -> None:
     far, near = torch.cat([poses, poses_at(90.0)]), torch.tensor([2.0, 3.0, 1.0])
     assert distinct_best(far, near, 2, diameter=0.2).tolist() == [1, 0]  # 35 mm apart, 10 mm is the same
     assert distinct_best(far, near, 2, diameter=2.0).tolist() == [1, 2]
+
+
+def test_what_counts_as_the_same_may_be_set() -> None:
+    poses, ranking = poses_at(0.0, 20.0, 90.0), torch.tensor([3.0, 2.0, 1.0])
+    assert distinct_best(poses, ranking, 2, diameter=0.2).tolist() == [0, 1]
+    assert distinct_best(poses, ranking, 2, diameter=0.2, degrees=25.0).tolist() == [0, 2]
+
+
+def test_dropped_hypotheses_hand_their_votes_to_the_nearest_that_stays() -> None:
+    poses = poses_at(0.0, 20.0, 40.0, 90.0, 170.0)
+    votes = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0])
+    assert handed_on(votes, poses, torch.tensor([3, 0])).tolist() == [24.0, 7.0]
+
+
+def test_support_counts_the_votes_of_the_same_pose() -> None:
+    poses = poses_at(0.0, 4.0, 90.0)
+    votes = torch.tensor([1.0, 2.0, 4.0])
+    assert support(votes, poses, diameter=0.2).tolist() == [3.0, 3.0, 4.0]
