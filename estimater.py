@@ -20,7 +20,7 @@ from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor, Scores
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, MeshError, Pose6DError
-from pose6d.geometry.distinct_poses import distinct_best, handed_on, support
+from pose6d.geometry.distinct_poses import distinct_best
 from pose6d.geometry.frame_input import (
     check_depth_roughly,
     check_frame,
@@ -82,8 +82,8 @@ class FoundationPose(FrameProcessor):
         refiner: moves hypotheses; made from `weights` where omitted.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
-        schedule: `full` refines all 252 hypotheses of the published method, `pruned` starts with 60, soon goes
-            on with the best dozen, and falls back to full where that leaves doubt; or a Schedule. `auto` is pruned on
+        schedule: `full` refines all 252 hypotheses of the published method, `pruned` starts with 120, soon goes
+            on with the best 16, and falls back to full where that leaves doubt; or a Schedule. `auto` is pruned on
             the CPU, if the scorer has a confidence, and full on CUDA.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
@@ -313,7 +313,6 @@ class FoundationPose(FrameProcessor):
             if self.device.type == "cpu":
                 check_translation(translation, mask.numpy())
             poses = make_transform(self._rotations(schedule.grid), translation.nan_to_num(1.0, 1.0, 1.0))
-        votes = torch.ones(len(poses), device=self.device)
         for stage in schedule.plan(iteration):
             with self._stage("refine"):
                 poses = self.refiner.predict(
@@ -324,10 +323,7 @@ class FoundationPose(FrameProcessor):
                     self._renderer, poses, observation, K, self.diameter, progress=progress
                 )
                 if stage.keep is not None:
-                    kept = distinct_best(poses, ranking, stage.keep, self.diameter, stage.apart)
-                    votes, poses = handed_on(votes, poses, kept), poses[kept]
-        if schedule.consensus:
-            ranking = ranking + schedule.consensus * support(votes, poses, self.diameter).log()
+                    poses = poses[distinct_best(poses, ranking, stage.keep, self.diameter, stage.apart)]
         order = torch.argsort(ranking, descending=True, stable=True)
         return poses[order], ranking[order], ranking[:0] if confidence is None else confidence[order], translation
 

@@ -4,8 +4,8 @@
 
 prints a table and leaves it beside the records as out.md, with the curve out.png; `--from-json out.json` makes both
 again from the records. A schedule is named by its starting rotations and its stages: 120/1k24/1k8 starts with 120,
-refines them once, keeps 24, refines these once, keeps 8, and gives these the steps that are left; 120/1k24a25/c1 keeps
-those that are 25 degrees apart first, and adds once the logarithm of its votes to each one's ranking in the end.
+refines them once, keeps 24, refines these once, keeps 8, and gives these the steps that are left; 120/1k24a25 keeps
+those first that are 25 degrees apart.
 
 No schedule falls back to the full one while it is measured. What the fallback would have given below any confidence
 follows from the full schedule's result of the same scene; its time, from the sum of both.
@@ -55,17 +55,17 @@ class Options:
 
     schedules: tuple[str, ...] = (
         "pruned",
-        "60/2k12/1k4",
-        "120/1k6",
+        "60/2k12",
+        "60/1k16a25",
         "120/1k12",
-        "120/1k24",
-        "120/1k24/1k8",
-        "120/2k12",
-        "168/1k8",
-        "168/1k24/1k8",
-        "252/1k12",
+        "120/1k12a25",
+        "120/1k24a25",
+        "120/1k24a25/1k8a15",
+        "120/2k12a15",
+        "168/1k12a25",
+        "168/1k24a25/1k8a15",
     )
-    """besides full; named ones, or START/STEPSkKEEP[aAPART][/...][/cCONSENSUS] with 60, 120, 168 or 252 rotations"""
+    """besides full; named ones, or START/STEPSkKEEP[aAPART][/...] with 60, 120, 168 or 252 rotations"""
     sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9)
     """the confidences below which the full schedule follows; 0: never"""
     suites: tuple[str, ...] = ("cluttered",)
@@ -141,13 +141,12 @@ def parse_schedule(text: str) -> Schedule:
     if text in SCHEDULES:
         return replace(SCHEDULES[text], sure=0.0)
     start, *stages = text.split("/")
-    weight = stages.pop()[1:] if re.fullmatch(r"c\d+(\.\d+)?", stages[-1] if stages else "") else "0"
     matches = [re.fullmatch(r"([1-9]\d*)k([1-9]\d*)(?:a([1-9]\d*))?", stage) for stage in stages]
     if start not in _GRIDS or not all(matches):
-        known = f"{', '.join(SCHEDULES)}, or START/STEPSkKEEP[aAPART][/...][/cCONSENSUS] with START {', '.join(_GRIDS)}"
+        known = f"{', '.join(SCHEDULES)}, or START/STEPSkKEEP[aAPART][/...] with START {', '.join(_GRIDS)}"
         raise SystemExit(f"--schedules {text}: unknown; choose {known}")
     plan = tuple(Stage(int(m[1]), int(m[2]), float(m[3] or 10)) for m in matches if m)
-    return Schedule(text, _GRIDS[start], plan, consensus=float(weight))
+    return Schedule(text, _GRIDS[start], plan)
 
 
 def run(options: Options) -> Results:

@@ -38,15 +38,12 @@ class Schedule:
             the 60 that turn an icosahedron onto itself, 44.5 degrees; or optimised ones, 120 with 37.2 degrees and 168
             with 32.8.
         stages: all but the last, which takes the steps that the others leave.
-        consensus: what it counts that other hypotheses have come to the same pose, or were near it when they were
-            dropped: this times the logarithm of their number is added to the scorer's ranking.
         sure: a result of less confidence is not believed, and the full schedule follows.
     """
 
     name: str
     grid: Grid
     stages: tuple[Stage, ...] = ()
-    consensus: float = 0.0
     sure: float = 0.0
 
     def plan(self, steps: int) -> Iterator[Stage]:
@@ -71,7 +68,7 @@ SCHEDULES = {
     schedule.name: schedule
     for schedule in (
         Schedule("full", "views"),
-        Schedule("pruned", "icosahedron", (Stage(2, keep=12),), sure=0.9),
+        Schedule("pruned", "covering_120", (Stage(1, keep=16, apart=25.0),), sure=0.9),
     )
 }
 

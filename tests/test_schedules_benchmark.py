@@ -49,7 +49,7 @@ def results() -> Results:
 def test_a_name_says_what_a_schedule_does() -> None:
     assert parse_schedule("120/1k24/2k8") == Schedule("120/1k24/2k8", "covering_120", (Stage(1, 24), Stage(2, 8)))
     assert parse_schedule("252") == Schedule("252", "views")
-    assert parse_schedule("60/1k16a25/c1.5") == Schedule("60/1k16a25/c1.5", "icosahedron", (Stage(1, 16, 25.0),), 1.5)
+    assert parse_schedule("60/1k16a25") == Schedule("60/1k16a25", "icosahedron", (Stage(1, 16, 25.0),))
     assert parse_schedule("pruned").sure == 0  # no fallback while it is measured
 
 

@@ -31,7 +31,7 @@ def count_flops(call: Callable[[], object]) -> int:
 def network_flops(config: NetworkConfig, pairs: int) -> int:
     """Of one forward pass; nothing is computed."""
     with torch.device("meta"):
-        network = build_network(config).eval()
+        network = build_network(config).eval().to("meta")  # the positional embedding is on the CPU
         images = torch.empty(pairs, 6, config.input_size, config.input_size)
     group = [] if config.kind == "refiner" else [pairs]
     return count_flops(lambda: network(images, images, *group))

@@ -32,27 +32,6 @@ def distinct_best(poses: Tensor, ranking: Tensor, keep: int, diameter: float, de
     return order[torch.argsort(repeated.to(torch.int8), stable=True)[:keep]]
 
 
-def handed_on(votes: Tensor, poses: Tensor, kept: Tensor) -> Tensor:
-    """The votes of poses (N, 4, 4) that are dropped, added to those of the kept ones with the nearest rotations.
-
-    Args:
-        votes: (N,).
-        poses: (N, 4, 4).
-        kept: (K,) indices.
-
-    Returns:
-        (K,).
-    """
-    R = poses[:, :3, :3].reshape(-1, 9)
-    nearest = (R @ R[kept].T).argmax(dim=1)
-    return torch.zeros_like(votes[kept]).index_add(0, nearest, votes)
-
-
-def support(votes: Tensor, poses: Tensor, diameter: float, degrees: float = 10.0) -> Tensor:
-    """(N,) votes of each pose together with those of the same pose; arguments as above."""
-    return _same(poses, diameter, degrees).to(votes.dtype) @ votes
-
-
 def _same(poses: Tensor, diameter: float, degrees: float) -> Tensor:
     """(N, N) bool, which of poses (N, 4, 4) are the same within some degrees and 0.05 diameters."""
     R, t = poses[:, :3, :3].reshape(-1, 9), poses[:, :3, 3]
