@@ -63,7 +63,7 @@ def difference(
             torch.tensor([colored]),
             NetworkConfig(kind="scorer", input_size=96),
             torch.tensor([mesh]),
-        )[0, 0]
+        ).plain[0, 0]
     )
 
 
