@@ -36,7 +36,7 @@ from benchmarks.versions import versions
 from learning.variants import VARIANTS
 from pose6d.errors import OutputError, Pose6DError, WeightsError
 from pose6d.schedule import SCHEDULES, Schedule
-from quantization.comparison import BASELINE, available
+from quantization.comparison import BASELINE, PLAIN, available
 
 _Z = 1.96  # of a 95 % interval
 _SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output
@@ -144,14 +144,14 @@ def run(options: Options) -> None:
 
 
 def _check(options: Options) -> None:
-    unknown = [name for name in options.variants if name != BASELINE and name not in VARIANTS]
+    unknown = [name for name in options.variants if name not in (*PLAIN, *VARIANTS)]
     if unknown:
-        raise WeightsError(f"--variants {' '.join(unknown)}: wanted some of {', '.join((BASELINE, *VARIANTS))}")
+        raise WeightsError(f"--variants {' '.join(unknown)}: wanted some of {', '.join((*PLAIN, *VARIANTS))}")
     if options.suite not in SUITES or SUITES[options.suite].task != "register" or SUITES[options.suite].reconstructed:
         raise WeightsError(f"--suite {options.suite}: unknown, or not about registration with the given mesh")
     if options.schedule not in SCHEDULES:
         raise WeightsError(f"--schedule {options.schedule}: wanted one of {', '.join(SCHEDULES)}")
-    missing = available(options.weights, [name for name in options.variants if name != BASELINE])[1]
+    missing = available(options.weights, [name for name in options.variants if name not in PLAIN])[1]
     if missing:
         raise WeightsError("; ".join(missing))
 
@@ -172,9 +172,9 @@ def _earlier(options: Options) -> tuple[list[Record], dict[str, Any]]:
 
 
 def estimators_of(name: str, weights: str, device: str, schedule: str | Schedule) -> EstimatorFactory:
-    """Estimators with a variant's networks; BASELINE's compute in float32 on every device."""
-    quantized = None if name == BASELINE else name
-    return EstimatorFactory(weights, device, schedule=schedule, quantized=quantized, amp=name != BASELINE)
+    """Estimators with a variant's networks, or those of PLAIN."""
+    quantized = None if name in PLAIN else name
+    return EstimatorFactory(weights, device, schedule=schedule, quantized=quantized, amp=PLAIN.get(name, True))
 
 
 class _Bench:

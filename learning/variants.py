@@ -39,6 +39,12 @@ class Variant:
         """What `quantized=` takes."""
         return f"{self.backend}-{self.precision}"
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Types of the devices it runs on."""
+        floats = self.backend == "onnx" and self.precision.startswith("fp")
+        return ("cpu", "cuda") if floats else ("cpu",)
+
     def file(self, kind: Kind, weights: Path) -> Path:
         """Where it lies, given the file of the original weights."""
         return weights.parent / f"model_quantized_{kind}_{self.precision}{_SUFFIX[self.backend]}"

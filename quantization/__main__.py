@@ -38,6 +38,7 @@ from quantization.calibration import HELD_OUT_SEED, calibration_pairs, calibrati
 from quantization.comparison import (
     BASELINE,
     DIAMETER,
+    HALF,
     Row,
     available,
     drift,
@@ -71,7 +72,7 @@ class Report:
     weights: str = "lite"
     """a released set's name, or a folder"""
     variants: tuple[str, ...] = tuple(VARIANTS)
-    """torch-fp32, the weights as they are, always comes first"""
+    """torch-fp32, the weights as they are, always comes first; on CUDA torch-fp16 follows, what is used there"""
     output: Path = Path("debug/quantization/report")
     """without a suffix"""
     device: str = "auto"
@@ -114,9 +115,11 @@ def report(options: Report) -> None:
     if unknown:
         raise WeightsError(f"--variants {' '.join(unknown)}: wanted some of {', '.join(VARIANTS)}")
     device = resolve_device(options.device)
-    ready, missing = available(options.weights, options.variants)
+    ready, missing = available(options.weights, options.variants, device.type)
     print("\n".join(missing))
-    rows = [Row(name) for name in (BASELINE, *ready)]
+    plain = (BASELINE, HALF) if device.type == "cuda" else (BASELINE,)
+    torch.backends.cudnn.allow_tf32 = False  # float32 shall be float32
+    rows = [Row(name) for name in (*plain, *ready)]
     measure_networks(rows, options, device)
     if options.scenes:
         measure_estimator(rows, options)

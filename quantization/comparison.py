@@ -21,7 +21,10 @@ from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import find_weights
 from quantization.calibration import Pairs
 
-BASELINE = "torch-fp32"  # no quantised variant: the weights as they are
+BASELINE, HALF = "torch-fp32", "torch-fp16"
+PLAIN = {BASELINE: False, HALF: True}
+"""The weights as they are, no quantised variant: computed in float32, or as CUDA does it unless told otherwise, in
+float16; and whether `amp` is on."""
 DIAMETER = 0.2  # metres, of the objects whose drift is reported
 
 
@@ -30,7 +33,7 @@ class Row:
     """One variant.
 
     Attributes:
-        name: BASELINE, or what `quantized=` takes.
+        name: one of PLAIN, or what `quantized=` takes.
         megabytes: both files; of float16 weights that are computed in float32, their float32 size.
         setup: seconds until both networks are ready.
         per_pair: milliseconds of the refiner alone, by number of pairs.
@@ -56,15 +59,17 @@ class Row:
 
 
 def open_runner(name: str, kind: Kind, weights: str, device: torch.device) -> NetworkRunner | OnnxRunner:
-    """A variant's runner; of BASELINE the network as it is, in float32."""
-    if name == BASELINE:
-        return make_runner(kind, weights, device, amp=False)
+    """A variant's runner; of one of PLAIN the network as it is."""
+    if name in PLAIN:
+        return make_runner(kind, weights, device, amp=PLAIN[name])
     return make_runner(kind, weights, device, quantized=name)
 
 
 def megabytes(name: str, weights: str) -> float:
     """Size of both networks' files."""
     kinds: tuple[Kind, Kind] = ("refiner", "scorer")
+    if name == HALF:
+        return sum(find_weights(weights, kind).stat().st_size for kind in kinds) / 1e6
     variant = VARIANTS.get(name)
     if variant is not None and variant.precision != "dynamic":
         return sum(variant.file(kind, find_weights(weights, kind)).stat().st_size for kind in kinds) / 1e6
@@ -110,8 +115,8 @@ def per_pair_milliseconds(
     for attempt in range(rounds + 1):  # the first one warms up
         for batch in batches:
             repeats = [i % len(pairs) for i in range(batch)]
-            A, B = pairs.A[repeats], pairs.B[repeats]
             for name, runner in runners.items():
+                A, B = pairs.A[repeats].to(runner.device), pairs.B[repeats].to(runner.device)
                 start = clock()
                 _run(runner, A, B)
                 if runner.device.type == "cuda":
@@ -167,11 +172,14 @@ def markdown(rows: Sequence[Row], facts: Sequence[str]) -> str:
     return "\n".join([*lines, "", *[f"- {fact}" for fact in facts]]) + "\n"
 
 
-def available(weights: str, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Which variants have their files, and for those that do not, the command that makes them."""
+def available(weights: str, names: Sequence[str], device_type: str = "cpu") -> tuple[list[str], list[str]]:
+    """Which variants run on a device and have their files; of the others, why not and what helps."""
     ready, missing = [], []
     for name in names:
         variant = VARIANTS[name]
+        if device_type not in variant.devices:
+            missing.append(f"{name} is left out, it runs on {' and '.join(variant.devices)} only")
+            continue
         files: list[Path] = []
         if variant.precision != "dynamic":
             files = [variant.file("refiner", find_weights(weights, "refiner"))]

@@ -9,7 +9,7 @@ from benchmarks.accuracy.plain_camera import degrade_color, degrade_depth
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
 from benchmarks.accuracy.suites import IMAGE_SIZE, INTRINSICS, Suite
 from pose6d.geometry.transforms import make_transform, random_rotations, so3_exp
-from pose6d.rendering.interface import Shading
+from pose6d.rendering.interface import ALBEDO, Rendering, Shading
 
 FRAMES = 20
 LARGEST_STEP = 0.3  # diameters between frames
@@ -17,6 +17,7 @@ LARGEST_TURN = np.radians(30.0)  # between frames
 _SMALLEST_SHARE = 0.2  # of the largest, so that no frame stands still
 _MARGIN = 90.0  # pixels from the image's border that the object's centre keeps
 _DISTRACTORS = 3
+_LEAST_SEEN = 0.95  # of the object's silhouette, in every frame
 
 
 def make_sequence(pool: ScenePool, suite: Suite, seed: int, index: int) -> EvaluationScene:
@@ -25,21 +26,17 @@ def make_sequence(pool: ScenePool, suite: Suite, seed: int, index: int) -> Evalu
     target = index % pool.meshes.objects
     rng = np.random.default_rng(suite.seed(seed, index))
     poses = _trajectory(rng, suite.config.pixels_per_diameter)  # (F, 4, 4) in diameters
-    background, meshes = _background(rng, pool, poses)
     K = torch.tensor([[INTRINSICS[0], 0, INTRINSICS[2]], [0, INTRINSICS[1], INTRINSICS[3]], [0, 0, 1.0]])
-    meshes = torch.cat([torch.tensor([target]), meshes])
+    while True:  # a tilted table may come in between
+        background, meshes = _background(rng, pool, poses)
+        meshes = torch.cat([torch.tensor([target]), meshes])
+        if _seen_throughout(pool, K, poses, background, meshes):
+            break
     shading = Shading(ambient=float(rng.uniform(0.4, 0.8)), headlight=float(rng.uniform(0.2, 0.6)))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     views: list[View] = []
     for pose in poses:
-        rendering = pool.meshes.renderer.render(
-            torch.cat([pose[None], background]),
-            K,
-            IMAGE_SIZE,
-            mesh_index=meshes,
-            image_index=torch.zeros(len(meshes), dtype=torch.int64),
-            shading=shading,
-        )
+        rendering = _render(pool, K, torch.cat([pose[None], background]), meshes, shading)
         if not views:
             mask = (rendering.instance[0] == 0).numpy()
         rgb = rendering.color.permute(0, 3, 1, 2)
@@ -54,6 +51,27 @@ def make_sequence(pool: ScenePool, suite: Suite, seed: int, index: int) -> Evalu
             )
         )
     return EvaluationScene(target, tuple(views), mask, 1.0)
+
+
+def _render(
+    pool: ScenePool, K: torch.Tensor, poses: torch.Tensor, meshes: torch.Tensor, shading: Shading = ALBEDO
+) -> Rendering:
+    """One picture of all meshes (I,) at their poses (I, 4, 4)."""
+    one = torch.zeros(len(meshes), dtype=torch.int64)
+    return pool.meshes.renderer.render(poses, K, IMAGE_SIZE, mesh_index=meshes, image_index=one, shading=shading)
+
+
+def _seen_throughout(
+    pool: ScenePool, K: torch.Tensor, poses: torch.Tensor, background: torch.Tensor, meshes: torch.Tensor
+) -> bool:
+    """Whether nothing of the background hides the object, which is the first of the meshes, at any of its poses."""
+    behind = _render(pool, K, background, meshes[1:]).depth[0]
+    for pose in poses:
+        own = _render(pool, K, pose[None], meshes[:1]).depth[0]
+        shown = own > 0
+        if ((behind > 0) & (behind < own) & shown).sum() > (1 - _LEAST_SEEN) * shown.sum():
+            return False
+    return True
 
 
 def _trajectory(rng: np.random.Generator, pixels_per_diameter: tuple[float, float]) -> torch.Tensor:
