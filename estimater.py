@@ -36,6 +36,7 @@ from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.geometry.viewpoints import starting_rotations
 from pose6d.rendering import make_renderer
+from pose6d.rendering.appearance import appearance
 from pose6d.rendering.interface import Renderer
 from pose6d.schedule import SCHEDULES, Grid, PairCounter, Schedule, choose_schedule
 
@@ -134,7 +135,9 @@ class FoundationPose(FrameProcessor):
         eye = torch.eye(3)
         self._centred_from_mesh = make_transform(eye, -center).to(self.device)
         self._mesh_from_centred = make_transform(eye, center).to(self.device)
-        judged = bool(getattr(getattr(self.scorer, "config", None), "confidence", False))
+        config = getattr(self.scorer, "config", None)
+        judged = bool(getattr(config, "confidence", False))
+        self._appearance_weight = float(getattr(config, "appearance_weight", 0.0))
         self.schedule = choose_schedule(schedule, self.device.type, judged)
         self._symmetries, self._seed = self._centred(symmetries), seed
         self._grids: dict[Grid, Tensor] = {}
@@ -157,6 +160,7 @@ class FoundationPose(FrameProcessor):
         3. Guess the translation: the middle of the mask at its median depth.
         4. Set up the hypotheses: that translation with rotations that cover all viewpoints.
         5. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
+           In the end, hypotheses whose texture agrees with the picture are worth more.
         6. If that leaves doubt, search again with the full schedule.
         7. The best is the result, and where tracking starts.
 
@@ -324,6 +328,10 @@ class FoundationPose(FrameProcessor):
                 )
                 if stage.keep is not None:
                     poses = poses[distinct_best(poses, ranking, stage.keep, self.diameter, stage.apart)]
+        if self._appearance_weight:
+            with self._stage("appearance"):
+                agreement = appearance(self._renderer, poses, observation, K, self.diameter)
+                ranking = ranking + self._appearance_weight * agreement
         order = torch.argsort(ranking, descending=True, stable=True)
         return poses[order], ranking[order], ranking[:0] if confidence is None else confidence[order], translation
 

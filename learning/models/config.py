@@ -26,6 +26,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "use_bn": ((bool,), "true or false"),
     "min_depth": ((int, float), "a number"),
     "confidence": ((bool,), "true or false"),
+    "appearance_weight": ((int, float), "a number"),
     "confidence_scale": ((int, float), "a number"),
     "confidence_offset": ((int, float), "a number"),
 }
@@ -49,6 +50,8 @@ class NetworkConfig:
         use_bn: batch normalisation after each convolution; False once it is folded into the convolutions.
         min_depth: metres; points nearer than this count as missing.
         confidence: the scorer has a head that judges each pose by itself. The published one has none.
+        appearance_weight: what a texture that agrees entirely (`pose6d.rendering.appearance`) adds to the scorer's
+            ranking; fitted on held-out scenes, since the scale of a ranking is a network's own.
         confidence_scale, confidence_offset: probability = sigmoid(scale * logit + offset), fitted on held-out scenes
             (Platt 1999).
     """
@@ -63,6 +66,7 @@ class NetworkConfig:
     use_bn: bool = True
     min_depth: float = 0.001
     confidence: bool = False
+    appearance_weight: float = 0.0
     confidence_scale: float = 1.0
     confidence_offset: float = 0.0
 

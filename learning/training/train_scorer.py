@@ -41,6 +41,8 @@ _CONFIDENCE_WEIGHT = 0.3
 # random rotations that the refiner has led to whatever looks most like the truth from there: the choice that matters.
 _REFINED_SHARES = ((0.6, 3), (0.8, 1))
 _RANDOM_SHARE, _FLIP_SHARE = 0.45, 0.2
+# The losses set the scale of the ranking, so what a texture adds to it is the same for all scorers trained here.
+_NETWORK = NetworkConfig(kind="scorer", dropout=0.0, confidence=True, appearance_weight=3.0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class ScorerConfig:
     """share of scenes that show another object than the one whose poses are judged"""
     start: Path | None = None
     """weights to start from in place of random ones; a refiner's trunk will do"""
-    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(kind="scorer", dropout=0.0, confidence=True))
+    network: NetworkConfig = field(default_factory=lambda: _NETWORK)
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=3e-4, warmup_steps=300))
     pool: PoolConfig = field(default_factory=PoolConfig)
     scenes: SceneConfig = TRAINING_SCENES
@@ -94,8 +96,8 @@ class ScorerBatch:
 
     Attributes:
         A, B: (N * L, 6, s, s) network inputs.
-        error: (N, L) pose errors in diameters; what no picture tells from the truth has none, what a faint texture tells
-            has much.
+        error: (N, L) pose errors in diameters; what no picture tells from the truth has none, and what a faint texture
+            tells has much.
         right: (N, L) bool, of the object that is shown and, as far as a picture tells, within 0.1 diameter.
         shown: (N,) bool, false where the scene shows another object.
         visible: (N,) float32, the part of the object that nothing hides.

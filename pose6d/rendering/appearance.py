@@ -1,0 +1,74 @@
+"""How well the texture of a hypothesis fits the picture, whatever the light.
+
+A scoring network trained on everything at once looks at shape first: of two poses that differ in a faint texture alone,
+such as a bowl turned about its axis, it often prefers the wrong one. This measure sees nothing but texture.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pose6d.geometry.camera import crop_images, crop_transforms
+from pose6d.geometry.observation import Observation
+from pose6d.rendering.interface import ALBEDO, Renderer
+
+_SIZE = 96  # pixels, side of the crops
+_WINDOW = 1.1  # their side over the diameter
+_FINE = 3  # pixels; hypotheses are hardly better than that
+_AROUND = 19  # pixels, side of the neighbourhood that a pixel is compared with; light varies more slowly
+_DARK = 0.03  # brightness below which noise drowns the texture
+_HIDDEN = 0.04  # diameters by which a surface in front of or behind the hypothesis is another one
+_LEAST = 1e-5  # mean square of the logarithm's contrast: without texture nothing correlates
+
+
+def appearance(
+    renderer: Renderer, poses: Tensor, observation: Observation, K: Tensor, diameter: float | Tensor
+) -> Tensor:
+    """Correlation of rendered and observed texture where the hypothesis' surface is seen.
+
+    Both colours are taken as logarithms, so that light is a sum, and relative to their surroundings on the object, so
+    that only what varies quickly is left: zero-mean normalised cross-correlation (Lewis, "Fast Normalized
+    Cross-Correlation", 1995) with a local mean. The mesh is drawn without light. The correlation is multiplied by the
+    share of the hypothesis' pixels that count, or a pose that fits in a corner alone would do as well as the true one.
+
+    Args:
+        renderer: holds the centred mesh.
+        poses: (N, 4, 4) float32, hypotheses of the centred mesh in camera.
+        observation: one frame.
+        K: (3, 3) intrinsics of the observation.
+        diameter: metres.
+
+    Returns:
+        (N,) float32 in -1..1; 0 for a mesh without texture, or where nothing of the hypothesis is seen.
+    """
+    transforms = crop_transforms(poses, K, diameter, _WINDOW, _SIZE)
+    drawn = renderer.render(poses, transforms @ K, (_SIZE, _SIZE), shading=ALBEDO)
+    seen = crop_images(observation.xyz[2:], transforms, _SIZE, mode="nearest")
+    depth = drawn.depth[:, None]
+    same = (depth > 0) & ((seen <= 0) | ((seen - depth).abs() < _HIDDEN * diameter))
+    weight = same.float()
+    fine, coarse = (_box(weight, side).clamp(min=1e-6) for side in (_FINE, _AROUND))
+
+    def texture(color: Tensor) -> Tensor:
+        values = (color.contiguous() + _DARK).log() * weight
+        # What is beside the object must not leak in.
+        return (_box(values, _FINE) / fine - _box(values, _AROUND) / coarse) * weight
+
+    expected = texture(drawn.color.permute(0, 3, 1, 2))
+    found = texture(crop_images(observation.rgb, transforms, _SIZE))
+    pixels = weight.sum((1, 2, 3)).clamp(min=1.0)
+    share = pixels / (depth > 0).sum((1, 2, 3)).clamp(min=1.0)
+
+    def mean(product: Tensor) -> Tensor:
+        return product.sum((1, 2, 3)) / (3.0 * pixels)
+
+    power = (mean(expected**2) + _LEAST) * (mean(found**2) + _LEAST)
+    return share * mean(expected * found) * torch.rsqrt(power)
+
+
+def _box(images: Tensor, side: int) -> Tensor:
+    """Means of (N, C, s, s) over squares of `side` pixels, 0 outside the image."""
+    place = torch.arange(images.shape[-1], device=images.device)
+    band = ((place[:, None] - place).abs() <= side // 2).to(images.dtype) / side
+    return band @ images @ band  # ten times as fast as average pooling on a CPU

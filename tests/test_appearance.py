@@ -1,0 +1,139 @@
+"""Agreement of texture: it tells which side of a can is seen, in any light, and says nothing where there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from torch import Tensor
+
+from estimater import FoundationPose
+from learning.models.config import NetworkConfig
+from learning.models.score_network import Scores
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.observation import Observation, observe
+from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.rendering import make_renderer
+from pose6d.rendering.appearance import appearance
+from pose6d.rendering.interface import Renderer, Shading
+from tests.estimater_scene import K
+
+SIZE = (240, 320)
+
+
+def can(contrast: float) -> Mesh:
+    """About z, grey with blotches of some contrast."""
+    solid = trimesh.creation.cylinder(radius=0.03, height=0.08, sections=64).subdivide().subdivide()
+    rng = np.random.default_rng(3)
+    blotches = np.sign(np.sin(solid.vertices @ rng.normal(0, 150, (3, 4)) + rng.uniform(0, 6, 4)).sum(1))
+    colors = np.repeat(120 * (1 + contrast * blotches)[:, None], 3, axis=1)
+    return Mesh(
+        vertices=np.asarray(solid.vertices, np.float32),
+        faces=np.asarray(solid.faces, np.int32),
+        normals=np.asarray(solid.vertex_normals, np.float32),
+        colors=colors.astype(np.uint8),
+        name="can",
+    )
+
+
+TURNS = (0.0, 0.7, 1.6, math.pi)
+
+
+def poses() -> Tensor:
+    upright = so3_exp(torch.tensor([1.3, 0.0, 0.0]))
+    turned = torch.stack([upright @ so3_exp(torch.tensor([0.0, 0.0, angle])) for angle in TURNS])
+    return make_transform(turned, torch.tensor([0.01, -0.02, 0.5]))
+
+
+def seen(mesh: Mesh, change: Callable[[Tensor], Tensor] = lambda rgb: rgb) -> Observation:
+    """The can in the first pose in front of a wall, in light from the camera, with noise."""
+    drawn = make_renderer(mesh, "cpu").render(poses()[:1], torch.tensor(K).float(), SIZE, shading=Shading(0.4, 0.6))
+    rgb = torch.where(drawn.mask[0][..., None], drawn.color[0], torch.tensor(0.4))
+    rgb = change(rgb) + 0.02 * torch.randn(rgb.shape, generator=torch.Generator().manual_seed(0))
+    depth = torch.where(drawn.mask[0], drawn.depth[0], torch.tensor(0.9))
+    return observe((rgb.clamp(0, 1) * 255).round().to(torch.uint8), depth, torch.tensor(K).float())
+
+
+def agreement(mesh: Mesh, observation: Observation) -> Tensor:
+    return appearance(make_renderer(mesh, "cpu"), poses(), observation, torch.tensor(K).float(), mesh.diameter)
+
+
+@pytest.mark.parametrize("contrast", [0.5, 0.08])
+def test_the_true_turn_agrees_best_even_where_the_texture_is_faint(contrast: float) -> None:
+    found = agreement(can(contrast), seen(can(contrast)))
+    assert found.argmax() == 0
+    assert found[0] > found[1:].max() + 0.15
+    assert found.abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    "change", [lambda x: 0.3 * x, lambda x: x**1.5, lambda x: 1.4 * x], ids=["dark", "gamma", "bright"]
+)
+def test_light_and_exposure_change_little(change: Callable[[Tensor], Tensor]) -> None:
+    plain, changed = (agreement(can(0.4), seen(can(0.4), how)) for how in (lambda x: x, change))
+    assert (plain - changed).abs().max() < 0.15
+
+
+def test_a_mesh_without_texture_agrees_with_nothing() -> None:
+    """Neither the shade of its surface nor what lies beside it counts."""
+    grey = replace(can(0.0), colors=None)
+    assert agreement(grey, seen(can(0.5))).abs().max() < 0.01
+
+
+def test_what_is_hidden_does_not_count() -> None:
+    mesh, observation = can(0.5), seen(can(0.5))
+    hidden = observation.rgb.clone(), observation.xyz.clone()
+    left = slice(0, 165)  # a card over the left half, nearer than the can
+    hidden[0][:, :, left] = torch.rand(hidden[0][:, :, left].shape, generator=torch.Generator().manual_seed(1))
+    hidden[1][2, :, left] = 0.3
+    found = agreement(mesh, Observation(*hidden))
+    assert found.argmax() == 0 and found[0] > 0.5
+
+
+class UndecidedScorer:
+    """Finds all hypotheses equally good."""
+
+    def __init__(self, weight: float):
+        self.config = NetworkConfig(kind="scorer", appearance_weight=weight)
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        progress: Callable[[int], object] | None = None,
+    ) -> Scores:
+        return Scores(torch.zeros(len(poses)), None)
+
+
+class Turns:
+    """Leaves the four turns of the can, the true one last."""
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses_: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        iterations: int = 5,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tensor:
+        return poses().flip(0)
+
+
+@pytest.mark.parametrize(("weight", "right"), [(0.0, False), (2.0, True)])
+def test_register_asks_the_texture_if_the_weights_say_so(weight: float, right: bool) -> None:
+    mesh, observation = can(0.5), seen(can(0.5))
+    rgb = (observation.rgb.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    depth = observation.xyz[2].numpy()
+    estimator = FoundationPose(mesh, refiner=Turns(), scorer=UndecidedScorer(weight), device="cpu", schedule="full")
+    pose = estimator.register(K, rgb, depth, depth < 0.8)
+    assert np.allclose(pose, poses()[0].numpy(), atol=1e-4) == right
