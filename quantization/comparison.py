@@ -166,10 +166,18 @@ def markdown(rows: Sequence[Row], facts: Sequence[str]) -> str:
         values += [row.scorer_per_pair.get(batch, np.nan) for batch in batches]
         values += [row.degrees, row.millimetres, row.first_frame, row.frames_per_second, row.add, row.add_difference]
         decimals = [2, 1, 2, *[1] * (2 * len(batches)), 3, 3, 2, 2, 1, 1]
-        cells = ["–" if np.isnan(v) else f"{v:.{d}f}" for v, d in zip(values, decimals, strict=True)]
+        cells = [_cell(v, d) for v, d in zip(values, decimals, strict=True)]
         cells[1] += "" if cells[1] == "–" else " %"
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *[f"- {fact}" for fact in facts]]) + "\n"
+
+
+def _cell(value: float, decimals: int) -> str:
+    """With so many decimals, or more, up to four, where fewer would leave less than two digits."""
+    if np.isnan(value):
+        return "–"
+    needed = 1 - int(np.floor(np.log10(abs(value)))) if value else 0
+    return f"{value:.{max(decimals, min(needed, 4))}f}"
 
 
 def available(weights: str, names: Sequence[str], device_type: str = "cpu") -> tuple[list[str], list[str]]:

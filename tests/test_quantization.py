@@ -18,7 +18,7 @@ from pose6d.errors import DeviceError, WeightsError
 from pose6d.report.quantization_plot import write_quantization_plot
 from pose6d.weights import save_weights
 from quantization.calibration import Pairs, calibration_pairs
-from quantization.comparison import Row, drift, markdown
+from quantization.comparison import HALF, Row, available, drift, markdown, megabytes
 from quantization.torch_quantization import static_int8
 from quantization.torch_quantization.static_int8 import create_torch
 from quantization.weight_int8 import quantize_weight
@@ -176,6 +176,23 @@ def test_the_table_says_what_was_not_measured(tmp_path: Path) -> None:
     text = markdown(rows, ["device: this one"])
     assert "| onnx-int8 | 2.60 | 26.0 % | 0.20 | 2.0 | 2.0 | 0.100 | 0.200 | – | – | – | – |" in text
     assert "- device: this one" in text
+    fast = Row("torch-fp16", 5.0, 0.5, {252: 0.0153}, {252: 0.0124}, first_frame=0.0334)
+    assert "| torch-fp16 | 5.00 | 100.0 % | 0.50 | 0.015 | 0.012 | – | – | 0.033 | – | – | – |" in markdown([fast], [])
     panels = {"files, MB": [10.0, 2.6], "first frame, s": [np.nan, np.nan]}
     figure = write_quantization_plot(tmp_path / "figure.png", ["torch-fp32", "onnx-int8"], panels, "lite")
     assert figure.stat().st_size > 5000
+
+
+def test_a_report_names_what_a_device_or_a_missing_file_rules_out(folder: Path) -> None:
+    ready, missing = available(str(folder), ("torch-int8", "onnx-fp32", "torch-dynamic"))
+    assert ready == ["torch-int8", "torch-dynamic"]
+    assert len(missing) == 1 and "--variants onnx-fp32" in missing[0]
+    ready, missing = available(str(folder), ("torch-int8", "onnx-int8", "onnx-fp16"), "cuda")
+    assert ready == []
+    assert [text.split()[0] for text in missing] == ["torch-int8", "onnx-int8", "onnx-fp16"]
+    assert "runs on cpu only" in missing[0] and "runs on cpu only" in missing[1] and "create" in missing[2]
+
+
+def test_the_size_of_float16_is_that_of_the_files(folder: Path) -> None:
+    wanted = sum((folder / f"{kind}.safetensors").stat().st_size for kind in ("refiner", "scorer"))
+    assert megabytes(HALF, str(folder)) == wanted / 1e6

@@ -63,7 +63,7 @@ def difference(
             torch.tensor([colored]),
             NetworkConfig(kind="scorer", input_size=96),
             torch.tensor([mesh]),
-        ).plain[0, 0]
+        )[0, 0]
     )
 
 

@@ -43,8 +43,6 @@ class PoolConfig:
     faces"""
     texture_dir: Path | None = None
     """folder (with its subfolders) of own images, which become backgrounds and surfaces of procedural objects"""
-    faint: float = 0.25
-    """share of the procedural objects whose texture keeps only a little of its contrast"""
     own_share: float = 0.1
     """share of the objects that are own meshes (few are repeated, all are used in any case), of the backgrounds that
     are own images, and of the procedural objects that wear one"""
@@ -69,7 +67,6 @@ def make_pool(config: PoolConfig, device: torch.device, progress: bool = True) -
     objects = make_objects(seeds, workers=config.workers, progress=progress)
     if own_images:
         objects = _redressed(objects, own_images, config.own_share, config.seed)
-    objects = _faded(objects, config.faint, config.seed)
     hands = make_hands(range(config.seed, config.seed + config.hands), workers=config.workers, progress=progress)
     backgrounds = [*_procedural_backgrounds(config.backgrounds, config.seed)]
     backgrounds += repeated(own_images, config.own_share, len(backgrounds))
@@ -153,20 +150,6 @@ def _redressed(objects: list[Mesh], images: list[np.ndarray], share: float, seed
         replace(mesh, texture=images[i]) if wears else mesh
         for mesh, wears, i in zip(objects, chosen, which, strict=True)
     ]
-
-
-def _faded(objects: list[Mesh], share: float, seed: int) -> list[Mesh]:
-    """The objects, a share of which have lost most of their texture's contrast: what is left must still be noticed."""
-    rng = np.random.default_rng([seed, 0xFD])
-    chosen, left = rng.random(len(objects)) < share, np.exp(rng.uniform(np.log(0.05), np.log(0.4), len(objects)))
-    faded = []
-    for mesh, fades, contrast in zip(objects, chosen, left, strict=True):
-        if fades and mesh.texture is not None:
-            mean = mesh.texture.mean((0, 1))
-            texture = mean + contrast * (mesh.texture - mean)
-            mesh = replace(mesh, texture=np.rint(texture).astype(np.uint8))
-        faded.append(mesh)
-    return faded
 
 
 def _procedural_backgrounds(count: int, seed: int) -> np.ndarray:

@@ -37,10 +37,8 @@ _LEAST_VISIBLE = 0.2  # for the ranking
 _LEAST_TELLING = 0.05  # for the confidence, which has to learn what little evidence is worth
 _RIGHT = 0.1  # diameters
 _CONFIDENCE_WEIGHT = 0.3
-# Shares of each scene's hypotheses that went through 3 refiner steps, and through 1; the rest stay as sampled. Most are
-# random rotations that the refiner has led to whatever looks most like the truth from there: the choice that matters.
-_REFINED_SHARES = ((0.6, 3), (0.8, 1))
-_RANDOM_SHARE, _FLIP_SHARE = 0.45, 0.2
+# Shares of each scene's hypotheses that went through 3 refiner steps, and through 1; the rest stay as sampled.
+_REFINED_SHARES = ((0.4, 3), (0.7, 1))
 # The losses set the scale of the ranking, so what a texture adds to it is the same for all scorers trained here.
 _NETWORK = NetworkConfig(kind="scorer", dropout=0.0, confidence=True, appearance_weight=3.0)
 
@@ -96,9 +94,7 @@ class ScorerBatch:
 
     Attributes:
         A, B: (N * L, 6, s, s) network inputs.
-        error: (N, L) pose errors in diameters; what no picture tells from the truth has none, and what a faint texture
-            tells has much.
-        right: (N, L) bool, of the object that is shown and, as far as a picture tells, within 0.1 diameter.
+        error: (N, L) pose errors in diameters; what no picture tells from the truth has none.
         shown: (N,) bool, false where the scene shows another object.
         visible: (N,) float32, the part of the object that nothing hides.
     """
@@ -106,7 +102,6 @@ class ScorerBatch:
     A: torch.Tensor
     B: torch.Tensor
     error: torch.Tensor
-    right: torch.Tensor
     shown: torch.Tensor
     visible: torch.Tensor
 
@@ -119,9 +114,7 @@ def scorer_samples(pool: MeshPool, refiner: _Refiner, config: ScorerConfig, gene
     ones = torch.ones(count, device=pool.device)
     shown = draw.uniform((count,)) >= config.impostors
     mesh_index = torch.where(shown, scenes.mesh_index, draw.index((count,), pool.objects))
-    poses = scoring_hypotheses(
-        scenes.poses, ones, config.hypotheses, generator, config.perturbation, _RANDOM_SHARE, _FLIP_SHARE
-    )
+    poses = scoring_hypotheses(scenes.poses, ones, config.hypotheses, generator, config.perturbation)
     start = 0
     for share, steps in _REFINED_SHARES:
         end = round(share * config.hypotheses)
@@ -134,9 +127,8 @@ def scorer_samples(pool: MeshPool, refiner: _Refiner, config: ScorerConfig, gene
     A, B = _group_inputs(pool.renderer, scenes, poses, mesh_index, config.network)
     A = show_faults(A, faults.repeated(config.hypotheses))
     colored = ~faults.grey.flatten()
-    error, plain_error = _pose_errors(pool, scenes, poses, colored, config.network)
-    right = (plain_error < _RIGHT) & shown[:, None]
-    return ScorerBatch(torch.nan_to_num(A), torch.nan_to_num(B), error, right, shown, scenes.visible)
+    error = _pose_errors(pool, scenes, poses, colored, config.network)
+    return ScorerBatch(torch.nan_to_num(A), torch.nan_to_num(B), error, shown, scenes.visible)
 
 
 def _group_inputs(
@@ -157,17 +149,15 @@ def _group_inputs(
 
 def _pose_errors(
     pool: MeshPool, scenes: SceneBatch, poses: torch.Tensor, colored: torch.Tensor, network: NetworkConfig
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, L) ADD, or what is visible of it where that is less; never less than ADD-S. First with faint differences in
-    colour counted for what they tell, then in proportion."""
+) -> torch.Tensor:
+    """(N, L) ADD, or what is visible of it where that is less; never less than ADD-S."""
     points = pool.points[scenes.mesh_index][:, None].expand(-1, poses.shape[1], -1, -1)
     truth = scenes.poses[:, None].expand_as(poses)
     seen = visible_difference(
         pool.renderer, poses, scenes.poses, scenes.K, scenes.hidden, colored, network, scenes.mesh_index
     )
     add, add_s = add_error(poses, truth, points), add_s_error(poses, truth, points)
-    telling, plain = (torch.minimum(add, torch.maximum(add_s, part)) for part in (seen.telling, seen.plain))
-    return telling, plain
+    return torch.minimum(add, torch.maximum(add_s, seen))
 
 
 @torch.no_grad()
@@ -217,8 +207,9 @@ def train(config: ScorerConfig) -> Path:
         ranked = (batch.shown & (batch.visible > _LEAST_VISIBLE)).float()
         losses = scorer_loss(ranking.float(), batch.error, ranked)
         if confidence is not None:
+            right = (batch.error < _RIGHT) & batch.shown[:, None]
             judged = (batch.visible > _LEAST_TELLING).float()
-            losses["confidence"] = confidence_loss(confidence.float(), batch.right, judged)
+            losses["confidence"] = confidence_loss(confidence.float(), right, judged)
             losses["loss"] = losses["loss"] + _CONFIDENCE_WEIGHT * losses["confidence"]
         return losses
 

@@ -6,10 +6,7 @@ is hidden. Such poses are equally right answers, and a scorer that is taught oth
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
 
 from learning.inputs import network_inputs
 from learning.models.config import NetworkConfig
@@ -18,31 +15,6 @@ from pose6d.rendering.interface import ALBEDO, Renderer
 
 _FARTHEST = 0.5  # diameters; what only one of the two poses covers counts as this far apart
 _COLOR_WEIGHT = 3.0  # diameters per unit of colour: a third of the surface in quite another colour is 0.3 off
-_MOST_COLOR = 0.35  # diameters, of any difference in colour where a faint one counts
-_FAINT = 0.03  # a mean difference in colour of that much counts for two thirds of the most
-
-
-class VisibleDifference(NamedTuple):
-    """How different poses look, (N, L) each, 0 where they cannot be told apart.
-
-    Attributes:
-        shape: mean distance of the surfaces, diameters.
-        color: mean difference in colour, 0..1.
-    """
-
-    shape: Tensor
-    color: Tensor
-
-    @property
-    def plain(self) -> Tensor:
-        """(N, L) diameters, colour in proportion."""
-        return self.shape + _COLOR_WEIGHT * self.color
-
-    @property
-    def telling(self) -> Tensor:
-        """(N, L) diameters, as what matters for telling the true pose from others: a faint texture tells as surely as a
-        strong one, if only one looks closely, so it counts for much more than its share of colour."""
-        return self.shape + _MOST_COLOR * (1.0 - torch.exp(-self.color / _FAINT))
 
 
 def visible_difference(
@@ -54,8 +26,8 @@ def visible_difference(
     colored: torch.Tensor,
     config: NetworkConfig,
     mesh_index: torch.Tensor,
-) -> VisibleDifference:
-    """Mean differences in geometry and in colour over the pixels that either pose covers and nothing hides.
+) -> torch.Tensor:
+    """Mean difference in geometry and colour over the pixels that either pose covers and nothing hides.
 
     The idea is that of VSD (Hodan et al. 2016), with colour. Objects have unit diameter.
 
@@ -68,6 +40,8 @@ def visible_difference(
         config: crop ratio and size of the scorer; half its resolution is enough.
         mesh_index: (N,) int64.
 
+    Returns:
+        (N, L) diameters, 0 where the two poses cannot be told apart.
     """
     count, group = poses.shape[:2]
     size = config.input_size // 2
@@ -89,5 +63,5 @@ def visible_difference(
     apart = torch.where(covered & truly, apart, torch.full_like(apart, _FARTHEST))
     tint = (given[:, :3] - true[:, :3]).abs().mean(1) * (covered & truly)
     tint = tint * colored.repeat_interleave(group).view(-1, 1, 1)
-    pixels = counted.sum((1, 2)).clamp(min=1.0)
-    return VisibleDifference(*(((each * counted).sum((1, 2)) / pixels).view(count, group) for each in (apart, tint)))
+    difference = ((apart + _COLOR_WEIGHT * tint) * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1.0)
+    return difference.view(count, group)
