@@ -95,6 +95,14 @@ def test_what_is_hidden_does_not_count() -> None:
     assert found.argmax() == 0 and found[0] > 0.5
 
 
+def test_a_surface_that_is_elsewhere_counts_against_a_pose() -> None:
+    mesh, observation = can(0.5), seen(can(0.5))
+    xyz = observation.xyz.clone()
+    xyz[2, :, 166:] += 0.03  # the right half lies behind the hypothesis
+    whole, half = (float(agreement(mesh, each)[0]) for each in (observation, Observation(observation.rgb, xyz)))
+    assert half == pytest.approx(0.5 * whole, abs=0.1)
+
+
 class UndecidedScorer:
     """Finds all hypotheses equally good."""
 
