@@ -149,12 +149,20 @@ def save_weights(
         shrink = half and tensor.is_floating_point() and tensor.ndim >= 2 and name != "pos_embed.pe"
         tensors[name] = tensor.half() if shrink else tensor.clone()
     file = folder / f"{kind}.safetensors"
-    # Written beside and moved over, so that a stopped run never leaves half a file.
-    partial = file.with_suffix(".partial")
-    safetensors.torch.save_file(tensors, partial)
-    partial.replace(file)
+    write_tensors(file, tensors)
     file.with_suffix(".json").write_text(json.dumps(dict(config), indent=2) + "\n")
     return file
+
+
+def write_tensors(file: Path, tensors: dict[str, torch.Tensor], facts: dict[str, str] | None = None) -> None:
+    """Write a safetensors file that others may read as far as the umask allows.
+
+    `safetensors.torch.save_file` makes them for their owner alone, who in a container is often root.
+    """
+    # Written beside and moved over, so that a stopped run never leaves half a file.
+    partial = file.with_suffix(".partial")
+    partial.write_bytes(safetensors.torch.save(tensors, facts))
+    partial.replace(file)
 
 
 def record_in_manifest(file: Path, facts: Mapping[str, Any] | None = None) -> None:

@@ -168,3 +168,12 @@ def test_an_empty_weights_folder_says_what_belongs_there(tmp_path: Path, monkeyp
     monkeypatch.setenv("POSE6D_WEIGHTS", str(tmp_path / "none"))
     with pytest.raises(WeightsError, match=r"expected refiner\.safetensors in base/ or lite/"):
         find_weights("auto", "refiner")
+
+
+def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+    """As far as the umask allows, like any other file: in a container, their owner is root."""
+    config = NetworkConfig(width=4, input_size=32)
+    file = save_weights(tmp_path, "refiner", build_network(config).state_dict(), config.to_dict())
+    (tmp_path / "other").touch()
+    assert file.stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert [path for path in tmp_path.iterdir() if path.suffix == ".partial"] == []

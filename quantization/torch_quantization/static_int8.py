@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -21,7 +20,7 @@ from learning.runtime import fold_batch_norm
 from learning.torch_int8 import Range
 from learning.variants import Variant
 from pose6d.errors import WeightsError
-from pose6d.weights import find_weights, sha256
+from pose6d.weights import find_weights, sha256, write_tensors
 from quantization.calibration import LEAST_PAIRS, Pairs, calibration_pairs, calibration_pool
 from quantization.weight_int8 import quantize_weight
 
@@ -73,9 +72,7 @@ def create_torch(
         "weights_sha256": sha256(source),
         "ranges": json.dumps({name: (found.scale, found.zero_point) for name, found in ranges.items()}),
     }
-    partial = output.with_suffix(".partial")
-    save_file(tensors, partial, facts)
-    partial.replace(output)
+    write_tensors(output, tensors, facts)
     size = sum(tensor.numel() * 4 for tensor in network.state_dict().values())
     say(f"{output}: {output.stat().st_size / 1e6:.2f} MB, {100 * output.stat().st_size / size:.1f} % of fp32")
     return output
