@@ -34,9 +34,10 @@ from benchmarks.accuracy.scores import RIGHT, Record, score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.versions import versions
 from learning.variants import VARIANTS
+from pose6d.device import resolve_device
 from pose6d.errors import OutputError, Pose6DError, WeightsError
 from pose6d.schedule import SCHEDULES, Schedule
-from quantization.comparison import BASELINE, PLAIN, available
+from quantization.comparison import BASELINE, HALF, PLAIN, available
 
 _Z = 1.96  # of a 95 % interval
 _SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output
@@ -151,7 +152,12 @@ def _check(options: Options) -> None:
         raise WeightsError(f"--suite {options.suite}: unknown, or not about registration with the given mesh")
     if options.schedule not in SCHEDULES:
         raise WeightsError(f"--schedule {options.schedule}: wanted one of {', '.join(SCHEDULES)}")
-    missing = available(options.weights, [name for name in options.variants if name not in PLAIN])[1]
+    device = resolve_device(options.device).type
+    if HALF in options.variants and device == "cpu":
+        raise WeightsError(
+            f"--variants {HALF}: a CPU computes in float32 (torch-fp32); pass --device cuda where there is one"
+        )
+    missing = available(options.weights, [name for name in options.variants if name not in PLAIN], device)[1]
     if missing:
         raise WeightsError("; ".join(missing))
 

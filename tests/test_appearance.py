@@ -109,31 +109,14 @@ class UndecidedScorer:
     def __init__(self, weight: float):
         self.config = NetworkConfig(kind="scorer", appearance_weight=weight)
 
-    def predict(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float,
-        progress: Callable[[int], object] | None = None,
-    ) -> Scores:
+    def predict(self, renderer: Renderer, poses: Tensor, *_: object, **__: object) -> Scores:
         return Scores(torch.zeros(len(poses)), None)
 
 
 class Turns:
     """Leaves the four turns of the can, the true one last."""
 
-    def predict(
-        self,
-        renderer: Renderer,
-        poses_: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float,
-        iterations: int = 5,
-        progress: Callable[[int], object] | None = None,
-    ) -> Tensor:
+    def predict(self, *_: object, **__: object) -> Tensor:
         return poses().flip(0)
 
 

@@ -22,9 +22,7 @@ _HIDDEN = 0.04  # diameters by which a surface in front of or behind the hypothe
 _LEAST = 1e-5  # mean square of the logarithm's contrast: without texture nothing correlates
 
 
-def appearance(
-    renderer: Renderer, poses: Tensor, observation: Observation, K: Tensor, diameter: float | Tensor
-) -> Tensor:
+def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: Tensor, diameter: float) -> Tensor:
     """Correlation of rendered and observed texture where the hypothesis' surface is seen.
 
     Both colours are taken as logarithms, so that light is a sum, and relative to their surroundings on the object, so
