@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from learning.training.predict_pose_refine import PoseRefinePredictor
-from learning.training.predict_score import ScorePredictor, Scores
+from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
+from learning.training.predict_score import ScorePredictor, Scorer
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, MeshError, Pose6DError
 from pose6d.geometry.distinct_poses import distinct_best
@@ -34,42 +34,22 @@ from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.geometry.units import check_diameter
 from pose6d.geometry.viewpoints import starting_rotations
 from pose6d.rendering import make_renderer
 from pose6d.rendering.appearance import appearance
-from pose6d.rendering.interface import Renderer
-from pose6d.schedule import SCHEDULES, Grid, PairCounter, Schedule, choose_schedule
-
-_DIAMETERS = (0.002, 5.0)  # metres; outside, a mesh is most likely in another unit
-
-
-class Refiner(Protocol):
-    """What the estimator asks of a refiner; `PoseRefinePredictor` is the one it makes itself."""
-
-    def predict(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float,
-        iterations: int = 5,
-        progress: Callable[[int], object] | None = None,
-    ) -> Tensor: ...
-
-
-class Scorer(Protocol):
-    """What the estimator asks of a scorer; `ScorePredictor` is the one it makes itself."""
-
-    def predict(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float,
-        progress: Callable[[int], object] | None = None,
-    ) -> Scores: ...
+from pose6d.rendering.turned_poses import likely_turns, principal_axes
+from pose6d.schedule import (
+    DISTINCT,
+    RIVALS,
+    SCHEDULES,
+    TURN_STEPS,
+    TURNED,
+    Grid,
+    PairCounter,
+    Schedule,
+    choose_schedule,
+)
 
 
 class FoundationPose(FrameProcessor):
@@ -84,14 +64,14 @@ class FoundationPose(FrameProcessor):
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
         schedule: `full` refines all 252 hypotheses of the published method, `pruned` starts with 120, soon goes
-            on with the best 16, and falls back to full where that leaves doubt; or a Schedule. `auto` is pruned on
+            on with the best 12, and falls back to full where that leaves doubt; or a Schedule. `auto` is pruned on
             the CPU, if the scorer has a confidence, and full on CUDA.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
         profile: wait for the device after each stage and use no CUDA graph, so that `timings` is exact on CUDA.
 
     Attributes:
-        poses: (N, 4, 4) float32 hypotheses of the last `register` (of its last stage), original mesh in camera, best
+        poses: (N, 4, 4) float32 hypotheses that the last `register` ranked in the end, original mesh in camera, best
             first; None before.
         scores: (N,) float32, descending, comparable with each other only; None before.
         confidence: of the last call's pose, the probability that it is within 0.1 diameter; None before, and where the
@@ -121,7 +101,7 @@ class FoundationPose(FrameProcessor):
             raise MeshError(f"mesh is a {type(mesh).__name__}: pass a Mesh (Mesh.from_trimesh makes one) or a path")
         self.mesh = mesh if isinstance(mesh, Mesh) else load_mesh(mesh)
         self.diameter = float(self.mesh.diameter)
-        _check_diameter(self.diameter, self.mesh.name)
+        check_diameter(self.mesh)
         self.poses: np.ndarray | None = None
         self.scores: np.ndarray | None = None
         self.confidence: float | None = None
@@ -138,6 +118,8 @@ class FoundationPose(FrameProcessor):
         config = getattr(self.scorer, "config", None)
         judged = bool(getattr(config, "confidence", False))
         self._appearance_weight = float(getattr(config, "appearance_weight", 0.0))
+        self._turns_tell = self._appearance_weight > 0 and self.mesh.colored
+        self._axes = principal_axes(self.mesh).to(self.device)
         self.schedule = choose_schedule(schedule, self.device.type, judged)
         self._symmetries, self._seed = self._centred(symmetries), seed
         self._grids: dict[Grid, Tensor] = {}
@@ -160,7 +142,8 @@ class FoundationPose(FrameProcessor):
         3. Guess the translation: the middle of the mask at its median depth.
         4. Set up the hypotheses: that translation with rotations that cover all viewpoints.
         5. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
-           In the end, hypotheses whose texture agrees with the picture are worth more.
+           In the end, hypotheses whose texture agrees with the picture are worth more, and turns of the object that its
+           texture favours compete with them.
         6. If that leaves doubt, search again with the full schedule.
         7. The best is the result, and where tracking starts.
 
@@ -288,6 +271,8 @@ class FoundationPose(FrameProcessor):
 
     def _search(self, schedule: Schedule, iteration: int, frame: list[Tensor], done: PairCounter) -> tuple[Tensor, ...]:
         """What `_find` finds with a schedule."""
+        if not self._turns_tell:
+            schedule = replace(schedule, turns=0)
         hypotheses = len(self._rotations(schedule.grid))
         pairs = schedule.pairs(iteration, hypotheses)
         done.expect(pairs)
@@ -329,11 +314,40 @@ class FoundationPose(FrameProcessor):
                 if stage.keep is not None:
                     poses = poses[distinct_best(poses, ranking, stage.keep, self.diameter, stage.apart)]
         if self._appearance_weight:
-            with self._stage("appearance"):
-                agreement = appearance(self._renderer, poses, observation, K, self.diameter)
-                ranking = ranking + self._appearance_weight * agreement
+            ranking = ranking + self._texture(poses, observation, K)
+        if schedule.turns:
+            poses, ranking, confidence = self._turn(schedule.turns, poses, ranking, observation, K, progress)
         order = torch.argsort(ranking, descending=True, stable=True)
         return poses[order], ranking[order], ranking[:0] if confidence is None else confidence[order], translation
+
+    def _texture(self, poses: Tensor, observation: Observation, K: Tensor) -> Tensor:
+        """(N,) what the agreement of texture adds to the ranking of (N, 4, 4) hypotheses."""
+        with self._stage("appearance"):
+            return self._appearance_weight * appearance(self._renderer, poses, observation, K, self.diameter)
+
+    def _turn(
+        self,
+        count: int,
+        poses: Tensor,
+        ranking: Tensor,
+        observation: Observation,
+        K: Tensor,
+        progress: Callable[[int], object] | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The best of the hypotheses and as many turns of the object as asked for, with their ranking and confidence.
+
+        Args:
+            poses: (N, 4, 4), centred mesh in camera.
+            ranking: (N,).
+        """
+        with self._stage("turns"):
+            best = poses[distinct_best(poses, ranking, RIVALS, self.diameter, DISTINCT)]
+            seeds, on = best[:TURNED], (observation, K, self.diameter)
+            turned = likely_turns(self._renderer, seeds, self._axes, *on, keep=count)
+            turned = self.refiner.predict(self._renderer, turned, *on, TURN_STEPS, progress=progress)
+            poses = torch.cat([best, turned])
+            ranking, confidence = self.scorer.predict(self._renderer, poses, *on, progress=progress)
+        return poses, ranking + self._texture(poses, observation, K), confidence
 
     def _follow(
         self, iteration: int, judge: bool, rgb: Tensor, depth: Tensor, K: Tensor, pose: Tensor
@@ -372,17 +386,6 @@ class FoundationPose(FrameProcessor):
         if not symmetries.isfinite().all():
             raise MeshError("symmetries hold values that are not finite; (S, 4, 4) transforms are needed")
         return self._centred_from_mesh.cpu() @ symmetries @ self._mesh_from_centred.cpu()
-
-
-def _check_diameter(diameter: float, name: str) -> None:
-    low, high = _DIAMETERS
-    if not low <= diameter <= high:
-        cure = (
-            "is it in millimetres? load it with unit 'mm', or pass --mesh_unit mm"
-            if diameter > high
-            else "is its unit m?"
-        )
-        raise MeshError(f"mesh {name}: diameter is {diameter:.4g} m, expected {low} to {high} m; {cure}")
 
 
 def _check_result(pose: np.ndarray, what: str) -> None:

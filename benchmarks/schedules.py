@@ -58,7 +58,7 @@ class Options:
         "60/2k12",
         "60/1k16a25",
         "120/1k12",
-        "120/1k12a25",
+        "120/1k16a25",
         "120/1k24a25",
         "120/1k24a25/1k8a15",
         "120/2k12a15",
@@ -214,12 +214,8 @@ def _warm_up(estimators: Sequence[FoundationPose], scene: EvaluationScene, itera
 
 
 def count_pairs(schedule: Schedule, iterations: int) -> int:
-    """How many pairs of images the networks see in one registration of an object without symmetries."""
-    pairs, left = 0, len(starting_rotations(schedule.grid))
-    for stage in schedule.plan(iterations):
-        pairs += left * (stage.steps + 1)
-        left = min(left, stage.keep or left)
-    return pairs
+    """How many pairs of images the networks see in one registration of a textured object without symmetries."""
+    return schedule.pairs(iterations, len(starting_rotations(schedule.grid)))
 
 
 def with_fallback(own: Sequence[Record], full: Sequence[Record], sure: float) -> tuple[list[Record], np.ndarray]:

@@ -8,6 +8,15 @@ from typing import Literal
 
 from pose6d.errors import Pose6DError
 
+RIVALS = 6
+"""hypotheses that turns of the object compete with"""
+TURNED = 2
+"""of these, the ones that are turned"""
+TURN_STEPS = 1
+"""refinement steps after a turn"""
+DISTINCT = 25.0
+"""degrees between these hypotheses, as far as there are such"""
+
 Grid = Literal["views", "icosahedron", "covering_120", "covering_168"]
 """Starting rotations by name; `pose6d.geometry.viewpoints.starting_rotations` makes them."""
 
@@ -39,12 +48,15 @@ class Schedule:
             with 32.8.
         stages: all but the last, which takes the steps that the others leave.
         sure: a result of less confidence is not believed, and the full schedule follows.
+        turns: in the end, so many turns of the object that its texture favours compete with the best hypotheses; only
+            for textured meshes, and scorers that let the texture have a say.
     """
 
     name: str
     grid: Grid
     stages: tuple[Stage, ...] = ()
     sure: float = 0.0
+    turns: int = 10
 
     def plan(self, steps: int) -> Iterator[Stage]:
         """The stages when the result shall have taken so many steps."""
@@ -61,6 +73,8 @@ class Schedule:
         for stage in self.plan(steps):
             pairs += hypotheses * (stage.steps + 1)
             hypotheses = min(hypotheses, stage.keep or hypotheses)
+        if self.turns:
+            pairs += self.turns * (TURN_STEPS + 1) + min(hypotheses, RIVALS)
         return pairs
 
 
@@ -68,7 +82,7 @@ SCHEDULES = {
     schedule.name: schedule
     for schedule in (
         Schedule("full", "views"),
-        Schedule("pruned", "covering_120", (Stage(1, keep=16, apart=25.0),), sure=0.9),
+        Schedule("pruned", "covering_120", (Stage(1, keep=12, apart=25.0),), sure=0.9),
     )
 }
 

@@ -1,4 +1,5 @@
-"""Agreement of texture: it tells which side of a can is seen, in any light, and says nothing where there is none."""
+"""Agreement of texture: it tells which side of a can is seen, in any light, and says nothing where there is none;
+and it finds the turn of an object that no hypothesis has."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ from learning.models.config import NetworkConfig
 from learning.models.score_network import Scores
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.observation import Observation, observe
-from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.rendering import make_renderer
 from pose6d.rendering.appearance import appearance
 from pose6d.rendering.interface import Renderer, Shading
+from pose6d.rendering.turned_poses import likely_turns, principal_axes
 from tests.estimater_scene import K
 
 SIZE = (240, 320)
@@ -128,3 +130,49 @@ def test_register_asks_the_texture_if_the_weights_say_so(weight: float, right: b
     estimator = FoundationPose(mesh, refiner=Turns(), scorer=UndecidedScorer(weight), device="cpu", schedule="full")
     pose = estimator.register(K, rgb, depth, depth < 0.8)
     assert np.allclose(pose, poses()[0].numpy(), atol=1e-4) == right
+
+
+def degrees_off(found: Tensor) -> Tensor:
+    """(N,) of poses (N, 4, 4) from the true one."""
+    return rotation_angle(found[:, :3, :3], poses()[0, :3, :3]).rad2deg()
+
+
+def test_principal_axes_are_those_of_the_shape() -> None:
+    axes = principal_axes(can(0.5))
+    torch.testing.assert_close(axes @ axes.T, torch.eye(3), atol=1e-5, rtol=0)
+    assert axes[2].abs().argmax() == 2 and axes[2, 2].abs() > 0.999  # longest along z
+
+
+@pytest.mark.parametrize("contrast", [0.5, 0.08])
+def test_the_texture_finds_the_turn_that_the_hypotheses_lack(contrast: float) -> None:
+    mesh, observation, camera = can(contrast), seen(can(contrast)), torch.tensor(K).float()
+    wrong = poses()[[2, 3]]  # 92 and 180 degrees off
+    arguments = (make_renderer(mesh, "cpu"), wrong, principal_axes(mesh), observation, camera, mesh.diameter)
+    found = likely_turns(*arguments, keep=5)
+    assert found.shape == (5, 4, 4) and degrees_off(found)[0] < 4
+    torch.testing.assert_close(found[:, :3, 3], wrong[:1, :3, 3].expand(5, 3))  # turned in place
+
+
+class Unturning:
+    """Leaves one wrong turn of the can for every hypothesis, and everything else as it is."""
+
+    def __init__(self, hypotheses: int):
+        self.hypotheses, self.calls = hypotheses, 0
+
+    def predict(self, renderer: Renderer, given: Tensor, *_: object, **__: object) -> Tensor:
+        self.calls += 1
+        return poses()[[2]].expand_as(given) if len(given) == self.hypotheses else given
+
+
+@pytest.mark.parametrize("colored", [True, False])
+def test_register_tries_turns_where_there_is_a_texture(colored: bool) -> None:
+    mesh, observation = can(0.5), seen(can(0.5))
+    rgb = (observation.rgb.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    depth = observation.xyz[2].numpy()
+    given = mesh if colored else replace(mesh, colors=None)
+    refiner = Unturning(252)
+    estimator = FoundationPose(given, refiner=refiner, scorer=UndecidedScorer(2.0), device="cpu", schedule="full")
+    pose = torch.as_tensor(estimator.register(K, rgb, depth, depth < 0.8))[None]
+    assert given.colored == colored
+    assert refiner.calls == (2 if colored else 1)
+    assert float(degrees_off(pose)) == pytest.approx(0 if colored else math.degrees(1.6), abs=4)

@@ -106,7 +106,7 @@ def test_arithmetic_of_a_registration_is_that_of_its_pairs(options: Options) -> 
     tables, _ = run(replace(options, sections=("register",), schedules=("full", "pruned")))
     full, pruned = tables["register"].rows
     assert (full["pairs refined"], full["pairs scored"]) == (252 * 2, 252) and full["times full"] == 1.0
-    assert (pruned["pairs refined"], pruned["pairs scored"]) == (120 + 16, 120 + 16) and pruned["confidence"] > 0.99
+    assert (pruned["pairs refined"], pruned["pairs scored"]) == (120 + 12, 120 + 12) and pruned["confidence"] > 0.99
     refined = network_flops(NetworkConfig(**SMALL), 1)
     scored = network_flops(NetworkConfig(kind="scorer", confidence=True, **SMALL), 252)
     assert full["TFLOP"] == pytest.approx(1e-12 * (504 * refined + scored))

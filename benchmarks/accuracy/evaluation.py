@@ -15,8 +15,8 @@ from torch import Tensor
 from benchmarks.accuracy.objects import TargetObject
 from benchmarks.accuracy.scenes import EvaluationScene, View
 from benchmarks.accuracy.scores import Record
-from estimater import FoundationPose, Refiner
-from learning.training.predict_pose_refine import PoseRefinePredictor
+from estimater import FoundationPose
+from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError
@@ -127,11 +127,11 @@ class FewerHypotheses:
     ) -> Tensor:
         """As the refiner's own."""
         if len(poses) > self.count:
-            poses = poses[_most_different(poses[:, :3, :3], self.count)]
+            poses = poses[most_different(poses[:, :3, :3], self.count)]
         return self.refiner.predict(renderer, poses, observation, K, diameter, iterations, progress=progress)
 
 
-def _most_different(rotations: Tensor, count: int) -> Tensor:
+def most_different(rotations: Tensor, count: int) -> Tensor:
     """(count,) indices, each the one farthest from all before (Gonzalez, Theoretical Computer Science 1985)."""
     flat = rotations.reshape(-1, 9)
     nearest = torch.full((len(flat),), -torch.inf, device=flat.device)  # trace(A^T B) of the nearest kept rotation

@@ -10,10 +10,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.timing import median, until_done
-from estimater import Refiner, Scorer
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
 from learning.models.score_network import Scores
+from learning.training.predict_pose_refine import Refiner
+from learning.training.predict_score import Scorer
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
 
@@ -70,6 +71,7 @@ class CountingScorer:
 
     def __init__(self, scorer: Scorer):
         self._scorer, self.pairs = scorer, 0
+        self.config = getattr(scorer, "config", None)  # decides whether turns are tried
 
     def predict(
         self,

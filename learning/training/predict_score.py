@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,20 @@ from learning.models.score_network import ScoreNetMultiPair, Scores
 from learning.runtime import make_runner
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
+
+
+class Scorer(Protocol):
+    """What the estimator asks of a scorer; `ScorePredictor` is the one it makes itself."""
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        progress: Callable[[int], object] | None = None,
+    ) -> Scores: ...
 
 
 class ScorePredictor:

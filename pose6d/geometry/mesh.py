@@ -129,6 +129,13 @@ class Mesh:
         """The largest distance between two vertices, metres."""
         return point_set_diameter(self.vertices)
 
+    @cached_property
+    def colored(self) -> bool:
+        """Whether its surface has more than one colour."""
+        look = self.colors if self.texture is None else self.texture
+        assert look is not None
+        return bool((look != look.reshape(-1, 3)[0]).any())
+
     def scaled(self, factor: float) -> Mesh:
         """The mesh with every coordinate multiplied by `factor` > 0."""
         if not (np.isfinite(factor) and factor > 0):

@@ -14,6 +14,7 @@ from pose6d.geometry.mesh import METRES_PER_UNIT, Mesh, Unit
 
 UnitChoice = Literal["auto", "m", "cm", "mm"]
 
+_DIAMETERS = (0.002, 5.0)  # metres; outside, a mesh is most likely in another unit
 _NAMES: dict[Unit, str] = {"m": "metres", "cm": "centimetres", "mm": "millimetres"}
 _FEWEST_POINTS = 30
 # Diameter divided by the extent that is seen: 0.75 to 1 for ten scanned objects on a table, all in plain sight. Masks
@@ -133,3 +134,19 @@ def _length(metres: float) -> str:
 
 def _times(ratio: float) -> str:
     return f"{ratio:.0f} times" if ratio >= 10 else f"{ratio:.2g} times"
+
+
+def check_diameter(mesh: Mesh) -> None:
+    """Refuse a mesh that is most likely in another unit than metres.
+
+    Raises:
+        MeshError: it is smaller than 2 mm, or larger than 5 m.
+    """
+    diameter, (low, high) = float(mesh.diameter), _DIAMETERS
+    if not low <= diameter <= high:
+        cure = (
+            "is it in millimetres? load it with unit 'mm', or pass --mesh_unit mm"
+            if diameter > high
+            else "is its unit m?"
+        )
+        raise MeshError(f"mesh {mesh.name}: diameter is {diameter:.4g} m, expected {low} to {high} m; {cure}")

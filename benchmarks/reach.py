@@ -1,0 +1,319 @@
+"""From how far a refiner finds back to the pose, and how many hypotheses it therefore needs.
+
+`python -m benchmarks.reach --weights lite runs/refiner_90 --mesh-folder MESHES --symmetric bowl --output reach.json`
+
+starts all 252 rotations of the full schedule in each scene, refines them, and counts which end within 0.1 diameter by
+ADD: by how far they were off at the start, and as the best of the N that differ most. Weights need no scorer. The table
+and the figure go beside the JSON as .md and .png; `--from-json a.json b.json` makes both from several runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.accuracy.evaluation import most_different
+from benchmarks.accuracy.objects import TargetObject
+from benchmarks.accuracy.report import aligned, write_content
+from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
+from benchmarks.accuracy.scenes import EvaluationScene
+from benchmarks.accuracy.scoreboard import Options as SceneOptions
+from benchmarks.accuracy.scoreboard import Scoreboard
+from benchmarks.accuracy.scores import RIGHT
+from benchmarks.accuracy.suites import SUITES
+from benchmarks.versions import versions
+from estimater import FoundationPose
+from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
+from learning.training.predict_score import Scores
+from pose6d.device import resolve_device
+from pose6d.errors import FrameError, Pose6DError
+from pose6d.evaluation.batched_pose_errors import add
+from pose6d.geometry.observation import Observation
+from pose6d.geometry.transforms import rotation_angle
+from pose6d.rendering.interface import Renderer
+from pose6d.report.reach_plot import write_reach_plot
+
+_EDGES = tuple(range(0, 181, 15))  # degrees
+_COUNTS = (6, 12, 24, 48, 96, 252)
+_POINTS = 500  # of the surface, for ADD
+_NEAR = 45.0  # degrees
+
+
+@dataclass
+class Options:
+    """Which refiners to compare on what."""
+
+    weights: tuple[str, ...] = ("auto",)
+    """released sets' names, or folders"""
+    device: str = "auto"
+    suites: tuple[str, ...] = ("cluttered",)
+    """suites of benchmarks.accuracy with frames to register in"""
+    scenes: int = 100
+    """of each suite"""
+    steps: int = 5
+    """refinement steps"""
+    mesh_folder: Path | None = None
+    """folder that is searched for meshes in metres; procedural objects if omitted"""
+    symmetric: tuple[str, ...] = ()
+    """parts of the names of objects that look the same from several sides; they are left out, since how far a rotation
+    is off means nothing for them"""
+    workers: int | None = None
+    """processes that make scenes; all cores but two if omitted, 0: none besides this one"""
+    seed: int = 7
+    output: Path | None = None
+    """JSON of the results; the table and the figure go beside it as .md and .png"""
+    from_json: tuple[Path, ...] = ()
+    """print the table of earlier runs' JSON, as far as `suites` go, and compute nothing"""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What one refiner does in one suite; shares are in percent, and right means within 0.1 diameter by ADD.
+
+    Attributes:
+        weights, suite: their names; of a folder the last part.
+        scenes: how many.
+        edges: (B + 1,) degrees, the borders of the bins of initial rotation errors.
+        right: (B,) of the hypotheses that start in each bin, the share that ends right; None where none starts there.
+        counts: (C,) numbers of hypotheses.
+        any_right: (steps, C) share of scenes with a right one among so many, after 1, 2, ... steps.
+        near_right: share of the hypotheses that start less than 45 degrees off that end right.
+        median: of the ADD of the best of all hypotheses, diameters.
+        degrees: median of that hypothesis' rotation error.
+    """
+
+    weights: str
+    suite: str
+    scenes: int
+    edges: list[float]
+    right: list[float | None]
+    counts: list[int]
+    any_right: list[list[float]]
+    near_right: float
+    median: float
+    degrees: float
+
+
+class _Watched:
+    """A refiner that remembers where the hypotheses were after each step."""
+
+    def __init__(self, refiner: Refiner) -> None:
+        self.refiner = refiner
+        self.path: list[Tensor] = []
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        iterations: int = 5,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tensor:
+        """As the refiner's own."""
+        self.path = [poses]
+        for _ in range(iterations):
+            self.path.append(self.refiner.predict(renderer, self.path[-1], observation, K, diameter, 1, progress))
+        return self.path[-1]
+
+
+class _Indifferent:
+    """A scorer that prefers nothing."""
+
+    def predict(
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        observation: Observation,
+        K: Tensor,
+        diameter: float,
+        progress: Callable[[int], object] | None = None,
+    ) -> Scores:
+        """Zeros."""
+        return Scores(poses.new_zeros(len(poses)), None)
+
+
+@dataclass
+class Paths:
+    """(S, N) initial and final rotation errors in degrees and (S, N, steps + 1) ADD in diameters of all scenes; the
+    hypotheses are in the order in which each is the farthest from all before."""
+
+    start: np.ndarray
+    end: np.ndarray
+    add: np.ndarray
+
+
+def run(options: Options) -> tuple[list[Reach], dict[str, Any]]:
+    """Follow all hypotheses of all refiners, and sum up; and with what it was done."""
+    device = resolve_device(options.device)
+    refiners = {name: _Watched(PoseRefinePredictor(name, device)) for name in dict.fromkeys(options.weights)}
+    shared = ("suites", "scenes", "mesh_folder", "symmetric", "seed")
+    scene_options = SceneOptions(**{name: getattr(options, name) for name in shared})
+    found: list[Reach] = []
+    with SceneWorkers(default_workers() if options.workers is None else options.workers) as workers:
+        board = Scoreboard(scene_options, workers, by_object=True)
+        board.begin()
+        for suite in board.suites:
+            paths: dict[str, list[Paths]] = {name: [] for name in refiners}
+            shown: TargetObject | None = None
+            estimators: dict[str, FoundationPose] = {}
+            for target, scene, _ in tqdm(board.scenes(suite), total=board.count(suite), desc=suite.name, unit="scene"):
+                if target.symmetric:
+                    continue
+                if target is not shown:
+                    shown, estimators = target, {n: _estimator(target, r, device) for n, r in refiners.items()}
+                for name, estimator in estimators.items():
+                    with_path = _follow(estimator, refiners[name], target, scene, options.steps)
+                    paths[name] += [with_path] if with_path else []
+            found += [summary(name, suite.name, _joined(own)) for name, own in paths.items() if own]
+    if not found:
+        raise SystemExit("all objects are symmetric, or every frame was refused: nothing to measure")
+    return found, {"options": asdict(options), **versions(device)}
+
+
+def _estimator(target: TargetObject, refiner: Refiner, device: torch.device) -> FoundationPose:
+    return FoundationPose(
+        target.for_estimator, refiner=refiner, scorer=_Indifferent(), device=device, schedule="full", profile=True
+    )
+
+
+def _follow(
+    estimator: FoundationPose, refiner: _Watched, target: TargetObject, scene: EvaluationScene, steps: int
+) -> Paths | None:
+    """The paths of one scene's hypotheses; None where the frame is refused."""
+    view = scene.views[0]
+    assert view.truth is not None
+    try:
+        estimator.register(view.K, view.rgb, view.depth, scene.mask, iteration=steps)
+    except FrameError:
+        return None
+    order = most_different(refiner.path[0][:, :3, :3], len(refiner.path[0]))
+    centre = np.asarray(target.for_estimator.center, dtype=np.float32)
+    truth = torch.as_tensor(view.truth, dtype=torch.float32).clone()
+    truth[:3, 3] += truth[:3, :3] @ torch.from_numpy(centre)
+    truth = truth.to(order.device)
+    surface = target.mesh.sample_surface(_POINTS, seed=0).astype(np.float32) - centre
+    points = torch.from_numpy(surface).to(order.device)
+    diameter = float(target.mesh.diameter)
+    errors = torch.stack([add(poses[order], truth, points) / diameter for poses in refiner.path], dim=-1)
+    angles = [rotation_angle(refiner.path[i][order, :3, :3], truth[:3, :3]).rad2deg().cpu().numpy() for i in (0, -1)]
+    return Paths(angles[0][None], angles[1][None], errors.cpu().numpy()[None])
+
+
+def _joined(paths: Sequence[Paths]) -> Paths:
+    return Paths(*(np.concatenate([getattr(path, name) for path in paths]) for name in ("start", "end", "add")))
+
+
+def summary(weights: str, suite: str, paths: Paths) -> Reach:
+    """The shares and medians of all scenes."""
+    final = paths.add[..., -1]
+    right = final < RIGHT
+    bins = np.digitize(paths.start, _EDGES[1:-1])
+    members = [right[bins == i] for i in range(len(_EDGES) - 1)]
+    counts = [count for count in _COUNTS if count <= right.shape[1]]
+    steps = range(1, paths.add.shape[2])
+    any_right = [[100 * float((paths.add[:, :n, k] < RIGHT).any(1).mean()) for n in counts] for k in steps]
+    best = np.arange(len(final)), final.argmin(1)
+    return Reach(
+        weights=Path(weights).name,
+        suite=suite,
+        scenes=len(final),
+        edges=[float(edge) for edge in _EDGES],
+        right=[100 * float(own.mean()) if len(own) else None for own in members],
+        counts=counts,
+        any_right=any_right,
+        near_right=100 * float(right[paths.start < _NEAR].mean()),
+        median=float(np.median(final[best])),
+        degrees=float(np.median(paths.end[best])),
+    )
+
+
+def markdown(found: Sequence[Reach], facts: Mapping[str, Any]) -> str:
+    """Both tables for people."""
+    lines = [f"{facts.get('device')}; torch: {facts.get('torch')}; commit: {facts.get('commit')}", ""]
+    edges = found[0].edges
+    heads = [f"{a:.0f}-{b:.0f}" for a, b in pairwise(edges)]
+    rows = [["weights", "suite", "scenes", "best: median d", "deg", "< 45 deg: right %", *heads]]
+    for r in found:
+        shares = ["" if share is None else f"{share:.1f}" for share in r.right]
+        head = [r.weights, r.suite, str(r.scenes), f"{r.median:.4f}", f"{r.degrees:.2f}", f"{r.near_right:.1f}"]
+        rows.append([*head, *shares])
+    lines += ["Right hypotheses in the end, percent, by initial rotation error in degrees:", "", *aligned(rows), ""]
+    rows = [["weights", "suite", "steps", *(f"of {count}" for count in found[0].counts)]]
+    rows += [
+        [r.weights, r.suite, str(k), *(f"{share:.1f}" for share in shares)]
+        for r in found
+        for k, shares in enumerate(r.any_right, start=1)
+    ]
+    return "\n".join([*lines, "Scenes with a right hypothesis, percent:", "", *aligned(rows)])
+
+
+def write_plot(path: Path, found: Sequence[Reach], facts: Mapping[str, Any]) -> None:
+    """The figure; the second panel has the first, third and last step."""
+    several = len({r.suite for r in found}) > 1
+    by_error, by_count = {}, {}
+    for r in found:
+        name = f"{r.weights}, {r.suite}" if several else r.weights
+        middles = [(a + b) / 2 for a, b in pairwise(r.edges)]
+        pairs = [(x, y) for x, y in zip(middles, r.right, strict=True) if y is not None]
+        by_error[name] = ([x for x, _ in pairs], [y for _, y in pairs])
+        shown = sorted({1, min(3, len(r.any_right)), len(r.any_right)})
+        by_count[name] = {k: (r.counts, r.any_right[k - 1]) for k in shown}
+    scenes = "" if several else f"suite {found[0].suite}, {found[0].scenes} scenes, "
+    write_reach_plot(path, by_error, by_count, f"{scenes}{len(found[0].any_right)} refinement steps, {facts['device']}")
+
+
+def read_results(path: Path) -> tuple[list[Reach], dict[str, Any]]:
+    """What an earlier run wrote.
+
+    Raises:
+        SystemExit: the file is missing, or of another form.
+    """
+    try:
+        facts = json.loads(path.read_text())
+        return [Reach(**entry) for entry in facts.pop("reach")], facts
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SystemExit(f"--from-json {path}: not a result of this benchmark: {error!r}") from error
+
+
+def main(options: Options) -> None:
+    unfit = [name for name in options.suites if name not in SUITES or SUITES[name].task != "register"]
+    if unfit:
+        fit = ", ".join(suite.name for suite in SUITES.values() if suite.task == "register")
+        raise SystemExit(f"--suites {' '.join(unfit)}: nothing to register in there; choose from {fit}")
+    if options.scenes < 1 or options.steps < 1:
+        raise SystemExit("--scenes and --steps: at least one is needed")
+    if options.from_json:
+        earlier = [read_results(path) for path in options.from_json]
+        found, facts = [r for own, _ in earlier for r in own if r.suite in options.suites], earlier[0][1]
+        if not found:
+            raise SystemExit(f"--from-json: no result of suite {' or '.join(options.suites)}; name others by --suites")
+    else:
+        found, facts = run(options)
+    text = markdown(found, facts)
+    beside = options.output or (options.from_json[0] if options.from_json else None)
+    if options.output:
+        write_content(options.output, {**facts, "reach": [asdict(reach) for reach in found]})
+    if beside is not None:
+        beside.with_suffix(".md").write_text(text)
+        write_plot(beside.with_suffix(".png"), found, facts)
+    print(text)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    try:
+        main(tyro.cli(Options, description=__doc__))
+    except Pose6DError as error:
+        raise SystemExit(str(error)) from error
