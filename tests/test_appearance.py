@@ -43,7 +43,7 @@ def can(contrast: float) -> Mesh:
     )
 
 
-TURNS = (0.0, 0.7, 1.6, math.pi)
+TURNS = (0.0, 0.7, 1.6, 2.2)
 
 
 def poses() -> Tensor:
@@ -146,10 +146,10 @@ def test_principal_axes_are_those_of_the_shape() -> None:
 @pytest.mark.parametrize("contrast", [0.5, 0.08])
 def test_the_texture_finds_the_turn_that_the_hypotheses_lack(contrast: float) -> None:
     mesh, observation, camera = can(contrast), seen(can(contrast)), torch.tensor(K).float()
-    wrong = poses()[[2, 3]]  # 92 and 180 degrees off
+    wrong = poses()[[1, 3]]  # 40 and 126 degrees off, 5 and 6 degrees from a multiple of 15
     arguments = (make_renderer(mesh, "cpu"), wrong, principal_axes(mesh), observation, camera, mesh.diameter)
     found = likely_turns(*arguments, keep=5)
-    assert found.shape == (5, 4, 4) and degrees_off(found)[0] < 4
+    assert found.shape == (5, 4, 4) and degrees_off(found)[0] < 2.5
     torch.testing.assert_close(found[:, :3, 3], wrong[:1, :3, 3].expand(5, 3))  # turned in place
 
 
