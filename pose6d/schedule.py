@@ -12,7 +12,7 @@ RIVALS = 6
 """hypotheses that turns of the object compete with"""
 TURNED = 2
 """of these, the ones that are turned"""
-TURN_STEPS = 2
+TURN_STEPS = 1
 """refinement steps after a turn"""
 DISTINCT = 25.0
 """degrees between these hypotheses, as far as there are such"""
