@@ -118,8 +118,8 @@ class FoundationPose(FrameProcessor):
         config = getattr(self.scorer, "config", None)
         judged = bool(getattr(config, "confidence", False))
         self._appearance_weight = float(getattr(config, "appearance_weight", 0.0))
-        self._turns_tell = self._appearance_weight > 0 and self.mesh.colored
-        self._axes = principal_axes(self.mesh).to(self.device)
+        turns_tell = self._appearance_weight > 0 and self.mesh.colored
+        self._axes = principal_axes(self.mesh).to(self.device) if turns_tell else None
         self.schedule = choose_schedule(schedule, self.device.type, judged)
         self._symmetries, self._seed = self._centred(symmetries), seed
         self._grids: dict[Grid, Tensor] = {}
@@ -271,7 +271,7 @@ class FoundationPose(FrameProcessor):
 
     def _search(self, schedule: Schedule, iteration: int, frame: list[Tensor], done: PairCounter) -> tuple[Tensor, ...]:
         """What `_find` finds with a schedule."""
-        if not self._turns_tell:
+        if self._axes is None:
             schedule = replace(schedule, turns=0)
         hypotheses = len(self._rotations(schedule.grid))
         pairs = schedule.pairs(iteration, hypotheses)
@@ -340,6 +340,7 @@ class FoundationPose(FrameProcessor):
             poses: (N, 4, 4), centred mesh in camera.
             ranking: (N,).
         """
+        assert self._axes is not None
         with self._stage("turns"):
             best = poses[distinct_best(poses, ranking, RIVALS, self.diameter, DISTINCT)]
             seeds, on = best[:TURNED], (observation, K, self.diameter)

@@ -29,7 +29,7 @@ from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import Options as SceneOptions
 from benchmarks.accuracy.scoreboard import Scoreboard
 from benchmarks.accuracy.scores import RIGHT
-from benchmarks.accuracy.suites import SUITES
+from benchmarks.accuracy.suites import check_registers
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
@@ -287,10 +287,7 @@ def read_results(path: Path) -> tuple[list[Reach], dict[str, Any]]:
 
 
 def main(options: Options) -> None:
-    unfit = [name for name in options.suites if name not in SUITES or SUITES[name].task != "register"]
-    if unfit:
-        fit = ", ".join(suite.name for suite in SUITES.values() if suite.task == "register")
-        raise SystemExit(f"--suites {' '.join(unfit)}: nothing to register in there; choose from {fit}")
+    check_registers(options.suites)
     if options.scenes < 1 or options.steps < 1:
         raise SystemExit("--scenes and --steps: at least one is needed")
     if options.from_json:

@@ -34,7 +34,7 @@ from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import Options as SceneOptions
 from benchmarks.accuracy.scoreboard import Scoreboard
 from benchmarks.accuracy.scores import RIGHT, Record, score
-from benchmarks.accuracy.suites import SUITES
+from benchmarks.accuracy.suites import check_registers
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from pose6d.errors import FrameError, Pose6DError
@@ -327,10 +327,7 @@ def read_results(path: Path) -> Results:
 
 
 def main(options: Options) -> None:
-    unfit = [name for name in options.suites if name not in SUITES or SUITES[name].task != "register"]
-    if unfit:
-        fit = ", ".join(suite.name for suite in SUITES.values() if suite.task == "register")
-        raise SystemExit(f"--suites {' '.join(unfit)}: nothing to register in there; choose from {fit}")
+    check_registers(options.suites)
     if options.scenes < 1:
         raise SystemExit(f"--scenes {options.scenes}: at least one is needed")
     results = run(options) if options.from_json is None else read_results(options.from_json)

@@ -143,6 +143,12 @@ def test_principal_axes_are_those_of_the_shape() -> None:
     assert axes[2].abs().argmax() == 2 and axes[2, 2].abs() > 0.999  # longest along z
 
 
+def test_a_mesh_without_surface_has_axes_all_the_same() -> None:
+    line = Mesh(vertices=np.linspace(0, 0.1, 9).reshape(3, 3), faces=np.array([[0, 1, 1]]), name="line")
+    axes = principal_axes(line)
+    torch.testing.assert_close(axes @ axes.T, torch.eye(3))
+
+
 @pytest.mark.parametrize("contrast", [0.5, 0.08])
 def test_the_texture_finds_the_turn_that_the_hypotheses_lack(contrast: float) -> None:
     mesh, observation, camera = can(contrast), seen(can(contrast)), torch.tensor(K).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -111,6 +112,15 @@ def test_arithmetic_of_a_registration_is_that_of_its_pairs(options: Options) -> 
     scored = network_flops(NetworkConfig(kind="scorer", confidence=True, **SMALL), 252)
     assert full["TFLOP"] == pytest.approx(1e-12 * (504 * refined + scored))
     assert full["TFLOP/s"] == pytest.approx(1e3 * full["TFLOP"] / full["p50 ms"])
+
+
+def test_turns_of_a_textured_object_are_counted(options: Options, weights: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(weights, tmp_path / "small")
+    config = json.loads((folder / "scorer.json").read_text())
+    (folder / "scorer.json").write_text(json.dumps({**config, "appearance_weight": 3.0}))
+    tables, _ = run(replace(options, weights=str(folder), sections=("register",), schedules=("pruned",)))
+    (pruned,) = tables["register"].rows
+    assert (pruned["pairs refined"], pruned["pairs scored"]) == (120 + 12 + 10, 120 + 12 + 16)
 
 
 def test_flops_of_known_layers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -147,3 +148,15 @@ SUITES = {
         Suite("real", "real frames of --real-folder", task="real"),
     )
 }
+
+
+def check_registers(names: Sequence[str]) -> None:
+    """Refuse suites without frames to register in.
+
+    Raises:
+        SystemExit: there are such, or unknown ones, among the names.
+    """
+    fit = [suite.name for suite in SUITES.values() if suite.task == "register"]
+    unfit = [name for name in names if name not in fit]
+    if unfit:
+        raise SystemExit(f"--suites {' '.join(unfit)}: nothing to register in there; choose from {', '.join(fit)}")

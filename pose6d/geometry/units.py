@@ -24,6 +24,22 @@ _SMALLEST_RATIO, _LARGEST_RATIO = 0.35, 6.0
 _WRONG_UNIT = 10.0  # a stated unit that is off by more than this is refused
 
 
+def check_diameter(mesh: Mesh) -> None:
+    """Refuse a mesh that is most likely in another unit than metres.
+
+    Raises:
+        MeshError: it is smaller than 2 mm, or larger than 5 m.
+    """
+    diameter, (low, high) = float(mesh.diameter), _DIAMETERS
+    if not low <= diameter <= high:
+        cure = (
+            "is it in millimetres? load it with unit 'mm', or pass --mesh_unit mm"
+            if diameter > high
+            else "is its unit m?"
+        )
+        raise MeshError(f"mesh {mesh.name}: diameter is {diameter:.4g} m, expected {low} to {high} m; {cure}")
+
+
 def resolve_unit(
     mesh: Mesh,
     unit: UnitChoice,
@@ -134,19 +150,3 @@ def _length(metres: float) -> str:
 
 def _times(ratio: float) -> str:
     return f"{ratio:.0f} times" if ratio >= 10 else f"{ratio:.2g} times"
-
-
-def check_diameter(mesh: Mesh) -> None:
-    """Refuse a mesh that is most likely in another unit than metres.
-
-    Raises:
-        MeshError: it is smaller than 2 mm, or larger than 5 m.
-    """
-    diameter, (low, high) = float(mesh.diameter), _DIAMETERS
-    if not low <= diameter <= high:
-        cure = (
-            "is it in millimetres? load it with unit 'mm', or pass --mesh_unit mm"
-            if diameter > high
-            else "is its unit m?"
-        )
-        raise MeshError(f"mesh {mesh.name}: diameter is {diameter:.4g} m, expected {low} to {high} m; {cure}")

@@ -26,13 +26,18 @@ _APART = 20.0  # degrees between the turns that are looked at closely
 
 
 def principal_axes(mesh: Mesh) -> Tensor:
-    """(3, 3) float32, the principal axes of a mesh's surface as rows, that of the least extent first."""
+    """(3, 3) float32, the principal axes of a mesh's surface as rows, that of the least extent first.
+
+    Those of the mesh frame where there is no surface, every triangle being a line or a point.
+    """
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    corners = corners - np.average(corners.mean(axis=1), axis=0, weights=area)
+    corners -= area @ corners.mean(axis=1) / max(float(area.sum()), 1e-30)
     # Second moment of a triangle with corners a, b, c: area / 12 (aa' + bb' + cc' + ss'), s = a + b + c.
     points = np.concatenate([corners, corners.sum(axis=1, keepdims=True)], axis=1)
-    _, vectors = np.linalg.eigh(np.einsum("f,fpi,fpj->ij", area, points, points))
+    points *= np.sqrt(area)[:, None, None]
+    points = points.reshape(-1, 3)
+    _, vectors = np.linalg.eigh(points.T @ points)
     return torch.tensor(vectors.T, dtype=torch.float32)
 
 
