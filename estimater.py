@@ -41,6 +41,7 @@ from pose6d.rendering.appearance import appearance
 from pose6d.rendering.turned_poses import likely_turns, principal_axes
 from pose6d.schedule import (
     DISTINCT,
+    LAST_STEPS,
     RIVALS,
     SCHEDULES,
     TURN_STEPS,
@@ -143,7 +144,7 @@ class FoundationPose(FrameProcessor):
         4. Set up the hypotheses: that translation with rotations that cover all viewpoints.
         5. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
            In the end, hypotheses whose texture agrees with the picture are worth more, and turns of the object that its
-           texture favours compete with them.
+           texture favours compete with them, after one more refinement of both.
         6. If that leaves doubt, search again with the full schedule.
         7. The best is the result, and where tracking starts.
 
@@ -152,7 +153,7 @@ class FoundationPose(FrameProcessor):
             rgb: (H, W, 3) uint8.
             depth: (H, W) metres, 0 = missing.
             ob_mask: (H, W), non-zero on the object.
-            iteration: refinement steps that the result shall have taken.
+            iteration: refinement steps of each hypothesis; where turns are tried, they come on top.
             progress: called with (pairs done, pairs in all) while the networks run.
 
         Returns:
@@ -346,7 +347,9 @@ class FoundationPose(FrameProcessor):
             seeds, on = best[:TURNED], (observation, K, self.diameter)
             turned = likely_turns(self._renderer, seeds, self._axes, *on, keep=count)
             turned = self.refiner.predict(self._renderer, turned, *on, TURN_STEPS, progress=progress)
+            # Texture compares only what has converged.
             poses = torch.cat([best, turned])
+            poses = self.refiner.predict(self._renderer, poses, *on, LAST_STEPS, progress=progress)
             ranking, confidence = self.scorer.predict(self._renderer, poses, *on, progress=progress)
         return poses, ranking + self._texture(poses, observation, K), confidence
 

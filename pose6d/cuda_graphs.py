@@ -34,7 +34,7 @@ class GraphedFunction:
 
     def __init__(self, function: TensorFunction, inputs: Sequence[Tensor], device: torch.device):
         self._inputs = [x.detach().to(device, copy=True) for x in inputs]
-        current, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+        current, stream = torch.cuda.current_stream(device), _stream(device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
@@ -56,6 +56,12 @@ class GraphedFunction:
 def _memory(device: torch.device) -> Any:
     """One pool for all graphs of a device: none runs beside another, and each one's results are copied out at once."""
     return torch.cuda.graph_pool_handle()
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One stream to record all graphs of a device: PyTorch reuses a pool's memory only on the stream that freed it."""
+    return torch.cuda.Stream(device)
 
 
 class Recorder:

@@ -13,9 +13,11 @@ RIVALS = 6
 TURNED = 2
 """of these, the ones that are turned"""
 TURN_STEPS = 1
-"""refinement steps after a turn"""
+"""refinement steps that turned hypotheses take by themselves"""
+LAST_STEPS = 1
+"""refinement steps that turned hypotheses and their rivals take together, before they are compared"""
 DISTINCT = 25.0
-"""degrees between these hypotheses, as far as there are such"""
+"""degrees between the rivals, as far as there are such"""
 
 Grid = Literal["views", "icosahedron", "covering_120", "covering_168"]
 """Starting rotations by name; `pose6d.geometry.viewpoints.starting_rotations` makes them."""
@@ -59,7 +61,7 @@ class Schedule:
     turns: int = 10
 
     def plan(self, steps: int) -> Iterator[Stage]:
-        """The stages when the result shall have taken so many steps."""
+        """The stages when what they leave shall have taken so many steps."""
         for stage in self.stages:
             if steps <= stage.steps:
                 break
@@ -74,7 +76,7 @@ class Schedule:
             pairs += hypotheses * (stage.steps + 1)
             hypotheses = min(hypotheses, stage.keep or hypotheses)
         if self.turns:
-            pairs += self.turns * (TURN_STEPS + 1) + min(hypotheses, RIVALS)
+            pairs += self.turns * TURN_STEPS + (self.turns + min(hypotheses, RIVALS)) * (LAST_STEPS + 1)
         return pairs
 
 

@@ -54,7 +54,7 @@ def calibration_pool(seed: int = CALIBRATION_SEED, objects: int = 16) -> MeshPoo
 
 
 def calibration_pairs(pool: MeshPool, config: NetworkConfig, count: int, seed: int = 0, progress: bool = True) -> Pairs:
-    """Pairs as in training: poses near the truth for a refiner, wrong ones and half turns too for a scorer.
+    """Pairs as in training: poses near the truth for a refiner, wrong and turned ones too for a scorer.
 
     Args:
         pool: objects.

@@ -58,6 +58,23 @@ def test_two_functions_share_memory_and_not_results(recorder: Recorder) -> None:
         x = x + 1
 
 
+def test_many_functions_need_the_memory_of_one(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    def spread(x: torch.Tensor) -> tuple[torch.Tensor]:
+        return ((x[:, None] * x).sum(1),)
+
+    def reserved() -> int:
+        torch.cuda.empty_cache()
+        return torch.cuda.memory_reserved()
+
+    x = torch.randn(4096, device="cuda")  # 64 MiB of products
+    recorder("first", spread, [x])
+    before = reserved()
+    for i in range(4):
+        recorder(i, spread, [x])
+    assert reserved() - before < 64 << 20
+    assert "without a CUDA graph" not in caplog.text
+
+
 def test_a_function_that_waits_for_the_device_still_runs(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
     def step(x: torch.Tensor) -> tuple[torch.Tensor]:
         return (x * float(x.sum()),)

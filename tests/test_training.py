@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_perturbation_is_mostly_small_and_never_behind_the_camera() -> None:
     assert (poses[:, 2, 3] >= 0.6 - 1e-6).all()
 
 
-def test_scoring_hypotheses_hold_small_errors_flips_and_random_ones() -> None:
+def test_scoring_hypotheses_hold_small_errors_turns_and_random_ones() -> None:
     truth = torch.eye(4).repeat(200, 1, 1)
     truth[:, 2, 3] = 5
     poses = scoring_hypotheses(truth, torch.ones(200), 16, torch.Generator().manual_seed(0), Perturbation())
@@ -88,6 +89,13 @@ def test_scoring_hypotheses_hold_small_errors_flips_and_random_ones() -> None:
     near, far = (angle < 0.81).float().mean(), (angle > 2.3).float().mean()
     assert 0.4 < near < 0.6
     assert 0.2 < far < 0.6
+    exact = Perturbation(max_angle=0.0)  # what is off then was turned about an axis of the object, or is random
+    poses = scoring_hypotheses(truth, torch.ones(200), 16, torch.Generator().manual_seed(0), exact)
+    turned = (poses[..., :3, :3].abs() > 1 - 1e-4).any(-1).any(-1)
+    angle = rotation_angle(poses[..., :3, :3], truth[:, None, :3, :3].expand(-1, 16, -1, -1))
+    assert 0.27 < (~turned).float().mean() < 0.33
+    assert 0.12 < (turned & (angle > math.pi - 1e-2)).float().mean() < 0.18
+    assert 0.12 < (turned & (angle > 1e-2) & (angle < math.pi - 1e-2)).float().mean() < 0.18
 
 
 def test_refiner_then_scorer_train_and_resume(tmp_path: Path) -> None:

@@ -50,12 +50,14 @@ def scoring_hypotheses(
     per_scene: int,
     generator: torch.Generator,
     config: Perturbation,
-    random_share: float = 0.35,
-    flip_share: float = 0.20,
+    random_share: float = 0.30,
+    flip_share: float = 0.15,
+    turn_share: float = 0.15,
 ) -> torch.Tensor:
-    """(N, L, 4, 4) hypotheses of each of N true poses: small errors, random rotations, and half turns.
+    """(N, L, 4, 4) hypotheses of each of N true poses: small errors, random rotations, and turns of the object.
 
-    The random rotations and the half turns about a random object axis keep the small error's translation.
+    The random rotations and the turns about a random object axis, half a turn or any angle, keep the small error's
+    translation.
     """
     count, device = len(poses), poses.device
     repeated = poses.repeat_interleave(per_scene, 0)
@@ -63,8 +65,11 @@ def scoring_hypotheses(
     rotation = near[:, :3, :3]
     anywhere = random_rotations(len(near), generator=generator, device=device)
     axis = torch.eye(3, device=device)[torch.randint(3, (len(near),), device=device, generator=generator)]
-    flipped = rotation @ so3_exp(axis * math.pi)
-    choice = torch.rand((len(near), 1, 1), device=device, generator=generator)
-    rotation = torch.where(choice < random_share, anywhere, rotation)
-    rotation = torch.where((choice >= random_share) & (choice < random_share + flip_share), flipped, rotation)
+    share = torch.rand((len(near), 1), device=device, generator=generator)
+    half = share < random_share + flip_share
+    angle = math.pi * torch.where(half, 1.0, 2.0 * torch.rand((len(near), 1), device=device, generator=generator))
+    turned = rotation @ so3_exp(axis * angle)
+    share = share[..., None]
+    rotation = torch.where(share < random_share + flip_share + turn_share, turned, rotation)
+    rotation = torch.where(share < random_share, anywhere, rotation)
     return make_transform(rotation, near[:, :3, 3]).view(count, per_scene, 4, 4)
