@@ -38,9 +38,11 @@ from pose6d.geometry.units import check_diameter
 from pose6d.geometry.viewpoints import starting_rotations
 from pose6d.rendering import make_renderer
 from pose6d.rendering.appearance import appearance
-from pose6d.rendering.turned_poses import likely_turns, principal_axes
+from pose6d.rendering.turned_poses import finest_turns, likely_turns, principal_axes
 from pose6d.schedule import (
     DISTINCT,
+    FALLBACK,
+    FINALISTS,
     LAST_STEPS,
     RIVALS,
     SCHEDULES,
@@ -51,6 +53,9 @@ from pose6d.schedule import (
     Schedule,
     choose_schedule,
 )
+
+_On = tuple[Observation, Tensor, float]
+"""what hypotheses are compared with: a frame, its K (3, 3), and the object's diameter"""
 
 
 class FoundationPose(FrameProcessor):
@@ -64,9 +69,9 @@ class FoundationPose(FrameProcessor):
         refiner: moves hypotheses; made from `weights` where omitted.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
-        schedule: `full` refines all 252 hypotheses of the published method, `pruned` starts with 120, soon goes
-            on with the best 12, and falls back to full where that leaves doubt; or a Schedule. `auto` is pruned on
-            the CPU, if the scorer has a confidence, and full on CUDA.
+        schedule: `full` refines all 252 hypotheses of the published method, `thorough` goes on with the best 24 of
+            them, `pruned` with 12 of only 120, and falls back to thorough where that leaves doubt; or a Schedule.
+            `auto` is pruned on the CPU, if the scorer has a confidence, and full on CUDA.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
         profile: wait for the device after each stage and use no CUDA graph, so that `timings` is exact on CUDA.
@@ -144,8 +149,8 @@ class FoundationPose(FrameProcessor):
         4. Set up the hypotheses: that translation with rotations that cover all viewpoints.
         5. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
            In the end, hypotheses whose texture agrees with the picture are worth more, and turns of the object that its
-           texture favours compete with them, after one more refinement of both.
-        6. If that leaves doubt, search again with the full schedule.
+           texture favours compete with them; the best few of all are turned finely, refined and compared once more.
+        6. If that leaves doubt, search again more thoroughly.
         7. The best is the result, and where tracking starts.
 
         Args:
@@ -170,7 +175,7 @@ class FoundationPose(FrameProcessor):
         with self._stage("upload"):
             frame = [*self._frame(rgb, depth, K), self._host("mask", mask), self._host("middle", mask_middle(mask))]
         done = PairCounter(progress)
-        for schedule in (self.schedule, SCHEDULES["full"]):
+        for schedule in (self.schedule, SCHEDULES[FALLBACK]):
             poses, ranking, confidence, translation = self._search(schedule, iteration, frame, done)
             with self._stage("copy"):
                 check_translation(translation.cpu(), mask)
@@ -303,39 +308,33 @@ class FoundationPose(FrameProcessor):
             if self.device.type == "cpu":
                 check_translation(translation, mask.numpy())
             poses = make_transform(self._rotations(schedule.grid), translation.nan_to_num(1.0, 1.0, 1.0))
+        on = (observation, K, self.diameter)
         for stage in schedule.plan(iteration):
             with self._stage("refine"):
-                poses = self.refiner.predict(
-                    self._renderer, poses, observation, K, self.diameter, stage.steps, progress=progress
-                )
+                poses = self.refiner.predict(self._renderer, poses, *on, stage.steps, progress=progress)
             with self._stage("score"):
-                ranking, confidence = self.scorer.predict(
-                    self._renderer, poses, observation, K, self.diameter, progress=progress
-                )
+                ranking, confidence = self.scorer.predict(self._renderer, poses, *on, progress=progress)
                 if stage.keep is not None:
                     poses = poses[distinct_best(poses, ranking, stage.keep, self.diameter, stage.apart)]
-        if self._appearance_weight:
-            ranking = ranking + self._texture(poses, observation, K)
+        ranking = self._with_texture(ranking, poses, on)
         if schedule.turns:
-            poses, ranking, confidence = self._turn(schedule.turns, poses, ranking, observation, K, progress)
+            poses, ranking, confidence = self._turn(schedule.turns, poses, ranking, on, progress)
         order = torch.argsort(ranking, descending=True, stable=True)
         return poses[order], ranking[order], ranking[:0] if confidence is None else confidence[order], translation
 
-    def _texture(self, poses: Tensor, observation: Observation, K: Tensor) -> Tensor:
-        """(N,) what the agreement of texture adds to the ranking of (N, 4, 4) hypotheses."""
+    def _with_texture(self, ranking: Tensor, poses: Tensor, on: _On) -> Tensor:
+        """The ranking (N,) of (N, 4, 4) hypotheses with what the agreement of their texture adds."""
+        if not self._appearance_weight:
+            return ranking
         with self._stage("appearance"):
-            return self._appearance_weight * appearance(self._renderer, poses, observation, K, self.diameter)
+            agreement = appearance(self._renderer, poses, *on)
+        return ranking + self._appearance_weight * agreement
 
     def _turn(
-        self,
-        count: int,
-        poses: Tensor,
-        ranking: Tensor,
-        observation: Observation,
-        K: Tensor,
-        progress: Callable[[int], object] | None,
+        self, count: int, poses: Tensor, ranking: Tensor, on: _On, progress: Callable[[int], object] | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The best of the hypotheses and as many turns of the object as asked for, with their ranking and confidence.
+        """The finalists (F, 4, 4) among the best hypotheses and as many turns of the object as asked for, with their
+        ranking (F,) and confidence (F,).
 
         Args:
             poses: (N, 4, 4), centred mesh in camera.
@@ -344,14 +343,16 @@ class FoundationPose(FrameProcessor):
         assert self._axes is not None
         with self._stage("turns"):
             best = poses[distinct_best(poses, ranking, RIVALS, self.diameter, DISTINCT)]
-            seeds, on = best[:TURNED], (observation, K, self.diameter)
-            turned = likely_turns(self._renderer, seeds, self._axes, *on, keep=count)
+            turned = likely_turns(self._renderer, best[:TURNED], self._axes, *on, keep=count)
             turned = self.refiner.predict(self._renderer, turned, *on, TURN_STEPS, progress=progress)
-            # Texture compares only what has converged.
             poses = torch.cat([best, turned])
+            ranking, _ = self.scorer.predict(self._renderer, poses, *on, progress=progress)
+            poses = poses[self._with_texture(ranking, poses, on).topk(FINALISTS).indices]
+            # Texture decides between what has converged only.
+            poses = finest_turns(self._renderer, poses, self._axes, *on)
             poses = self.refiner.predict(self._renderer, poses, *on, LAST_STEPS, progress=progress)
             ranking, confidence = self.scorer.predict(self._renderer, poses, *on, progress=progress)
-        return poses, ranking + self._texture(poses, observation, K), confidence
+        return poses, self._with_texture(ranking, poses, on), confidence
 
     def _follow(
         self, iteration: int, judge: bool, rgb: Tensor, depth: Tensor, K: Tensor, pose: Tensor

@@ -67,7 +67,7 @@ class Options:
     """Refinement steps in the first frame."""
     track_refine_iter: int = 2
     """Refinement steps in each further frame."""
-    schedule: Literal["auto", "full", "pruned"] = "auto"
+    schedule: Literal["auto", "full", "thorough", "pruned"] = "auto"
     """How the first frame's hypotheses are refined: full is the published method, pruned goes on with the best; auto is
     pruned on a CPU."""
     judge: bool = False

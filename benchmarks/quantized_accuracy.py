@@ -63,8 +63,7 @@ class Options:
     schedule: str = "pruned"
     """of register"""
     fall_back: bool = True
-    """search again with the full schedule where the pruned one leaves doubt, as the estimator does; it takes six times
-    as long as the rest"""
+    """search again thoroughly where the pruned schedule leaves doubt, as the estimator does"""
     mesh_folder: Path | None = None
     """folder that is searched for meshes in metres; procedural objects if omitted"""
     symmetric: tuple[str, ...] = ()

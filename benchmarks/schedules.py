@@ -7,8 +7,8 @@ again from the records. A schedule is named by its starting rotations and its st
 refines them once, keeps 24, refines these once, keeps 8, and gives these the steps that are left; 120/1k24a25 keeps
 those first that are 25 degrees apart.
 
-No schedule falls back to the full one while it is measured. What the fallback would have given below any confidence
-follows from the full schedule's result of the same scene; its time, from the sum of both.
+No schedule falls back to another one while it is measured. What the fallback would have given below any confidence
+follows from the thorough schedule's result of the same scene; its time, from the sum of both.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from estimater import FoundationPose
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.geometry.viewpoints import starting_rotations
 from pose6d.report.schedule_plot import pareto_front, write_schedule_plot
-from pose6d.schedule import SCHEDULES, Grid, Schedule, Stage
+from pose6d.schedule import FALLBACK, SCHEDULES, Grid, Schedule, Stage
 
 _GRIDS: dict[str, Grid] = {"60": "icosahedron", "120": "covering_120", "168": "covering_168", "252": "views"}
 _FULL = "full"
@@ -65,9 +65,9 @@ class Options:
         "168/1k12a25",
         "168/1k24a25/1k8a15",
     )
-    """besides full; named ones, or START/STEPSkKEEP[aAPART][/...] with 60, 120, 168 or 252 rotations"""
+    """besides full and thorough; named ones, or START/STEPSkKEEP[aAPART][/...] with 60, 120, 168 or 252 rotations"""
     sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9)
-    """the confidences below which the full schedule follows; 0: never"""
+    """the confidences below which the thorough schedule follows; 0: never"""
     suites: tuple[str, ...] = ("cluttered",)
     """suites of benchmarks.accuracy with frames to register in"""
     scenes: int = 500
@@ -96,7 +96,8 @@ class Results:
 
     Attributes:
         pairs: as of `count_pairs`, by schedule.
-        records: by schedule, scene by scene in the same order; `full` is among them, and nothing fell back to it.
+        records: by schedule, scene by scene in the same order; `full` and `FALLBACK` are among them, and nothing fell
+            back to the latter.
         facts: what they were made with.
     """
 
@@ -111,11 +112,11 @@ class Outcome:
 
     Attributes:
         schedule: its name.
-        sure: the confidence below which full follows.
+        sure: the confidence below which `FALLBACK` follows.
         pairs: without the fallback.
         p50, p90, mean: milliseconds of register, fallback included.
         add, error: ADD-0.1d and ADD(-S)-0.1d, percent.
-        fallback: in how many scenes full followed, percent.
+        fallback: in how many scenes that happened, percent.
         add_change, error_change: difference to full in points, and its 95 % interval.
     """
 
@@ -154,7 +155,7 @@ def run(options: Options) -> Results:
 
     What is known is in the JSON every half minute.
     """
-    schedules = [parse_schedule(name) for name in dict.fromkeys((_FULL, *options.schedules))]
+    schedules = [parse_schedule(name) for name in dict.fromkeys((_FULL, FALLBACK, *options.schedules))]
     pairs = {schedule.name: count_pairs(schedule, options.iterations) for schedule in schedules}
     records: dict[str, list[Record]] = {name: [] for name in pairs}
     results = Results(pairs, records, {"options": asdict(options), **versions(options.device)})
@@ -218,15 +219,15 @@ def count_pairs(schedule: Schedule, iterations: int) -> int:
     return schedule.pairs(iterations, len(starting_rotations(schedule.grid)))
 
 
-def with_fallback(own: Sequence[Record], full: Sequence[Record], sure: float) -> tuple[list[Record], np.ndarray]:
-    """What a schedule gives if the full one follows below a confidence, and in which scenes (N,) bool it does.
+def with_fallback(own: Sequence[Record], second: Sequence[Record], sure: float) -> tuple[list[Record], np.ndarray]:
+    """What a schedule gives if a second one follows below a confidence, and in which scenes (N,) bool it does.
 
     The time is that of both registrations; a real fallback saves checking and filtering the frame again.
     """
     doubtful = np.array([r.confidence is not None and r.confidence < sure for r in own])
     records = [
-        replace(f, seconds=o.seconds + f.seconds) if doubt else o
-        for o, f, doubt in zip(own, full, doubtful, strict=True)
+        replace(s, seconds=o.seconds + s.seconds) if doubt else o
+        for o, s, doubt in zip(own, second, doubtful, strict=True)
     ]
     return records, doubtful
 
@@ -244,13 +245,13 @@ def paired_change(right: np.ndarray, reference: np.ndarray) -> tuple[float, floa
 
 
 def outcomes(results: Results, sure: Sequence[float]) -> list[Outcome]:
-    """Every schedule at every threshold, full first, which has no fallback."""
-    full = results.records[_FULL]
+    """Every schedule at every threshold, full first; it and thorough have no fallback."""
+    full, second = results.records[_FULL], results.records[FALLBACK]
     found = []
     for name, own in results.records.items():
         judged = any(record.confidence is not None for record in own)
-        for threshold in sure if judged and name != _FULL else (0.0,):
-            records, doubtful = with_fallback(own, full, threshold)
+        for threshold in sure if judged and name not in (_FULL, FALLBACK) else (0.0,):
+            records, doubtful = with_fallback(own, second, threshold)
             milliseconds = np.array([1e3 * record.seconds for record in records if not record.failure])
             scores = score(records)
             found.append(
@@ -321,7 +322,8 @@ def read_results(path: Path) -> Results:
         facts = json.loads(path.read_text())
         records = {name: [Record(**entry) for entry in own] for name, own in facts.pop("records").items()}
         pairs = {name: int(count) for name, count in facts.pop("pairs").items()}
-        return Results({name: pairs[name] for name in records}, records, facts)
+        names = dict.fromkeys((_FULL, FALLBACK, *records))
+        return Results({name: pairs[name] for name in names}, {name: records[name] for name in names}, facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SystemExit(f"--from-json {path}: not a result of this benchmark: {error!r}") from error
 

@@ -12,10 +12,12 @@ RIVALS = 6
 """hypotheses that turns of the object compete with"""
 TURNED = 2
 """of these, the ones that are turned"""
-TURN_STEPS = 1
+TURN_STEPS = 2
 """refinement steps that turned hypotheses take by themselves"""
-LAST_STEPS = 1
-"""refinement steps that turned hypotheses and their rivals take together, before they are compared"""
+FINALISTS = 3
+"""the best of both, which are turned finely, refined further and compared again"""
+LAST_STEPS = 2
+"""refinement steps of the finalists"""
 DISTINCT = 25.0
 """degrees between the rivals, as far as there are such"""
 
@@ -49,7 +51,7 @@ class Schedule:
             the 60 that turn an icosahedron onto itself, 44.5 degrees; or optimised ones, 120 with 37.2 degrees and 168
             with 32.8.
         stages: all but the last, which takes the steps that the others leave.
-        sure: a result of less confidence is not believed, and the full schedule follows.
+        sure: a result of less confidence is not believed, and the schedule `FALLBACK` follows.
         turns: in the end, so many turns of the object that its texture favours compete with the best hypotheses; only
             for textured meshes, and scorers that let the texture have a say.
     """
@@ -76,14 +78,18 @@ class Schedule:
             pairs += hypotheses * (stage.steps + 1)
             hypotheses = min(hypotheses, stage.keep or hypotheses)
         if self.turns:
-            pairs += self.turns * TURN_STEPS + (self.turns + min(hypotheses, RIVALS)) * (LAST_STEPS + 1)
+            pairs += self.turns * (TURN_STEPS + 1) + min(hypotheses, RIVALS) + FINALISTS * (LAST_STEPS + 1)
         return pairs
 
+
+FALLBACK = "thorough"
+"""the schedule that follows where another one leaves doubt"""
 
 SCHEDULES = {
     schedule.name: schedule
     for schedule in (
         Schedule("full", "views"),
+        Schedule(FALLBACK, "views", (Stage(2, keep=24, apart=15.0),)),
         Schedule("pruned", "covering_120", (Stage(1, keep=12, apart=25.0),), sure=0.9),
     )
 }

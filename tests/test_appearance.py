@@ -22,7 +22,7 @@ from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.rendering import make_renderer
 from pose6d.rendering.appearance import appearance
 from pose6d.rendering.interface import Renderer, Shading
-from pose6d.rendering.turned_poses import likely_turns, principal_axes
+from pose6d.rendering.turned_poses import finest_turns, likely_turns, principal_axes
 from tests.estimater_scene import K
 
 SIZE = (240, 320)
@@ -157,6 +157,17 @@ def test_the_texture_finds_the_turn_that_the_hypotheses_lack(contrast: float) ->
     found = likely_turns(*arguments, keep=5)
     assert found.shape == (5, 4, 4) and degrees_off(found)[0] < 2.5
     torch.testing.assert_close(found[:, :3, 3], wrong[:1, :3, 3].expand(5, 3))  # turned in place
+
+
+@pytest.mark.parametrize(("contrast", "within"), [(0.5, 1.1), (0.08, 2.2)])
+def test_the_last_degrees_are_found_about_any_axis(contrast: float, within: float) -> None:
+    mesh, observation, camera = can(contrast), seen(can(contrast)), torch.tensor(K).float()
+    off = torch.deg2rad(torch.tensor([[0.0, 0.0, 5.0], [0.0, 0.0, -3.0], [3.5, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    near = poses()[:1].expand(4, 4, 4).clone()
+    near[:, :3, :3] = near[:, :3, :3] @ so3_exp(off)
+    found = finest_turns(make_renderer(mesh, "cpu"), near, principal_axes(mesh), observation, camera, mesh.diameter)
+    assert (degrees_off(found) < within).all()
+    torch.testing.assert_close(found[:, :3, 3], near[:, :3, 3])  # turned in place
 
 
 class Unturning:

@@ -102,7 +102,7 @@ def test_bad_options_are_refused_before_any_work(tmp_path: Path) -> None:
         ({"variants": ("int4",)}, "--variants int4: wanted some of torch-fp32, torch-fp16, torch-dynamic"),
         ({"variants": ("torch-fp16",)}, "--variants torch-fp16: a CPU computes in float32"),
         ({"suite": "tracking"}, "--suite tracking"),
-        ({"schedule": "fast"}, "--schedule fast: wanted one of full, pruned"),
+        ({"schedule": "fast"}, "--schedule fast: wanted one of full, thorough, pruned"),
     ):
         with pytest.raises(WeightsError, match=message):
             main(Options(tmp_path / "a.json", **changes))  # type: ignore[arg-type]

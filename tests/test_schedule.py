@@ -28,8 +28,8 @@ def test_the_result_has_taken_all_steps_whatever_the_schedule(schedule: object, 
 def test_pruned_shows_the_networks_less_than_a_quarter_of_what_full_does() -> None:
     assert list(SCHEDULES["pruned"].plan(5)) == [Stage(1, keep=12, apart=25.0), Stage(4)]
     full, pruned = SCHEDULES["full"].pairs(5, 252), SCHEDULES["pruned"].pairs(5, 120)
-    # Ten turns of the object, refined once, compete with six hypotheses; before that, all sixteen take one more step.
-    assert (full, pruned) == (1512 + 42, 300 + 42)
+    # Ten turns of the object, refined twice, compete with six hypotheses; three of all are refined twice again.
+    assert (full, pruned) == (1512 + 45, 300 + 45)
     assert replace(SCHEDULES["full"], turns=0).pairs(5, 252) == 1512
 
 

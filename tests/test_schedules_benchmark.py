@@ -38,12 +38,14 @@ def _records(errors: list[float], confidence: list[float | None], seconds: float
 
 @pytest.fixture
 def results() -> Results:
-    """Full is right in three scenes of four; the quick one knows of one of its two mistakes."""
+    """Full is right in three scenes of four, thorough in two; the quick one knows of one of its two mistakes."""
     records = {
         "full": _records([0.01, 0.02, 0.03, 0.4], [0.9, 0.9, 0.9, 0.2], 0.08),
+        "thorough": _records([0.01, 0.03, 0.3, 0.4], [0.9, 0.9, 0.9, 0.2], 0.04),
         "quick": _records([0.01, 0.5, 0.6, 0.4], [0.95, 0.3, 0.85, 0.1], 0.02),
     }
-    return Results({"full": 1512, "quick": 228}, records, {"options": {"weights": "lite"}, "device": "abacus"})
+    pairs = {"full": 1512, "thorough": 852, "quick": 228}
+    return Results(pairs, records, {"options": {"weights": "lite"}, "device": "abacus"})
 
 
 def test_a_name_says_what_a_schedule_does() -> None:
@@ -55,38 +57,39 @@ def test_a_name_says_what_a_schedule_does() -> None:
 
 @pytest.mark.parametrize("name", ["fast", "61/1k12", "60/2", "60/0k12", "60/2k0", "60/2k12/"])
 def test_an_unknown_schedule_is_refused_by_name(name: str) -> None:
-    with pytest.raises(SystemExit, match=f"--schedules {name}: unknown; choose full, pruned"):
+    with pytest.raises(SystemExit, match=f"--schedules {name}: unknown; choose full, thorough, pruned"):
         parse_schedule(name)
 
 
-def test_below_the_threshold_the_full_result_counts_and_both_times(results: Results) -> None:
-    own, full = results.records["quick"], results.records["full"]
-    records, doubtful = with_fallback(own, full, 0.5)
+def test_below_the_threshold_the_second_result_counts_and_both_times(results: Results) -> None:
+    own, second = results.records["quick"], results.records["thorough"]
+    records, doubtful = with_fallback(own, second, 0.5)
     assert doubtful.tolist() == [False, True, False, True]
-    assert [r.error for r in records] == [0.01, 0.02, 0.6, 0.4]
-    assert [r.seconds for r in records] == pytest.approx([0.02, 0.1, 0.02, 0.1])
-    assert own[1].error == 0.5 and full[1].seconds == 0.08  # what was measured stays
+    assert [r.error for r in records] == [0.01, 0.03, 0.6, 0.4]
+    assert [r.seconds for r in records] == pytest.approx([0.02, 0.06, 0.02, 0.06])
+    assert own[1].error == 0.5 and second[1].seconds == 0.04  # what was measured stays
 
 
 def test_the_outcome_of_every_schedule_at_every_threshold(results: Results) -> None:
-    full, never, half, always = outcomes(results, (0.0, 0.5, 1.0))
+    full, thorough, never, half, always = outcomes(results, (0.0, 0.5, 1.0))
     assert (full.schedule, full.add, full.fallback, full.mean) == ("full", 75, 0, pytest.approx(80))
     assert full.add_change[0] == 0
+    assert (thorough.add, thorough.add_change[0], thorough.fallback) == (50, -25, 0)
     assert (never.sure, never.pairs, never.add, never.fallback) == (0, 228, 25, 0)
     assert never.add_change[0] == -50 and never.add_change[1] < -50 < never.add_change[2]
-    assert (half.add, half.fallback, half.mean) == (50, 50, pytest.approx(60))
-    assert (always.add, always.add_change[0], always.p50) == (75, 0, pytest.approx(100))
+    assert (half.add, half.fallback, half.mean) == (50, 50, pytest.approx(40))
+    assert (always.add, always.add_change[0], always.p50) == (50, -25, pytest.approx(60))
 
 
 def test_without_a_confidence_there_is_no_fallback(results: Results) -> None:
     blind = {name: [replace(r, confidence=None) for r in own] for name, own in results.records.items()}
-    assert [o.sure for o in outcomes(replace(results, records=blind), (0.0, 0.5))] == [0, 0]
+    assert [o.sure for o in outcomes(replace(results, records=blind), (0.0, 0.5))] == [0, 0, 0]
 
 
 def test_a_refused_frame_is_wrong_for_all(results: Results) -> None:
     refused = Record("cluttered", "cup", 4, 0.2, failure="no depth")
     records = {name: [*own, refused] for name, own in results.records.items()}
-    full, quick = outcomes(replace(results, records=records), (0.0,))
+    full, _, quick = outcomes(replace(results, records=records), (0.0,))
     assert (full.add, quick.add, quick.p50) == (60, 20, pytest.approx(20))
 
 
@@ -119,6 +122,10 @@ def test_results_come_back_from_the_file(tmp_path: Path, results: Results, capsy
     rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| quick")]
     assert [row[2].strip() for row in rows] == ["0", "0.5"] and "-50.0 [" in rows[0][10]
     assert file.with_suffix(".png").stat().st_size > 5000
+    del results.records["thorough"]
+    write_results(file, results)
+    with pytest.raises(SystemExit, match=r"not a result of this benchmark: KeyError\('thorough'\)"):
+        main(Options(from_json=file))
     file.write_text('{"records": []}')
     with pytest.raises(SystemExit, match=r"schedules\.json: not a result"):
         main(Options(from_json=file))
@@ -160,11 +167,12 @@ def test_one_command_registers_every_scene_with_every_schedule(tmp_path: Path, m
     file = tmp_path / "schedules.json"
     main(Options(schedules=("pruned", "120/1k12"), scenes=3, suites=("easy",), workers=0, device="cpu", output=file))
     results = read_results(file)
-    names = ["full", "pruned", "120/1k12"]
-    assert list(results.records) == names and list(results.pairs.values()) == [252 * 6 + 42, 120 * 2 + 12 * 5 + 42, 342]
+    names = ["full", "thorough", "pruned", "120/1k12"]
+    pairs = [252 * 6 + 45, 252 * 3 + 24 * 4 + 45, 120 * 2 + 12 * 5 + 45, 345]
+    assert list(results.records) == names and list(results.pairs.values()) == pairs
     # Scenes 0 and 2 show the first object, and come first; all schedules are recorded in the same order.
     assert all([r.index for r in own] == [0, 2, 1] for own in results.records.values())
-    warm, first, second = calls[:6], calls[6:9], calls[9:12]
+    warm, first, second = calls[:8], calls[8:12], calls[12:16]
     assert [name for name, _ in warm] == [name for name in names for _ in range(2)]
     assert [name for name, _ in first] == names and [name for name, _ in second] == [*names[1:], names[0]]
     assert len({depth for _, depth in first}) == len({depth for _, depth in second}) == 1

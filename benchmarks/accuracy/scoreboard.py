@@ -41,7 +41,7 @@ class Options:
     hypotheses: int = 0
     """how many of the estimator's hypotheses to keep, the most different ones; 0: all"""
     schedule: str = "full"
-    """of register: full or pruned"""
+    """of register: full, thorough or pruned"""
     quantized: str | None = None
     """a quantised variant of the networks (docs/quantization.md); the weights as they are if omitted"""
     iterations: int = 5

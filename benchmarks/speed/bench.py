@@ -85,7 +85,7 @@ class Bench:
         return FoundationPose(mesh or self.mesh, device=self.device, schedule=schedule, **networks, **more)
 
     def estimator_without_doubt(self, mesh: Mesh | None = None, **more: Any) -> FoundationPose:
-        """One whose schedule never falls back to the full one, so that rows of a table did the same work."""
+        """One whose schedule never falls back to another one, so that rows of a table did the same work."""
         estimator = self.estimator(mesh, **more)
         estimator.schedule = replace(estimator.schedule, sure=0.0)
         return estimator

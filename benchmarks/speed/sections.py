@@ -126,7 +126,7 @@ def register(bench: Bench) -> Table:
     table = Table(
         note=f"Ceiling: {1e-12 * ceiling:.3g} TFLOP/s, {yardstick}, in this run. FLOP: the networks' convolutions and "
         "matrix products, 2 for each multiplication with its addition, over the time of the whole call. Confidence is "
-        "the result's; where a pruned schedule leaves doubt, the pairs of the full one that follows are counted."
+        "the result's; where a pruned schedule leaves doubt, the pairs of the thorough one that follows are counted."
     )
     pair_flops = {
         "refine": network_flops(bench.refiner.config, 1),

@@ -23,6 +23,7 @@ from pose6d.rendering.interface import Renderer
 _STEP = 15.0  # degrees between turns about an axis
 _FINE_STEPS = 5  # from half a step before a turn to half a step behind it
 _APART = 20.0  # degrees between the turns that are looked at closely
+_FINEST = ((4.0, 2), (1.5, 1))  # rounds: so many degrees to either side, in so many steps
 
 
 def principal_axes(mesh: Mesh) -> Tensor:
@@ -67,10 +68,44 @@ def likely_turns(
     chosen = distinct_best(turned, agreement, keep, diameter, _APART)
     half = math.radians(_STEP) / 2
     angles = torch.linspace(-half, half, _FINE_STEPS, device=poses.device)
-    finer = _turned(turned[chosen][:, None], about[chosen][:, None] * angles[:, None])
-    agreement = appearance(renderer, finer.flatten(0, 1), observation, K, diameter).view(-1, _FINE_STEPS)
+    finer = about[chosen][:, None] * angles[:, None]
+    return _best_turned(renderer, turned[chosen], finer, observation, K, diameter)
+
+
+def finest_turns(
+    renderer: Renderer, poses: Tensor, axes: Tensor, observation: Observation, K: Tensor, diameter: float
+) -> Tensor:
+    """Each pose turned by the few degrees about one of the principal axes that make its texture agree best.
+
+    Of a round object, shape does not tell these degrees, and a refiner sees less of a faint texture than this search.
+
+    Args:
+        renderer: holds the centred mesh.
+        poses: (N, 4, 4) float32, centred mesh in camera.
+        axes: (3, 3) unit vectors in the mesh frame, as rows (`principal_axes`).
+        observation: one frame.
+        K: (3, 3) intrinsics of the observation.
+        diameter: metres.
+
+    Returns:
+        (N, 4, 4) float32, centred mesh in camera.
+    """
+    for furthest, steps in _FINEST:
+        angles = torch.linspace(furthest / steps, furthest, steps, device=poses.device).deg2rad()
+        turns = (axes[:, None] * angles[:, None]).flatten(0, 1)
+        turns = torch.cat([torch.zeros_like(axes[:1]), turns, -turns])
+        poses = _best_turned(renderer, poses, turns.expand(len(poses), -1, 3), observation, K, diameter)
+    return poses
+
+
+def _best_turned(
+    renderer: Renderer, poses: Tensor, turns: Tensor, observation: Observation, K: Tensor, diameter: float
+) -> Tensor:
+    """(N, 4, 4) poses, each after that of its turns (N, T, 3) after which its texture agrees best."""
+    tried = _turned(poses[:, None], turns)
+    agreement = appearance(renderer, tried.flatten(0, 1), observation, K, diameter).view(turns.shape[:2])
     best = agreement.argmax(dim=1)[:, None, None, None].expand(-1, 1, 4, 4)
-    return finer.gather(1, best)[:, 0]
+    return tried.gather(1, best)[:, 0]
 
 
 def _turned(poses: Tensor, turns: Tensor) -> Tensor:
