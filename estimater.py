@@ -70,7 +70,7 @@ class FoundationPose(FrameProcessor):
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
         schedule: `full` refines all 252 hypotheses of the published method, `thorough` goes on with the best 24 of
-            them, `pruned` with 12 of only 120, and falls back to thorough where that leaves doubt; or a Schedule.
+            them, `pruned` with 12 of only 120, and tries thorough too where that leaves doubt; or a Schedule.
             `auto` is pruned on the CPU, if the scorer has a confidence, and full on CUDA.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
@@ -150,7 +150,7 @@ class FoundationPose(FrameProcessor):
         5. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
            In the end, hypotheses whose texture agrees with the picture are worth more, and turns of the object that its
            texture favours compete with them; the best few of all are turned finely, refined and compared once more.
-        6. If that leaves doubt, search again more thoroughly.
+        6. If that leaves doubt, search again more thoroughly, and keep what is surer.
         7. The best is the result, and where tracking starts.
 
         Args:
@@ -175,13 +175,16 @@ class FoundationPose(FrameProcessor):
         with self._stage("upload"):
             frame = [*self._frame(rgb, depth, K), self._host("mask", mask), self._host("middle", mask_middle(mask))]
         done = PairCounter(progress)
+        results = []
         for schedule in (self.schedule, SCHEDULES[FALLBACK]):
             poses, ranking, confidence, translation = self._search(schedule, iteration, frame, done)
             with self._stage("copy"):
                 check_translation(translation.cpu(), mask)
-                self.confidence = float(confidence[0]) if len(confidence) else None
-            if self.confidence is None or self.confidence >= schedule.sure:
+                results.append((float(confidence[0]) if len(confidence) else 1.0, poses, ranking))
+            if results[-1][0] >= schedule.sure:
                 break
+        surest, poses, ranking = max(results, key=lambda result: result[0])
+        self.confidence = surest if len(confidence) else None
         with self._stage("copy"):
             self.poses, self.scores = (poses @ self._centred_from_mesh).cpu().numpy(), ranking.cpu().numpy()
         _check_result(self.poses[0], "registration")
@@ -333,13 +336,8 @@ class FoundationPose(FrameProcessor):
     def _turn(
         self, count: int, poses: Tensor, ranking: Tensor, on: _On, progress: Callable[[int], object] | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The finalists (F, 4, 4) among the best hypotheses and as many turns of the object as asked for, with their
-        ranking (F,) and confidence (F,).
-
-        Args:
-            poses: (N, 4, 4), centred mesh in camera.
-            ranking: (N,).
-        """
+        """The finalists (F, 4, 4) among the best of (N, 4, 4) hypotheses, whose ranking is (N,), and `count` turns of the
+        object; their ranking and confidence, (F,) each."""
         assert self._axes is not None
         with self._stage("turns"):
             best = poses[distinct_best(poses, ranking, RIVALS, self.diameter, DISTINCT)]

@@ -8,7 +8,7 @@ refines them once, keeps 24, refines these once, keeps 8, and gives these the st
 those first that are 25 degrees apart.
 
 No schedule falls back to another one while it is measured. What the fallback would have given below any confidence
-follows from the thorough schedule's result of the same scene; its time, from the sum of both.
+follows from the thorough schedule's result of the same scene, if that is surer; its time, from the sum of both.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Options:
         "168/1k24a25/1k8a15",
     )
     """besides full and thorough; named ones, or START/STEPSkKEEP[aAPART][/...] with 60, 120, 168 or 252 rotations"""
-    sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9)
+    sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9, 0.95)
     """the confidences below which the thorough schedule follows; 0: never"""
     suites: tuple[str, ...] = ("cluttered",)
     """suites of benchmarks.accuracy with frames to register in"""
@@ -220,16 +220,21 @@ def count_pairs(schedule: Schedule, iterations: int) -> int:
 
 
 def with_fallback(own: Sequence[Record], second: Sequence[Record], sure: float) -> tuple[list[Record], np.ndarray]:
-    """What a schedule gives if a second one follows below a confidence, and in which scenes (N,) bool it does.
+    """What a schedule gives if a second one follows below a confidence and the surer of both counts, and in which
+    scenes (N,) bool it follows.
 
     The time is that of both registrations; a real fallback saves checking and filtering the frame again.
     """
     doubtful = np.array([r.confidence is not None and r.confidence < sure for r in own])
     records = [
-        replace(s, seconds=o.seconds + s.seconds) if doubt else o
+        replace(s if _confidence(s) > _confidence(o) else o, seconds=o.seconds + s.seconds) if doubt else o
         for o, s, doubt in zip(own, second, doubtful, strict=True)
     ]
     return records, doubtful
+
+
+def _confidence(record: Record) -> float:
+    return -1.0 if record.confidence is None else record.confidence
 
 
 def paired_change(right: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:

@@ -51,7 +51,7 @@ class Schedule:
             the 60 that turn an icosahedron onto itself, 44.5 degrees; or optimised ones, 120 with 37.2 degrees and 168
             with 32.8.
         stages: all but the last, which takes the steps that the others leave.
-        sure: a result of less confidence is not believed, and the schedule `FALLBACK` follows.
+        sure: a result of less confidence is doubted: the schedule `FALLBACK` follows, and the surer of both counts.
         turns: in the end, so many turns of the object that its texture favours compete with the best hypotheses; only
             for textured meshes, and scorers that let the texture have a say.
     """
@@ -90,7 +90,7 @@ SCHEDULES = {
     for schedule in (
         Schedule("full", "views"),
         Schedule(FALLBACK, "views", (Stage(2, keep=24, apart=15.0),)),
-        Schedule("pruned", "covering_120", (Stage(1, keep=12, apart=25.0),), sure=0.9),
+        Schedule("pruned", "covering_120", (Stage(1, keep=12, apart=25.0),), sure=0.95),
     )
 }
 

@@ -137,17 +137,20 @@ def test_progress_counts_every_pair(scene: Scene, schedule: str, pairs: int) -> 
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
 
 
-def test_doubt_brings_the_thorough_schedule(scene: Scene) -> None:
+@pytest.mark.parametrize(("sure", "surer", "hypotheses"), [(1.0, 1.0, 12), (0.1, 0.2, 24), (0.2, 0.1, 12)])
+def test_doubt_brings_the_thorough_schedule_and_the_surer_result_counts(
+    scene: Scene, sure: float, surer: float, hypotheses: int
+) -> None:
     class Doubting(MatchingScorer):
-        def predict(self, *arguments: object, **options: object) -> Scores:
-            scores = super().predict(*arguments, **options)
-            return Scores(scores.ranking, 0.1 * scores.confidence)
+        def predict(self, renderer: object, poses: Tensor, *arguments: object, **options: object) -> Scores:
+            scores = super().predict(renderer, poses, *arguments, **options)
+            return Scores(scores.ranking, (surer if len(poses) in (24, 252) else sure) * scores.confidence)
 
     refiner = PlantingRefiner(scene.truth, scene.mesh.center)
-    for scorer, hypotheses in ((MatchingScorer(), 12), (Doubting(), 24)):
-        estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=scorer, device="cpu", schedule="pruned")
-        estimator.register(K, scene.rgb, scene.depth, scene.mask)
-        assert len(estimator.poses) == hypotheses
+    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=Doubting(), device="cpu", schedule="pruned")
+    estimator.register(K, scene.rgb, scene.depth, scene.mask)
+    assert len(estimator.poses) == hypotheses
+    assert estimator.confidence == pytest.approx(max(sure, surer), rel=0.05)
 
 
 def test_weights_without_confidence_are_not_pruned_by_themselves(scene: Scene) -> None:

@@ -61,13 +61,19 @@ def test_an_unknown_schedule_is_refused_by_name(name: str) -> None:
         parse_schedule(name)
 
 
-def test_below_the_threshold_the_second_result_counts_and_both_times(results: Results) -> None:
+def test_below_the_threshold_the_surer_result_counts_and_both_times(results: Results) -> None:
     own, second = results.records["quick"], results.records["thorough"]
     records, doubtful = with_fallback(own, second, 0.5)
     assert doubtful.tolist() == [False, True, False, True]
     assert [r.error for r in records] == [0.01, 0.03, 0.6, 0.4]
     assert [r.seconds for r in records] == pytest.approx([0.02, 0.06, 0.02, 0.06])
     assert own[1].error == 0.5 and second[1].seconds == 0.04  # what was measured stays
+
+
+def test_a_second_result_that_is_less_sure_only_costs_time() -> None:
+    own, second = _records([0.02], [0.4], 0.02), _records([0.5], [0.3], 0.04)
+    (record,), doubtful = with_fallback(own, second, 0.5)
+    assert doubtful.all() and (record.error, record.confidence, record.seconds) == (0.02, 0.4, pytest.approx(0.06))
 
 
 def test_the_outcome_of_every_schedule_at_every_threshold(results: Results) -> None:
