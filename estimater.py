@@ -336,8 +336,11 @@ class FoundationPose(FrameProcessor):
     def _turn(
         self, count: int, poses: Tensor, ranking: Tensor, on: _On, progress: Callable[[int], object] | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The finalists (F, 4, 4) among the best of (N, 4, 4) hypotheses, whose ranking is (N,), and `count` turns of the
-        object; their ranking and confidence, (F,) each."""
+        """Let the best of (N, 4, 4) hypotheses with their ranking (N,) compete with so many turns of the object.
+
+        Returns:
+            (F, 4, 4) finalists, their ranking (F,) and confidence (F,).
+        """
         assert self._axes is not None
         with self._stage("turns"):
             best = poses[distinct_best(poses, ranking, RIVALS, self.diameter, DISTINCT)]
