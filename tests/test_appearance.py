@@ -192,4 +192,5 @@ def test_register_tries_turns_where_there_is_a_texture(colored: bool) -> None:
     pose = torch.as_tensor(estimator.register(K, rgb, depth, depth < 0.8))[None]
     assert given.colored == colored
     assert refiner.calls == (3 if colored else 1)
-    assert float(degrees_off(pose)) == pytest.approx(0 if colored else math.degrees(1.6), abs=4)
+    # Turns come in steps of 3.75 degrees; the last ones are found by the finalists.
+    assert float(degrees_off(pose)) == pytest.approx(0 if colored else math.degrees(1.6), abs=1 if colored else 4)
