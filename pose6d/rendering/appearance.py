@@ -11,12 +11,12 @@ from torch import Tensor
 
 from pose6d.geometry.camera import crop_images, crop_transforms
 from pose6d.geometry.observation import Observation
-from pose6d.rendering.interface import ALBEDO, Renderer
+from pose6d.rendering.interface import ALBEDO, Renderer, Rendering
 
 _SIZE = 96  # pixels, side of the crops
 _WINDOW = 1.1  # their side over the diameter
 _FINE = 3  # pixels; hypotheses are hardly better than that
-_AROUND = 19  # pixels, side of the neighbourhood that a pixel is compared with; light varies more slowly
+_AROUND = 0.19  # of the crop, side of the neighbourhood that a pixel is compared with; light varies more slowly
 _DARK = 0.03  # brightness below which noise drowns the texture
 _HIDDEN = 0.04  # diameters by which a surface in front of or behind the hypothesis is another one
 _LEAST = 1e-5  # mean square of the logarithm's contrast: without texture nothing correlates
@@ -42,27 +42,51 @@ def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: T
     """
     transforms = crop_transforms(poses, K, diameter, _WINDOW, _SIZE)
     drawn = renderer.render(poses, transforms @ K, (_SIZE, _SIZE), shading=ALBEDO)
-    seen = crop_images(observation.xyz[2:], transforms, _SIZE, mode="nearest")
-    depth = drawn.depth[:, None]
-    same = (depth > 0) & ((seen <= 0) | ((seen - depth).abs() < _HIDDEN * diameter))
-    weight = same.float()
-    fine, coarse = (_box(weight, side).clamp(min=1e-6) for side in (_FINE, _AROUND))
-
-    def texture(color: Tensor) -> Tensor:
-        values = (color.contiguous() + _DARK).log() * weight
-        # What is beside the object must not leak in.
-        return (_box(values, _FINE) / fine - _box(values, _AROUND) / coarse) * weight
-
-    expected = texture(drawn.color.permute(0, 3, 1, 2))
-    found = texture(crop_images(observation.rgb, transforms, _SIZE))
+    expected, found, weight, _ = texture_pair(drawn, observation, transforms, diameter)
     pixels = weight.sum((1, 2, 3)).clamp(min=1.0)
-    share = pixels / (depth > 0).sum((1, 2, 3)).clamp(min=1.0)
+    share = pixels / drawn.mask.sum((1, 2)).clamp(min=1.0)
 
     def mean(product: Tensor) -> Tensor:
         return product.sum((1, 2, 3)) / (3.0 * pixels)
 
     power = (mean(expected**2) + _LEAST) * (mean(found**2) + _LEAST)
     return share * mean(expected * found) * torch.rsqrt(power)
+
+
+def texture_pair(
+    drawn: Rendering, observation: Observation, transforms: Tensor, diameter: float | Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a hypothesis should look like and what is there, whatever the light.
+
+    Args:
+        drawn: N square crops without light.
+        observation: one frame.
+        transforms: (N, 3, 3) from its pixels to those of the crops.
+        diameter: metres; (N,) for crops of several meshes.
+
+    Returns:
+        Textures (N, 3, s, s), expected and found: logarithms relative to the mean around, 0 where the surface is not
+        seen; (N, 1, s, s) 1.0 where it is seen, else 0.0; and the depth (N, 1, s, s) observed, metres, 0 = missing.
+    """
+    size = drawn.color.shape[1]
+    seen = crop_images(observation.xyz[2:], transforms, size, mode="nearest")
+    depth = drawn.depth[:, None]
+    limit = _HIDDEN * torch.as_tensor(diameter, device=depth.device).view(-1, 1, 1, 1)
+    same = ((depth > 0) & ((seen <= 0) | ((seen - depth).abs() < limit))).float()
+    around = 2 * round(_AROUND * size / 2) + 1
+    fine, coarse = (_box(same, side).clamp(min=1e-6) for side in (_FINE, around))
+
+    def texture(color: Tensor) -> Tensor:
+        values = (color.contiguous() + _DARK).log() * same
+        # What is beside the object must not leak in.
+        return (_box(values, _FINE) / fine - _box(values, around) / coarse) * same
+
+    return (
+        texture(drawn.color.permute(0, 3, 1, 2)),
+        texture(crop_images(observation.rgb, transforms, size)),
+        same,
+        seen,
+    )
 
 
 def _box(images: Tensor, side: int) -> Tensor:
