@@ -33,10 +33,12 @@ from pose6d.geometry.frame_processor import FrameProcessor
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.observation import Observation
+from pose6d.geometry.symmetry import centred_symmetries
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.geometry.units import check_diameter
 from pose6d.geometry.viewpoints import starting_rotations
 from pose6d.rendering import make_renderer
+from pose6d.rendering.alignment import TRACKING_ROUNDS, aligned
 from pose6d.rendering.appearance import appearance
 from pose6d.rendering.turned_poses import finest_turns, likely_turns, principal_axes
 from pose6d.schedule import (
@@ -127,7 +129,8 @@ class FoundationPose(FrameProcessor):
         turns_tell = self._appearance_weight > 0 and self.mesh.colored
         self._axes = principal_axes(self.mesh).to(self.device) if turns_tell else None
         self.schedule = choose_schedule(schedule, self.device.type, judged)
-        self._symmetries, self._seed = self._centred(symmetries), seed
+        self._symmetries = None if symmetries is None else centred_symmetries(symmetries, self.mesh.center)
+        self._seed = seed
         self._grids: dict[Grid, Tensor] = {}
         self._rotations(self.schedule.grid)
         self._last: Tensor | None = None  # (4, 4) centred mesh in camera
@@ -199,7 +202,8 @@ class FoundationPose(FrameProcessor):
         1. Check the inputs.
         2. Filter the depth and turn it into points.
         3. Refine the last pose `iteration` times.
-        4. If asked to, judge the result: `confidence` tells when to register again.
+        4. Align texture and depth.
+        5. If asked to, judge the result: `confidence` tells when to register again.
 
         Args:
             rgb: (H, W, 3) uint8.
@@ -323,7 +327,11 @@ class FoundationPose(FrameProcessor):
         if schedule.turns:
             poses, ranking, confidence = self._turn(schedule.turns, poses, ranking, on, progress)
         order = torch.argsort(ranking, descending=True, stable=True)
-        return poses[order], ranking[order], ranking[:0] if confidence is None else confidence[order], translation
+        poses = poses[order]
+        if not schedule.turns:
+            with self._stage("align"):
+                poses = torch.cat([aligned(self._renderer, poses[:1], *on), poses[1:]])
+        return poses, ranking[order], ranking[:0] if confidence is None else confidence[order], translation
 
     def _with_texture(self, ranking: Tensor, poses: Tensor, on: _On) -> Tensor:
         """The ranking (N,) of (N, 4, 4) hypotheses with what the agreement of their texture adds."""
@@ -352,6 +360,7 @@ class FoundationPose(FrameProcessor):
             # Texture decides between what has converged only.
             poses = finest_turns(self._renderer, poses, self._axes, *on)
             poses = self.refiner.predict(self._renderer, poses, *on, LAST_STEPS, progress=progress)
+            poses = aligned(self._renderer, poses, *on)
             ranking, confidence = self.scorer.predict(self._renderer, poses, *on, progress=progress)
         return poses, self._with_texture(ranking, poses, on), confidence
 
@@ -363,6 +372,8 @@ class FoundationPose(FrameProcessor):
         observation = self._observe(rgb, depth, K)
         with self._stage("refine"):
             pose = self.refiner.predict(self._renderer, pose[None], observation, K, self.diameter, iteration)
+        with self._stage("align"):
+            pose = aligned(self._renderer, pose, observation, K, self.diameter, TRACKING_ROUNDS)
         confidence = None
         if judge:
             with self._stage("judge"):
@@ -381,17 +392,6 @@ class FoundationPose(FrameProcessor):
         if self._seed:
             rotations = random_rotations(1, torch.Generator().manual_seed(self._seed)) @ rotations
         return rotations.to(self.device)
-
-    def _centred(self, symmetries: np.ndarray | Tensor | None) -> Tensor | None:
-        """(S, 4, 4) symmetries of the centred mesh, on the CPU."""
-        if symmetries is None:
-            return None
-        symmetries = torch.as_tensor(symmetries, dtype=torch.float32)
-        if symmetries.ndim != 3 or symmetries.shape[1:] != (4, 4):
-            raise MeshError(f"symmetries: shape {tuple(symmetries.shape)}; (S, 4, 4) transforms are needed")
-        if not symmetries.isfinite().all():
-            raise MeshError("symmetries hold values that are not finite; (S, 4, 4) transforms are needed")
-        return self._centred_from_mesh.cpu() @ symmetries @ self._mesh_from_centred.cpu()
 
 
 def _check_result(pose: np.ndarray, what: str) -> None:

@@ -17,6 +17,7 @@ from pose6d.geometry.frame_input import check_depth_roughly, check_frame
 from pose6d.geometry.frame_processor import FrameProcessor
 from pose6d.geometry.transforms import make_transform
 from pose6d.rendering import make_renderer
+from pose6d.rendering.alignment import TRACKING_ROUNDS, aligned
 
 
 class ManyObjects(FrameProcessor):
@@ -147,6 +148,8 @@ class ManyObjects(FrameProcessor):
             poses = self._refiner.predict(
                 self._renderer, poses, observation, K, self._diameters, iteration, mesh_index=index
             )
+        with self._stage("align"):
+            poses = aligned(self._renderer, poses, observation, K, self._diameters, TRACKING_ROUNDS, index)
         confidences = None
         if judge:
             with self._stage("judge"):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pose6d.errors import MeshError
+from pose6d.geometry.transforms import make_transform
 
 _UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # metres
 _AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
@@ -191,6 +192,28 @@ def resolve_symmetry(value: str | Path, unit_scale: float = 1.0) -> torch.Tensor
     if isinstance(value, Path) or value.lower().endswith(".json"):
         return load_symmetry(value, unit_scale=unit_scale)
     return parse_symmetry(value, unit_scale)
+
+
+def centred_symmetries(symmetries: np.ndarray | torch.Tensor, center: np.ndarray) -> torch.Tensor:
+    """The same symmetries of a mesh that is moved by -center.
+
+    Args:
+        symmetries: (S, 4, 4) of the original mesh, metres.
+        center: (3,) metres.
+
+    Returns:
+        (S, 4, 4) float32 on the CPU.
+
+    Raises:
+        MeshError: another shape, or values that are not finite.
+    """
+    symmetries = torch.as_tensor(symmetries, dtype=torch.float32)
+    if symmetries.ndim != 3 or symmetries.shape[1:] != (4, 4):
+        raise MeshError(f"symmetries: shape {tuple(symmetries.shape)}; (S, 4, 4) transforms are needed")
+    if not symmetries.isfinite().all():
+        raise MeshError("symmetries hold values that are not finite; (S, 4, 4) transforms are needed")
+    eye, shift = torch.eye(3), torch.as_tensor(np.asarray(center), dtype=torch.float32)
+    return make_transform(eye, -shift) @ symmetries.cpu() @ make_transform(eye, shift)
 
 
 def _rotation_about(axis: np.ndarray, offset: np.ndarray, angle: float) -> np.ndarray:

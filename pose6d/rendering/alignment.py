@@ -17,14 +17,18 @@ from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering.appearance import texture_pair
 from pose6d.rendering.interface import ALBEDO, Renderer
 
-_WINDOW = 1.1  # side of the crops over the diameter
+_SIZE = 160  # pixels, side of the crops
+_WINDOW = 1.0  # their side over the diameter
 # What the start is trusted to, standard deviations: radians; diameters across the line of sight, and along it.
-_TURN, _ACROSS, _ALONG = 0.02, 0.004, 0.006
+_TURN, _ACROSS, _ALONG = 0.02, 0.004, 0.009
 # How much a pixel's residual counts, far below 1 because neighbours err together.
 _COLOR, _DEPTH = 0.02, 0.01
 _LEAST_COLOR = 0.02  # of the logarithm's contrast
 _LEAST_DEPTH = 0.002  # diameters
 _LEAST_POWER = 1e-4  # mean square of the logarithm's contrast that no gain is fitted to
+
+TRACKING_ROUNDS = 1
+"""steps that a tracked pose takes; most of the way is in the first"""
 
 
 def aligned(
@@ -33,8 +37,7 @@ def aligned(
     observation: Observation,
     K: Tensor,
     diameter: float | Tensor,
-    rounds: int,
-    size: int,
+    rounds: int = 3,
     mesh_index: Tensor | None = None,
 ) -> Tensor:
     """Poses moved by the few millimetres and tenths of a degree that texture and depth ask for.
@@ -52,17 +55,17 @@ def aligned(
         K: (3, 3) intrinsics of the observation.
         diameter: metres; (N,) for poses of several meshes.
         rounds: Gauss-Newton steps.
-        size: of the crops in which both are compared, pixels.
         mesh_index: (N,) int64, which of the renderer's meshes each pose is of; the first where omitted.
 
     Returns:
         (N, 4, 4) float32, centred mesh in camera.
     """
-    diameter = torch.as_tensor(diameter, dtype=poses.dtype, device=poses.device).expand(len(poses))
+    if not isinstance(diameter, Tensor):
+        diameter = poses.new_full((len(poses),), diameter)
     moved = poses.new_zeros(len(poses), 6)
     trust = _trust(poses)
     for _ in range(rounds):
-        residual, weight, jacobian = _residuals(renderer, poses, observation, K, diameter, size, mesh_index)
+        residual, weight, jacobian = _residuals(renderer, poses, observation, K, diameter, mesh_index)
         weighted = jacobian * weight[..., None]
         hessian = jacobian.mT @ weighted + trust
         slope = (residual[:, None] @ weighted)[:, 0] + (trust @ moved[..., None])[..., 0]
@@ -90,22 +93,22 @@ def _residuals(
     observation: Observation,
     K: Tensor,
     diameter: Tensor,
-    size: int,
     mesh_index: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Residuals (N, R), their weights, and their derivatives (N, R, 6) by rotation (radians, about the object's
     middle) and translation (diameters); three of colour and one of depth for each pixel."""
-    transforms = crop_transforms(poses, K, diameter, _WINDOW, size)
+    transforms = crop_transforms(poses, K, diameter, _WINDOW, _SIZE)
     Kc = transforms @ K
-    drawn = renderer.render(poses, Kc, (size, size), mesh_index=mesh_index, shading=ALBEDO, normals=True)
+    drawn = renderer.render(poses, Kc, (_SIZE, _SIZE), mesh_index=mesh_index, shading=ALBEDO, normals=True)
     assert drawn.normal is not None
     expected, found, same, seen = texture_pair(drawn, observation, transforms, diameter)
     inside = -max_pool2d(-same, 3, stride=1, padding=1)  # differences reach one pixel further
 
-    x, y, z = (drawn.xyz / diameter[:, None, None, None]).unbind(-1)
+    unit = diameter[:, None, None, None]
+    x, y, z = (drawn.xyz / unit).unbind(-1)
     z = z.clamp(min=1e-3)
     power = (expected**2 * inside).sum((2, 3), keepdim=True)
-    gain = (expected * found * inside).sum((2, 3), keepdim=True) / (power + _LEAST_POWER * size)
+    gain = (expected * found * inside).sum((2, 3), keepdim=True) / (power + _LEAST_POWER * _SIZE)
     expected = gain.clamp(min=0.0) * expected
     right, down = _gradient(expected)
     right, down = right * (Kc[:, 0, 0, None, None] / z)[:, None], down * (Kc[:, 1, 1, None, None] / z)[:, None]
@@ -113,32 +116,35 @@ def _residuals(
     # How a residual changes as the point of the surface moves: through the gradient of the texture, or off the plane.
     by_color = torch.stack([right, down, -(right * (x / z)[:, None] + down * (y / z)[:, None])], dim=-1)
 
-    depth = seen[:, 0] / diameter[:, None, None]
-    near = inside[:, 0] * (depth > 0)
+    depth = seen[:, 0] / unit[..., 0]
     normal = drawn.normal
     plane = (normal[..., 0] * x + normal[..., 1] * y + normal[..., 2] * z) * (depth / z - 1.0)
 
-    weight = torch.cat([inside.expand_as(color), near[:, None]], dim=1)
-    residual = torch.cat([color, plane[:, None]], dim=1) * weight
     by_point = torch.cat([by_color, -normal[:, None]], dim=1)
-    lever = torch.stack([x, y, z], dim=-1) - (poses[:, :3, 3] / diameter[:, None])[:, None, None]
+    lever = (drawn.xyz - poses[:, None, None, :3, 3]) / unit
     jacobian = torch.cat([torch.linalg.cross(lever[:, None].expand_as(by_point), by_point), by_point], dim=-1)
-    return _weighted(residual, weight, jacobian)
-
-
-def _weighted(residual: Tensor, weight: Tensor, jacobian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    square = (residual**2).sum((2, 3))
-    count = weight.sum((2, 3)).clamp(min=1.0)
-    spread = torch.cat(
+    weight = torch.cat(
         [
-            (square[:, :3].sum(1, keepdim=True) / count[:, :3].sum(1, keepdim=True)).clamp(min=_LEAST_COLOR**2).expand(-1, 3),
-            (square[:, 3:] / count[:, 3:]).clamp(min=_LEAST_DEPTH**2),
+            _weights(color, inside, _LEAST_COLOR, _COLOR),
+            _weights(plane[:, None], inside * (seen > 0), _LEAST_DEPTH, _DEPTH),
         ],
         dim=1,
-    )[..., None, None]
-    factor = torch.tensor([_COLOR] * 3 + [_DEPTH], device=residual.device)[:, None, None]
-    weight = weight * factor / (spread + residual**2 / 4)
+    )
+    residual = torch.cat([color, plane[:, None]], dim=1)
     return residual.flatten(1), weight.flatten(1), jacobian.flatten(1, 3)
+
+
+def _weights(residual: Tensor, counts: Tensor, least: float, factor: float) -> Tensor:
+    """What each of (N, C, s, s) residuals counts: less the more they spread, and than the spread a single one is off.
+
+    Args:
+        counts: (N, 1, s, s) 1.0 where there is a residual, else 0.0.
+        least: a spread that noise always has.
+        factor: what one residual counts.
+    """
+    pixels = residual.shape[1] * counts.sum((1, 2, 3), keepdim=True).clamp(min=1.0)
+    variance = ((residual**2 * counts).sum((1, 2, 3), keepdim=True) / pixels).clamp(min=least**2)
+    return factor * counts / (variance + residual**2 / 4)
 
 
 def _gradient(images: Tensor) -> tuple[Tensor, Tensor]:

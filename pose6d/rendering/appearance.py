@@ -71,7 +71,7 @@ def texture_pair(
     size = drawn.color.shape[1]
     seen = crop_images(observation.xyz[2:], transforms, size, mode="nearest")
     depth = drawn.depth[:, None]
-    limit = _HIDDEN * torch.as_tensor(diameter, device=depth.device).view(-1, 1, 1, 1)
+    limit = _HIDDEN * (diameter.view(-1, 1, 1, 1) if isinstance(diameter, Tensor) else diameter)
     same = ((depth > 0) & ((seen <= 0) | ((seen - depth).abs() < limit))).float()
     around = 2 * round(_AROUND * size / 2) + 1
     fine, coarse = (_box(same, side).clamp(min=1e-6) for side in (_FINE, around))
