@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, normalize
 
-from pose6d.geometry.camera import crop_images, crop_transforms
+from pose6d.geometry.camera import crop_transforms
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering.appearance import texture_pair

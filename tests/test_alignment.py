@@ -1,0 +1,115 @@
+"""Alignment of texture and depth: it removes most of a small error, in any light, and leaves alone what neither tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from pose6d.cuda_graphs import GraphedFunction
+from pose6d.geometry.mesh import GREY, Mesh
+from pose6d.geometry.observation import Observation, observe
+from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
+from pose6d.rendering import make_renderer
+from pose6d.rendering.alignment import aligned
+from pose6d.rendering.interface import Shading
+from tests.rendering_scenes import K, random_poses, torus
+
+SIZE = (100, 128)
+MESH = replace(torus(), texture=torch.randint(60, 200, (16, 16, 3), generator=torch.Generator().manual_seed(2)).numpy())
+DIAMETER = float(MESH.diameter)
+TRUTH = random_poses(4, distance=0.45, spread=0.01, seed=5)
+
+
+def seen(mesh: Mesh, pose: Tensor, noise: float = 0.0, gain: float = 1.0) -> Observation:
+    """The mesh in front of a wall, in light from the camera."""
+    drawn = make_renderer(mesh, "cpu").render(pose[None], K, SIZE, shading=Shading(0.5, 0.5))
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.where(drawn.mask[0][..., None], gain * drawn.color[0], torch.tensor(0.5)).clamp(0, 1)
+    depth = torch.where(drawn.mask[0], drawn.depth[0], torch.tensor(0.9))
+    depth = depth + noise * DIAMETER * torch.randn(depth.shape, generator=generator)
+    return observe(rgb, depth, K)
+
+
+def off(pose: Tensor, degrees: float, shift: float, seed: int = 0) -> Tensor:
+    """The pose (4, 4) in error by so many degrees and diameters in random directions."""
+    generator = torch.Generator().manual_seed(seed)
+    axis, move = (torch.nn.functional.normalize(torch.randn(3, generator=generator), dim=0) for _ in range(2))
+    turn = so3_exp(axis * torch.tensor(degrees).deg2rad())
+    return make_transform(turn @ pose[:3, :3], pose[:3, 3] + move * shift * DIAMETER)
+
+
+def errors(poses: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Degrees and diameters."""
+    return (
+        rotation_angle(poses[..., :3, :3], truth[..., :3, :3]).rad2deg(),
+        (poses[..., :3, 3] - truth[..., :3, 3]).norm(dim=-1) / DIAMETER,
+    )
+
+
+@pytest.mark.parametrize(("noise", "gain"), [(0.0, 1.0), (0.01, 0.5), (0.01, 1.4)])
+def test_most_of_a_small_error_goes_whatever_the_light(noise: float, gain: float) -> None:
+    renderer = make_renderer(MESH, "cpu")
+    left, shifted = [], []
+    for i, truth in enumerate(TRUTH):
+        start = off(truth, 1.0, 0.006, seed=i)
+        result = aligned(renderer, start[None], seen(MESH, truth, noise, gain), K, DIAMETER)
+        degrees, shift = errors(result[0], truth)
+        left.append(float(degrees))
+        shifted.append(float(shift))
+    assert sum(left) / len(left) < 0.35, left
+    assert sum(shifted) / len(shifted) < 0.003, shifted
+
+
+def test_the_truth_stays() -> None:
+    result = aligned(make_renderer(MESH, "cpu"), TRUTH[:1], seen(MESH, TRUTH[0]), K, DIAMETER)
+    degrees, shift = errors(result, TRUTH[:1])
+    assert float(degrees) < 0.25 and float(shift) < 0.002
+
+
+def test_without_texture_depth_alone_moves_the_pose() -> None:
+    mesh = replace(MESH, texture=None, uv=None, colors=torch.full((len(MESH.vertices), 3), GREY, dtype=torch.uint8).numpy())
+    start = off(TRUTH[0], 0.0, 0.006)
+    result = aligned(make_renderer(mesh, "cpu"), start[None], seen(MESH, TRUTH[0]), K, DIAMETER)
+    assert float(errors(result[0], TRUTH[0])[1]) < 0.4 * 0.006  # though the picture is full of texture
+
+
+def test_a_pose_that_nothing_is_seen_of_stays() -> None:
+    away = TRUTH[:1].clone()
+    away[:, 0, 3] += 10.0
+    result = aligned(make_renderer(MESH, "cpu"), away, seen(MESH, TRUTH[0]), K, DIAMETER)
+    assert torch.allclose(result, away, atol=1e-5)
+    far = observe(torch.zeros(*SIZE, 3), torch.zeros(SIZE), K)  # neither light nor depth
+    result = aligned(make_renderer(MESH, "cpu"), TRUTH[:1], far, K, DIAMETER)
+    assert torch.allclose(result, TRUTH[:1], atol=1e-5)
+
+
+def test_several_meshes_in_one_batch_are_as_each_alone() -> None:
+    other = torus(radius=0.04, tube=0.015)
+    both = make_renderer([MESH, other], "cpu")
+    observation = seen(MESH, TRUTH[0], noise=0.005)
+    starts = torch.stack([off(TRUTH[0], 1.0, 0.005), off(TRUTH[0], 1.0, 0.005, seed=1)])
+    diameters = torch.tensor([MESH.diameter, other.diameter], dtype=torch.float32)
+    together = aligned(both, starts, observation, K, diameters, mesh_index=torch.tensor([0, 1]))
+    for i, mesh in enumerate((MESH, other)):
+        alone = aligned(make_renderer(mesh, "cpu"), starts[i : i + 1], observation, K, float(mesh.diameter))
+        assert torch.allclose(together[i : i + 1], alone, atol=1e-5)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
+def test_a_cuda_graph_gives_what_the_cpu_does() -> None:
+    device = torch.device("cuda")
+    observation = seen(MESH, TRUTH[0], noise=0.005)
+    start = torch.stack([off(TRUTH[0], 1.0, 0.005, seed=i) for i in range(3)])
+    expected = aligned(make_renderer(MESH, "cpu"), start, observation, K, DIAMETER)
+    renderer = make_renderer(MESH, device)
+
+    def align(poses: Tensor, rgb: Tensor, xyz: Tensor, intrinsics: Tensor) -> tuple[Tensor, ...]:
+        return (aligned(renderer, poses, Observation(rgb, xyz), intrinsics, DIAMETER),)
+
+    inputs = [start, observation.rgb, observation.xyz, K]
+    (result,) = GraphedFunction(align, inputs, device)(*inputs)
+    assert torch.allclose(result.cpu(), expected, atol=2e-4)
