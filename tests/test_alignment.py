@@ -1,4 +1,4 @@
-"""Alignment of texture and depth: it removes most of a small error, in any light, and leaves alone what neither tells."""
+"""Alignment of texture and depth: it removes most of a small error, in any light; what neither tells stays as it was."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def test_the_truth_stays() -> None:
 
 
 def test_without_texture_depth_alone_moves_the_pose() -> None:
-    mesh = replace(MESH, texture=None, uv=None, colors=torch.full((len(MESH.vertices), 3), GREY, dtype=torch.uint8).numpy())
+    mesh = replace(
+        MESH, texture=None, uv=None, colors=torch.full((len(MESH.vertices), 3), GREY, dtype=torch.uint8).numpy()
+    )
     start = off(TRUTH[0], 0.0, 0.006)
     result = aligned(make_renderer(mesh, "cpu"), start[None], seen(MESH, TRUTH[0]), K, DIAMETER)
     assert float(errors(result[0], TRUTH[0])[1]) < 0.4 * 0.006  # though the picture is full of texture
