@@ -51,7 +51,7 @@ def test_each_object_is_found_and_followed_as_if_it_were_alone(frame: dict, devi
     found = together.register_many(K, *images, frame["masks"], 1)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     np.testing.assert_allclose(together.confidences, [e.confidence for e in alone], atol=1e-5)
-    tolerance = 1e-3 if device.type == "cpu" else 3e-2  # random networks magnify rounding, that of float16 most
+    tolerance = 5e-3 if device.type == "cpu" else 3e-2  # random networks magnify rounding, that of float16 most
     for judge in (False, True):
         wanted = [e.track_one(*images, K, judge=judge) for e in alone]
         np.testing.assert_allclose(together.track_many(*images, K, judge=judge), wanted, atol=tolerance)
