@@ -152,7 +152,8 @@ class FoundationPose(FrameProcessor):
         4. Set up the hypotheses: that translation with rotations that cover all viewpoints.
         5. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
            In the end, hypotheses whose texture agrees with the picture are worth more, and turns of the object that its
-           texture favours compete with them; the best few of all are turned finely, refined and compared once more.
+           texture favours compete with them; the best few of all are turned finely, refined, aligned with texture and
+           depth, and compared once more.
         6. If that leaves doubt, search again more thoroughly, and keep what is surer.
         7. The best is the result, and where tracking starts.
 
