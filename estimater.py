@@ -258,11 +258,12 @@ class FoundationPose(FrameProcessor):
         depth = np.full((height, width), max(2 * self.diameter, 0.05), np.float32)
         pose = np.eye(4, dtype=np.float32)
         pose[2, 3] = depth[0, 0]
-        if self.device.type == "cuda":  # on a CPU, one hypothesis warms up as much as many
-            self.register(K, rgb, depth, np.ones((height, width), bool), register_iteration)
-        for judge in (True, False):
-            self.start_from(pose)
-            self.track_one(rgb, depth, K, track_iteration, judge)
+        for _ in range(2 if self.device.type == "cuda" else 1):  # graphs are recorded at the second call
+            if self.device.type == "cuda":  # on a CPU, one hypothesis warms up as much as many
+                self.register(K, rgb, depth, np.ones((height, width), bool), register_iteration)
+            for judge in (True, False):
+                self.start_from(pose)
+                self.track_one(rgb, depth, K, track_iteration, judge)
         self.reset()
         return time.perf_counter() - start
 
@@ -287,12 +288,11 @@ class FoundationPose(FrameProcessor):
         """What `_find` finds with a schedule."""
         if self._axes is None:
             schedule = replace(schedule, turns=0)
-        hypotheses = len(self._rotations(schedule.grid))
-        pairs = schedule.pairs(iteration, hypotheses)
+        pairs = schedule.pairs(iteration, len(self._rotations(schedule.grid)))
         done.expect(pairs)
         on_cpu = self.device.type == "cpu"
         find = partial(self._find, schedule, iteration, done if on_cpu else None)
-        found = self._run(("register", schedule, iteration), find, frame, hypotheses)
+        found = self._run(("register", schedule, iteration), find, frame)
         if not on_cpu:  # there, what has been launched is not yet done
             done(pairs)
         return found

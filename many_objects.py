@@ -116,7 +116,7 @@ class ManyObjects(FrameProcessor):
         with self._stage("upload"):
             inputs = [*self._frame(rgb, depth, K), self._last]
         follow = partial(self._follow, iteration, judge)
-        poses, objects_in_camera, confidences = self._run((iteration, judge), follow, inputs, len(self.estimators))
+        poses, objects_in_camera, confidences = self._run((iteration, judge), follow, inputs)
         with self._stage("copy"):
             result = objects_in_camera.cpu().numpy()
             if not np.isfinite(result).all():

@@ -13,7 +13,8 @@ from torch import Tensor
 from learning.inputs import PUBLISHED_SHADING
 from learning.models.config import NetworkConfig
 from pose6d import cuda_kernels
-from pose6d.cuda_kernels import Kernel, blocks_for, load_kernels
+from pose6d.cuda_kernels import Kernel, blocks_for, check_inputs, length, load_kernels
+from pose6d.geometry.camera import crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
 
@@ -59,19 +60,19 @@ def network_pairs(
         raise ValueError(
             f"rgb is {tuple(rgb.shape)}: one frame (3, H, W) is needed; pair_inputs takes one for each pose"
         )
-    _check(device, poses=(poses, (count, 4, 4)), rgb=(rgb, (3, *rgb.shape[1:])), xyz=(xyz, rgb.shape), K=(K, (3, 3)))
-    window, radius = (_length(diameter, share, poses) for share in (config.window / 2, 0.5))
+    check_inputs(
+        device, poses=(poses, (count, 4, 4)), rgb=(rgb, (3, *rgb.shape[1:])), xyz=(xyz, rgb.shape), K=(K, (3, 3))
+    )
+    radius = length(diameter, 0.5, poses)
     out = torch.empty(
         (2 * count, CHANNELS, size, size), dtype=torch.float16, device=device, memory_format=torch.channels_last
     )
     if not count:
         return out
     poses, K = poses.float().contiguous(), K.float().contiguous()
-    crop_windows, pack_pairs, _ = _kernels(device)
-    transforms, crop_K = torch.empty((2, count, 3, 3), dtype=torch.float32, device=device).unbind()
-    crop_windows(blocks_for(count), poses, count, K, *window, size, transforms, crop_K)
+    transforms, crop_K = crop_windows(poses, K, diameter, config.window, size)
     drawn = renderer.render(poses, crop_K, (size, size), mesh_index=mesh_index, shading=PUBLISHED_SHADING)
-    pack_pairs(
+    _kernels(device)[0](
         2 * count * blocks_for(size * size),
         *(drawn.color.contiguous(), drawn.xyz.contiguous()),
         *(rgb, *rgb.stride(), xyz, *xyz.stride(), *rgb.shape[1:], transforms, poses, count),
@@ -97,13 +98,13 @@ def moved(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, r
         MissingDependencyError: CuPy is not installed, or cannot compile for this GPU.
     """
     count, device = len(poses), poses.device
-    _check(device, poses=(poses, (count, 4, 4)), trans=(trans, (count, 3)), rot=(rot, (count, 3)))
-    radius = _length(diameter, 0.5, poses)
+    check_inputs(device, poses=(poses, (count, 4, 4)), trans=(trans, (count, 3)), rot=(rot, (count, 3)))
+    radius = length(diameter, 0.5, poses)
     poses = poses.float().contiguous()
     out = torch.empty_like(poses)
     if count:
         trans, rot = _readable(trans), _readable(rot)
-        _kernels(device)[2](
+        _kernels(device)[1](
             blocks_for(count),
             *(poses, count, trans, trans.dtype == torch.float16, rot, rot.dtype == torch.float16),
             *(*radius, float(rotation_limit), out),
@@ -111,31 +112,12 @@ def moved(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, r
     return out
 
 
-def _check(device: torch.device, **tensors: tuple[Tensor, tuple[int, ...]]) -> None:
-    """A kernel would read whatever lies behind a tensor that is too small, or on another device."""
-    for name, (tensor, shape) in tensors.items():
-        if tensor.shape != shape or tensor.device != device:
-            raise ValueError(
-                f"{name} is {tuple(tensor.shape)} on {tensor.device}, expected {tuple(shape)} on {device}, as the poses"
-            )
-
-
 def _readable(values: Tensor) -> Tensor:
     """Contiguous float16 or float32, which the kernels read."""
     return (values if values.dtype == torch.float16 else values.float()).contiguous()
 
 
-def _length(diameter: float | Tensor, share: float, poses: Tensor) -> tuple[Tensor | None, int, float]:
-    """A share of the diameter as the kernels take it: pointer and stride of the samples' own ones, and a factor."""
-    if not isinstance(diameter, Tensor):
-        return None, 0, float(diameter * share)
-    diameters = diameter.float().reshape(-1)
-    one = len(diameters) == 1
-    _check(poses.device, diameter=(diameters, (1 if one else len(poses),)))
-    return diameters, 0 if one else diameters.stride(0), float(share)
-
-
 def _kernels(device: torch.device) -> tuple[Kernel, ...]:
     # Without fused multiply-add, coordinates are rounded as the tensor expressions round them.
-    names = ("crop_windows", "pack_pairs", "move")
+    names = ("pack_pairs", "move")
     return load_kernels("learning", "fused_inputs.cu", names, device.index, ("--fmad=false",))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 TensorFunction = Callable[..., tuple[Tensor, ...]]
 
-_WARM_UP = 3  # calls outside the graph, in which kernels are compiled and chosen
+_WARM_UP = 2  # calls outside the graph, in which kernels are compiled and chosen, and their memory set aside
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,9 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 
 
 class Recorder:
-    """Runs functions of tensors on one CUDA device, each as a graph that its first call records.
+    """Runs functions of tensors on one CUDA device, each as a graph that its second call records.
+
+    Recording takes as long as a few calls; who calls a function once does not wait for it.
 
     Args:
         device: a CUDA device.
@@ -73,10 +75,10 @@ class Recorder:
 
     def __init__(self, device: torch.device):
         self._device = device
-        self._recorded: dict[Hashable, tuple[Hashable, TensorFunction]] = {}
+        self._recorded: dict[Hashable, tuple[Hashable, TensorFunction | None]] = {}
 
     def __call__(self, name: Hashable, function: TensorFunction, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """`function(*inputs)`; inputs of new shapes are recorded anew, and the graph of the old ones is dropped.
+        """`function(*inputs)`; for inputs of new shapes all begins anew, and the graph of the old ones is dropped.
 
         Args:
             name: tells functions apart; the same name must mean the same function.
@@ -84,13 +86,18 @@ class Recorder:
         shapes = tuple((x.shape, x.dtype) for x in inputs)
         held = self._recorded.get(name)
         if held is None or held[0] != shapes:
-            held = self._recorded[name] = (shapes, self._record(function, inputs))
-        return held[1](*inputs)
+            self._recorded[name] = (shapes, None)
+            return self._plain(function, inputs)
+        recorded = held[1] or self._record(function, inputs)
+        self._recorded[name] = (shapes, recorded)
+        return recorded(*inputs)
+
+    def _plain(self, function: TensorFunction, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return function(*(x.to(self._device, non_blocking=True) for x in inputs))
 
     def _record(self, function: TensorFunction, inputs: Sequence[Tensor]) -> TensorFunction:
         try:
             return GraphedFunction(function, inputs, self._device)
         except RuntimeError as error:
             _log.warning("this runs without a CUDA graph, which is slower: %s", error)
-            device = self._device
-            return lambda *given: function(*(x.to(device, non_blocking=True) for x in given))
+            return lambda *given: self._plain(function, given)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import re
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,38 @@ class Kernel:
                 self._function((blocks,), (BLOCK,), arguments)
 
 
+def length(diameter: float | torch.Tensor, share: float, like: torch.Tensor) -> tuple[torch.Tensor | None, int, float]:
+    """A share of the diameter as kernels take it: pointer and stride of the samples' own diameters, and a factor.
+
+    Args:
+        diameter: metres, one for all or (N,).
+        share: of it.
+        like: (N, ...), what the samples are read from.
+
+    Raises:
+        ValueError: there are not as many diameters as samples, or they are on another device.
+    """
+    if not isinstance(diameter, torch.Tensor):
+        return None, 0, float(diameter * share)
+    diameters = diameter.float().reshape(-1)
+    one = len(diameters) == 1
+    check_inputs(like.device, diameter=(diameters, (1 if one else len(like),)))
+    return diameters, 0 if one else diameters.stride(0), float(share)
+
+
+def check_inputs(device: torch.device, **tensors: tuple[torch.Tensor, tuple[int, ...]]) -> None:
+    """Refuse tensors of another shape, or on another device: a kernel would read whatever lies behind them.
+
+    Raises:
+        ValueError: names the tensor.
+    """
+    for name, (tensor, shape) in tensors.items():
+        if tensor.shape != shape or tensor.device != device:
+            raise ValueError(
+                f"{name} is {tuple(tensor.shape)} on {tensor.device}, expected {tuple(shape)} on {device}, as the poses"
+            )
+
+
 def blocks_for(threads: int) -> int:
     """Blocks that hold at least so many threads."""
     return -(-threads // BLOCK)
@@ -64,7 +97,8 @@ def load_kernels(
 
     Args:
         package: in which the file lies.
-        file: its name.
+        file: its name. Its lines `#include "folder/of/a/package/file"` are replaced by those files: CuPy finds binaries
+            by the text of the source, and would not notice that an included file has changed.
         names: of the kernels, declared extern "C".
         device_index: of the GPU.
         options: of the compiler NVRTC, besides the language standard.
@@ -73,7 +107,7 @@ def load_kernels(
         MissingDependencyError: CuPy is not installed, or cannot compile for this GPU.
     """
     cupy = load_cupy()
-    source = importlib.resources.files(package).joinpath(file).read_text(encoding="utf-8")
+    source = _source(package, file)
     try:
         with cupy.cuda.Device(device_index):
             module = cupy.RawModule(code=source, options=("--std=c++17", *options))
@@ -84,6 +118,16 @@ def load_kernels(
             "Its CUDA version must fit PyTorch's and the driver's: pip install 'pose6d[gpu]' for CUDA 13, "
             "cupy-cuda12x for CUDA 12"
         ) from error
+
+
+def _source(package: str, file: str) -> str:
+    text = importlib.resources.files(package).joinpath(file).read_text(encoding="utf-8")
+
+    def included(line: re.Match[str]) -> str:
+        folder, _, name = line[1].rpartition("/")
+        return _source(folder.replace("/", "."), name)
+
+    return re.sub(r'^#include "(.+)"$', included, text, flags=re.MULTILINE)
 
 
 @functools.cache

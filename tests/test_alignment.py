@@ -12,12 +12,15 @@ from torch import Tensor
 from estimater import FoundationPose
 from learning.models.config import NetworkConfig
 from pose6d.cuda_graphs import GraphedFunction
+from pose6d.cuda_kernels import available
+from pose6d.geometry.camera import crop_windows
 from pose6d.geometry.mesh import GREY, Mesh
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.rendering import make_renderer
-from pose6d.rendering.alignment import aligned
-from pose6d.rendering.interface import Renderer, Shading
+from pose6d.rendering.alignment import _step, _step_kernels, aligned
+from pose6d.rendering.appearance import texture_pair
+from pose6d.rendering.interface import ALBEDO, Renderer, Shading
 from tests.estimater_scene import MatchingScorer, PlantingRefiner, Scene, render_scene
 from tests.rendering_scenes import K, random_poses, torus
 
@@ -120,6 +123,36 @@ def test_a_cuda_graph_gives_what_the_cpu_does() -> None:
     inputs = [start, observation.rgb, observation.xyz, K]
     (result,) = GraphedFunction(align, inputs, device)(*inputs)
     assert torch.allclose(result.cpu(), expected, atol=2e-4)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(
+    not (torch.cuda.is_available() and available(torch.device("cuda"))),
+    reason="PyTorch sees no CUDA GPU, or CuPy is missing",
+)
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_kernels_step_as_the_tensor_expressions_do(missing: float) -> None:
+    """For small and large objects, also such as reach out of the image."""
+    device, other = torch.device("cuda"), torus(radius=0.04, tube=0.015)
+    observation = seen(MESH, TRUTH[0], noise=0.005)
+    holes = torch.rand(SIZE, generator=torch.Generator().manual_seed(1)) < missing
+    observation = Observation(observation.rgb.to(device), observation.xyz.masked_fill(holes, 0.0).to(device))
+    starts = torch.stack([off(TRUTH[0], 1.0, 0.005, seed=i) for i in range(5)]).to(device)
+    starts[3, 0, 3] += 0.1
+    index = torch.tensor([0, 1, 0, 0, 1], device=device)
+    diameters = torch.tensor([MESH.diameter, other.diameter], device=device)[index]
+    renderer, camera = make_renderer([MESH, other], device), K.to(device)
+    poses, moved = starts.clone(), 1e-3 * torch.randn(5, 6, device=device)
+    poses[:, :3, 3] += 0.001
+    transforms, crop_K = crop_windows(poses, camera, diameters, 1.0, 160)
+    drawn = renderer.render(poses, crop_K, (160, 160), mesh_index=index, shading=ALBEDO, normals=True)
+    textures = texture_pair(drawn, observation, transforms, diameters)
+    given = (drawn, textures, starts, poses, moved, crop_K, diameters)
+    kept = moved.clone()
+    for found, expected in zip(_step_kernels(*given), _step(*given), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+    assert torch.equal(moved, kept)
+    assert (_step(*given)[0] - poses)[0].abs().max() > 1e-3
 
 
 class StillRefiner(PlantingRefiner):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,16 @@ import torch
 from learning.fused_inputs import CHANNELS, available, moved, network_pairs
 from learning.inputs import apply_update, pair_inputs
 from learning.models.config import NetworkConfig
+from pose6d import cuda_kernels
 from pose6d.geometry import depth as depth_module
+from pose6d.geometry.camera import crop_transforms, crop_windows
 from pose6d.geometry.depth import erode_depth, filter_depth, smooth_depth
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import Renderer, make_renderer
+from pose6d.rendering import appearance as appearance_module
+from pose6d.rendering.appearance import texture_pair
+from pose6d.rendering.interface import ALBEDO
 from tests.rendering_scenes import box, torus
 
 DEVICE = torch.device("cuda")
@@ -216,8 +222,50 @@ def test_tensors_that_a_kernel_would_misread_are_refused() -> None:
         moved(pose, torch.zeros(1, 3), torch.zeros(2, 3), 0.2, LIMIT)
 
 
+@pytest.mark.parametrize("package", ["learning", "pose6d.geometry", "pose6d.rendering"])
+def test_sources_hold_what_they_include(package: str) -> None:
+    """CuPy compiles a text, not a folder of files."""
+    for file in importlib.resources.files(package).iterdir():
+        if file.name.endswith(".cu"):
+            source = cuda_kernels._source(package, file.name)
+            assert "#include" not in source and source.count("#define BLOCK 256") == 1, file.name
+
+
 def test_kernels_run_on_gpus_only() -> None:
     assert not available(torch.device("cpu"))
+
+
+@on_gpu
+@pytest.mark.parametrize("ratio", [1e-4, 1.2, 30.0])
+def test_crop_windows_are_those_of_the_tensor_expressions(ratio: float) -> None:
+    poses, camera = hypotheses(300), K.to(DEVICE)
+    poses[0, :3, 3], poses[1, :3, 3] = torch.tensor([[0.0, 0.0, -1.0], [900.0, 0.0, 1.0]], device=DEVICE)
+    diameters = torch.linspace(0.1, 0.4, 300).to(DEVICE)
+    for diameter in (DIAMETER, diameters):
+        transforms, crop_K = crop_windows(poses, camera, diameter, ratio, 96)
+        expected = crop_transforms(poses, camera, diameter, ratio, 96)
+        # a window whose edge falls on half a pixel may be rounded to either side
+        same = (transforms - expected).abs().amax((1, 2)) < 1e-3
+        assert same.float().mean() > 0.99
+        torch.testing.assert_close(crop_K[same], (expected @ camera)[same], rtol=1e-5, atol=1e-2)
+    assert crop_windows(poses[:0], camera, DIAMETER, ratio, 96)[0].shape == (0, 3, 3)
+
+
+@on_gpu
+@pytest.mark.parametrize("size", [96, 160])
+def test_textures_are_those_of_the_tensor_expressions(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer, poses, observation, camera = renderer_of_two(), hypotheses(12), scene(), K.to(DEVICE)
+    diameters = torch.linspace(0.1, 0.3, 12).to(DEVICE)
+    for diameter in (DIAMETER, diameters):
+        transforms, crop_K = crop_windows(poses, camera, diameter, 1.1, size)
+        drawn = renderer.render(poses, crop_K, (size, size), shading=ALBEDO)
+        found = texture_pair(drawn, observation, transforms, diameter)
+        with monkeypatch.context() as patch:
+            patch.setattr(appearance_module, "available", lambda device: False)
+            expected = texture_pair(drawn, observation, transforms, diameter)
+        assert found[2].mean() > 0.05
+        for a, b in zip(found, expected, strict=True):  # a pixel at a tie may be looked up to either side
+            assert ((a - b).abs() > 5e-3).float().mean() < 1e-4
 
 
 @on_gpu

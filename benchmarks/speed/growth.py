@@ -21,8 +21,8 @@ def image_sizes(bench: Bench) -> Table:
     """Time and memory of larger images; the object covers the same part of each."""
     on_cuda = bench.device.type == "cuda"
     table = Table(
-        note="MiB of GPU memory. held: by the estimator between calls (weights, mesh, buffers); register: allocated "
-        "beyond that at the peak of a call; reserved: all that PyTorch has taken for it, CUDA graphs included."
+        note="MiB of GPU memory. held: by the estimator between calls (weights, mesh, buffers); register: what PyTorch "
+        "has taken beyond that for registering and tracking, CUDA graphs included."
         if on_cuda
         else "MiB of main memory, in a process of its own. before register: with PyTorch, mesh and weights; register: "
         "beyond that at the peak."
@@ -42,17 +42,10 @@ def _on_cuda(bench: Bench, frame: Frame) -> dict[str, float]:
         weights=bench.options.weights
     )  # networks of its own: they may keep graphs
     times = bench.register_and_track(estimator, frame)
-    call = bench.register_call(estimator, frame)
-    call()
-    before = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    call()
-    return {
-        **times,
-        "held MiB": (before - allocated) / _MIB,
-        "register MiB": (torch.cuda.max_memory_allocated(device) - before) / _MIB,
-        "reserved MiB": (torch.cuda.memory_reserved(device) - reserved) / _MIB,
-    }
+    free_unused_memory()  # of the calls before there were graphs
+    held = torch.cuda.memory_allocated(device) - allocated
+    taken = torch.cuda.memory_reserved(device) - reserved
+    return {**times, "held MiB": held / _MIB, "register MiB": (taken - held) / _MIB}
 
 
 def _on_cpu(bench: Bench, frame: Frame) -> dict[str, float]:
@@ -102,9 +95,7 @@ def objects(bench: Bench) -> Table:
             "track_many ms": partial(several.track_many, rgb, depth, K, **track_steps),
         }
         ms = {
-            name: median(call, repeats, min(1, options.warm_ups))
-            if "register" in name
-            else median(call, options.repeats)
+            name: median(call, repeats if "register" in name else options.repeats, options.warm_ups)
             for name, call in calls.items()
         }
         gains = {f"{what} gain": ms[f"{what} singly ms"] / ms[f"{what}_many ms"] for what in ("register", "track")}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
+from pose6d.cuda_kernels import available, blocks_for, length, load_kernels
 from pose6d.errors import SceneError
 
 _FORM = "a 3x3 matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] is needed"
@@ -98,6 +99,35 @@ def crop_transforms(
     zero, one = torch.zeros_like(left), torch.ones_like(left)
     rows = [scale_x, zero, -left * scale_x, zero, scale_y, -top * scale_y, zero, zero, one]
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def crop_windows(
+    poses: torch.Tensor, K: torch.Tensor, diameter: float | torch.Tensor, ratio: float, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`crop_transforms`, and the intrinsics of the crops; on a GPU by one kernel, which has no gradient.
+
+    Args:
+        poses: (N, 4, 4) object in camera, metres; only the translation matters.
+        K: (3, 3).
+        diameter, ratio, size: see `crop_transforms`.
+
+    Returns:
+        (N, 3, 3) pixel transforms, image to crop; and (N, 3, 3) `transforms @ K`.
+    """
+    if not available(poses.device):
+        transforms = crop_transforms(poses, K, diameter, ratio, size)
+        return transforms, transforms @ K
+    transforms, crop_K = torch.empty((2, len(poses), 3, 3), dtype=torch.float32, device=poses.device).unbind()
+    if len(poses):
+        (kernel,) = load_kernels(
+            "pose6d.geometry", "camera.cu", ("crop_windows",), poses.get_device(), ("--fmad=false",)
+        )
+        poses, K = poses.float().contiguous(), K.float().contiguous()
+        kernel(
+            blocks_for(len(poses)),
+            *(poses, len(poses), K, *length(diameter, ratio / 2, poses), size, transforms, crop_K),
+        )
+    return transforms, crop_K
 
 
 def crop_images(images: torch.Tensor, transforms: torch.Tensor, size: int, mode: str = "bilinear") -> torch.Tensor:

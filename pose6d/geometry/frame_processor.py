@@ -16,8 +16,6 @@ from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.frame_input import HostBuffers
 from pose6d.geometry.observation import Observation, observe
 
-_MOST_GRAPHED = 128  # hypotheses; with more, kernels take longer than their launches and a graph gains nothing
-
 
 class FrameProcessor(ABC):
     """Base of estimators.
@@ -50,17 +48,14 @@ class FrameProcessor(ABC):
         with self._stage("filter depth"):
             return observe(rgb, filter_depth(depth), K)
 
-    def _run(
-        self, name: Hashable, function: TensorFunction, inputs: list[Tensor], hypotheses: int = 1
-    ) -> tuple[Tensor, ...]:
-        """A function of tensors on the device; as a CUDA graph where that gains something.
+    def _run(self, name: Hashable, function: TensorFunction, inputs: list[Tensor]) -> tuple[Tensor, ...]:
+        """A function of tensors on the device; on CUDA as a graph, if its parts can be recorded.
 
         Args:
             name: tells functions apart; the same name must mean the same function.
             inputs: on the host, from `_frame`, or on the device.
-            hypotheses: how many it works on at once.
         """
-        graphed = self.device.type == "cuda" and hypotheses <= _MOST_GRAPHED and not self.profile
+        graphed = self.device.type == "cuda" and not self.profile
         if graphed and all(getattr(part, "recordable", False) for part in self._parts):
             with self._stage("launch"):
                 return self._record(name, function, inputs)

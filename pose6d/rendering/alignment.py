@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, normalize
 
-from pose6d.geometry.camera import crop_transforms
+from pose6d.cuda_kernels import available, blocks_for, check_inputs, load_kernels
+from pose6d.geometry.camera import crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering.appearance import texture_pair
-from pose6d.rendering.interface import ALBEDO, Renderer
+from pose6d.rendering.interface import ALBEDO, Renderer, Rendering
 
 _SIZE = 160  # pixels, side of the crops
 _WINDOW = 1.0  # their side over the diameter
@@ -62,18 +63,87 @@ def aligned(
     """
     if not isinstance(diameter, Tensor):
         diameter = poses.new_full((len(poses),), diameter)
-    moved = poses.new_zeros(len(poses), 6)
-    trust = _trust(poses)
+    step = _step_kernels if available(poses.device) else _step
+    starts, moved = poses, poses.new_zeros(len(poses), 6)
     for _ in range(rounds):
-        residual, weight, jacobian = _residuals(renderer, poses, observation, K, diameter, mesh_index)
-        weighted = jacobian * weight[..., None]
-        hessian = jacobian.mT @ weighted + trust
-        slope = (residual[:, None] @ weighted)[:, 0] + (trust @ moved[..., None])[..., 0]
-        step = _solve(hessian, -slope)
-        moved = moved + step
-        turn, shift = step[:, :3], step[:, 3:] * diameter[:, None]
-        poses = make_transform(so3_exp(turn) @ poses[:, :3, :3], poses[:, :3, 3] + shift)
+        transforms, crop_K = crop_windows(poses, K, diameter, _WINDOW, _SIZE)
+        size = (_SIZE, _SIZE)
+        drawn = renderer.render(poses, crop_K, size, mesh_index=mesh_index, shading=ALBEDO, normals=True)
+        textures = texture_pair(drawn, observation, transforms, diameter)
+        poses, moved = step(drawn, textures, starts, poses, moved, crop_K, diameter)
     return poses
+
+
+_Textures = tuple[Tensor, Tensor, Tensor, Tensor]
+"""expected and found, where both are seen, and the depth observed, as `texture_pair` gives them"""
+
+
+def _step(
+    drawn: Rendering,
+    textures: _Textures,
+    starts: Tensor,
+    poses: Tensor,
+    moved: Tensor,
+    crop_K: Tensor,
+    diameter: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One Gauss-Newton step.
+
+    Args:
+        drawn: the poses in N crops.
+        textures: of the same crops.
+        starts, poses: (N, 4, 4) before the first step, and before this one.
+        moved: (N, 6) the steps so far, rotation and translation.
+        crop_K: (N, 3, 3) intrinsics of the crops.
+        diameter: (N,) metres.
+
+    Returns:
+        New poses, and the steps with this one.
+    """
+    residual, weight, jacobian = _residuals(drawn, textures, poses, crop_K, diameter)
+    trust = _trust(starts)
+    weighted = jacobian * weight[..., None]
+    hessian = jacobian.mT @ weighted + trust
+    slope = (residual[:, None] @ weighted)[:, 0] + (trust @ moved[..., None])[..., 0]
+    step, _ = torch.linalg.solve_ex(hessian, -slope)  # never singular, and unlike solve does not wait for the device
+    turn, shift = step[:, :3], step[:, 3:] * diameter[:, None]
+    poses = make_transform(so3_exp(turn) @ poses[:, :3, :3], poses[:, :3, 3] + shift)
+    return poses, moved + step
+
+
+def _step_kernels(
+    drawn: Rendering,
+    textures: _Textures,
+    starts: Tensor,
+    poses: Tensor,
+    moved: Tensor,
+    crop_K: Tensor,
+    diameter: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`_step` on a GPU."""
+    expected, _, same, seen = textures
+    assert drawn.normal is not None
+    count, size, device = len(poses), expected.shape[-1], poses.device
+    diameter, starts, poses = (x.float().contiguous() for x in (diameter, starts, poses))
+    check_inputs(device, diameter=(diameter, (count,)), K=(crop_K, (count, 3, 3)))
+    out, moved = torch.empty_like(poses), moved.clone()
+    if not count:
+        return out, moved
+    names = ("sum_gains", "sum_spreads", "sum_systems", "step_poses")
+    sum_gains, sum_spreads, sum_systems, step_poses = load_kernels(
+        "pose6d.rendering", "alignment.cu", names, poses.get_device()
+    )
+    per_image = blocks_for(size * size)
+    blocks, least_power = count * per_image, _LEAST_POWER * size
+    gains, spreads, systems = (torch.empty((blocks, sums), device=device) for sums in (6, 4, 27))
+    # The textures expected and found lie in one tensor.
+    maps = (expected, same, same.stride(0), seen, drawn.xyz.contiguous(), drawn.normal.contiguous(), size)
+    sum_gains(blocks, *maps, gains)
+    sum_spreads(blocks, *maps, gains, least_power, diameter, spreads)
+    limits = (_LEAST_COLOR, _COLOR, _LEAST_DEPTH, _DEPTH)
+    sum_systems(blocks, *maps, gains, least_power, spreads, *limits, poses, crop_K.contiguous(), diameter, systems)
+    step_poses(count, systems, per_image, starts, _TURN, _ACROSS, _ALONG, diameter, moved, poses, out)
+    return out, moved
 
 
 def _trust(poses: Tensor) -> Tensor:
@@ -88,20 +158,12 @@ def _trust(poses: Tensor) -> Tensor:
 
 
 def _residuals(
-    renderer: Renderer,
-    poses: Tensor,
-    observation: Observation,
-    K: Tensor,
-    diameter: Tensor,
-    mesh_index: Tensor | None,
+    drawn: Rendering, textures: _Textures, poses: Tensor, crop_K: Tensor, diameter: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Residuals (N, R), their weights, and their derivatives (N, R, 6) by rotation (radians, about the object's
     middle) and translation (diameters); three of colour and one of depth for each pixel."""
-    transforms = crop_transforms(poses, K, diameter, _WINDOW, _SIZE)
-    Kc = transforms @ K
-    drawn = renderer.render(poses, Kc, (_SIZE, _SIZE), mesh_index=mesh_index, shading=ALBEDO, normals=True)
+    expected, found, same, seen = textures
     assert drawn.normal is not None
-    expected, found, same, seen = texture_pair(drawn, observation, transforms, diameter)
     inside = -max_pool2d(-same, 3, stride=1, padding=1)  # differences reach one pixel further
 
     unit = diameter[:, None, None, None]
@@ -111,7 +173,7 @@ def _residuals(
     gain = (expected * found * inside).sum((2, 3), keepdim=True) / (power + _LEAST_POWER * _SIZE)
     expected = gain.clamp(min=0.0) * expected
     right, down = _gradient(expected)
-    right, down = right * (Kc[:, 0, 0, None, None] / z)[:, None], down * (Kc[:, 1, 1, None, None] / z)[:, None]
+    right, down = right * (crop_K[:, 0, 0, None, None] / z)[:, None], down * (crop_K[:, 1, 1, None, None] / z)[:, None]
     color = found - expected
     # How a residual changes as the point of the surface moves: through the gradient of the texture, or off the plane.
     by_color = torch.stack([right, down, -(right * (x / z)[:, None] + down * (y / z)[:, None])], dim=-1)
@@ -153,16 +215,3 @@ def _gradient(images: Tensor) -> tuple[Tensor, Tensor]:
     right[..., 1:-1] = (images[..., 2:] - images[..., :-2]) / 2
     down[..., 1:-1, :] = (images[..., 2:, :] - images[..., :-2, :]) / 2
     return right, down
-
-
-def _solve(matrix: Tensor, vector: Tensor) -> Tensor:
-    """(N, n) solutions of positive definite systems (N, n, n), (N, n), by elimination.
-
-    PyTorch's solvers cannot be recorded in a CUDA graph.
-    """
-    rows = torch.cat([matrix, vector[..., None]], dim=2)
-    for i in range(vector.shape[1]):
-        pivot = rows[:, i : i + 1] / rows[:, i : i + 1, i : i + 1]
-        rows = rows - rows[:, :, i : i + 1] * pivot
-        rows[:, i] = pivot[:, 0]
-    return rows[..., -1]

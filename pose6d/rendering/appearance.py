@@ -6,10 +6,13 @@ such as a bowl turned about its axis, it often prefers the wrong one. This measu
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
-from pose6d.geometry.camera import crop_images, crop_transforms
+from pose6d.cuda_kernels import available, blocks_for, check_inputs, length, load_kernels
+from pose6d.geometry.camera import crop_images, crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import ALBEDO, Renderer, Rendering
 
@@ -40,8 +43,8 @@ def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: T
     Returns:
         (N,) float32 in -1..1; 0 for a mesh without texture, or where nothing of the hypothesis is seen.
     """
-    transforms = crop_transforms(poses, K, diameter, _WINDOW, _SIZE)
-    drawn = renderer.render(poses, transforms @ K, (_SIZE, _SIZE), shading=ALBEDO)
+    transforms, crop_K = crop_windows(poses, K, diameter, _WINDOW, _SIZE)
+    drawn = renderer.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
     expected, found, weight, _ = texture_pair(drawn, observation, transforms, diameter)
     pixels = weight.sum((1, 2, 3)).clamp(min=1.0)
     share = pixels / drawn.mask.sum((1, 2)).clamp(min=1.0)
@@ -68,12 +71,14 @@ def texture_pair(
         Textures (N, 3, s, s), expected and found: logarithms relative to the mean around, 0 where the surface is not
         seen; (N, 1, s, s) 1.0 where it is seen, else 0.0; and the depth (N, 1, s, s) observed, metres, 0 = missing.
     """
+    if available(transforms.device):
+        return _texture_kernels(drawn, observation, transforms, diameter)
     size = drawn.color.shape[1]
     seen = crop_images(observation.xyz[2:], transforms, size, mode="nearest")
     depth = drawn.depth[:, None]
     limit = _HIDDEN * (diameter.view(-1, 1, 1, 1) if isinstance(diameter, Tensor) else diameter)
     same = ((depth > 0) & ((seen <= 0) | ((seen - depth).abs() < limit))).float()
-    around = 2 * round(_AROUND * size / 2) + 1
+    around = _around(size)
     fine, coarse = (_box(same, side).clamp(min=1e-6) for side in (_FINE, around))
 
     def texture(color: Tensor) -> Tensor:
@@ -89,8 +94,42 @@ def texture_pair(
     )
 
 
+def _texture_kernels(
+    drawn: Rendering, observation: Observation, transforms: Tensor, diameter: float | Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`texture_pair` on a GPU."""
+    count, size, device = len(transforms), drawn.color.shape[1], transforms.device
+    rgb, depth = observation.rgb.float(), observation.xyz[2].float()
+    check_inputs(device, rgb=(rgb, (3, *depth.shape)), depth=(depth, depth.shape))
+    planes, seen = torch.empty((count, 7, size, size), device=device), torch.empty((count, size, size), device=device)
+    textures = torch.empty((count, 6, size, size), device=device)
+    if count:
+        names = ("sample_textures", "compare_surroundings")
+        index, options = transforms.get_device(), ("--fmad=false",)
+        sample, compare = load_kernels("pose6d.rendering", "appearance.cu", names, index, options)
+        blocks = count * blocks_for(size * size)
+        sample(
+            blocks,
+            *(drawn.color.contiguous(), drawn.xyz.contiguous()),
+            *(rgb, *rgb.stride(), depth, *depth.stride(), *depth.shape, transforms.contiguous()),
+            *(*length(diameter, _HIDDEN, transforms), _DARK, size, planes, seen),
+        )
+        compare(blocks, planes, _box(planes, _FINE), _box(planes, _around(size)), size, textures)
+    return textures[:, :3], textures[:, 3:], planes[:, 6:], seen[:, None]
+
+
+def _around(size: int) -> int:
+    """Pixels, odd: the side of the neighbourhood in crops of this size."""
+    return 2 * round(_AROUND * size / 2) + 1
+
+
 def _box(images: Tensor, side: int) -> Tensor:
     """Means of (N, C, s, s) over squares of `side` pixels, 0 outside the image."""
-    place = torch.arange(images.shape[-1], device=images.device)
-    band = ((place[:, None] - place).abs() <= side // 2).to(images.dtype) / side
+    band = _band(images.shape[-1], side, images.device)
     return band @ images @ band  # ten times as fast as average pooling on a CPU
+
+
+@functools.cache
+def _band(size: int, side: int, device: torch.device) -> Tensor:
+    place = torch.arange(size, device=device)
+    return ((place[:, None] - place).abs() <= side // 2).float() / side
