@@ -84,7 +84,7 @@ class EvaluationScene:
 
 
 def make_scene(pool: ScenePool, suite: Suite, seed: int, index: int) -> EvaluationScene:
-    """Scene number `index` of a suite, the same on every machine and in every process."""
+    """Scene number `index` of a suite, to rounding the same on every machine and in every process."""
     seeds = suite.seed(seed, index)
     choices = np.random.default_rng(seeds.spawn(1)[0])
     wanted = index % pool.meshes.objects
