@@ -34,10 +34,10 @@ from benchmarks.accuracy.scores import RIGHT, Record, score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.versions import versions
 from learning.variants import VARIANTS
-from pose6d.device import resolve_device
+from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, Pose6DError, WeightsError
 from pose6d.schedule import SCHEDULES, Schedule
-from quantization.comparison import BASELINE, HALF, PLAIN, available
+from quantization.comparison import BASELINE, FASTEST, PLAIN, available
 
 _Z = 1.96  # of a 95 % interval
 _SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output
@@ -151,12 +151,15 @@ def _check(options: Options) -> None:
         raise WeightsError(f"--suite {options.suite}: unknown, or not about registration with the given mesh")
     if options.schedule not in SCHEDULES:
         raise WeightsError(f"--schedule {options.schedule}: wanted one of {', '.join(SCHEDULES)}")
-    device = resolve_device(options.device).type
-    if HALF in options.variants and device == "cpu":
+    device = resolve_device(options.device)
+    computed = (BASELINE, FASTEST.get(fast_dtype(device)))
+    wrong = [name for name in options.variants if name in PLAIN and name not in computed]
+    if wrong:
         raise WeightsError(
-            f"--variants {HALF}: a CPU computes in float32 (torch-fp32); pass --device cuda where there is one"
+            f"--variants {' '.join(wrong)}: {device} computes in {' or '.join(filter(None, computed))}; torch-fp16 is "
+            "for CUDA, torch-bf16 for CPUs with AMX"
         )
-    missing = available(options.weights, [name for name in options.variants if name not in PLAIN], device)[1]
+    missing = available(options.weights, [name for name in options.variants if name not in PLAIN], device.type)[1]
     if missing:
         raise WeightsError("; ".join(missing))
 

@@ -1,7 +1,8 @@
 """How a trained network is made fast for inference.
 
 Batch normalisation is folded into the convolutions everywhere. On CUDA the network runs in float16 and channels_last,
-and each convolution runs as one kernel with its bias, its ReLU and, where there is one, its residual.
+and each convolution runs as one kernel with its bias, its ReLU and, where there is one, its residual. On CPUs with
+matrix units it runs in bfloat16, but for the layers behind the mean over tokens, which make poses and scores.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from learning.models.score_network import ScoreNetMultiPair, Scores
 from learning.onnx_runtime import OnnxRunner, imported_file, open_variant
 from learning.torch_int8 import int8_network, read_int8
 from learning.variants import Variant, resolve_variant
-from pose6d.device import resolve_device
+from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import DeviceError, WeightsError
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
@@ -35,6 +36,10 @@ from pose6d.weights import find_weights
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
 
 _BATCH = {"cpu": 32, "cuda": 512}  # pairs per forward pass; 512 pairs of the base network need about 4 GiB in float16
+_BEHIND_THE_MEAN: dict[Kind, tuple[str, ...]] = {
+    "refiner": ("trans_head.1", "rot_head.1"),
+    "scorer": ("att.out_proj", "att_cross", "linear", "confidence"),
+}
 _CHANNEL_MULTIPLE = fused_inputs.CHANNELS  # tensor cores want channel counts in float16 to be multiples of this
 
 
@@ -99,6 +104,26 @@ def _use_fused_kernels(network: nn.Module) -> None:
                 setattr(module, name, _FusedResidualBlock(child))
 
 
+class _InFloat32(nn.Module):
+    """A layer of a network that is in another number format otherwise."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.float())
+
+
+def _end_in_float32(network: nn.Module, original: RefineNet | ScoreNetMultiPair) -> None:
+    """Put the layers that see one row per pair back in place as they were: results are float32."""
+    for name in _BEHIND_THE_MEAN[original.config.kind]:
+        parent, _, child = name.rpartition(".")
+        if hasattr(original.get_submodule(parent), child):  # not every scorer has a confidence
+            layer = copy.deepcopy(original.get_submodule(name)).requires_grad_(False)
+            setattr(network.get_submodule(parent), child, _InFloat32(layer))
+
+
 class NetworkRunner:
     """A network ready for inference in PyTorch, with its device and number format.
 
@@ -106,7 +131,8 @@ class NetworkRunner:
         kind: `refiner` or `scorer`.
         weights: see `pose6d.weights.find_weights`; unused where `network` is given.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        amp: compute in float16; None means on CUDA only. Ignored on the CPU, where float16 is slower.
+        amp: False computes in float32, anything else in the fastest format (`pose6d.device.fast_dtype`): float16 on
+            CUDA, bfloat16 on CPUs that have matrix units for it.
         network: a network to run instead of loading one; it is copied.
         batch_size: pairs per forward pass; None chooses by the device.
     """
@@ -125,14 +151,15 @@ class NetworkRunner:
         self.device = resolve_device(device)
         if network is None:
             network = load_network(weights, kind, self.device.type)
-        on_cuda = self.device.type == "cuda"
         self.config = network.config
-        self.half = on_cuda and amp is not False
+        self.dtype = torch.float32 if amp is False else fast_dtype(self.device)
         self.batch_size = batch_size or _BATCH[self.device.type]
         prepared = channels_last(fold_batch_norm(network).requires_grad_(False))
-        prepared = prepared.to(self.device, torch.float16 if self.half else torch.float32)
+        prepared = prepared.to(self.device, self.dtype)
+        if self.dtype == torch.bfloat16:
+            _end_in_float32(prepared, network)
         whole = self.config.width % _CHANNEL_MULTIPLE == 0
-        self._fused = self.half and whole and torch.backends.cudnn.is_available()
+        self._fused = self.dtype == torch.float16 and whole and torch.backends.cudnn.is_available()
         self._fused_inputs = self._fused and fused_inputs.available(self.device)
         if self._fused:
             _use_fused_kernels(prepared)
@@ -165,7 +192,7 @@ class NetworkRunner:
         if self._fused_inputs and x.shape[1] == fused_inputs.CHANNELS:  # from `inputs`
             return x
         if not self._fused:
-            return x.to(torch.float16 if self.half else torch.float32, memory_format=torch.channels_last)
+            return x.to(self.dtype, memory_format=torch.channels_last)
         n, c, h, w = x.shape
         padded = torch.empty(
             (n, c + -c % _CHANNEL_MULTIPLE, h, w),
@@ -246,7 +273,7 @@ def _torch_variant(
             f"quantized={variant.name!r} runs on the CPU only: on CUDA, float16 (no quantized) is the fast way, or onnx"
         )
     if variant.precision == "dynamic":
-        runner = NetworkRunner(kind, weights, device, batch_size=batch_size)
+        runner = NetworkRunner(kind, weights, device, amp=False, batch_size=batch_size)
         runner.network = dynamically_quantized(runner.network)
         return runner
     source = find_weights(weights, kind)
@@ -258,7 +285,8 @@ def _torch_variant(
     content = read_int8(file, kind, source)
     if variant.precision == "int8-weights":
         return NetworkRunner(kind, device=device, network=content.float_network(), batch_size=batch_size)
-    runner = NetworkRunner(kind, device=device, network=build_network(content.config), batch_size=batch_size)
+    network = build_network(content.config)
+    runner = NetworkRunner(kind, device=device, amp=False, network=network, batch_size=batch_size)
     runner.network = int8_network(content)
     return runner
 

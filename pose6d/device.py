@@ -7,6 +7,18 @@ import torch
 from pose6d.errors import DeviceError
 
 
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The number format in which networks run fastest: float16 on CUDA, bfloat16 on a CPU with matrix units for it
+    (Intel's AMX), else float32.
+
+    Without such units bfloat16 is slower than float32, also where a CPU has vector instructions for it.
+    """
+    if device.type == "cuda":
+        return torch.float16
+    has_matrix_units = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return torch.bfloat16 if device.type == "cpu" and has_matrix_units() else torch.float32
+
+
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that exists.
 

@@ -31,14 +31,14 @@ from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.models.config import Kind
 from learning.variants import VARIANTS
-from pose6d.device import resolve_device
+from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import FrameError, Pose6DError, WeightsError
 from pose6d.report.quantization_plot import write_quantization_plot
 from quantization.calibration import HELD_OUT_SEED, calibration_pairs, calibration_pool
 from quantization.comparison import (
     BASELINE,
     DIAMETER,
-    HALF,
+    FASTEST,
     Row,
     available,
     drift,
@@ -72,7 +72,8 @@ class Report:
     weights: str = "lite"
     """a released set's name, or a folder"""
     variants: tuple[str, ...] = tuple(VARIANTS)
-    """torch-fp32, the weights as they are, always comes first; on CUDA torch-fp16 follows, what is used there"""
+    """torch-fp32, the weights as they are, always comes first; torch-fp16 or torch-bf16 follows where that is what the
+    device computes in unless told otherwise"""
     output: Path = Path("debug/quantization/report")
     """without a suffix"""
     device: str = "auto"
@@ -117,7 +118,8 @@ def report(options: Report) -> None:
     device = resolve_device(options.device)
     ready, missing = available(options.weights, options.variants, device.type)
     print("\n".join(missing))
-    plain = (BASELINE, HALF) if device.type == "cuda" else (BASELINE,)
+    dtype = fast_dtype(device)
+    plain = (BASELINE, FASTEST[dtype]) if dtype in FASTEST else (BASELINE,)
     torch.backends.cudnn.allow_tf32 = False  # float32 shall be float32
     rows = [Row(name) for name in (*plain, *ready)]
     measure_networks(rows, options, device)

@@ -21,10 +21,11 @@ from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import find_weights
 from quantization.calibration import Pairs
 
-BASELINE, HALF = "torch-fp32", "torch-fp16"
-PLAIN = {BASELINE: False, HALF: True}
-"""The weights as they are, no quantised variant: computed in float32, or as CUDA does it unless told otherwise, in
-float16; and whether `amp` is on."""
+BASELINE = "torch-fp32"
+FASTEST = {torch.float16: "torch-fp16", torch.bfloat16: "torch-bf16"}
+"""The weights as they are, in the number format that a device uses unless told otherwise."""
+PLAIN = {BASELINE: False, **dict.fromkeys(FASTEST.values(), True)}
+"""No quantised variants; and whether `amp` is on."""
 DIAMETER = 0.2  # metres, of the objects whose drift is reported
 
 
@@ -68,7 +69,7 @@ def open_runner(name: str, kind: Kind, weights: str, device: torch.device) -> Ne
 def megabytes(name: str, weights: str) -> float:
     """Size of both networks' files."""
     kinds: tuple[Kind, Kind] = ("refiner", "scorer")
-    if name == HALF:
+    if name in FASTEST.values():
         return sum(find_weights(weights, kind).stat().st_size for kind in kinds) / 1e6
     variant = VARIANTS.get(name)
     if variant is not None and variant.precision != "dynamic":

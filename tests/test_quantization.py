@@ -18,7 +18,7 @@ from pose6d.errors import DeviceError, WeightsError
 from pose6d.report.quantization_plot import write_quantization_plot
 from pose6d.weights import save_weights
 from quantization.calibration import Pairs, calibration_pairs
-from quantization.comparison import HALF, Row, available, drift, markdown, megabytes
+from quantization.comparison import FASTEST, Row, available, drift, markdown, megabytes
 from quantization.torch_quantization import static_int8
 from quantization.torch_quantization.static_int8 import create_torch
 from quantization.weight_int8 import quantize_weight
@@ -195,4 +195,4 @@ def test_a_report_names_what_a_device_or_a_missing_file_rules_out(folder: Path) 
 
 def test_the_size_of_float16_is_that_of_the_files(folder: Path) -> None:
     wanted = sum((folder / f"{kind}.safetensors").stat().st_size for kind in ("refiner", "scorer"))
-    assert megabytes(HALF, str(folder)) == wanted / 1e6
+    assert megabytes(FASTEST[torch.float16], str(folder)) == wanted / 1e6

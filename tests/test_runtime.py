@@ -7,6 +7,7 @@ import torch
 
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
+from learning.models.score_network import ScoreNetMultiPair
 from learning.runtime import NetworkRunner
 from pose6d.errors import DeviceError
 
@@ -34,6 +35,33 @@ def test_runner_gives_what_the_network_gives(network: RefineNet, device: torch.d
     tolerance = 1e-4 if device.type == "cpu" else 2e-2
     for x, y in zip(found, wanted, strict=True):
         torch.testing.assert_close(x.float().cpu(), y, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("confidence", [False, True])
+def test_a_cpu_with_matrix_units_computes_in_bfloat16_and_ends_in_float32(
+    network: RefineNet, confidence: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = NetworkConfig(kind="scorer", width=16, input_size=64, confidence=confidence)
+    scorer = ScoreNetMultiPair(config).eval()
+    A, B = torch.rand(2, 5, 6, 64, 64)
+    results = []
+    for supported in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda found=supported: found, raising=False)
+        with torch.inference_mode():
+            refine = NetworkRunner("refiner", network=network, device="cpu")
+            score = NetworkRunner("scorer", network=scorer, device="cpu")
+            features, scores = score.score(A[:2], B[:2])
+            features, scores = score.score(A[2:], B[2:], features)
+            results.append([*refine.refine(A, B), features, scores.ranking])
+            assert (scores.confidence is not None) == confidence
+            results[-1] += [scores.confidence] if confidence else []
+        trunk = next(refine.network.parameters())
+        assert trunk.dtype == (torch.bfloat16 if supported else torch.float32)
+        assert NetworkRunner("refiner", network=network, device="cpu", amp=False).dtype == torch.float32
+    for wanted, found in zip(*results, strict=True):
+        assert found.dtype == torch.float32
+        assert not torch.equal(found, wanted)
+        torch.testing.assert_close(found, wanted, atol=0.03, rtol=0)
 
 
 def test_runner_leaves_the_given_network_alone(network: RefineNet) -> None:

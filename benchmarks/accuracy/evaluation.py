@@ -65,7 +65,7 @@ class EstimatorFactory:
         hypotheses: how many of the estimator's own hypotheses to keep, the most different ones; all where 0.
         schedule: of register.
         quantized: a quantised variant of the networks; the weights as they are where None.
-        amp: float16 on CUDA.
+        amp: the fastest number format, float16 on CUDA; False is float32.
     """
 
     def __init__(

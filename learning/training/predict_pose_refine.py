@@ -36,7 +36,7 @@ class PoseRefinePredictor:
     Args:
         weights: `auto`, a released set's name, a folder or a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        amp: float16 on CUDA; None means yes.
+        amp: the fastest number format, float16 on CUDA (`NetworkRunner`); None means yes, False float32.
         quantized: a quantised variant (`learning.runtime.make_runner`): "torch" or True, "onnx", or one by name.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass; None chooses by the device.

@@ -35,7 +35,7 @@ class ScorePredictor:
     Args:
         weights: `auto`, a released set's name, a folder or a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        amp: float16 on CUDA; without effect on the CPU.
+        amp: the fastest number format, float16 on CUDA (`NetworkRunner`); False is float32.
         quantized: a quantised variant (`learning.runtime.make_runner`): "torch" or True, "onnx", or one by name.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass of the trunk; None chooses by the device.

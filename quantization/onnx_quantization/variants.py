@@ -74,7 +74,7 @@ def create_onnx(kind: Kind, options: ExportOptions, say: Callable[[str], None] =
         export(network, raw)
         plain.write_bytes(raw.read_bytes())
         annotate(plain, network.config, sha256(source), "fp32")
-        original = NetworkRunner(kind, network=network, device="cpu")
+        original = NetworkRunner(kind, network=network, device="cpu", amp=False)
         differences = output_differences(original, OnnxRunner(kind, plain, torch.device("cpu"), source), pairs)
         worst = max(differences.values())
         if not worst <= PARITY:
