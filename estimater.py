@@ -73,7 +73,7 @@ class FoundationPose(FrameProcessor):
         weights: `auto`, a released set's name, or a folder.
         schedule: `full` refines all 252 hypotheses of the published method, `thorough` goes on with the best 24 of
             them, `pruned` with 12 of only 120, and tries thorough too where that leaves doubt; or a Schedule.
-            `auto` is pruned on the CPU, if the scorer has a confidence, and full on CUDA.
+            `auto` is pruned, or full if the scorer has no confidence.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
         profile: wait for the device after each stage and use no CUDA graph, so that `timings` is exact on CUDA.
@@ -128,7 +128,7 @@ class FoundationPose(FrameProcessor):
         self._appearance_weight = float(getattr(config, "appearance_weight", 0.0))
         turns_tell = self._appearance_weight > 0 and self.mesh.colored
         self._axes = principal_axes(self.mesh).to(self.device) if turns_tell else None
-        self.schedule = choose_schedule(schedule, self.device.type, judged)
+        self.schedule = choose_schedule(schedule, judged)
         self._symmetries = None if symmetries is None else centred_symmetries(symmetries, self.mesh.center)
         self._seed = seed
         self._grids: dict[Grid, Tensor] = {}
@@ -374,7 +374,7 @@ class FoundationPose(FrameProcessor):
         with self._stage("refine"):
             pose = self.refiner.predict(self._renderer, pose[None], observation, K, self.diameter, iteration)
         with self._stage("align"):
-            pose = aligned(self._renderer, pose, observation, K, self.diameter, TRACKING_ROUNDS)
+            pose = aligned(self._renderer, pose, observation, K, self.diameter, TRACKING_ROUNDS[self.device.type])
         confidence = None
         if judge:
             with self._stage("judge"):

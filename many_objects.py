@@ -149,7 +149,9 @@ class ManyObjects(FrameProcessor):
                 self._renderer, poses, observation, K, self._diameters, iteration, mesh_index=index
             )
         with self._stage("align"):
-            poses = aligned(self._renderer, poses, observation, K, self._diameters, TRACKING_ROUNDS, index)
+            poses = aligned(
+                self._renderer, poses, observation, K, self._diameters, TRACKING_ROUNDS[self.device.type], index
+            )
         confidences = None
         if judge:
             with self._stage("judge"):

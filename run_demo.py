@@ -69,7 +69,7 @@ class Options:
     """Refinement steps in each further frame."""
     schedule: Literal["auto", "full", "thorough", "pruned"] = "auto"
     """How the first frame's hypotheses are refined: full is the published method, pruned goes on with the best; auto is
-    pruned on a CPU."""
+    pruned, or full with weights that have no confidence."""
     judge: bool = False
     """Judge every tracked pose, not only the first: shows where the object was lost, for a third more time."""
     frames: str = ":"

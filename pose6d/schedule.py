@@ -95,12 +95,11 @@ SCHEDULES = {
 }
 
 
-def choose_schedule(schedule: str | Schedule, device_type: str, judged: bool) -> Schedule:
+def choose_schedule(schedule: str | Schedule, judged: bool) -> Schedule:
     """The schedule that a name stands for.
 
     Args:
         schedule: `auto`, a name, or a Schedule, which is returned.
-        device_type: `cpu` or `cuda`, decides what `auto` means.
         judged: whether the scorer has a confidence; without one nobody would notice that a pruned search has missed.
 
     Raises:
@@ -109,7 +108,7 @@ def choose_schedule(schedule: str | Schedule, device_type: str, judged: bool) ->
     if isinstance(schedule, Schedule):
         return schedule
     if schedule == "auto":
-        schedule = "pruned" if device_type == "cpu" and judged else "full"
+        schedule = "pruned" if judged else "full"
     if schedule not in SCHEDULES:
         raise Pose6DError(f"schedule is {schedule!r}: choose auto, {', '.join(SCHEDULES)}, or pass a Schedule")
     return SCHEDULES[schedule]

@@ -28,8 +28,8 @@ _LEAST_COLOR = 0.02  # of the logarithm's contrast
 _LEAST_DEPTH = 0.002  # diameters
 _LEAST_POWER = 1e-4  # mean square of the logarithm's contrast that no gain is fitted to
 
-TRACKING_ROUNDS = 1
-"""steps that a tracked pose takes; most of the way is in the first"""
+TRACKING_ROUNDS = {"cpu": 1, "cuda": 2}
+"""steps that a tracked pose takes, by type of device; most of the way is in the first"""
 
 
 def aligned(
