@@ -230,7 +230,7 @@ class FoundationPose(FrameProcessor):
             rgb, depth = check_frame(K, rgb, depth, iteration)
             check_depth_roughly(depth)
         with self._stage("upload"):
-            inputs = [*self._frame(rgb, depth, K), self._last]
+            inputs = [*self._frame_around(self._last[None], [self.diameter], rgb, depth, K), self._last]
         name = ("track", iteration, judge)
         pose, object_in_camera, confidence = self._run(name, partial(self._follow, iteration, judge), inputs)
         with self._stage("copy"):

@@ -114,7 +114,8 @@ class ManyObjects(FrameProcessor):
             rgb, depth = check_frame(K, rgb, depth, iteration)
             check_depth_roughly(depth)
         with self._stage("upload"):
-            inputs = [*self._frame(rgb, depth, K), self._last]
+            diameters = [estimator.diameter for estimator in self.estimators]
+            inputs = [*self._frame_around(self._last, diameters, rgb, depth, K), self._last]
         follow = partial(self._follow, iteration, judge)
         poses, objects_in_camera, confidences = self._run((iteration, judge), follow, inputs)
         with self._stage("copy"):

@@ -10,6 +10,9 @@ from pose6d.errors import FrameError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.depth import check_depth
 
+_REACH = 1.3  # diameters that tracking can see of, around the last middle of the object
+_NEAREST = 0.5  # of the object's depth, that it may come to until the next frame
+
 
 class HostBuffers:
     """Where the arrays of a frame wait for the device to fetch them, so that the host need not wait for the copy.
@@ -101,6 +104,37 @@ def check_depth_roughly(depth: np.ndarray) -> None:
     """`check_depth` on every eighth row and column: a tracked frame has no time for sorting all of its depth."""
     sample = depth[::8, ::8]
     check_depth(sample if sample.any() else depth)
+
+
+def cut_around(
+    rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, poses: np.ndarray, diameters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The part of a frame where objects can be that were at these poses one frame ago.
+
+    Args:
+        rgb: (H, W, 3).
+        depth: (H, W) metres.
+        K: (3, 3) intrinsics of both.
+        poses: (N, 4, 4) centred meshes in camera.
+        diameters: (N,) metres.
+
+    Returns:
+        Views of the images, and the part's intrinsics; all of the frame if nothing of the objects can be in it.
+    """
+    height, width = depth.shape
+    x, y, z = poses[:, :3, 3].astype(np.float64).T
+    z = np.maximum(z, 1e-3)
+    u, v = (K[0, 0] * x + K[0, 1] * y) / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
+    reach = _REACH * diameters / np.maximum(z - diameters / 2, _NEAREST * z)
+    across, down = (abs(K[0, 0]) + abs(K[0, 1])) * reach, abs(K[1, 1]) * reach
+    edges = [(u - across).min(), (u + across).max() + 1, (v - down).min(), (v + down).max() + 1]
+    left, right = np.clip(np.floor(edges[:2]), 0, width).astype(int)
+    top, bottom = np.clip(np.floor(edges[2:]), 0, height).astype(int)
+    if left >= right or top >= bottom:
+        return rgb, depth, K
+    K = np.array(K, dtype=np.float64)
+    K[:2, 2] -= left, top
+    return rgb[top:bottom, left:right], depth[top:bottom, left:right], K
 
 
 def check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pose6d.cuda_graphs import Recorder, TensorFunction
 from pose6d.geometry.depth import filter_depth
-from pose6d.geometry.frame_input import HostBuffers
+from pose6d.geometry.frame_input import HostBuffers, cut_around
 from pose6d.geometry.observation import Observation, observe
 
 
@@ -37,6 +37,15 @@ class FrameProcessor(ABC):
     @abstractmethod
     def _parts(self) -> tuple[object, ...]:
         """Renderer and predictors; an attribute `recordable` tells of each whether it may be part of a CUDA graph."""
+
+    def _frame_around(
+        self, poses: Tensor, diameters: Sequence[float], rgb: np.ndarray, depth: np.ndarray, K: np.ndarray
+    ) -> list[Tensor]:
+        """`_frame` for tracking from poses (N, 4, 4); on a CPU only the part around them, for filtering takes its time
+        with each pixel. A GPU does not notice, and would have to record a graph for every size."""
+        if self.device.type == "cpu":
+            rgb, depth, K = cut_around(rgb, depth, K, poses.numpy(), np.asarray(diameters))
+        return self._frame(rgb, depth, K)
 
     def _frame(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> list[Tensor]:
         """What the device needs of a checked frame, on the host."""

@@ -1,0 +1,82 @@
+"""The part of a frame that tracking looks at on a CPU: it holds the object wherever it can have gone, and no more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from estimater import FoundationPose
+from pose6d.geometry import frame_processor
+from pose6d.geometry.camera import project
+from pose6d.geometry.frame_input import cut_around
+from pose6d.geometry.transforms import make_transform, random_rotations
+from tests.estimater_scene import K, Scene, random_networks, render_scene
+from tests.rendering_scenes import torus
+
+RGB = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+DEPTH = np.random.default_rng(1).uniform(0.3, 2.0, (240, 320)).astype(np.float32)
+
+
+def pose_at(*translation: float) -> np.ndarray:
+    pose = np.eye(4, dtype=np.float32)
+    pose[:3, 3] = translation
+    return pose
+
+
+def test_the_part_shows_points_where_the_frame_does() -> None:
+    rgb, depth, part_K = cut_around(RGB, DEPTH, K, pose_at(0.02, -0.03, 0.9)[None], np.array([0.1]))
+    assert rgb.shape[:2] == depth.shape and depth.size < DEPTH.size / 4
+    points = torch.tensor([[0.02, -0.03, 0.9], [0.06, -0.05, 0.93], [0.0, 0.0, 0.86]])
+    whole, part = (project(points, torch.as_tensor(k, dtype=torch.float32)).round().int() for k in (K, part_K))
+    for (u, v), (x, y) in zip(whole.tolist(), part.tolist(), strict=True):
+        assert depth[y, x] == DEPTH[v, u] and (rgb[y, x] == RGB[v, u]).all()
+
+
+@pytest.mark.parametrize("distance", [0.25, 0.6, 1.5])
+def test_an_object_that_moves_by_half_its_diameter_stays_in_the_part(distance: float) -> None:
+    diameter, generator = 0.08, np.random.default_rng(0)
+    _, depth, part_K = cut_around(RGB, DEPTH, K, pose_at(0.0, 0.0, distance)[None], np.array([diameter]))
+    for _ in range(50):
+        step = generator.normal(size=3)
+        middle = np.array([0.0, 0.0, distance]) + step / np.linalg.norm(step) * diameter / 2
+        window = middle[:2] + 0.6 * diameter * np.array([[-1.0], [1.0]])  # what a refiner looks at
+        corners = torch.as_tensor(np.concatenate([window, np.full((2, 1), middle[2])], 1))
+        u, v = project(corners, torch.as_tensor(part_K)).T.numpy()
+        inside = (u + 0.5 >= 0) & (u < depth.shape[1]) & (v + 0.5 >= 0) & (v < depth.shape[0])
+        assert inside.all() or depth.shape[0] == 240
+
+
+def test_all_objects_are_in_one_part_and_what_is_outside_asks_for_everything() -> None:
+    two = np.stack([pose_at(-0.1, 0.0, 0.8), pose_at(0.1, 0.02, 0.8)])
+    _, depth, part_K = cut_around(RGB, DEPTH, K, two, np.array([0.05, 0.05]))
+    for pose in two:
+        u, v = project(torch.as_tensor(pose[:3, 3]), torch.as_tensor(part_K, dtype=torch.float32)).tolist()
+        assert 20 < u < depth.shape[1] - 20 and 20 < v < depth.shape[0] - 20
+    for far in (pose_at(5.0, 0.0, 0.8), pose_at(0.0, -5.0, 0.8)):
+        assert cut_around(RGB, DEPTH, K, far[None], np.array([0.05]))[1].shape == DEPTH.shape
+    behind = cut_around(RGB, DEPTH, K, pose_at(0.0, 0.0, -1.0)[None], np.array([0.05]))[1]
+    assert behind.shape == DEPTH.shape
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    rotation = random_rotations(1, torch.Generator().manual_seed(0))[0]
+    return render_scene(torus(), make_transform(rotation, torch.tensor([0.03, -0.02, 0.9])))
+
+
+def test_tracking_in_the_part_gives_the_same_pose(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, sizes = [], []
+
+    def noting(*given: np.ndarray) -> tuple[np.ndarray, ...]:
+        part = cut_around(*given)
+        sizes.append(part[1].size)
+        return part if len(sizes) <= 2 else given[:3]
+
+    monkeypatch.setattr(frame_processor, "cut_around", noting)
+    for _ in range(2):
+        estimator = FoundationPose(scene.mesh, **random_networks())
+        estimator.start_from(scene.truth)
+        results.append([estimator.track_one(scene.rgb, scene.depth, K, iteration=1) for _ in range(2)])
+    assert max(sizes) < scene.depth.size / 2
+    np.testing.assert_allclose(results[0], results[1], atol=1e-3)  # random networks magnify rounding
