@@ -55,7 +55,7 @@ def options(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
 
     monkeypatch.setattr("benchmarks.speed.bench.load_objects", bodies)
     monkeypatch.setattr("benchmarks.speed.bench.cluttered_frame", frame)
-    monkeypatch.setattr("benchmarks.speed.arithmetic._MATRIX", {"cpu": (64, torch.float32)})
+    monkeypatch.setattr("benchmarks.speed.arithmetic._SIDE", {"cpu": 64})
     return Options(
         device="cpu",
         weights=str(weights),
@@ -142,7 +142,7 @@ def test_flops_of_a_network_grow_with_its_pairs_and_need_no_device(device: str) 
 
 
 def test_the_ceiling_is_that_of_a_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.speed.arithmetic._MATRIX", {"cpu": (100, torch.float32)})
+    monkeypatch.setattr("benchmarks.speed.arithmetic._SIDE", {"cpu": 100})
     monkeypatch.setattr("benchmarks.speed.arithmetic.median", lambda call, repeats: call() or 2.0)
     assert matrix_ceiling(torch.device("cpu")) == (2 * 100**3 / 2e-3, "100x100 matrix product, float32")
 

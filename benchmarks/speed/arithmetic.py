@@ -15,10 +15,11 @@ from learning.models.loading import build_network
 from learning.models.score_network import Scores
 from learning.training.predict_pose_refine import Refiner
 from learning.training.predict_score import Scorer
+from pose6d.device import fast_dtype
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
 
-_MATRIX = {"cuda": (8192, torch.float16), "cpu": (2048, torch.float32)}
+_SIDE = {"cuda": 8192, "cpu": 2048}  # of the matrices that the ceiling is measured with
 
 
 def count_flops(call: Callable[[], object]) -> int:
@@ -40,7 +41,7 @@ def network_flops(config: NetworkConfig, pairs: int) -> int:
 
 def matrix_ceiling(device: torch.device) -> tuple[float, str]:
     """FLOP/s of a large square matrix product of random numbers, and what it was."""
-    side, dtype = _MATRIX[device.type]
+    side, dtype = _SIDE[device.type], fast_dtype(device)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     milliseconds = median(until_done(lambda: a @ b, device), repeats=7)
     return 2 * side**3 / (1e-3 * milliseconds), f"{side}x{side} matrix product, {str(dtype).removeprefix('torch.')}"
