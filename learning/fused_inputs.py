@@ -72,7 +72,8 @@ def network_pairs(
     poses, K = poses.float().contiguous(), K.float().contiguous()
     transforms, crop_K = crop_windows(poses, K, diameter, config.window, size)
     drawn = renderer.render(poses, crop_K, (size, size), mesh_index=mesh_index, shading=PUBLISHED_SHADING)
-    _kernels(device)[0](
+    pack_pairs, _ = _kernels(device)
+    pack_pairs(
         2 * count * blocks_for(size * size),
         *(drawn.color.contiguous(), drawn.xyz.contiguous()),
         *(rgb, *rgb.stride(), xyz, *xyz.stride(), *rgb.shape[1:], transforms, poses, count),
@@ -104,7 +105,8 @@ def moved(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, r
     out = torch.empty_like(poses)
     if count:
         trans, rot = _readable(trans), _readable(rot)
-        _kernels(device)[1](
+        _, move = _kernels(device)
+        move(
             blocks_for(count),
             *(poses, count, trans, trans.dtype == torch.float16, rot, rot.dtype == torch.float16),
             *(*radius, float(rotation_limit), out),

@@ -115,13 +115,15 @@ class _InFloat32(nn.Module):
         return self.layer(x.float())
 
 
-def _end_in_float32(network: nn.Module, original: RefineNet | ScoreNetMultiPair) -> None:
-    """Put the layers that see one row per pair back in place as they were: results are float32."""
-    for name in _BEHIND_THE_MEAN[original.config.kind]:
+def _in_bfloat16(network: _Network) -> _Network:
+    """The network in bfloat16, in place, but for the layers that see one row per pair: results are float32."""
+    layers = dict(network.named_modules())
+    exact = {name: copy.deepcopy(layers[name]) for name in _BEHIND_THE_MEAN[network.config.kind] if name in layers}
+    network.to(torch.bfloat16)
+    for name, layer in exact.items():
         parent, _, child = name.rpartition(".")
-        if hasattr(original.get_submodule(parent), child):  # not every scorer has a confidence
-            layer = copy.deepcopy(original.get_submodule(name)).requires_grad_(False)
-            setattr(network.get_submodule(parent), child, _InFloat32(layer))
+        setattr(network.get_submodule(parent), child, _InFloat32(layer))
+    return network
 
 
 class NetworkRunner:
@@ -154,10 +156,8 @@ class NetworkRunner:
         self.config = network.config
         self.dtype = torch.float32 if amp is False else fast_dtype(self.device)
         self.batch_size = batch_size or _BATCH[self.device.type]
-        prepared = channels_last(fold_batch_norm(network).requires_grad_(False))
-        prepared = prepared.to(self.device, self.dtype)
-        if self.dtype == torch.bfloat16:
-            _end_in_float32(prepared, network)
+        prepared = channels_last(fold_batch_norm(network).requires_grad_(False)).to(self.device)
+        prepared = _in_bfloat16(prepared) if self.dtype == torch.bfloat16 else prepared.to(self.dtype)
         whole = self.config.width % _CHANNEL_MULTIPLE == 0
         self._fused = self.dtype == torch.float16 and whole and torch.backends.cudnn.is_available()
         self._fused_inputs = self._fused and fused_inputs.available(self.device)

@@ -15,8 +15,9 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     """
     if device.type == "cuda":
         return torch.float16
-    has_matrix_units = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return torch.bfloat16 if device.type == "cpu" and has_matrix_units() else torch.float32
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    granted = getattr(torch.cpu, "_init_amx", lambda: True)  # an old kernel of Linux lets no process use them
+    return torch.bfloat16 if device.type == "cpu" and supported() and granted() else torch.float32
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:

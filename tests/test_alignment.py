@@ -18,7 +18,7 @@ from pose6d.geometry.mesh import GREY, Mesh
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.rendering import make_renderer
-from pose6d.rendering.alignment import _step, _step_kernels, aligned
+from pose6d.rendering.alignment import _Crops, _step, _step_kernels, aligned
 from pose6d.rendering.appearance import texture_pair
 from pose6d.rendering.interface import ALBEDO, Renderer, Shading
 from tests.estimater_scene import MatchingScorer, PlantingRefiner, Scene, render_scene
@@ -146,8 +146,8 @@ def test_kernels_step_as_the_tensor_expressions_do(missing: float) -> None:
     poses[:, :3, 3] += 0.001
     transforms, crop_K = crop_windows(poses, camera, diameters, 1.0, 160)
     drawn = renderer.render(poses, crop_K, (160, 160), mesh_index=index, shading=ALBEDO, normals=True)
-    textures = texture_pair(drawn, observation, transforms, diameters)
-    given = (drawn, textures, starts, poses, moved, crop_K, diameters)
+    crops = _Crops(crop_K, drawn, *texture_pair(drawn, observation, transforms, diameters))
+    given = (crops, starts, poses, moved, diameters)
     kept = moved.clone()
     for found, expected in zip(_step_kernels(*given), _step(*given), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)

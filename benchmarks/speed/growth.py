@@ -95,7 +95,7 @@ def objects(bench: Bench) -> Table:
             "track_many ms": partial(several.track_many, rgb, depth, K, **track_steps),
         }
         ms = {
-            name: median(call, repeats if "register" in name else options.repeats, options.warm_ups)
+            name: median(call, repeats, options.warm_ups) if "register" in name else median(call, options.repeats)
             for name, call in calls.items()
         }
         gains = {f"{what} gain": ms[f"{what} singly ms"] / ms[f"{what}_many ms"] for what in ("register", "track")}

@@ -7,6 +7,8 @@ their noise.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, normalize
@@ -69,38 +71,35 @@ def aligned(
         transforms, crop_K = crop_windows(poses, K, diameter, _WINDOW, _SIZE)
         size = (_SIZE, _SIZE)
         drawn = renderer.render(poses, crop_K, size, mesh_index=mesh_index, shading=ALBEDO, normals=True)
-        textures = texture_pair(drawn, observation, transforms, diameter)
-        poses, moved = step(drawn, textures, starts, poses, moved, crop_K, diameter)
+        crops = _Crops(crop_K, drawn, *texture_pair(drawn, observation, transforms, diameter))
+        poses, moved = step(crops, starts, poses, moved, diameter)
     return poses
 
 
-_Textures = tuple[Tensor, Tensor, Tensor, Tensor]
-"""expected and found, where both are seen, and the depth observed, as `texture_pair` gives them"""
+class _Crops(NamedTuple):
+    """What N poses look like, and what is there: their intrinsics (N, 3, 3), and what `texture_pair` gives."""
+
+    K: Tensor
+    drawn: Rendering
+    expected: Tensor
+    found: Tensor
+    same: Tensor
+    seen: Tensor
 
 
-def _step(
-    drawn: Rendering,
-    textures: _Textures,
-    starts: Tensor,
-    poses: Tensor,
-    moved: Tensor,
-    crop_K: Tensor,
-    diameter: Tensor,
-) -> tuple[Tensor, Tensor]:
+def _step(crops: _Crops, starts: Tensor, poses: Tensor, moved: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
     """One Gauss-Newton step.
 
     Args:
-        drawn: the poses in N crops.
-        textures: of the same crops.
+        crops: of the poses.
         starts, poses: (N, 4, 4) before the first step, and before this one.
         moved: (N, 6) the steps so far, rotation and translation.
-        crop_K: (N, 3, 3) intrinsics of the crops.
         diameter: (N,) metres.
 
     Returns:
         New poses, and the steps with this one.
     """
-    residual, weight, jacobian = _residuals(drawn, textures, poses, crop_K, diameter)
+    residual, weight, jacobian = _residuals(crops, poses, diameter)
     trust = _trust(starts)
     weighted = jacobian * weight[..., None]
     hessian = jacobian.mT @ weighted + trust
@@ -112,20 +111,14 @@ def _step(
 
 
 def _step_kernels(
-    drawn: Rendering,
-    textures: _Textures,
-    starts: Tensor,
-    poses: Tensor,
-    moved: Tensor,
-    crop_K: Tensor,
-    diameter: Tensor,
+    crops: _Crops, starts: Tensor, poses: Tensor, moved: Tensor, diameter: Tensor
 ) -> tuple[Tensor, Tensor]:
     """`_step` on a GPU."""
-    expected, _, same, seen = textures
+    K, drawn, expected, _, same, seen = crops
     assert drawn.normal is not None
     count, size, device = len(poses), expected.shape[-1], poses.device
     diameter, starts, poses = (x.float().contiguous() for x in (diameter, starts, poses))
-    check_inputs(device, diameter=(diameter, (count,)), K=(crop_K, (count, 3, 3)))
+    check_inputs(device, diameter=(diameter, (count,)), K=(K, (count, 3, 3)))
     out, moved = torch.empty_like(poses), moved.clone()
     if not count:
         return out, moved
@@ -141,7 +134,7 @@ def _step_kernels(
     sum_gains(blocks, *maps, gains)
     sum_spreads(blocks, *maps, gains, least_power, diameter, spreads)
     limits = (_LEAST_COLOR, _COLOR, _LEAST_DEPTH, _DEPTH)
-    sum_systems(blocks, *maps, gains, least_power, spreads, *limits, poses, crop_K.contiguous(), diameter, systems)
+    sum_systems(blocks, *maps, gains, least_power, spreads, *limits, poses, K.contiguous(), diameter, systems)
     step_poses(count, systems, per_image, starts, _TURN, _ACROSS, _ALONG, diameter, moved, poses, out)
     return out, moved
 
@@ -157,12 +150,10 @@ def _trust(poses: Tensor) -> Tensor:
     return trust
 
 
-def _residuals(
-    drawn: Rendering, textures: _Textures, poses: Tensor, crop_K: Tensor, diameter: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _residuals(crops: _Crops, poses: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Residuals (N, R), their weights, and their derivatives (N, R, 6) by rotation (radians, about the object's
     middle) and translation (diameters); three of colour and one of depth for each pixel."""
-    expected, found, same, seen = textures
+    K, drawn, expected, found, same, seen = crops
     assert drawn.normal is not None
     inside = -max_pool2d(-same, 3, stride=1, padding=1)  # differences reach one pixel further
 
@@ -173,7 +164,7 @@ def _residuals(
     gain = (expected * found * inside).sum((2, 3), keepdim=True) / (power + _LEAST_POWER * _SIZE)
     expected = gain.clamp(min=0.0) * expected
     right, down = _gradient(expected)
-    right, down = right * (crop_K[:, 0, 0, None, None] / z)[:, None], down * (crop_K[:, 1, 1, None, None] / z)[:, None]
+    right, down = right * (K[:, 0, 0, None, None] / z)[:, None], down * (K[:, 1, 1, None, None] / z)[:, None]
     color = found - expected
     # How a residual changes as the point of the surface moves: through the gradient of the texture, or off the plane.
     by_color = torch.stack([right, down, -(right * (x / z)[:, None] + down * (y / z)[:, None])], dim=-1)
