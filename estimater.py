@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,19 +18,19 @@ from torch import Tensor
 from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
 from learning.training.predict_score import ScorePredictor, Scorer
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, MeshError, Pose6DError
+from pose6d.errors import FrameError, Pose6DError
 from pose6d.geometry.distinct_poses import distinct_best
 from pose6d.geometry.frame_input import (
     check_depth_roughly,
     check_frame,
     check_mask,
+    check_result,
     check_translation,
     initial_translation,
     mask_middle,
 )
 from pose6d.geometry.frame_processor import FrameProcessor
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.geometry.mesh import Mesh, as_mesh
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.symmetry import centred_symmetries
 from pose6d.geometry.transforms import make_transform, random_rotations
@@ -40,7 +39,7 @@ from pose6d.geometry.viewpoints import starting_rotations
 from pose6d.rendering import make_renderer
 from pose6d.rendering.alignment import TRACKING_ROUNDS, aligned
 from pose6d.rendering.appearance import appearance
-from pose6d.rendering.turned_poses import finest_turns, likely_turns, principal_axes
+from pose6d.rendering.turned_poses import Turns, finest_turns, likely_turns, principal_axes
 from pose6d.schedule import (
     DISTINCT,
     FALLBACK,
@@ -105,9 +104,7 @@ class FoundationPose(FrameProcessor):
         profile: bool = False,
     ):
         device = resolve_device(device)
-        if not isinstance(mesh, (Mesh, str, Path)):
-            raise MeshError(f"mesh is a {type(mesh).__name__}: pass a Mesh (Mesh.from_trimesh makes one) or a path")
-        self.mesh = mesh if isinstance(mesh, Mesh) else load_mesh(mesh)
+        self.mesh = as_mesh(mesh)
         self.diameter = float(self.mesh.diameter)
         check_diameter(self.mesh)
         self.poses: np.ndarray | None = None
@@ -127,7 +124,7 @@ class FoundationPose(FrameProcessor):
         judged = bool(getattr(config, "confidence", False))
         self._appearance_weight = float(getattr(config, "appearance_weight", 0.0))
         turns_tell = self._appearance_weight > 0 and self.mesh.colored
-        self._axes = principal_axes(self.mesh).to(self.device) if turns_tell else None
+        self._turns = Turns.about(principal_axes(self.mesh).to(self.device)) if turns_tell else None
         self.schedule = choose_schedule(schedule, judged)
         self._symmetries = None if symmetries is None else centred_symmetries(symmetries, self.mesh.center)
         self._seed = seed
@@ -191,7 +188,7 @@ class FoundationPose(FrameProcessor):
         self.confidence = surest if len(confidence) else None
         with self._stage("copy"):
             self.poses, self.scores = (poses @ self._centred_from_mesh).cpu().numpy(), ranking.cpu().numpy()
-        _check_result(self.poses[0], "registration")
+        check_result(self.poses[0], "registration")
         self._last = poses[0]
         return self.poses[0].copy()
 
@@ -235,7 +232,7 @@ class FoundationPose(FrameProcessor):
         pose, object_in_camera, confidence = self._run(name, partial(self._follow, iteration, judge), inputs)
         with self._stage("copy"):
             result = object_in_camera.cpu().numpy()
-            _check_result(result, "tracking")
+            check_result(result, "tracking")
             self.confidence = float(confidence[0]) if len(confidence) else None
         self._last = pose
         return result
@@ -286,8 +283,8 @@ class FoundationPose(FrameProcessor):
 
     def _search(self, schedule: Schedule, iteration: int, frame: list[Tensor], done: PairCounter) -> tuple[Tensor, ...]:
         """What `_find` finds with a schedule."""
-        if self._axes is None:
-            schedule = replace(schedule, turns=0)
+        if self._turns is None:
+            schedule = schedule.without_texture()
         pairs = schedule.pairs(iteration, len(self._rotations(schedule.grid)))
         done.expect(pairs)
         on_cpu = self.device.type == "cpu"
@@ -317,9 +314,14 @@ class FoundationPose(FrameProcessor):
                 check_translation(translation, mask.numpy())
             poses = make_transform(self._rotations(schedule.grid), translation.nan_to_num(1.0, 1.0, 1.0))
         on = (observation, K, self.diameter)
-        for stage in schedule.plan(iteration):
+        for index, stage in enumerate(schedule.plan(iteration)):
             with self._stage("refine"):
-                poses = self.refiner.predict(self._renderer, poses, *on, stage.steps, progress=progress)
+                one = index == 0  # all hypotheses start in one place
+                poses = self.refiner.predict(self._renderer, poses, *on, stage.steps, progress, one_window=one)
+            if stage.screen is not None:
+                with self._stage("appearance"):
+                    agreement = appearance(self._renderer, poses, *on)
+                    poses = poses[distinct_best(poses, agreement, stage.screen, self.diameter, stage.apart)]
             with self._stage("score"):
                 ranking, confidence = self.scorer.predict(self._renderer, poses, *on, progress=progress)
                 if stage.keep is not None:
@@ -350,16 +352,16 @@ class FoundationPose(FrameProcessor):
         Returns:
             (F, 4, 4) finalists, their ranking (F,) and confidence (F,).
         """
-        assert self._axes is not None
+        assert self._turns is not None
         with self._stage("turns"):
             best = poses[distinct_best(poses, ranking, RIVALS, self.diameter, DISTINCT)]
-            turned = likely_turns(self._renderer, best[:TURNED], self._axes, *on, keep=count)
+            turned = likely_turns(self._renderer, best[:TURNED], self._turns, *on, keep=count)
             turned = self.refiner.predict(self._renderer, turned, *on, TURN_STEPS, progress=progress)
             poses = torch.cat([best, turned])
             ranking, _ = self.scorer.predict(self._renderer, poses, *on, progress=progress)
             poses = poses[self._with_texture(ranking, poses, on).topk(FINALISTS).indices]
             # Texture decides between what has converged only.
-            poses = finest_turns(self._renderer, poses, self._axes, *on)
+            poses = finest_turns(self._renderer, poses, self._turns, *on)
             poses = self.refiner.predict(self._renderer, poses, *on, LAST_STEPS, progress=progress)
             poses = aligned(self._renderer, poses, *on)
             ranking, confidence = self.scorer.predict(self._renderer, poses, *on, progress=progress)
@@ -393,8 +395,3 @@ class FoundationPose(FrameProcessor):
         if self._seed:
             rotations = random_rotations(1, torch.Generator().manual_seed(self._seed)) @ rotations
         return rotations.to(self.device)
-
-
-def _check_result(pose: np.ndarray, what: str) -> None:
-    if not np.isfinite(pose).all():
-        raise FrameError(f"{what} gave a pose that is not finite; are the weights sound, and is the object in view?")

@@ -13,7 +13,7 @@ from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.errors import FrameError, Pose6DError
-from pose6d.geometry.frame_input import check_depth_roughly, check_frame
+from pose6d.geometry.frame_input import check_depth_roughly, check_frame, check_result
 from pose6d.geometry.frame_processor import FrameProcessor
 from pose6d.geometry.transforms import make_transform
 from pose6d.rendering import make_renderer
@@ -120,8 +120,7 @@ class ManyObjects(FrameProcessor):
         poses, objects_in_camera, confidences = self._run((iteration, judge), follow, inputs)
         with self._stage("copy"):
             result = objects_in_camera.cpu().numpy()
-            if not np.isfinite(result).all():
-                raise FrameError("tracking gave poses that are not finite; are the weights sound?")
+            check_result(result, "tracking")
             self.confidences = confidences.cpu().numpy() if len(confidences) else None
         self._last = poses
         return result

@@ -26,14 +26,13 @@ from tqdm import tqdm
 from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
-from pose6d.device import resolve_device
+from pose6d.device import resolve_device, wake_up
 from pose6d.errors import FrameError, Pose6DError, SceneError
 from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.geometry.depth import check_depth
 from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.symmetry import resolve_symmetry
 from pose6d.geometry.units import UnitChoice, resolve_unit
 from pose6d.rendering import make_renderer
@@ -128,6 +127,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
     if not 0 <= options.debug <= 3:
         raise Pose6DError(f"--debug is {options.debug}: wanted 0 (poses and timings) to 3 (everything)")
     device = resolve_device(options.device)
+    wake_up(device)
     record = RunRecord()
 
     with record.stage("open scene"):
@@ -225,6 +225,8 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
 
 def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.ndarray | None]:
     """The mesh in metres, and its symmetries (S, 4, 4) or None."""
+    from pose6d.geometry.mesh_files import load_mesh  # slow to import
+
     file = options.mesh_file or scene.mesh_file
     if file is None:
         found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"

@@ -119,11 +119,13 @@ class _Watched:
         diameter: float,
         iterations: int = 5,
         progress: Callable[[int], object] | None = None,
+        one_window: bool = False,
     ) -> Tensor:
         """As the refiner's own."""
         self.path = [poses]
-        for _ in range(iterations):
-            self.path.append(self.refiner.predict(renderer, self.path[-1], observation, K, diameter, 1, progress))
+        on = (observation, K, diameter, 1, progress)
+        for step in range(iterations):
+            self.path.append(self.refiner.predict(renderer, self.path[-1], *on, one_window and step == 0))
         return self.path[-1]
 
 

@@ -5,7 +5,7 @@
 prints a table and leaves it beside the records as out.md, with the curve out.png; `--from-json out.json` makes both
 again from the records. A schedule is named by its starting rotations and its stages: 120/1k24/1k8 starts with 120,
 refines them once, keeps 24, refines these once, keeps 8, and gives these the steps that are left; 120/1k24a25 keeps
-those first that are 25 degrees apart.
+those first that are 25 degrees apart; and 120/1s40k24a25 scores only the 40 of these whose texture fits best.
 
 No schedule falls back to another one while it is measured. What the fallback would have given below any confidence
 follows from the thorough schedule's result of the same scene, if that is surer; its time, from the sum of both.
@@ -57,6 +57,7 @@ class Options:
         "pruned",
         "60/2k12",
         "60/1k16a25",
+        "120/1k12a25",
         "120/1k12",
         "120/1k16a25",
         "120/1k24a25",
@@ -65,7 +66,8 @@ class Options:
         "168/1k12a25",
         "168/1k24a25/1k8a15",
     )
-    """besides full and thorough; named ones, or START/STEPSkKEEP[aAPART][/...] with 60, 120, 168 or 252 rotations"""
+    """besides full and thorough; named ones, or START/STEPS[sSCREEN]kKEEP[aAPART][/...] with 60, 120, 168 or 252
+    rotations"""
     sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9, 0.95)
     """the confidences below which the thorough schedule follows; 0: never"""
     suites: tuple[str, ...] = ("cluttered",)
@@ -142,11 +144,11 @@ def parse_schedule(text: str) -> Schedule:
     if text in SCHEDULES:
         return replace(SCHEDULES[text], sure=0.0)
     start, *stages = text.split("/")
-    matches = [re.fullmatch(r"([1-9]\d*)k([1-9]\d*)(?:a([1-9]\d*))?", stage) for stage in stages]
+    matches = [re.fullmatch(r"([1-9]\d*)(?:s([1-9]\d*))?k([1-9]\d*)(?:a([1-9]\d*))?", stage) for stage in stages]
     if start not in _GRIDS or not all(matches):
-        known = f"{', '.join(SCHEDULES)}, or START/STEPSkKEEP[aAPART][/...] with START {', '.join(_GRIDS)}"
+        known = f"{', '.join(SCHEDULES)}, or START/STEPS[sSCREEN]kKEEP[aAPART][/...] with START {', '.join(_GRIDS)}"
         raise SystemExit(f"--schedules {text}: unknown; choose {known}")
-    plan = tuple(Stage(int(m[1]), int(m[2]), float(m[3] or 10)) for m in matches if m)
+    plan = tuple(Stage(int(m[1]), int(m[3]), float(m[4] or 10), int(m[2]) if m[2] else None) for m in matches if m)
     return Schedule(text, _GRIDS[start], plan)
 
 

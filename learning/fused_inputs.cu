@@ -35,8 +35,8 @@ __device__ __forceinline__ unsigned int pair(float low, float high) {
     return (unsigned int)to_half(low) | (unsigned int)to_half(high) << 16;
 }
 
-// One thread per pixel of the result (2N, size, size, 8): images 0 .. N - 1 are packed from the renderer's, the others
-// are sampled from the observation. The blocks of an image hold pixels of no other.
+// One thread per pixel of the result (N + M, size, size, 8): images 0 .. N - 1 are packed from the renderer's, the
+// others are sampled from the observation. The blocks of an image hold pixels of no other.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     pack_pairs(const float* __restrict__ drawn_color, const float* __restrict__ drawn_xyz,
                const float* __restrict__ rgb, int rgb_channel, int rgb_row, int rgb_column,

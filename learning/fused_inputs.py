@@ -34,6 +34,7 @@ def network_pairs(
     diameter: float | Tensor,
     config: NetworkConfig,
     mesh_index: Tensor | None = None,
+    one_window: bool = False,
 ) -> Tensor:
     """Both inputs of a network, cast and padded: `learning.inputs.pair_inputs` on a GPU.
 
@@ -45,10 +46,11 @@ def network_pairs(
         diameter: metres, a number or (N,).
         config: crop ratio, crop size and nearest depth of the network.
         mesh_index: (N,) int64, which mesh of the renderer each hypothesis is of.
+        one_window: the hypotheses share one translation, and so what is observed.
 
     Returns:
-        (2N, 8, s, s) float16 in channels_last memory: N rendered inputs, then the N observed ones. Channels are
-        red, green, blue, x, y, z, 0, 0.
+        (N + M, 8, s, s) float16 in channels_last memory: N rendered inputs, then the observed ones, M = N or with
+        `one_window` 1. Channels are red, green, blue, x, y, z, 0, 0.
 
     Raises:
         ValueError: a tensor is of another shape, or on another device.
@@ -64,8 +66,9 @@ def network_pairs(
         device, poses=(poses, (count, 4, 4)), rgb=(rgb, (3, *rgb.shape[1:])), xyz=(xyz, rgb.shape), K=(K, (3, 3))
     )
     radius = length(diameter, 0.5, poses)
+    images = count + (min(count, 1) if one_window else count)
     out = torch.empty(
-        (2 * count, CHANNELS, size, size), dtype=torch.float16, device=device, memory_format=torch.channels_last
+        (images, CHANNELS, size, size), dtype=torch.float16, device=device, memory_format=torch.channels_last
     )
     if not count:
         return out
@@ -74,7 +77,7 @@ def network_pairs(
     drawn = renderer.render(poses, crop_K, (size, size), mesh_index=mesh_index, shading=PUBLISHED_SHADING)
     pack_pairs, _ = _kernels(device)
     pack_pairs(
-        2 * count * blocks_for(size * size),
+        images * blocks_for(size * size),
         *(drawn.color.contiguous(), drawn.xyz.contiguous()),
         *(rgb, *rgb.stride(), xyz, *xyz.stride(), *rgb.shape[1:], transforms, poses, count),
         *(*radius, float(config.min_depth), size, out),

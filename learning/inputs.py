@@ -85,6 +85,7 @@ def pair_inputs(
     config: NetworkConfig,
     mesh_index: Tensor | None = None,
     shading: Shading = PUBLISHED_SHADING,
+    one_window: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Both inputs of a network.
 
@@ -97,13 +98,15 @@ def pair_inputs(
         config: crop ratio, crop size and nearest depth of the network.
         mesh_index: (N,) int64, which mesh of the renderer each hypothesis is of.
         shading: light of the rendered side.
+        one_window: the hypotheses share one translation, and so what is observed.
 
     Returns:
-        A (rendered) and B (observed), each (N, 6, s, s) float32, channels_last.
+        A (rendered) and B (observed), each (N, 6, s, s) float32, channels_last; with `one_window` B is (1, 6, s, s).
     """
     transforms = crop_transforms(poses, K, diameter, config.window, config.input_size)
     A = rendered_inputs(renderer, poses, K, transforms, diameter, config, mesh_index, shading)
-    B = observed_inputs(observation, poses, transforms, diameter, config)
+    windows = slice(1) if one_window else slice(None)
+    B = observed_inputs(observation, poses[windows], transforms[windows], diameter, config)
     return A, B
 
 

@@ -151,17 +151,18 @@ class OnnxRunner:
         K: Tensor,
         diameter: float | Tensor,
         mesh_index: Tensor | None = None,
+        one_window: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """As `learning.inputs.pair_inputs`."""
-        return pair_inputs(renderer, poses, observation, K, diameter, self.config, mesh_index)
+        return pair_inputs(renderer, poses, observation, K, diameter, self.config, mesh_index, one_window=one_window)
 
     def move(self, poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor) -> Tensor:
         """As `learning.inputs.apply_update`."""
         return apply_update(poses, trans, rot, diameter, self.config.rotation_limit)
 
     def refine(self, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-        """As `RefineNet.forward`; float32 on the runner's device."""
-        trans, rot = self._run(A, B)
+        """As `NetworkRunner.refine`; float32 on the runner's device."""
+        trans, rot = self._run(A, B.expand_as(A) if len(B) == 1 else B)
         return trans, rot
 
     def score(self, A: Tensor, B: Tensor, earlier: Tensor | None = None) -> tuple[Tensor, Scores]:

@@ -173,14 +173,15 @@ class NetworkRunner:
         K: Tensor,
         diameter: float | Tensor,
         mesh_index: Tensor | None = None,
+        one_window: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """What the network sees of hypotheses (N, 4, 4): A and B of `learning.inputs.pair_inputs`, or as `cast` gives
-        them."""
+        them, B behind A in memory."""
+        on = (renderer, poses, observation, K, diameter, self.config, mesh_index)
         if not self._fused_inputs:
-            return pair_inputs(renderer, poses, observation, K, diameter, self.config, mesh_index)
-        pairs = fused_inputs.network_pairs(renderer, poses, observation, K, diameter, self.config, mesh_index)
-        A, B = pairs.chunk(2)
-        return A, B
+            return pair_inputs(*on, one_window=one_window)
+        images = fused_inputs.network_pairs(*on, one_window)
+        return images[: len(poses)], images[len(poses) :]
 
     def move(self, poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor) -> Tensor:
         """The hypotheses (N, 4, 4) after the step that `refine` gave, as `learning.inputs.apply_update`."""
@@ -207,9 +208,22 @@ class NetworkRunner:
         """Slices of at most `batch_size` that cover n pairs."""
         return [slice(i, min(i + self.batch_size, n)) for i in range(0, n, self.batch_size)]
 
+    def _images(self, A: Tensor, B: Tensor) -> Tensor:
+        """A and B in one tensor, as `cast` gives them; without a copy where they already lie so."""
+        A, B = self.cast(A), self.cast(B)
+        if A.stride() == B.stride() and A.data_ptr() + A.nbytes == B.data_ptr() and _one_storage(A, B):
+            return A.as_strided((len(A) + len(B), *A.shape[1:]), A.stride())
+        return torch.cat([A, B])
+
     def refine(self, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-        """trans and rot (N, 3) of pairs (N, 6, s, s), as `RefineNet.forward`."""
-        return self.network(self.cast(A), self.cast(B))
+        """trans and rot (N, 3) of pairs, as `RefineNet.forward`.
+
+        Args:
+            A, B: (N, 6, s, s); B may be (1, 6, s, s), the same for all.
+        """
+        network = self.network
+        assert isinstance(network, RefineNet)
+        return network.refine(self._images(A, B), len(A))
 
     def score(self, A: Tensor, B: Tensor, earlier: Tensor | None = None) -> tuple[Tensor, Scores]:
         """Score the pairs of one object chunk by chunk.
@@ -223,10 +237,14 @@ class NetworkRunner:
         """
         network = self.network
         assert isinstance(network, ScoreNetMultiPair)
-        features = network.encode(self.cast(A), self.cast(B))
+        features = network.encode(self._images(A, B), len(A))
         if earlier is not None:
             features = torch.cat([earlier, features])
         return features, Scores(network.compare(features[None])[0], network.judge(features))
+
+
+def _one_storage(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 def make_runner(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 TensorFunction = Callable[..., tuple[Tensor, ...]]
 
-_WARM_UP = 2  # calls outside the graph, in which kernels are compiled and chosen, and their memory set aside
+_WARM_UP = 1  # calls outside the graph, in which kernels are compiled and chosen, and their memory set aside
 
 _log = logging.getLogger(__name__)
 

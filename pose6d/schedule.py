@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pose6d.errors import Pose6DError
@@ -34,11 +34,14 @@ class Stage:
         keep: how many distinct hypotheses go on; all where None.
         apart: degrees by which rotations must differ to be distinct; the fewer steps, the farther hypotheses of one
             pose still are from each other.
+        screen: how many distinct hypotheses are scored: those whose texture fits best, which is found out in a tenth of
+            the time; all where None, and where there is no texture.
     """
 
     steps: int
     keep: int | None = None
     apart: float = 10.0
+    screen: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Schedule:
             with 32.8.
         stages: all but the last, which takes the steps that the others leave.
         sure: a result of less confidence is doubted: the schedule `FALLBACK` follows, and the surer of both counts.
-        turns: in the end, so many turns of the object that its texture favours compete with the best hypotheses; only
-            for textured meshes, and scorers that let the texture have a say.
+        turns: in the end, so many turns of the object that its texture favours compete with the best hypotheses; none
+            where there is no texture.
     """
 
     name: str
@@ -71,11 +74,17 @@ class Schedule:
             steps -= stage.steps
         yield Stage(steps)
 
+    def without_texture(self) -> Schedule:
+        """The same for meshes without texture, and for scorers that do not let it have a say."""
+        return replace(self, turns=0, stages=tuple(replace(stage, screen=None) for stage in self.stages))
+
     def pairs(self, steps: int, hypotheses: int) -> int:
         """How many pairs of images the networks will see of so many hypotheses."""
         pairs = 0
         for stage in self.plan(steps):
-            pairs += hypotheses * (stage.steps + 1)
+            pairs += hypotheses * stage.steps
+            hypotheses = min(hypotheses, stage.screen or hypotheses)
+            pairs += hypotheses
             hypotheses = min(hypotheses, stage.keep or hypotheses)
         if self.turns:
             pairs += self.turns * (TURN_STEPS + 1) + min(hypotheses, RIVALS) + FINALISTS * (LAST_STEPS + 1)
@@ -90,7 +99,7 @@ SCHEDULES = {
     for schedule in (
         Schedule("full", "views"),
         Schedule(FALLBACK, "views", (Stage(2, keep=24, apart=15.0),)),
-        Schedule("pruned", "covering_120", (Stage(1, keep=12, apart=25.0),), sure=0.95),
+        Schedule("pruned", "covering_120", (Stage(1, keep=12, apart=25.0, screen=40),), sure=0.95),
     )
 }
 

@@ -65,6 +65,7 @@ class PlantingRefiner:
         diameter: float,
         iterations: int = 5,
         progress: Callable[[int], object] | None = None,
+        one_window: bool = False,
     ) -> Tensor:
         self.seen = poses.clone() if self.seen is None else self.seen
         poses = poses.clone()

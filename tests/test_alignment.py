@@ -159,7 +159,12 @@ class StillRefiner(PlantingRefiner):
     """Leaves poses where they are, once the given one is among them."""
 
     def predict(
-        self, renderer: Renderer, poses: Tensor, *on: object, progress: Callable[[int], object] | None = None
+        self,
+        renderer: Renderer,
+        poses: Tensor,
+        *on: object,
+        progress: Callable[[int], object] | None = None,
+        one_window: bool = False,
     ) -> Tensor:
         if len(poses) <= 10:  # turns, finalists, or the tracked pose
             return poses

@@ -22,7 +22,7 @@ from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.rendering import make_renderer
 from pose6d.rendering.appearance import appearance
 from pose6d.rendering.interface import Renderer, Shading
-from pose6d.rendering.turned_poses import finest_turns, likely_turns, principal_axes
+from pose6d.rendering.turned_poses import Turns, finest_turns, likely_turns, principal_axes
 from tests.estimater_scene import K
 
 SIZE = (240, 320)
@@ -115,7 +115,7 @@ class UndecidedScorer:
         return Scores(torch.zeros(len(poses)), None)
 
 
-class Turns:
+class TurningRefiner:
     """Leaves the four turns of the can, the true one last."""
 
     def predict(self, *_: object, **__: object) -> Tensor:
@@ -127,7 +127,9 @@ def test_register_asks_the_texture_if_the_weights_say_so(weight: float, right: b
     mesh, observation = can(0.5), seen(can(0.5))
     rgb = (observation.rgb.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     depth = observation.xyz[2].numpy()
-    estimator = FoundationPose(mesh, refiner=Turns(), scorer=UndecidedScorer(weight), device="cpu", schedule="full")
+    estimator = FoundationPose(
+        mesh, refiner=TurningRefiner(), scorer=UndecidedScorer(weight), device="cpu", schedule="full"
+    )
     pose = estimator.register(K, rgb, depth, depth < 0.8)
     assert np.allclose(pose, poses()[0].numpy(), atol=0.01) == right
 
@@ -153,8 +155,8 @@ def test_a_mesh_without_surface_has_axes_all_the_same() -> None:
 def test_the_texture_finds_the_turn_that_the_hypotheses_lack(contrast: float) -> None:
     mesh, observation, camera = can(contrast), seen(can(contrast)), torch.tensor(K).float()
     wrong = poses()[[1, 3]]  # 40 and 126 degrees off, 5 and 6 degrees from a multiple of 15
-    arguments = (make_renderer(mesh, "cpu"), wrong, principal_axes(mesh), observation, camera, mesh.diameter)
-    found = likely_turns(*arguments, keep=5)
+    turns = Turns.about(principal_axes(mesh))
+    found = likely_turns(make_renderer(mesh, "cpu"), wrong, turns, observation, camera, mesh.diameter, keep=5)
     assert found.shape == (5, 4, 4) and degrees_off(found)[0] < 2.5
     torch.testing.assert_close(found[:, :3, 3], wrong[:1, :3, 3].expand(5, 3))  # turned in place
 
@@ -165,7 +167,8 @@ def test_the_last_degrees_are_found_about_any_axis(contrast: float, within: floa
     off = torch.deg2rad(torch.tensor([[0.0, 0.0, 5.0], [0.0, 0.0, -3.0], [3.5, 0.0, 0.0], [0.0, 0.0, 0.0]]))
     near = poses()[:1].expand(4, 4, 4).clone()
     near[:, :3, :3] = near[:, :3, :3] @ so3_exp(off)
-    found = finest_turns(make_renderer(mesh, "cpu"), near, principal_axes(mesh), observation, camera, mesh.diameter)
+    turns = Turns.about(principal_axes(mesh))
+    found = finest_turns(make_renderer(mesh, "cpu"), near, turns, observation, camera, mesh.diameter)
     assert (degrees_off(found) < within).all()
     torch.testing.assert_close(found[:, :3, 3], near[:, :3, 3])  # turned in place
 
@@ -194,3 +197,35 @@ def test_register_tries_turns_where_there_is_a_texture(colored: bool) -> None:
     assert refiner.calls == (3 if colored else 1)
     # Turns come in steps of 3.75 degrees; the last ones are found by the finalists.
     assert float(degrees_off(pose)) == pytest.approx(0 if colored else math.degrees(1.6), abs=1 if colored else 4)
+
+
+class ThirdTurnRefiner:
+    """Leaves the third quarter of many hypotheses at the true turn of the can, all others at a wrong one."""
+
+    def predict(self, renderer: Renderer, given: Tensor, *_: object, **__: object) -> Tensor:
+        turn = torch.full((len(given),), 2)
+        if len(given) > 20:
+            turn[len(given) // 2 : 3 * len(given) // 4] = 0
+        return poses()[turn]
+
+
+@pytest.mark.parametrize("colored", [True, False])
+def test_texture_screens_what_is_scored(colored: bool) -> None:
+    mesh, observation = can(0.5), seen(can(0.5))
+    rgb = (observation.rgb.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    depth = observation.xyz[2].numpy()
+    scored: list[Tensor] = []
+
+    class WatchedScorer(UndecidedScorer):
+        def predict(self, renderer: Renderer, poses: Tensor, *_: object, **__: object) -> Scores:
+            scored.append(poses)
+            return super().predict(renderer, poses)
+
+    given = mesh if colored else replace(mesh, colors=None)
+    estimator = FoundationPose(
+        given, refiner=ThirdTurnRefiner(), scorer=WatchedScorer(2.0), device="cpu", schedule="pruned"
+    )
+    estimator.register(K, rgb, depth, depth < 0.8)
+    assert len(scored[0]) == (40 if colored else 120)
+    right = degrees_off(scored[0]) < 1
+    assert right.sum() == 30 and bool(right[0]) == colored  # none of those that fit is left out, and they come first

@@ -136,6 +136,18 @@ def test_batch_size_does_not_change_the_result(scene: Scene) -> None:
     torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)
 
 
+def test_hypotheses_in_one_place_may_share_their_window(scene: Scene) -> None:
+    renderer = make_renderer(scene.mesh.centered(), "cpu")
+    camera = torch.as_tensor(K, dtype=torch.float32)
+    observation = observe(scene.rgb, scene.depth, camera)
+    poses = make_transform(random_rotations(9, torch.Generator().manual_seed(0)), torch.tensor([0.02, -0.01, 0.7]))
+    refiner = random_networks(batch_size=4)["refiner"]
+    arguments = (renderer, poses, observation, camera, float(scene.mesh.diameter), 2)
+    wanted = refiner.predict(*arguments)
+    torch.testing.assert_close(refiner.predict(*arguments, one_window=True), wanted, atol=1e-6, rtol=0)
+    assert (wanted - poses).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(("schedule", "pairs"), [("full", 20 * 4), ("pruned", 28 * 2 + 12 * 3 + 20 * 3 + 20 * 2)])
 def test_progress_counts_every_pair(scene: Scene, schedule: str, pairs: int) -> None:
     symmetries = symmetry_transforms(continuous=[((0.0, 0.0, 1.0), scene.mesh.center)])

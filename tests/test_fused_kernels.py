@@ -15,13 +15,16 @@ from learning.inputs import apply_update, pair_inputs
 from learning.models.config import NetworkConfig
 from pose6d import cuda_kernels
 from pose6d.geometry import depth as depth_module
+from pose6d.geometry import depth_loops
+from pose6d.geometry import distinct_poses as distinct_module
 from pose6d.geometry.camera import crop_transforms, crop_windows
 from pose6d.geometry.depth import erode_depth, filter_depth, smooth_depth
+from pose6d.geometry.distinct_poses import distinct_best
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import Renderer, make_renderer
 from pose6d.rendering import appearance as appearance_module
-from pose6d.rendering.appearance import texture_pair
+from pose6d.rendering.appearance import appearance, texture_pair
 from pose6d.rendering.interface import ALBEDO
 from tests.rendering_scenes import box, torus
 
@@ -71,7 +74,7 @@ def test_depth_kernels_agree_with_tensor_expressions_and_loops(shape: tuple[int,
         for given in (depth, eroded):
             smooth = smooth_depth(given, radius)
             # float32 rounding of a mean of 25 values near 1 m; the weights' rounding differs between devices.
-            looped = torch.from_numpy(depth_module._smooth_loop(given.cpu().numpy(), radius))
+            looped = torch.from_numpy(depth_loops.smooth(given.cpu().numpy(), radius))
             torch.testing.assert_close(smooth.cpu(), looped, rtol=0, atol=2e-6)
             # The tensor expressions sum in another order: of a million holes, a few have a mean whose last bit decides
             # whether a pixel agrees with it.
@@ -266,6 +269,48 @@ def test_textures_are_those_of_the_tensor_expressions(size: int, monkeypatch: py
         assert found[2].mean() > 0.05
         for a, b in zip(found, expected, strict=True):  # a pixel at a tie may be looked up to either side
             assert ((a - b).abs() > 5e-3).float().mean() < 1e-4
+
+
+@on_gpu
+def test_agreement_of_texture_is_that_of_the_tensor_expressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer, poses, observation, camera = renderer_of_two(), hypotheses(30), scene(), K.to(DEVICE)
+    found = appearance(renderer, poses, observation, camera, DIAMETER)
+    monkeypatch.setattr(appearance_module, "available", lambda device: False)
+    expected = appearance(renderer, poses, observation, camera, DIAMETER)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    assert found.shape == (30,) and found.std() > 1e-3
+    assert appearance(renderer, poses[:0], observation, camera, DIAMETER).shape == (0,)
+
+
+@on_gpu
+@pytest.mark.parametrize("count", [1, 120, 252, 1000])
+def test_the_distinct_best_are_those_of_the_tensor_expressions(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(count)
+    poses = hypotheses(count).clone()
+    near = random_rotations(count, generator).to(DEVICE)[: count // 2]
+    poses[: count // 2] = make_transform(near, 0.01 * torch.randn(count // 2, 3, generator=generator).to(DEVICE))
+    ranking = torch.randn(count, generator=generator).to(DEVICE)
+    coarse, unknown = ranking.round(), ranking.clone()
+    unknown[::3] = float("nan")
+    for values in (ranking, coarse, unknown):
+        for keep, degrees in ((1, 10.0), (12, 25.0), (count + 5, 40.0)):
+            found = distinct_best(poses, values, keep, DIAMETER, degrees)
+            with monkeypatch.context() as patch:
+                patch.setattr(distinct_module, "available", lambda device: False)
+                assert torch.equal(found, distinct_best(poses, values, keep, DIAMETER, degrees))
+    assert distinct_best(poses[:0], ranking[:0], 3, DIAMETER).shape == (0,)
+    with pytest.raises(ValueError, match="ranking is"):
+        distinct_best(poses, ranking[:-1], 3, DIAMETER)
+
+
+@on_gpu
+def test_one_window_is_packed_once() -> None:
+    renderer, poses, observation, camera = renderer_of_two(), hypotheses(7), scene(), K.to(DEVICE)
+    poses[:, :3, 3] = poses[:1, :3, 3]
+    config = NetworkConfig(input_size=128)
+    several = network_pairs(renderer, poses, observation, camera, DIAMETER, config)
+    once = network_pairs(renderer, poses, observation, camera, DIAMETER, config, one_window=True)
+    assert torch.equal(once, several[:8])
 
 
 @on_gpu

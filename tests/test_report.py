@@ -226,7 +226,7 @@ def test_overlay_fits_the_real_frames(shared_data: Path) -> None:
 
 def test_refinement_trace_changes_nothing_and_finds_the_paths() -> None:
     class Halving:
-        def predict(self, renderer, poses, observation, K, diameter, iterations=5, progress=None):
+        def predict(self, renderer, poses, observation, K, diameter, iterations=5, progress=None, one_window=False):
             for _ in range(iterations):
                 poses = poses.clone()
                 poses[:, :3, 3] /= 2

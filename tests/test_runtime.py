@@ -65,6 +65,21 @@ def test_a_cpu_with_matrix_units_computes_in_bfloat16_and_ends_in_float32(
         torch.testing.assert_close(found, wanted, atol=0.03, rtol=0)
 
 
+def test_what_all_hypotheses_look_at_is_encoded_once(network: RefineNet, device: torch.device) -> None:
+    A, B = torch.rand(5, 6, 64, 64, device=device), torch.rand(1, 6, 64, 64, device=device)
+    runner = NetworkRunner("refiner", network=network, device=device)
+    with torch.inference_mode():
+        found, wanted = runner.refine(A, B), runner.refine(A, B.expand_as(A))
+        images = runner._images(runner.cast(A), runner.cast(B))
+        # A and B from one tensor are not copied; two that lie apart are.
+        assert runner._images(images[:5], images[5:]).data_ptr() == images.data_ptr()
+        assert torch.equal(runner._images(images[1:3], images[3:]), images[1:])
+        assert torch.equal(runner._images(images[:2], images[3:]), images[[0, 1, 3, 4, 5]])
+    tolerance = 1e-5 if device.type == "cpu" else 2e-2
+    for x, y in zip(found, wanted, strict=True):
+        torch.testing.assert_close(x, y, atol=tolerance, rtol=0)
+
+
 def test_runner_leaves_the_given_network_alone(network: RefineNet) -> None:
     network.train()
     runner = NetworkRunner("refiner", network=network, device="cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -25,12 +24,15 @@ def test_the_result_has_taken_all_steps_whatever_the_schedule(schedule: object, 
     assert all(stage.keep for stage in plan[:-1])
 
 
-def test_pruned_shows_the_networks_less_than_a_quarter_of_what_full_does() -> None:
-    assert list(SCHEDULES["pruned"].plan(5)) == [Stage(1, keep=12, apart=25.0), Stage(4)]
-    full, pruned = SCHEDULES["full"].pairs(5, 252), SCHEDULES["pruned"].pairs(5, 120)
+def test_pruned_shows_the_networks_less_than_a_fifth_of_what_full_does() -> None:
+    full, pruned = SCHEDULES["full"], SCHEDULES["pruned"]
+    assert list(pruned.plan(5)) == [Stage(1, keep=12, apart=25.0, screen=40), Stage(4)]
     # Ten turns of the object, refined twice, compete with six hypotheses; three of all are refined twice again.
-    assert (full, pruned) == (1512 + 45, 300 + 45)
-    assert replace(SCHEDULES["full"], turns=0).pairs(5, 252) == 1512
+    assert (full.pairs(5, 252), pruned.pairs(5, 120)) == (1512 + 45, 120 + 40 + 12 * 5 + 45)
+    # Texture neither turns nor screens where there is none.
+    assert full.without_texture().pairs(5, 252) == 1512
+    assert pruned.without_texture().pairs(5, 120) == 120 * 2 + 12 * 5
+    assert pruned.without_texture().pairs(5, 30) == 30 * 2 + 12 * 5
 
 
 def test_the_icosahedral_grid_leaves_no_rotation_far() -> None:

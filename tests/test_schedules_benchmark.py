@@ -52,10 +52,11 @@ def test_a_name_says_what_a_schedule_does() -> None:
     assert parse_schedule("120/1k24/2k8") == Schedule("120/1k24/2k8", "covering_120", (Stage(1, 24), Stage(2, 8)))
     assert parse_schedule("252") == Schedule("252", "views")
     assert parse_schedule("60/1k16a25") == Schedule("60/1k16a25", "icosahedron", (Stage(1, 16, 25.0),))
+    assert parse_schedule("120/1s40k12a25").stages == (Stage(1, 12, 25.0, screen=40),)
     assert parse_schedule("pruned").sure == 0  # no fallback while it is measured
 
 
-@pytest.mark.parametrize("name", ["fast", "61/1k12", "60/2", "60/0k12", "60/2k0", "60/2k12/"])
+@pytest.mark.parametrize("name", ["fast", "61/1k12", "60/2", "60/0k12", "60/2k0", "60/2k12/", "60/2s0k12"])
 def test_an_unknown_schedule_is_refused_by_name(name: str) -> None:
     with pytest.raises(SystemExit, match=f"--schedules {name}: unknown; choose full, thorough, pruned"):
         parse_schedule(name)
@@ -174,7 +175,7 @@ def test_one_command_registers_every_scene_with_every_schedule(tmp_path: Path, m
     main(Options(schedules=("pruned", "120/1k12"), scenes=3, suites=("easy",), workers=0, device="cpu", output=file))
     results = read_results(file)
     names = ["full", "thorough", "pruned", "120/1k12"]
-    pairs = [252 * 6 + 45, 252 * 3 + 24 * 4 + 45, 120 * 2 + 12 * 5 + 45, 345]
+    pairs = [252 * 6 + 45, 252 * 3 + 24 * 4 + 45, 120 + 40 + 12 * 5 + 45, 345]
     assert list(results.records) == names and list(results.pairs.values()) == pairs
     # Scenes 0 and 2 show the first object, and come first; all schedules are recorded in the same order.
     assert all([r.index for r in own] == [0, 2, 1] for own in results.records.values())

@@ -124,11 +124,12 @@ class FewerHypotheses:
         diameter: float,
         iterations: int = 5,
         progress: Callable[[int], object] | None = None,
+        one_window: bool = False,
     ) -> Tensor:
         """As the refiner's own."""
         if len(poses) > self.count:
             poses = poses[most_different(poses[:, :3, :3], self.count)]
-        return self.refiner.predict(renderer, poses, observation, K, diameter, iterations, progress=progress)
+        return self.refiner.predict(renderer, poses, observation, K, diameter, iterations, progress, one_window)
 
 
 def most_different(rotations: Tensor, count: int) -> Tensor:

@@ -62,9 +62,10 @@ class CountingRefiner:
         diameter: float,
         iterations: int = 5,
         progress: Callable[[int], object] | None = None,
+        one_window: bool = False,
     ) -> Tensor:
         self.pairs += len(poses) * iterations
-        return self._refiner.predict(renderer, poses, observation, K, diameter, iterations, progress)
+        return self._refiner.predict(renderer, poses, observation, K, diameter, iterations, progress, one_window)
 
 
 class CountingScorer:

@@ -74,10 +74,17 @@ def pair_encoder(config: NetworkConfig) -> nn.Sequential:
     )
 
 
-def encode_pair(image_trunk: nn.Module, pair_trunk: nn.Module, A: Tensor, B: Tensor) -> Tensor:
-    """Rendered A and observed B (N, 6, s, s) -> tokens (N, T, 8w), row by row over the s/8 x s/8 grid."""
-    features = image_trunk(torch.cat([A, B]))
-    pair = torch.cat(features.chunk(2), dim=1)
+def encode_pairs(image_trunk: nn.Module, pair_trunk: nn.Module, images: Tensor, count: int) -> Tensor:
+    """Pairs of images -> tokens (N, T, 8w), row by row over the s/8 x s/8 grid.
+
+    Args:
+        image_trunk, pair_trunk: `image_encoder` and `pair_encoder`.
+        images: (N + M, 6, s, s), N rendered ones, then what is observed: M = N, or 1 where all look at the same.
+        count: N.
+    """
+    features = image_trunk(images)
+    rendered, observed = features[:count], features[count:]
+    pair = torch.cat([rendered, observed.expand_as(rendered)], dim=1)
     return pair_trunk(pair).flatten(2).transpose(1, 2)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from learning.models.blocks import EncoderLayer, PositionalEmbedding, encode_pair, image_encoder, pair_encoder
+from learning.models.blocks import EncoderLayer, PositionalEmbedding, encode_pairs, image_encoder, pair_encoder
 from learning.models.config import NetworkConfig
 
 
@@ -37,7 +38,11 @@ class RefineNet(nn.Module):
         Returns:
             trans (N, 3), in object radii along camera axes, and rot (N, 3), before the tanh.
         """
-        tokens = self.pos_embed(encode_pair(self.encodeA, self.encodeAB, A, B))
+        return self.refine(torch.cat([A, B]), len(A))
+
+    def refine(self, images: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """`forward` of images that lie in one tensor, as `blocks.encode_pairs` takes them."""
+        tokens = self.pos_embed(encode_pairs(self.encodeA, self.encodeAB, images, count))
         # Published: linear layer on each token, then the mean. The mean first is the same function and cheaper.
         trans = self.trans_head[1](self.trans_head[0](tokens).mean(dim=1))
         rot = self.rot_head[1](self.rot_head[0](tokens).mean(dim=1))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from learning.models.blocks import PositionalEmbedding, SelfAttention, encode_pair, image_encoder, pair_encoder
+from learning.models.blocks import PositionalEmbedding, SelfAttention, encode_pairs, image_encoder, pair_encoder
 from learning.models.config import NetworkConfig
 
 
@@ -43,9 +44,10 @@ class ScoreNetMultiPair(nn.Module):
             width = self.config.embedding
             self.confidence = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
-    def encode(self, A: Tensor, B: Tensor) -> Tensor:
-        """One feature per pair: A and B (N, 6, s, s) -> (N, D). Pairs do not see each other, so N may be chunked."""
-        tokens = self.pos_embed(encode_pair(self.encoderA, self.encoderAB, A, B))
+    def encode(self, images: Tensor, count: int) -> Tensor:
+        """One feature (N, D) per pair of the images that `blocks.encode_pairs` takes. Pairs do not see each other, so N
+        may be chunked."""
+        tokens = self.pos_embed(encode_pairs(self.encoderA, self.encoderAB, images, count))
         # The output projection is linear, so it may follow the mean over tokens.
         return self.att.out_proj(self.att.attend(tokens).mean(dim=1))
 
@@ -70,6 +72,6 @@ class ScoreNetMultiPair(nn.Module):
         """
         if A.shape[0] % group_size:
             raise ValueError(f"{A.shape[0]} pairs do not form groups of {group_size}")
-        features = self.encode(A, B)
+        features = self.encode(torch.cat([A, B]), len(A))
         features = features.view(-1, group_size, features.shape[-1])
         return Scores(self.compare(features), self.judge(features))

@@ -27,6 +27,7 @@ class Refiner(Protocol):
         diameter: float,
         iterations: int = 5,
         progress: Callable[[int], object] | None = None,
+        one_window: bool = False,
     ) -> Tensor: ...
 
 
@@ -76,6 +77,7 @@ class PoseRefinePredictor:
         diameter: float | Tensor,
         iterations: int = 5,
         progress: Callable[[int], object] | None = None,
+        one_window: bool = False,
         mesh_index: Tensor | None = None,
     ) -> Tensor:
         """Refine all hypotheses.
@@ -88,6 +90,7 @@ class PoseRefinePredictor:
             diameter: of the mesh, metres; (N,) for hypotheses of several meshes.
             iterations: steps that each hypothesis takes.
             progress: called with the number of pairs done since the last call, N * iterations in all.
+            one_window: the hypotheses share one translation, so that in their first step what they see is encoded once.
             mesh_index: (N,) int64, which of the renderer's meshes each hypothesis is of; the first where omitted.
 
         Returns:
@@ -97,8 +100,8 @@ class PoseRefinePredictor:
         for rows in runner.chunks(len(poses)):
             part, index = poses[rows], None if mesh_index is None else mesh_index[rows]
             size = diameter[rows] if isinstance(diameter, Tensor) and diameter.ndim else diameter
-            for _ in range(iterations):
-                A, B = runner.inputs(renderer, part, observation, K, size, index)
+            for step in range(iterations):
+                A, B = runner.inputs(renderer, part, observation, K, size, index, one_window and step == 0)
                 part = runner.move(part, *runner.refine(A, B), size)
                 if progress is not None:
                     progress(len(part))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 
 def add(estimate: np.ndarray, truth: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -44,6 +43,8 @@ def add_s(estimate: np.ndarray, truth: np.ndarray, points: np.ndarray) -> np.nda
     Returns:
         (...) distances.
     """
+    from scipy.spatial import cKDTree  # slow to import
+
     # Distances do not change under a rigid motion, so one tree over the object's own points serves every pose.
     tree = cKDTree(np.asarray(points, dtype=np.float64))
     truth_in_estimate = np.linalg.inv(np.asarray(estimate, dtype=np.float64)) @ np.asarray(truth, dtype=np.float64)

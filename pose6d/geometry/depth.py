@@ -13,14 +13,12 @@ expressions on a CPU, and the kernels of `depth.cu` on a GPU with CuPy; `tests/t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from pose6d.compiled import compiled
 from pose6d.cuda_kernels import available, blocks_for, load_kernels
 from pose6d.errors import FrameError
 
@@ -33,10 +31,10 @@ FAR = 100.0  # metres; a larger depth is a sentinel or an error, not a measureme
 FLOOR = 0.002  # metres
 GROWTH = 0.01  # per metre
 
-_SUPPORT = 0.2  # share of the window that must agree with a pixel for it to stay
-_FILL = 0.5  # share of the window that must agree with its own mean for a hole to be filled
-_SIGMA = 2.0  # pixels, width of the smoothing kernel
-_ROUNDING = 1e-4  # keeps float rounding from deciding a count that sits exactly on its limit
+SUPPORT = 0.2  # share of the window that must agree with a pixel for it to stay
+FILL = 0.5  # share of the window that must agree with its own mean for a hole to be filled
+SIGMA = 2.0  # pixels, width of the smoothing kernel
+ROUNDING = 1e-4  # keeps float rounding from deciding a count that sits exactly on its limit
 
 _MEDIAN_RANGE = (0.02, 20.0)  # metres, of scenes that a depth camera can see objects in
 _FEWEST_PIXELS = 4  # valid depths under a mask below which no pose can be found
@@ -62,7 +60,7 @@ def erode_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
     """
     if available(depth.device):
         return _erode_kernel(depth, radius)
-    return _per_image(depth, radius, _erode_loop, _erode_windows)
+    return _per_image(depth, radius, "erode", _erode_windows)
 
 
 def smooth_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
@@ -80,7 +78,7 @@ def smooth_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
     """
     if available(depth.device):
         return _smooth_kernel(depth, radius)
-    return _per_image(depth, radius, _smooth_loop, _smooth_windows)
+    return _per_image(depth, radius, "smooth", _smooth_windows)
 
 
 def filter_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
@@ -155,13 +153,21 @@ def _size(image: np.ndarray) -> str:
 def _per_image(
     depth: torch.Tensor,
     radius: int,
-    loop: Callable[[np.ndarray, int], np.ndarray],
+    loop: str,
     windows: Callable[[torch.Tensor, int], torch.Tensor],
 ) -> torch.Tensor:
-    """Apply a filter to each (H, W) map; one at a time, because the tensor form holds every window of a map."""
+    """Apply a filter to each (H, W) map; one at a time, because the tensor form holds every window of a map.
+
+    Args:
+        loop: name of the compiled one in `depth_loops`, for a CPU.
+        windows: the filter as tensor expressions.
+    """
     maps = depth.detach().to(torch.float32).reshape(-1, *depth.shape[-2:])
     if depth.device.type == "cpu":
-        results = [torch.from_numpy(loop(image.contiguous().numpy(), radius)) for image in maps]
+        from pose6d.geometry import depth_loops  # imports numba, which a GPU does not need
+
+        compiled = getattr(depth_loops, loop)
+        results = [torch.from_numpy(compiled(image.contiguous().numpy(), radius)) for image in maps]
     else:
         results = [windows(image, radius) for image in maps]
     return torch.stack(results).reshape(depth.shape)
@@ -169,12 +175,12 @@ def _per_image(
 
 def _erode_kernel(depth: torch.Tensor, radius: int) -> torch.Tensor:
     """`erode_depth` on a GPU."""
-    return _launch("erode", depth, radius, NEAR, FAR, FLOOR, GROWTH, _SUPPORT, _ROUNDING)
+    return _launch("erode", depth, radius, NEAR, FAR, FLOOR, GROWTH, SUPPORT, ROUNDING)
 
 
 def _smooth_kernel(depth: torch.Tensor, radius: int) -> torch.Tensor:
     """`smooth_depth` on a GPU."""
-    return _launch("smooth", depth, radius, NEAR, FAR, FLOOR, GROWTH, _FILL, _ROUNDING, -1 / (2 * _SIGMA**2))
+    return _launch("smooth", depth, radius, NEAR, FAR, FLOOR, GROWTH, FILL, ROUNDING, -1 / (2 * SIGMA**2))
 
 
 def _launch(name: str, depth: torch.Tensor, radius: int, *constants: float) -> torch.Tensor:
@@ -209,7 +215,7 @@ def _erode_windows(depth: torch.Tensor, radius: int) -> torch.Tensor:
     """`erode_depth` of one (H, W) map as tensor expressions."""
     window, total = _windows(depth, radius)
     agrees = _valid(window) & ((window - depth[..., None, None]).abs() <= depth_tolerance(depth)[..., None, None])
-    keep = _valid(depth) & (agrees.sum((-1, -2)) >= _SUPPORT * total - _ROUNDING)
+    keep = _valid(depth) & (agrees.sum((-1, -2)) >= SUPPORT * total - ROUNDING)
     return torch.where(keep, depth, 0.0)
 
 
@@ -222,102 +228,9 @@ def _smooth_windows(depth: torch.Tensor, radius: int) -> torch.Tensor:
     reference = torch.where(centre, depth, mean)
     agrees = valid & ((window - reference[..., None, None]).abs() <= depth_tolerance(reference)[..., None, None])
     i = torch.arange(-radius, radius + 1, dtype=torch.float32, device=depth.device)
-    kernel = torch.exp(-(i[:, None] ** 2 + i**2) / (2 * _SIGMA**2))
+    kernel = torch.exp(-(i[:, None] ** 2 + i**2) / (2 * SIGMA**2))
     weight = torch.where(agrees, kernel, 0.0)
     # Averaging the differences instead of the depths keeps float32 rounding below a micrometre.
     offset = (weight * torch.where(agrees, window - reference[..., None, None], 0.0)).sum((-1, -2))
     result = reference + offset / weight.sum((-1, -2)).clamp(min=1e-6)
-    return torch.where(centre | (agrees.sum((-1, -2)) >= _FILL * total - _ROUNDING), result, 0.0)
-
-
-# The compiled loops run over a row for each offset in the window, innermost over its pixels: that order vectorises.
-
-
-@compiled(nogil=True)
-def _padded(depth: np.ndarray, radius: int) -> np.ndarray:
-    """The map with a border, holding a value that agrees with nothing wherever no depth is known."""
-    height, width = depth.shape
-    out = np.full((height + 2 * radius, width + 2 * radius), np.float32(-1e6), np.float32)
-    for v in range(height):
-        for u in range(width):
-            if depth[v, u] >= NEAR and depth[v, u] < FAR:
-                out[v + radius, u + radius] = depth[v, u]
-    return out
-
-
-@compiled(nogil=True)
-def _pixels_inside(i: int, n: int, radius: int) -> int:
-    return min(i + radius, n - 1) - max(i - radius, 0) + 1
-
-
-@compiled(nogil=True)
-def _erode_loop(depth: np.ndarray, radius: int) -> np.ndarray:
-    """`erode_depth` of one (H, W) map as a compiled loop."""
-    height, width = depth.shape
-    known = _padded(depth, radius)
-    out = np.zeros((height, width), np.float32)
-    agree = np.empty(width, np.float32)
-    for v in range(height):
-        centre = known[v + radius, radius : radius + width]
-        agree[:] = 0
-        for j in range(2 * radius + 1):
-            for i in range(2 * radius + 1):
-                other = known[v + j, i : i + width]
-                for u in range(width):
-                    tolerance = np.float32(FLOOR) + np.float32(GROWTH) * centre[u] * centre[u]
-                    agree[u] += np.float32(1) if abs(other[u] - centre[u]) <= tolerance else np.float32(0)
-        rows = _pixels_inside(v, height, radius)
-        for u in range(width):
-            needed = _SUPPORT * rows * _pixels_inside(u, width, radius) - _ROUNDING
-            if centre[u] > 0 and agree[u] >= needed:
-                out[v, u] = centre[u]
-    return out
-
-
-@compiled(nogil=True)
-def _smooth_loop(depth: np.ndarray, radius: int) -> np.ndarray:
-    """`smooth_depth` of one (H, W) map as a compiled loop."""
-    height, width = depth.shape
-    side = 2 * radius + 1
-    known = _padded(depth, radius)
-    out = np.zeros((height, width), np.float32)
-    reference, tolerance = np.empty(width, np.float32), np.empty(width, np.float32)
-    agree, total, offset = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    for v in range(height):
-        centre = known[v + radius, radius : radius + width]
-        rows = _pixels_inside(v, height, radius)
-        for u in range(width):
-            reference[u] = centre[u]
-            if centre[u] <= 0:
-                reference[u] = _hole_mean(
-                    known, v, u, side, _FILL * rows * _pixels_inside(u, width, radius) - _ROUNDING
-                )
-            tolerance[u] = np.float32(FLOOR) + np.float32(GROWTH) * reference[u] * reference[u]
-        agree[:], total[:], offset[:] = 0, 0, 0
-        for j in range(side):
-            for i in range(side):
-                other = known[v + j, i : i + width]
-                weight = np.float32(math.exp(-((j - radius) ** 2 + (i - radius) ** 2) / (2 * _SIGMA**2)))
-                for u in range(width):
-                    difference = other[u] - reference[u]
-                    same = np.float32(1) if abs(difference) <= tolerance[u] else np.float32(0)
-                    agree[u] += same
-                    total[u] += same * weight
-                    offset[u] += same * weight * difference
-        for u in range(width):
-            needed = _FILL * rows * _pixels_inside(u, width, radius) - _ROUNDING
-            if centre[u] > 0 or (reference[u] > 0 and agree[u] >= needed):
-                out[v, u] = reference[u] + offset[u] / max(total[u], np.float32(1e-6))
-    return out
-
-
-@compiled(nogil=True)
-def _hole_mean(known: np.ndarray, v: int, u: int, side: int, needed: float) -> np.floating:
-    """Mean of the known depths in a window, 0 where fewer than `needed`."""
-    total, count = np.float32(0), 0
-    for j in range(side):
-        for i in range(side):
-            if known[v + j, u + i] > 0:
-                total += known[v + j, u + i]
-                count += 1
-    return total / np.float32(max(count, 1)) if count >= needed else np.float32(0)
+    return torch.where(centre | (agrees.sum((-1, -2)) >= FILL * total - ROUNDING), result, 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
 
 _PAIRS_AT_ONCE = 1024  # rows of the distance table held in memory
 _TABLE_LIMIT = 20_000  # up to here every pair is looked at: 200 M distances, about two seconds on one core
@@ -52,6 +51,8 @@ def _hull_vertices(points: np.ndarray) -> np.ndarray:
     """The points that are corners of the convex hull; of a flat or straight set, those of its own plane or line."""
     if len(points) <= 64:
         return points
+    from scipy.spatial import ConvexHull, QhullError  # slow to import
+
     _, extent, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
     for dimensions in (3, 2):
         if extent[dimensions - 1] <= 1e-9 * extent[0]:

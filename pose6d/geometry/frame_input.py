@@ -147,3 +147,13 @@ def check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
     mask = mask != 0
     check_depth(depth, mask)
     return mask
+
+
+def check_result(poses: np.ndarray, what: str) -> None:
+    """Refuse poses (..., 4, 4) that cannot be returned.
+
+    Raises:
+        FrameError: they are not finite.
+    """
+    if not np.isfinite(poses).all():
+        raise FrameError(f"{what} gave a pose that is not finite; are the weights sound, and is the object in view?")

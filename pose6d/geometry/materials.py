@@ -11,7 +11,6 @@ from PIL import Image
 from trimesh.visual.material import PBRMaterial, SimpleMaterial, empty_material
 
 from pose6d.geometry.gltf import GltfFile, linear_from_srgb, srgb_from_linear
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.texture_atlas import Part
 
 _STAND_IN = empty_material().image
@@ -110,16 +109,6 @@ class Looks:
 def texture_of(geometry: object) -> Image.Image | None:
     """The colour image of a trimesh geometry, None if it has none."""
     return _material_image(getattr(getattr(geometry, "visual", None), "material", None))
-
-
-def texture_colors(mesh: Mesh) -> np.ndarray:
-    """(V, 3) uint8: the colour of the texel under each vertex, or the vertex colours of a mesh without texture."""
-    if mesh.texture is None or mesh.uv is None:
-        return np.asarray(mesh.colors)
-    height, width = mesh.texture.shape[:2]
-    u, v = (mesh.uv.astype(np.float64) % 1.0).T
-    rows = np.minimum(((1 - v) * height).astype(int), height - 1)
-    return mesh.texture[rows, np.minimum((u * width).astype(int), width - 1)]
 
 
 def _material_color(material: object) -> np.ndarray | None:

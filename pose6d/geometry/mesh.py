@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -183,3 +184,28 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     up = np.array([0.0, 0.0, 1.0])
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(usable, vectors / np.where(usable, length, 1.0), up).astype(np.float32)
+
+
+def texture_colors(mesh: Mesh) -> np.ndarray:
+    """(V, 3) uint8: the colour of the texel under each vertex, or the vertex colours of a mesh without texture."""
+    if mesh.texture is None or mesh.uv is None:
+        return np.asarray(mesh.colors)
+    height, width = mesh.texture.shape[:2]
+    u, v = (mesh.uv.astype(np.float64) % 1.0).T
+    rows = np.minimum(((1 - v) * height).astype(int), height - 1)
+    return mesh.texture[rows, np.minimum((u * width).astype(int), width - 1)]
+
+
+def as_mesh(mesh: Mesh | str | Path) -> Mesh:
+    """A mesh itself, or that of a file in metres.
+
+    Raises:
+        MeshError: it is neither, or the file cannot be read.
+    """
+    if isinstance(mesh, Mesh):
+        return mesh
+    if not isinstance(mesh, (str, Path)):
+        raise MeshError(f"mesh is a {type(mesh).__name__}: pass a Mesh (Mesh.from_trimesh makes one) or a path")
+    from pose6d.geometry.mesh_files import load_mesh  # slow to import
+
+    return load_mesh(mesh)

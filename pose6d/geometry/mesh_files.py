@@ -14,8 +14,8 @@ from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from pose6d.errors import MeshError
 from pose6d.geometry.gltf import GltfFile
-from pose6d.geometry.materials import Looks, texture_colors, texture_of
-from pose6d.geometry.mesh import METRES_PER_UNIT, Mesh, Unit
+from pose6d.geometry.materials import Looks, texture_of
+from pose6d.geometry.mesh import METRES_PER_UNIT, Mesh, Unit, texture_colors
 from pose6d.geometry.texture_atlas import Part, join_parts
 
 _KNOWN_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl", ".off")

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 # Count -> two groups, and the quaternion (x, y, z, w) that the elements of the first multiply from the left and those
 # of the second from the right. The second turn the object, and are symmetries that many objects have.
@@ -58,6 +57,8 @@ def icosahedral_rotations(symmetries: torch.Tensor | None = None, min_angle_degr
     Returns:
         (N, 3, 3) float32 on the CPU, object in camera.
     """
+    from scipy.spatial.transform import Rotation  # slow to import
+
     return _without_symmetric(Rotation.create_group("I").as_matrix(), symmetries, min_angle_degrees)
 
 
@@ -80,6 +81,8 @@ def covering_rotations(
     Raises:
         ValueError: there is no covering of so many rotations.
     """
+    from scipy.spatial.transform import Rotation  # slow to import
+
     if count not in _COVERINGS:
         raise ValueError(f"{count} rotations: there are coverings of {', '.join(map(str, _COVERINGS))}")
     left, right, quaternion = _COVERINGS[count]

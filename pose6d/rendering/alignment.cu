@@ -5,32 +5,12 @@
 
 #include "pose6d/geometry/camera.cuh"
 #include "pose6d/geometry/transforms.cuh"
+#include "pose6d/rendering/block_sums.cuh"
 
-#define LANES 8      // threads that sum one value
 #define GAINS 6      // sums of expected * expected and expected * found, of 3 channels each
 #define SPREADS 4    // of the squares of colour residuals, how many pixels have one, and the same of the depth's
 #define SYSTEM 27    // the upper triangle of J'WJ and J'Wr
 #define NEAREST_SHARE 1e-3f  // diameters, that a drawn point is from the camera at least
-
-// The sums of K values over all threads of a block, in totals[0 .. K - 1].
-template <int K>
-__device__ __forceinline__ void sum_over_block(const float* values, float* totals) {
-    __shared__ float all[K][BLOCK + LANES], some[K][LANES];
-    for (int k = 0; k < K; k++) all[k][threadIdx.x] = values[k];
-    __syncthreads();
-    if (threadIdx.x < K * LANES) {
-        int k = threadIdx.x / LANES, lane = threadIdx.x % LANES;
-        float sum = 0.0f;
-        for (int i = lane; i < BLOCK; i += LANES) sum += all[k][i];
-        some[k][lane] = sum;
-    }
-    __syncthreads();
-    if (threadIdx.x < K) {
-        float sum = 0.0f;
-        for (int lane = 0; lane < LANES; lane++) sum += some[threadIdx.x][lane];
-        totals[threadIdx.x] = sum;
-    }
-}
 
 // The sums of an image's blocks, (blocks, K), for every thread of this one.
 template <int K>

@@ -1,10 +1,12 @@
 // The texture of N hypotheses and of what is seen there: the functions of appearance.py, which explain the steps.
 
 #include "pose6d/geometry/camera.cuh"
+#include "pose6d/rendering/block_sums.cuh"
 
 #define TEXTURES 6  // 3 channels expected, 3 found
 #define PLANES 7    // and where both are seen
 #define NO_MEAN 1e-6f
+#define SUMS 5  // squares of what is expected and found, their products, how many pixels are seen, and drawn
 
 // One thread per pixel of N crops. `planes` (N, 7, s, s): logarithms of the drawn and of the observed colour, 0 where
 // the surface is not seen, and 1 where it is seen, else 0; `seen` (N, s, s): the depth observed.
@@ -51,4 +53,28 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
         size_t at = ((size_t)i * PLANES + c) * pixels + pixel;
         textures[((size_t)i * TEXTURES + c) * pixels + pixel] = same ? fine[at] / close - coarse[at] / around : 0.0f;
     }
+}
+
+// One block per hypothesis: how well its textures (6, s, s) agree.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    correlate(const float* __restrict__ textures, const float* __restrict__ same, int same_stride,
+              const int* __restrict__ instance, int size, float least, float* __restrict__ agreement) {
+    int i = blockIdx.x, pixels = size * size;
+    const float *expected = textures + (size_t)i * TEXTURES * pixels, *found = expected + (size_t)3 * pixels;
+    float values[SUMS] = {};
+    for (int pixel = threadIdx.x; pixel < pixels; pixel += BLOCK) {
+        for (int c = 0; c < 3; c++) {
+            float a = expected[c * pixels + pixel], b = found[c * pixels + pixel];
+            values[0] += a * a, values[1] += b * b, values[2] += a * b;
+        }
+        values[3] += same[(size_t)i * same_stride + pixel];
+        values[4] += instance[(size_t)i * pixels + pixel] >= 0 ? 1.0f : 0.0f;
+    }
+    __shared__ float totals[SUMS];
+    sum_over_block<SUMS>(values, totals);
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    float seen = fmaxf(totals[3], 1.0f), share = seen / fmaxf(totals[4], 1.0f);
+    float power = (totals[0] / (3.0f * seen) + least) * (totals[1] / (3.0f * seen) + least);
+    agreement[i] = share * (totals[2] / (3.0f * seen)) * rsqrtf(power);
 }

@@ -11,7 +11,7 @@ import functools
 import torch
 from torch import Tensor
 
-from pose6d.cuda_kernels import available, blocks_for, check_inputs, length, load_kernels
+from pose6d.cuda_kernels import Kernel, available, blocks_for, check_inputs, length, load_kernels
 from pose6d.geometry.camera import crop_images, crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import ALBEDO, Renderer, Rendering
@@ -45,8 +45,13 @@ def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: T
     """
     transforms, crop_K = crop_windows(poses, K, diameter, _WINDOW, _SIZE)
     drawn = renderer.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
-    expected, found, weight, _ = texture_pair(drawn, observation, transforms, diameter)
-    pixels = weight.sum((1, 2, 3)).clamp(min=1.0)
+    textures = texture_pair(drawn, observation, transforms, diameter)[:3]
+    return (_correlate_kernel if available(transforms.device) else _correlate)(drawn, *textures)
+
+
+def _correlate(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor) -> Tensor:
+    """(N,) correlation of what `texture_pair` gives, times the share of the drawn pixels that count."""
+    pixels = same.sum((1, 2, 3)).clamp(min=1.0)
     share = pixels / drawn.mask.sum((1, 2)).clamp(min=1.0)
 
     def mean(product: Tensor) -> Tensor:
@@ -54,6 +59,16 @@ def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: T
 
     power = (mean(expected**2) + _LEAST) * (mean(found**2) + _LEAST)
     return share * mean(expected * found) * torch.rsqrt(power)
+
+
+def _correlate_kernel(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor) -> Tensor:
+    """`_correlate` on a GPU; the textures expected and found lie in one tensor."""
+    agreement = torch.empty(len(expected), device=expected.device)
+    if len(expected):
+        _, _, correlate = _kernels(expected.device)
+        instance = drawn.instance.int().contiguous()
+        correlate(len(expected), expected, same, same.stride(0), instance, expected.shape[-1], _LEAST, agreement)
+    return agreement
 
 
 def texture_pair(
@@ -104,9 +119,7 @@ def _texture_kernels(
     planes, seen = torch.empty((count, 7, size, size), device=device), torch.empty((count, size, size), device=device)
     textures = torch.empty((count, 6, size, size), device=device)
     if count:
-        names = ("sample_textures", "compare_surroundings")
-        index, options = transforms.get_device(), ("--fmad=false",)
-        sample, compare = load_kernels("pose6d.rendering", "appearance.cu", names, index, options)
+        sample, compare, _ = _kernels(device)
         blocks = count * blocks_for(size * size)
         sample(
             blocks,
@@ -116,6 +129,11 @@ def _texture_kernels(
         )
         compare(blocks, planes, _box(planes, _FINE), _box(planes, _around(size)), size, textures)
     return textures[:, :3], textures[:, 3:], planes[:, 6:], seen[:, None]
+
+
+def _kernels(device: torch.device) -> tuple[Kernel, ...]:
+    names = ("sample_textures", "compare_surroundings", "correlate")
+    return load_kernels("pose6d.rendering", "appearance.cu", names, device.index, ("--fmad=false",))
 
 
 def _around(size: int) -> int:

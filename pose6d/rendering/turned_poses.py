@@ -8,6 +8,7 @@ mesh has a texture, it tells which turns are worth a closer look.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,8 +43,36 @@ def principal_axes(mesh: Mesh) -> Tensor:
     return torch.tensor(vectors.T, dtype=torch.float32)
 
 
+class Turns(NamedTuple):
+    """Turns of an object about its principal axes, as (4, 4) transforms of the mesh frame.
+
+    Attributes:
+        all: (T, 4, 4) all around, in steps of 15 degrees.
+        finer: (T, 5, 4, 4) about the same axis each, from half a step before to half a step behind.
+        finest: rounds of (R, 4, 4), a few degrees about each axis to either side.
+    """
+
+    all: Tensor
+    finer: Tensor
+    finest: tuple[Tensor, ...]
+
+    @classmethod
+    def about(cls, axes: Tensor) -> Turns:
+        """Those about the axes (3, 3), unit vectors in the mesh frame, as rows (`principal_axes`)."""
+        angles = torch.arange(_STEP, 360.0, _STEP, device=axes.device).deg2rad()
+        half = math.radians(_STEP) / 2
+        fine = torch.linspace(-half, half, _FINE_STEPS, device=axes.device)
+        finer = _turns(axes[:, None] * fine[:, None])[:, None].expand(-1, len(angles), -1, -1, -1)
+        finest = []
+        for furthest, steps in _FINEST:
+            to_one_side = torch.linspace(furthest / steps, furthest, steps, device=axes.device).deg2rad()
+            vectors = (axes[:, None] * to_one_side[:, None]).flatten(0, 1)
+            finest.append(_turns(torch.cat([torch.zeros_like(axes[:1]), vectors, -vectors])))
+        return cls(_turns(axes[:, None] * angles[:, None]).flatten(0, 1), finer.flatten(0, 1), tuple(finest))
+
+
 def likely_turns(
-    renderer: Renderer, poses: Tensor, axes: Tensor, observation: Observation, K: Tensor, diameter: float, keep: int
+    renderer: Renderer, poses: Tensor, turns: Turns, observation: Observation, K: Tensor, diameter: float, keep: int
 ) -> Tensor:
     """The turns of an object about its principal axes after which its texture agrees best with the picture.
 
@@ -52,7 +81,7 @@ def likely_turns(
     Args:
         renderer: holds the centred mesh.
         poses: (N, 4, 4) float32, centred mesh in camera; each is turned.
-        axes: (3, 3) unit vectors in the mesh frame, as rows (`principal_axes`).
+        turns: to be tried.
         observation: one frame.
         K: (3, 3) intrinsics of the observation.
         diameter: metres.
@@ -61,19 +90,14 @@ def likely_turns(
     Returns:
         (keep, 4, 4) float32, centred mesh in camera, the likeliest first.
     """
-    angles = torch.arange(_STEP, 360.0, _STEP, device=poses.device).deg2rad()
-    turned = _turned(poses[:, None, None], axes[:, None] * angles[:, None]).flatten(0, 2)
-    about = axes[:, None].expand(-1, len(angles), 3).flatten(0, 1).repeat(len(poses), 1)
+    turned = (poses[:, None] @ turns.all).flatten(0, 1)
     agreement = appearance(renderer, turned, observation, K, diameter)
     chosen = distinct_best(turned, agreement, keep, diameter, _APART)
-    half = math.radians(_STEP) / 2
-    angles = torch.linspace(-half, half, _FINE_STEPS, device=poses.device)
-    finer = about[chosen][:, None] * angles[:, None]
-    return _best_turned(renderer, turned[chosen], finer, observation, K, diameter)
+    return _best_turned(renderer, turned[chosen], turns.finer[chosen % len(turns.all)], observation, K, diameter)
 
 
 def finest_turns(
-    renderer: Renderer, poses: Tensor, axes: Tensor, observation: Observation, K: Tensor, diameter: float
+    renderer: Renderer, poses: Tensor, turns: Turns, observation: Observation, K: Tensor, diameter: float
 ) -> Tensor:
     """Each pose turned by the few degrees about one of the principal axes that make its texture agree best.
 
@@ -82,7 +106,7 @@ def finest_turns(
     Args:
         renderer: holds the centred mesh.
         poses: (N, 4, 4) float32, centred mesh in camera.
-        axes: (3, 3) unit vectors in the mesh frame, as rows (`principal_axes`).
+        turns: to be tried.
         observation: one frame.
         K: (3, 3) intrinsics of the observation.
         diameter: metres.
@@ -90,24 +114,21 @@ def finest_turns(
     Returns:
         (N, 4, 4) float32, centred mesh in camera.
     """
-    for furthest, steps in _FINEST:
-        angles = torch.linspace(furthest / steps, furthest, steps, device=poses.device).deg2rad()
-        turns = (axes[:, None] * angles[:, None]).flatten(0, 1)
-        turns = torch.cat([torch.zeros_like(axes[:1]), turns, -turns])
-        poses = _best_turned(renderer, poses, turns.expand(len(poses), -1, 3), observation, K, diameter)
+    for tried in turns.finest:
+        poses = _best_turned(renderer, poses, tried, observation, K, diameter)
     return poses
 
 
 def _best_turned(
     renderer: Renderer, poses: Tensor, turns: Tensor, observation: Observation, K: Tensor, diameter: float
 ) -> Tensor:
-    """(N, 4, 4) poses, each after that of its turns (N, T, 3) after which its texture agrees best."""
-    tried = _turned(poses[:, None], turns)
-    agreement = appearance(renderer, tried.flatten(0, 1), observation, K, diameter).view(turns.shape[:2])
+    """(N, 4, 4) poses, each after that of the turns (T, 4, 4) or (N, T, 4, 4) after which its texture agrees best."""
+    tried = poses[:, None] @ turns
+    agreement = appearance(renderer, tried.flatten(0, 1), observation, K, diameter).view(tried.shape[:2])
     best = agreement.argmax(dim=1)[:, None, None, None].expand(-1, 1, 4, 4)
     return tried.gather(1, best)[:, 0]
 
 
-def _turned(poses: Tensor, turns: Tensor) -> Tensor:
-    """Poses (..., 4, 4) of an object that is turned by rotation vectors (..., 3) in its own frame first."""
-    return make_transform(poses[..., :3, :3] @ so3_exp(turns), poses[..., :3, 3])
+def _turns(vectors: Tensor) -> Tensor:
+    """(..., 4, 4) transforms that turn by rotation vectors (..., 3)."""
+    return make_transform(so3_exp(vectors), torch.zeros_like(vectors))

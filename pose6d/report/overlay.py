@@ -8,7 +8,6 @@ from functools import cached_property
 import cv2
 import numpy as np
 import torch
-import trimesh
 
 from pose6d.geometry.mesh import Mesh
 from pose6d.rendering.interface import Renderer
@@ -41,6 +40,8 @@ class OrientedBox:
 
 def oriented_box(mesh: Mesh) -> OrientedBox:
     """The smallest box around a mesh; along the mesh's own axes unless a turned one has 10 % less surface."""
+    import trimesh  # slow to import
+
     low, high = mesh.bounds.astype(np.float64)
     aligned = np.eye(4)
     aligned[:3, 3] = (low + high) / 2

@@ -35,11 +35,14 @@ class RefinementTrace:
         diameter: float,
         iterations: int = 5,
         progress: Callable[[int], object] | None = None,
+        one_window: bool = False,
     ) -> torch.Tensor:
         """Refine as the refiner would, one step per call."""
         self.steps = [poses]
-        for _ in range(iterations):
-            poses = self.refiner.predict(renderer, poses, observation, K, diameter, 1, progress=progress)
+        for step in range(iterations):
+            poses = self.refiner.predict(
+                renderer, poses, observation, K, diameter, 1, progress=progress, one_window=one_window and step == 0
+            )
             self.steps.append(poses)
         return poses
 

@@ -65,7 +65,7 @@ class _Scorer(nn.Module):
 
 
 def _tokens(image_trunk: nn.Module, pair_trunk: nn.Module, pos_embed: nn.Module, A: Tensor, B: Tensor) -> Tensor:
-    """As `blocks.encode_pair`, but split in a way that the exporter follows for any number of pairs."""
+    """As `blocks.encode_pairs`, but split in a way that the exporter follows for any number of pairs."""
     n = A.shape[0]
     features = image_trunk(torch.cat([A, B]))
     pair = torch.cat([features[:n], features[n:]], dim=1)
