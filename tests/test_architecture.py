@@ -181,6 +181,14 @@ def test_inference_needs_no_training_code() -> None:
     assert not training, f"inference imports {training}"
 
 
+def test_what_is_slow_to_import_waits_until_it_is_needed() -> None:
+    """A GPU's libraries start in the background meanwhile, and some are never needed there."""
+    slow = ("trimesh", "networkx", "scipy.spatial", "scipy.optimize", "numba", "matplotlib", "onnxruntime", "cupy")
+    code = f"import sys, run_demo; print(*(name for name in {slow} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert not done.stdout.split()
+
+
 @pytest.mark.parametrize("package", HOMES)
 def test_package_stays_in_its_home(package: str) -> None:
     strays = [

@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.speed import cold_start, fresh_process
 from benchmarks.speed.__main__ import MEASURE, main, run
-from benchmarks.speed.arithmetic import count_flops, matrix_ceiling, network_flops
+from benchmarks.speed.arithmetic import CountingRefiner, count_flops, image_flops, matrix_ceiling, network_flops
 from benchmarks.speed.bench import Bench, Table
 from benchmarks.speed.frames import Frame, cluttered_frame, group_frame, lumpy_body
 from benchmarks.speed.options import SECTIONS, Options
@@ -25,6 +25,7 @@ from benchmarks.speed.report import panels, read_json, table_lines, write_json
 from benchmarks.speed.timing import median, percentiles, time_calls
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
+from learning.models.refine_network import RefineNet
 from pose6d.geometry.mesh import Mesh
 from pose6d.report.speed_plot import Bars, Curves, write_speed_plot
 from pose6d.weights import save_weights
@@ -139,6 +140,23 @@ def test_flops_of_a_network_grow_with_its_pairs_and_need_no_device(device: str) 
         network, image = build_network(config).eval().to(device), torch.empty(1, 6, 16, 16)
     assert network_flops(config, 1) == count_flops(lambda: network(image, image))
     assert network_flops(config, 10) == 10 * network_flops(config, 1)
+
+
+class _Standing:
+    def predict(self, renderer: object, poses: torch.Tensor, *_: object) -> torch.Tensor:
+        return poses
+
+
+def test_flops_of_shared_images_count_once() -> None:
+    config = NetworkConfig(**SMALL)
+    network, images = build_network(config).eval(), torch.empty(6, 6, 16, 16)
+    assert isinstance(network, RefineNet)
+    once, each = (count_flops(lambda n=n: network.refine(images[:n], 3)) for n in (4, 6))
+    assert each - once == 2 * image_flops(config)
+    refiner = CountingRefiner(_Standing())
+    for one_window in (True, False):
+        refiner.predict(None, torch.eye(4).expand(5, 4, 4), None, None, 0.1, 3, one_window=one_window)
+    assert (refiner.pairs, refiner.shared) == (30, 4)
 
 
 def test_the_ceiling_is_that_of_a_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.timing import median, until_done
+from learning.models.blocks import image_encoder
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
 from learning.models.score_network import Scores
@@ -39,6 +40,14 @@ def network_flops(config: NetworkConfig, pairs: int) -> int:
     return count_flops(lambda: network(images, images, *group))
 
 
+def image_flops(config: NetworkConfig) -> int:
+    """Of encoding one image of a pair by itself."""
+    with torch.device("meta"):
+        encoder = image_encoder(config).eval()
+        image = torch.empty(1, 6, config.input_size, config.input_size)
+    return count_flops(lambda: encoder(image))
+
+
 def matrix_ceiling(device: torch.device) -> tuple[float, str]:
     """FLOP/s of a large square matrix product of random numbers, and what it was."""
     side, dtype = _SIDE[device.type], fast_dtype(device)
@@ -48,10 +57,10 @@ def matrix_ceiling(device: torch.device) -> tuple[float, str]:
 
 
 class CountingRefiner:
-    """A refiner that keeps count of the pairs it has seen."""
+    """A refiner that keeps count of the pairs it has seen, and of the images that it needed not encode."""
 
     def __init__(self, refiner: Refiner):
-        self._refiner, self.pairs = refiner, 0
+        self._refiner, self.pairs, self.shared = refiner, 0, 0
 
     def predict(
         self,
@@ -65,6 +74,7 @@ class CountingRefiner:
         one_window: bool = False,
     ) -> Tensor:
         self.pairs += len(poses) * iterations
+        self.shared += len(poses) - 1 if one_window else 0
         return self._refiner.predict(renderer, poses, observation, K, diameter, iterations, progress, one_window)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rendering import median_ms
-from benchmarks.speed.arithmetic import CountingRefiner, CountingScorer, matrix_ceiling, network_flops
+from benchmarks.speed.arithmetic import CountingRefiner, CountingScorer, image_flops, matrix_ceiling, network_flops
 from benchmarks.speed.bench import Bench, Table
 from benchmarks.speed.frames import Frame
 from benchmarks.speed.timing import median, percentiles, time_calls, until_done
@@ -142,6 +142,7 @@ def register(bench: Bench) -> Table:
         p50 = float(np.median(milliseconds))
         first = first or p50
         flops = refiner.pairs * pair_flops["refine"] + scorer.pairs * pair_flops["score"]
+        flops -= refiner.shared * image_flops(bench.refiner.config)
         table.rows.append(
             {
                 "schedule": schedule,
