@@ -35,7 +35,12 @@ PRECISION = "pose6d.precision"
 FORMAT_VERSION = "1"
 
 _BATCH = {"cpu": 32, "cuda": 256}
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_ENGINES = "tensorrt_engines"  # folder beside a model's file, where TensorRT keeps what it has compiled
 # Names of the inputs, rendered first, and outputs in the order in which this module uses them.
 _INPUTS = (("A", "B"), ("inputA", "inputB"), ("input1", "input2"))
 _OUTPUTS: dict[Kind, tuple[tuple[str, ...], ...]] = {
@@ -44,6 +49,10 @@ _OUTPUTS: dict[Kind, tuple[tuple[str, ...], ...]] = {
 }
 # Files in a folder of imported networks: ours, and as Isaac ROS names its downloads.
 _IMPORTED = {"refiner": ("refiner.onnx", "refine_model.onnx"), "scorer": ("scorer.onnx", "score_model.onnx")}
+_TENSORRT_CURE = (
+    "For TensorRT install onnxruntime-gpu and the version of TensorRT that it names in its table of requirements, with "
+    "its libraries on LD_LIBRARY_PATH; or leave out --quantized"
+)
 _CUDA_CURE = (
     "For CUDA uninstall onnxruntime and install onnxruntime-gpu (they share an import name: never both), or use "
     "--device cpu, or leave out --quantized"
@@ -64,17 +73,17 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def provider_for(device: torch.device, available: Sequence[str]) -> str:
+def provider_for(device: torch.device, available: Sequence[str], tensorrt: bool = False) -> str:
     """What ONNX Runtime is to run on, given what the installed package offers.
 
     Raises:
         DeviceError: the device's provider is not there.
     """
-    wanted = _PROVIDERS[device.type]
+    wanted = _PROVIDERS["tensorrt" if tensorrt else device.type]
     if wanted not in available:
         raise DeviceError(
             f"ONNX Runtime cannot run on {device} here: it needs {wanted}, and the installed packages ({_packages()}) "
-            f"offer {', '.join(available)}. {_CUDA_CURE}"
+            f"offer {', '.join(available)}. {_TENSORRT_CURE if tensorrt else _CUDA_CURE}"
         )
     return wanted
 
@@ -108,6 +117,8 @@ class OnnxRunner:
         device: cpu or cuda.
         source: file of the weights that the model must have been made from; not checked where None.
         batch_size: pairs per run; None chooses by the device.
+        tensorrt: let TensorRT run what it can of the model, CUDA the rest. It compiles at the first run, which takes
+            minutes, and again for numbers of pairs beyond those seen; what it has compiled stays beside the file.
 
     Raises:
         MissingDependencyError: ONNX Runtime is not installed.
@@ -124,11 +135,12 @@ class OnnxRunner:
         device: torch.device,
         source: Path | None = None,
         batch_size: int | None = None,
+        tensorrt: bool = False,
     ):
         self.device, self.model = device, model
         # Not PyTorch's default stream: its address is 0, which ONNX Runtime takes for none and makes one of its own.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._session = _open_session(model, device, self._stream)
+        self._session = _open_session(model, device, self._stream, tensorrt)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._interface, size = _read_interface(self._session, kind, model, CONFIG in metadata)
         self.config = _read_config(metadata, kind, model, size)
@@ -224,13 +236,15 @@ def open_variant(
         WeightsError: it has not been exported yet, or from other weights; see `OnnxRunner`.
     """
     import_onnxruntime()
+    if device.type not in variant.devices:
+        raise DeviceError(f"quantized={variant.name!r} runs on {' and '.join(variant.devices).upper()} only")
     source = find_weights(weights, kind, device.type)
     model = variant.file(kind, source)
     if not model.is_file():
         raise WeightsError(
             f"quantized={variant.name!r}: {model} is not there yet; make it with: {variant.command(source.parent)}"
         )
-    return OnnxRunner(kind, model, device, source, batch_size)
+    return OnnxRunner(kind, model, device, source, batch_size, variant.tensorrt)
 
 
 def imported_file(path: str | Path, kind: Kind) -> Path | None:
@@ -242,21 +256,21 @@ def imported_file(path: str | Path, kind: Kind) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _open_session(model: Path, device: torch.device, stream: torch.cuda.Stream | None) -> Any:
+def _open_session(model: Path, device: torch.device, stream: torch.cuda.Stream | None, tensorrt: bool = False) -> Any:
     ort = import_onnxruntime()
     if not model.is_file():
         raise WeightsError(f"ONNX file {model} does not exist")
-    provider = provider_for(device, ort.get_available_providers())
-    settings = {}
+    provider = provider_for(device, ort.get_available_providers(), tensorrt)
+    settings: dict[str, dict[str, str]] = {provider: {}}  # in order of preference
     if stream is not None:
         if hasattr(ort, "preload_dlls"):  # finds CUDA's libraries in pip's packages; since ONNX Runtime 1.21
             ort.preload_dlls()
-        settings = {
-            "device_id": str(device.index or 0),
-            "user_compute_stream": str(stream.cuda_stream),
-            # Its default tries all kernels of each convolution again whenever the number of pairs changes.
-            "cudnn_conv_algo_search": "HEURISTIC",
-        }
+        here = {"device_id": str(device.index or 0), "user_compute_stream": str(stream.cuda_stream)}
+        if tensorrt:
+            engines = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(model.parent / _ENGINES)}
+            settings[provider] = here | {"trt_fp16_enable": "1"} | engines
+        # Its default tries all kernels of each convolution again whenever the number of pairs changes.
+        settings[_PROVIDERS["cuda"]] = here | {"cudnn_conv_algo_search": "HEURISTIC"}
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
@@ -265,9 +279,13 @@ def _open_session(model: Path, device: torch.device, stream: torch.cuda.Stream |
     if products_saturate():  # only there: it also replaces the fast kernels that would be right
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        session = ort.InferenceSession(str(model), options, providers=[provider], provider_options=[settings])
+        session = ort.InferenceSession(
+            str(model), options, providers=list(settings), provider_options=list(settings.values())
+        )
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
-        if device.type == "cuda" and any(word in str(error) for word in ("CUDA", "cuDNN", "ExecutionProvider")):
+        if device.type == "cuda" and any(
+            word in str(error) for word in ("CUDA", "cuDNN", "TensorRT", "ExecutionProvider")
+        ):
             raise _failed_provider(ort, provider, str(error)) from error
         raise WeightsError(f"ONNX file {model} cannot be loaded: {error}") from error
     if provider not in session.get_providers():  # it falls back without a word
@@ -276,10 +294,11 @@ def _open_session(model: Path, device: torch.device, stream: torch.cuda.Stream |
 
 
 def _failed_provider(ort: Any, provider: str, reason: str) -> DeviceError:
+    cure = _TENSORRT_CURE if provider == _PROVIDERS["tensorrt"] else _CUDA_CURE
     return DeviceError(
         f"ONNX Runtime could not start {provider} ({reason}). Installed: {_packages()}, built for CUDA "
         f"{getattr(ort, 'cuda_version', '') or 'unknown'}; PyTorch {torch.__version__} brings CUDA {torch.version.cuda}"
-        f" and cuDNN {torch.backends.cudnn.version()}: the major versions must agree. {_CUDA_CURE}"
+        f" and cuDNN {torch.backends.cudnn.version()}: the major versions must agree. {cure}"
     )
 
 

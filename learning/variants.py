@@ -29,19 +29,28 @@ class Variant:
         backend: what runs it.
         precision: fp32, fp16, int8 (static, calibrated), int8-weights (stored in int8, computed in float32) or dynamic
             (PyTorch's dynamic quantisation of the linear layers).
+        tensorrt: ONNX Runtime hands the file of this precision to TensorRT.
     """
 
     backend: Backend
     precision: str
+    tensorrt: bool = False
 
     @property
     def name(self) -> str:
         """What `quantized=` takes."""
-        return f"{self.backend}-{self.precision}"
+        return "onnx-tensorrt" if self.tensorrt else f"{self.backend}-{self.precision}"
+
+    @property
+    def made(self) -> bool:
+        """Whether it has files of its own, which must be made."""
+        return self.precision != "dynamic" and not self.tensorrt
 
     @property
     def devices(self) -> tuple[str, ...]:
         """Types of the devices it runs on."""
+        if self.tensorrt:
+            return ("cuda",)
         floats = self.backend == "onnx" and self.precision.startswith("fp")
         return ("cpu", "cuda") if floats else ("cpu",)
 
@@ -51,7 +60,7 @@ class Variant:
 
     def command(self, weights: str | Path) -> str:
         """What makes the file."""
-        return f"python -m quantization create --weights {weights} --variants {self.name}"
+        return f"python -m quantization create --weights {weights} --variants {self.backend}-{self.precision}"
 
 
 VARIANTS = {
@@ -63,6 +72,7 @@ VARIANTS = {
         Variant("onnx", "fp32"),
         Variant("onnx", "fp16"),
         Variant("onnx", "int8"),
+        Variant("onnx", "fp16", tensorrt=True),
     )
 }
 

@@ -51,7 +51,7 @@ from quantization.comparison import (
 )
 
 _KINDS: tuple[Kind, Kind] = ("refiner", "scorer")
-_MADE = tuple(name for name in VARIANTS if VARIANTS[name].precision != "dynamic")
+_MADE = tuple(name for name, variant in VARIANTS.items() if variant.made)
 
 
 @dataclass
@@ -71,9 +71,9 @@ class Report:
 
     weights: str = "lite"
     """a released set's name, or a folder"""
-    variants: tuple[str, ...] = tuple(VARIANTS)
+    variants: tuple[str, ...] = tuple(name for name, variant in VARIANTS.items() if not variant.tensorrt)
     """torch-fp32, the weights as they are, always comes first; torch-fp16 or torch-bf16 follows where that is what the
-    device computes in unless told otherwise"""
+    device computes in unless told otherwise. onnx-tensorrt, where it is installed, if named"""
     output: Path = Path("debug/quantization/report")
     """without a suffix"""
     device: str = "auto"

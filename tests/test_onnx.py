@@ -115,8 +115,48 @@ def test_wrong_shapes_are_refused(folder: Path) -> None:
     runner = make_runner("refiner", folder, "cpu", quantized="onnx-fp32")
     with pytest.raises(ValueError, match=r"A: shape \(2, 6, 32, 32\); \(2, 6, 64, 64\) is needed"):
         runner.refine(*torch.rand(2, 2, 6, 32, 32))
-    with pytest.raises(ValueError, match=r"B: shape \(1, 6, 64, 64\); \(2, 6, 64, 64\) is needed"):
-        runner.refine(torch.rand(2, 6, 64, 64), torch.rand(1, 6, 64, 64))
+    with pytest.raises(ValueError, match=r"B: shape \(2, 6, 64, 64\); \(3, 6, 64, 64\) is needed"):
+        runner.refine(torch.rand(3, 6, 64, 64), torch.rand(2, 6, 64, 64))
+
+
+def test_one_observed_image_may_be_that_of_all_pairs(folder: Path) -> None:
+    runner = make_runner("refiner", folder, "cpu", quantized="onnx-fp32")
+    A, B = torch.rand(3, 6, 64, 64), torch.rand(1, 6, 64, 64)
+    for found, wanted in zip(runner.refine(A, B), runner.refine(A, B.expand_as(A)), strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_tensorrt_runs_the_file_of_float16_and_only_on_a_gpu(folder: Path) -> None:
+    variant = VARIANTS["onnx-tensorrt"]
+    assert variant.file("refiner", folder / "refiner.safetensors").name == "model_quantized_refiner_fp16.onnx"
+    assert variant.command("lite").endswith("--variants onnx-fp16")
+    assert variant.devices == ("cuda",)
+    with pytest.raises(DeviceError, match="onnx-tensorrt.*runs on CUDA only"):
+        make_runner("refiner", folder, "cpu", quantized="onnx-tensorrt")
+
+
+def test_tensorrt_leaves_to_cuda_what_it_cannot_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, dict[str, str]] = {}
+
+    def session(file: str, options: object, providers: list[str], provider_options: list[dict[str, str]]) -> object:
+        given.update(zip(providers, provider_options, strict=True))
+        return SimpleNamespace(get_providers=lambda: providers[1:])  # what ONNX Runtime does without its libraries
+
+    fake = SimpleNamespace(
+        cuda_version="12.8",
+        get_available_providers=lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider"],
+        SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
+        InferenceSession=session,
+    )
+    monkeypatch.setattr(onnx_runtime, "import_onnxruntime", lambda: fake)
+    model = VARIANTS["onnx-fp32"].file("refiner", folder / "refiner")
+    with pytest.raises(DeviceError, match="could not start TensorrtExecutionProvider.*For TensorRT install"):
+        onnx_runtime._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
+    assert list(given) == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+    first, second = given.values()
+    assert first["user_compute_stream"] == second["user_compute_stream"] == "1234"
+    assert first["trt_fp16_enable"] == first["trt_engine_cache_enable"] == "1"
+    assert Path(first["trt_engine_cache_path"]).parent == model.parent
 
 
 def test_broken_and_absent_files(tmp_path: Path) -> None:
@@ -137,6 +177,11 @@ def test_a_missing_provider_is_an_error_and_no_silent_cpu(monkeypatch: pytest.Mo
         DeviceError, match=r"needs CUDAExecutionProvider.*onnxruntime 1.20, onnxruntime-gpu 1.19.*never"
     ):
         provider_for(CUDA, cpu_only)
+    both = ["TensorrtExecutionProvider", "CUDAExecutionProvider", *cpu_only]
+    assert provider_for(CUDA, both) == "CUDAExecutionProvider"  # TensorRT compiles for minutes: only if asked for
+    assert provider_for(CUDA, both, tensorrt=True) == "TensorrtExecutionProvider"
+    with pytest.raises(DeviceError, match=r"needs TensorrtExecutionProvider.*For TensorRT install"):
+        provider_for(CUDA, both[1:], tensorrt=True)
 
 
 @pytest.mark.parametrize(
