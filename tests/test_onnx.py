@@ -131,7 +131,7 @@ def test_tensorrt_runs_the_file_of_float16_and_only_on_a_gpu(folder: Path) -> No
     assert variant.file("refiner", folder / "refiner.safetensors").name == "model_quantized_refiner_fp16.onnx"
     assert variant.command("lite").endswith("--variants onnx-fp16")
     assert variant.devices == ("cuda",)
-    with pytest.raises(DeviceError, match="onnx-tensorrt.*runs on CUDA only"):
+    with pytest.raises(DeviceError, match=r"onnx-tensorrt.*runs on CUDA only"):
         make_runner("refiner", folder, "cpu", quantized="onnx-tensorrt")
 
 
@@ -150,7 +150,7 @@ def test_tensorrt_leaves_to_cuda_what_it_cannot_run(folder: Path, monkeypatch: p
     )
     monkeypatch.setattr(onnx_runtime, "import_onnxruntime", lambda: fake)
     model = VARIANTS["onnx-fp32"].file("refiner", folder / "refiner")
-    with pytest.raises(DeviceError, match="could not start TensorrtExecutionProvider.*For TensorRT install"):
+    with pytest.raises(DeviceError, match=r"could not start TensorrtExecutionProvider.*For TensorRT install"):
         onnx_runtime._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
     assert list(given) == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
     first, second = given.values()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from learning.datasets.procedural_objects import make_objects
 from learning.datasets.procedural_shapes import Part, box, disc, extrusion, lathe, superquadric, tube
 from pose6d.geometry.mesh import GREY, Mesh
 from pose6d.geometry.mesh_files import load_mesh
+from pose6d.geometry.shape_symmetries import shape_symmetries
 from pose6d.geometry.symmetry import parse_symmetry
 
 HELD_OUT_SEED = 1_000_000  # training uses the seeds below
@@ -61,6 +62,16 @@ def load_objects(folder: Path | None, count: int = 16) -> list[Mesh]:
 def grey(mesh: Mesh) -> Mesh:
     """The shape alone."""
     return replace(mesh, uv=None, texture=None, colors=np.full((len(mesh.vertices), 3), GREY, np.uint8))
+
+
+def grey_objects(meshes: Sequence[Mesh]) -> list[TargetObject]:
+    """The shapes alone; turns under which a shape looks the same are equally right without its colours."""
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(shape_symmetries, meshes))
+    return [
+        TargetObject(grey(mesh), symmetric=len(turns) > 1, symmetries=turns)
+        for mesh, turns in zip(meshes, found, strict=True)
+    ]
 
 
 def symmetric_objects() -> list[TargetObject]:

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, evaluate
-from benchmarks.accuracy.objects import TargetObject, grey, load_objects, symmetric_objects
+from benchmarks.accuracy.objects import TargetObject, grey_objects, load_objects, symmetric_objects
 from benchmarks.accuracy.real_frames import load_real_frames
 from benchmarks.accuracy.reconstruction import reconstructed
 from benchmarks.accuracy.report import write_json
@@ -121,7 +121,7 @@ class Scoreboard:
         same = [any(part in mesh.name for part in options.symmetric) for mesh in meshes]
         by_kind = {
             "given": [TargetObject(m, symmetric=s) for m, s in zip(meshes, same, strict=True)],
-            "grey": [TargetObject(grey(m), symmetric=s) for m, s in zip(meshes, same, strict=True)],
+            "grey": grey_objects(meshes) if "grey" in wanted else [],
             "symmetric": symmetric_objects() if "symmetric" in wanted else [],
         }
         scanned = [

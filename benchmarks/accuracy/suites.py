@@ -122,7 +122,11 @@ SUITES = {
         ),
         Suite("cluttered", "three distractors, half of them in front, at least 30 % visible"),
         Suite("occluded", "30 to 60 % visible", config=_OCCLUDED, visible=(0.3, 0.6)),
-        Suite("textureless", "cluttered, every object grey, and so is the given mesh", objects="grey"),
+        Suite(
+            "textureless",
+            "cluttered, every object grey, and so is the given mesh; the closest pose of the same shape counts",
+            objects="grey",
+        ),
         Suite(
             "symmetric", "cluttered, bodies of known symmetry; the closest symmetric pose counts", objects="symmetric"
         ),

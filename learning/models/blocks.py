@@ -84,7 +84,9 @@ def encode_pairs(image_trunk: nn.Module, pair_trunk: nn.Module, images: Tensor, 
     """
     features = image_trunk(images)
     rendered, observed = features[:count], features[count:]
-    pair = torch.cat([rendered, observed.expand_as(rendered)], dim=1)
+    if len(observed) < count:  # a view of one image would make torch.cat give up the layout, and each convolution copy
+        observed = observed.expand_as(rendered).contiguous(memory_format=torch.channels_last)
+    pair = torch.cat([rendered, observed], dim=1)
     return pair_trunk(pair).flatten(2).transpose(1, 2)
 
 
