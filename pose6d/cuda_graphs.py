@@ -64,6 +64,12 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
+def _leave_recording(device: torch.device) -> None:
+    """After a recording that failed, PyTorch's generator of random numbers believes itself in it, and draws none."""
+    generator = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    generator.graphsafe_set_state(generator.clone_state())
+
+
 class Recorder:
     """Runs functions of tensors on one CUDA device, each as a graph that its second call records.
 
@@ -99,5 +105,6 @@ class Recorder:
         try:
             return GraphedFunction(function, inputs, self._device)
         except RuntimeError as error:
+            _leave_recording(self._device)
             _log.warning("this runs without a CUDA graph, which is slower: %s", error)
             return lambda *given: self._plain(function, given)
