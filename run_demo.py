@@ -26,7 +26,7 @@ from tqdm import tqdm
 from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
-from pose6d.device import resolve_device, wake_up
+from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError, SceneError
 from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
@@ -127,7 +127,6 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
     if not 0 <= options.debug <= 3:
         raise Pose6DError(f"--debug is {options.debug}: wanted 0 (poses and timings) to 3 (everything)")
     device = resolve_device(options.device)
-    wake_up(device)
     record = RunRecord()
 
     with record.stage("open scene"):

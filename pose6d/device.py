@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-
 import torch
-from torch.nn.functional import linear, scaled_dot_product_attention
 
 from pose6d.errors import DeviceError
 
@@ -52,29 +48,3 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
             raise DeviceError(f"device {name!r} was asked for, but only {count} GPU(s) are visible")
         device = torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
     return device
-
-
-def wake_up(device: torch.device) -> threading.Thread | None:
-    """Start what a GPU's libraries take a second to start, while the caller imports and loads other things.
-
-    Calling it is never necessary. Whatever fails here will fail again, with its message, where it is needed.
-
-    Returns:
-        The thread that does so; None on a CPU, which has nothing to start.
-    """
-    if device.type != "cuda":
-        return None
-    thread = threading.Thread(target=_start_libraries, args=(device,), name="wake_up", daemon=True)
-    thread.start()
-    return thread
-
-
-def _start_libraries(device: torch.device) -> None:
-    with contextlib.suppress(Exception), torch.inference_mode(), torch.cuda.device(device):
-        tokens = torch.zeros((1, 1, 64, 64), dtype=torch.float16, device=device)
-        scaled_dot_product_attention(tokens, tokens, tokens)
-        linear(tokens, tokens[0, 0], tokens[0, 0, 0])
-        image = tokens.view(1, 64, 8, 8).contiguous(memory_format=torch.channels_last)
-        kernel = image[:, :, :3, :3].expand(64, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        torch.cudnn_convolution_relu(image, kernel, tokens[0, 0, 0], (1, 1), (1, 1), (1, 1), 1)
-        torch.cuda.synchronize(device)

@@ -182,7 +182,7 @@ def test_inference_needs_no_training_code() -> None:
 
 
 def test_what_is_slow_to_import_waits_until_it_is_needed() -> None:
-    """A GPU's libraries start in the background meanwhile, and some are never needed there."""
+    """Some of it never is, such as numba on a GPU."""
     slow = ("trimesh", "networkx", "scipy.spatial", "scipy.optimize", "numba", "matplotlib", "onnxruntime", "cupy")
     code = f"import sys, run_demo; print(*(name for name in {slow} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)

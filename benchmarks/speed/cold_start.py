@@ -17,9 +17,8 @@ def cold_start(bench: Bench) -> Table:
     rows += [{"of": "process start to first pose", "step": step, "seconds": seconds} for step, seconds in steps.items()]
     return Table(
         rows,
-        note="Of the second of two fresh processes: compiled kernels and files are cached. mesh: with the import of "
-        "what reads it, while a GPU's libraries start in the background; estimator: the mesh on the device and the "
-        "grid of hypotheses.",
+        note="Of the second of two fresh processes: compiled kernels and files are cached. device: the CUDA context; "
+        "estimator: the mesh on the device and the grid of hypotheses.",
     )
 
 

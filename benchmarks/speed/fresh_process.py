@@ -93,16 +93,16 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
         seconds[name], last = now - last, now
 
     import numpy as np
+    import torch
 
     from estimater import FoundationPose
     from learning.training.predict_pose_refine import PoseRefinePredictor
     from learning.training.predict_score import ScorePredictor
-    from pose6d.device import resolve_device, wake_up
-
-    lap("Python and imports")
-    wake_up(resolve_device(request.device))  # as run_demo.py does
     from pose6d.geometry.mesh_files import load_mesh
 
+    lap("Python and imports")
+    torch.zeros(1, device=request.device)
+    lap("device")
     mesh = load_mesh(request.mesh)
     lap("mesh")
     refiner = PoseRefinePredictor(request.weights, request.device)
