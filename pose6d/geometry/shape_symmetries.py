@@ -17,7 +17,7 @@ _FEW = 300  # of them, to align turns with
 _PROMISING = 0.08  # diameters, mean distance of the few points from the surface before that
 _STEPS = 20  # of the alignment
 _SAME = 20.0  # degrees; turns nearer to each other are one, and the best of them counts
-_ROUND = (7.0, 41.0, 67.0, 131.0)  # degrees; what looks the same after all of these is a surface of revolution
+_ROUND = (7.0, 41.0, 67.0, 131.0)  # degrees; what looks the same after these is a surface of revolution
 _TURN = 5.0  # degrees between the turns of such a one
 
 
@@ -25,8 +25,9 @@ def shape_symmetries(mesh: Mesh, tolerance: float = 0.03) -> np.ndarray:
     """All turns, with the shift that goes with each, that leave a mesh's surface where it was.
 
     As in the BOP Challenge 2020 (Hodan et al., section 2.3), no point of the surface may be farther from the turned
-    surface than the tolerance, which is far stricter here. Turns from a grid over all rotations are aligned first,
-    point to point (Besl and McKay, "A method for registration of 3-D shapes", 1992).
+    surface than the tolerance; it is stricter here, but lets a hundredth of the surface be, as scans have faults.
+    Turns from a grid over all rotations are aligned first, point to point (Besl and McKay, "A method for registration
+    of 3-D shapes", 1992).
 
     Args:
         mesh: looked at without its colours.
@@ -45,14 +46,14 @@ def shape_symmetries(mesh: Mesh, tolerance: float = 0.03) -> np.ndarray:
     points = (points - middle) / mesh.diameter
     R = rotation_hypotheses(inplane=12).numpy().astype(np.float64)
     R, t = _aligned(tree, points[:_FEW], R[_distances(tree, points[:_FEW], R).mean(axis=1) < _PROMISING])
-    furthest = _distances(tree, points, R, t).max(axis=1)
+    furthest = _furthest(tree, points, R, t)
     order = np.argsort(furthest)
     order = order[furthest[order] < tolerance]
     turns = _distinct(np.concatenate([np.eye(3)[None], R[order]]), _SAME)
     for axis in _axes(turns):
         wanted = _about(axis, np.array(_ROUND))
         R, t = _aligned(tree, points[:_FEW], wanted)
-        if _degrees(wanted.mT @ R).max() < _SAME / 2 and _distances(tree, points, R, t).max() < tolerance:
+        if _degrees(wanted.mT @ R).max() < _SAME / 2 and np.median(_furthest(tree, points, R, t)) < tolerance:
             about = _about(axis, np.arange(0.0, 360.0, _TURN))
             turns = _distinct((about[:, None] @ turns).reshape(-1, 3, 3), 0.8 * _TURN)
     R, t = _aligned(tree, points[:_FEW], turns, turning=False)
@@ -66,6 +67,11 @@ def shape_symmetries(mesh: Mesh, tolerance: float = 0.03) -> np.ndarray:
 def _distances(tree: cKDTree, points: np.ndarray, R: np.ndarray, t: np.ndarray | float = 0.0) -> np.ndarray:
     """(N, P) from points (P, 3), after each of N motions, to the nearest of a tree."""
     return tree.query(points @ R.mT + (t[:, None] if isinstance(t, np.ndarray) else t))[0]
+
+
+def _furthest(tree: cKDTree, points: np.ndarray, R: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """(N,) the largest of these distances, but for a hundredth of the points."""
+    return np.quantile(_distances(tree, points, R, t), 0.99, axis=1)
 
 
 def _aligned(tree: cKDTree, points: np.ndarray, R: np.ndarray, turning: bool = True) -> tuple[np.ndarray, np.ndarray]:
