@@ -314,10 +314,13 @@ class FoundationPose(FrameProcessor):
                 check_translation(translation, mask.numpy())
             poses = make_transform(self._rotations(schedule.grid), translation.nan_to_num(1.0, 1.0, 1.0))
         on = (observation, K, self.diameter)
-        for index, stage in enumerate(schedule.plan(iteration)):
+        one_window = True  # all hypotheses start in one place
+        for stage in schedule.plan(iteration):
             with self._stage("refine"):
-                one = index == 0  # all hypotheses start in one place
-                poses = self.refiner.predict(self._renderer, poses, *on, stage.steps, progress, one_window=one)
+                poses = self.refiner.predict(
+                    self._renderer, poses, *on, stage.steps, progress=progress, one_window=one_window
+                )
+            one_window = False
             if stage.screen is not None:
                 with self._stage("appearance"):
                     agreement = appearance(self._renderer, poses, *on)
