@@ -202,7 +202,11 @@ def test_register_tries_turns_where_there_is_a_texture(colored: bool) -> None:
 class ThirdTurnRefiner:
     """Leaves the third quarter of many hypotheses at the true turn of the can, all others at a wrong one."""
 
-    def predict(self, renderer: Renderer, given: Tensor, *_: object, **__: object) -> Tensor:
+    def __init__(self) -> None:
+        self.shared: list[object] = []
+
+    def predict(self, renderer: Renderer, given: Tensor, *_: object, **options: object) -> Tensor:
+        self.shared.append(options.get("one_window", False))
         turn = torch.full((len(given),), 2)
         if len(given) > 20:
             turn[len(given) // 2 : 3 * len(given) // 4] = 0
@@ -222,10 +226,10 @@ def test_texture_screens_what_is_scored(colored: bool) -> None:
             return super().predict(renderer, poses)
 
     given = mesh if colored else replace(mesh, colors=None)
-    estimator = FoundationPose(
-        given, refiner=ThirdTurnRefiner(), scorer=WatchedScorer(2.0), device="cpu", schedule="pruned"
-    )
+    refiner = ThirdTurnRefiner()
+    estimator = FoundationPose(given, refiner=refiner, scorer=WatchedScorer(2.0), device="cpu", schedule="pruned")
     estimator.register(K, rgb, depth, depth < 0.8)
     assert len(scored[0]) == (40 if colored else 120)
     right = degrees_off(scored[0]) < 1
     assert right.sum() == 30 and bool(right[0]) == colored  # none of those that fit is left out, and they come first
+    assert refiner.shared == [True] + [False] * (len(refiner.shared) - 1) and len(refiner.shared) > 1
