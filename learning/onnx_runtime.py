@@ -267,8 +267,7 @@ def _open_session(model: Path, device: torch.device, stream: torch.cuda.Stream |
             ort.preload_dlls()
         here = {"device_id": str(device.index or 0), "user_compute_stream": str(stream.cuda_stream)}
         if tensorrt:
-            engines = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(model.parent / _ENGINES)}
-            settings[provider] = here | {"trt_fp16_enable": "1"} | engines
+            settings[provider] = here | {"trt_fp16_enable": "1"} | _engine_cache(model)
         # Its default tries all kernels of each convolution again whenever the number of pairs changes.
         settings[_PROVIDERS["cuda"]] = here | {"cudnn_conv_algo_search": "HEURISTIC"}
     options = ort.SessionOptions()
@@ -291,6 +290,19 @@ def _open_session(model: Path, device: torch.device, stream: torch.cuda.Stream |
     if provider not in session.get_providers():  # it falls back without a word
         raise _failed_provider(ort, provider, f"it fell back to {', '.join(session.get_providers())}")
     return session
+
+
+def _engine_cache(model: Path) -> dict[str, str]:
+    """Where TensorRT keeps what it has compiled, none if nothing can be written there.
+
+    It tells engines apart by the shape of the network, not by its weights: each file has a folder of its own.
+    """
+    folder = model.parent / _ENGINES / sha256(model)[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return {}
+    return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
 
 
 def _failed_provider(ort: Any, provider: str, reason: str) -> DeviceError:

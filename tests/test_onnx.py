@@ -156,7 +156,15 @@ def test_tensorrt_leaves_to_cuda_what_it_cannot_run(folder: Path, monkeypatch: p
     first, second = given.values()
     assert first["user_compute_stream"] == second["user_compute_stream"] == "1234"
     assert first["trt_fp16_enable"] == first["trt_engine_cache_enable"] == "1"
-    assert Path(first["trt_engine_cache_path"]).parent == model.parent
+    kept = Path(first["trt_engine_cache_path"])
+    assert kept.is_dir() and kept.parent.parent == model.parent and sha256(model).startswith(kept.name)
+    kept.rmdir()
+    kept.parent.rmdir()
+    kept.parent.touch()  # no folder can be made there
+    with pytest.raises(DeviceError, match="could not start"):
+        onnx_runtime._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
+    assert "trt_engine_cache_path" not in given["TensorrtExecutionProvider"]
+    kept.parent.unlink()
 
 
 def test_broken_and_absent_files(tmp_path: Path) -> None:

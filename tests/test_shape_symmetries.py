@@ -7,6 +7,7 @@ import pytest
 import trimesh
 
 from benchmarks.accuracy.objects import symmetric_objects
+from pose6d.errors import MeshError
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.shape_symmetries import shape_symmetries
 
@@ -58,3 +59,8 @@ def test_known_bodies_have_the_symmetries_that_they_were_built_with(name: str) -
     assert known is not None and len(found) == len(known)
     apart = degrees((known[:, None, :3, :3].transpose(0, 1, 3, 2) @ found[:, :3, :3]).reshape(-1, 3, 3))
     assert apart.reshape(len(known), -1).min(axis=1).max() < 3
+
+
+def test_a_mesh_without_size_is_refused() -> None:
+    with pytest.raises(MeshError):
+        shape_symmetries(Mesh(vertices=np.zeros((3, 3)), faces=np.array([[0, 1, 2]]), name="point"))

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.transforms import rotation_angle, so3_exp
+from pose6d.geometry.units import check_diameter
 from pose6d.geometry.viewpoints import rotation_hypotheses
 
 if TYPE_CHECKING:
@@ -36,9 +39,13 @@ def shape_symmetries(mesh: Mesh, tolerance: float = 0.03) -> np.ndarray:
     Returns:
         (S, 4, 4) float64 transforms of the mesh frame, the identity first; those about the axis of a surface of
         revolution every 5 degrees.
+
+    Raises:
+        MeshError: the mesh has no size, or is in another unit than metres.
     """
     from scipy.spatial import cKDTree  # slow to import
 
+    check_diameter(mesh)
     points = mesh.sample_surface(_POINTS, seed=0).astype(np.float64)
     dense = mesh.sample_surface(10 * _POINTS, seed=1).astype(np.float64)
     middle = dense.mean(axis=0)
@@ -53,7 +60,7 @@ def shape_symmetries(mesh: Mesh, tolerance: float = 0.03) -> np.ndarray:
     for axis in _axes(turns):
         wanted = _about(axis, np.array(_ROUND))
         R, t = _aligned(tree, points[:_FEW], wanted)
-        if _degrees(wanted.mT @ R).max() < _SAME / 2 and np.median(_furthest(tree, points, R, t)) < tolerance:
+        if _degrees(wanted, R).max() < _SAME / 2 and np.median(_furthest(tree, points, R, t)) < tolerance:
             about = _about(axis, np.arange(0.0, 360.0, _TURN))
             turns = _distinct((about[:, None] @ turns).reshape(-1, 3, 3), 0.8 * _TURN)
     R, t = _aligned(tree, points[:_FEW], turns, turning=False)
@@ -93,7 +100,7 @@ def _distinct(turns: np.ndarray, degrees: float) -> np.ndarray:
     """The rotations (N, 3, 3) that are not near an earlier one."""
     kept = turns[:1]
     for R in turns[1:]:
-        if _degrees(kept.mT @ R).min() >= degrees:
+        if _degrees(kept, R).min() >= degrees:
             kept = np.concatenate([kept, R[None]])
     return kept
 
@@ -111,10 +118,9 @@ def _axes(turns: np.ndarray) -> list[np.ndarray]:
 
 def _about(axis: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     """(N, 3, 3) rotations by so many degrees (N,)."""
-    from scipy.spatial.transform import Rotation  # slow to import
-
-    return Rotation.from_rotvec(np.radians(degrees)[:, None] * axis).as_matrix()
+    return so3_exp(torch.from_numpy(np.radians(degrees)[:, None] * axis)).numpy()
 
 
-def _degrees(R: np.ndarray) -> np.ndarray:
-    return np.degrees(np.arccos(np.clip((np.trace(R, axis1=-2, axis2=-1) - 1) / 2, -1, 1)))
+def _degrees(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Angles between rotations (..., 3, 3)."""
+    return np.degrees(rotation_angle(torch.from_numpy(a), torch.from_numpy(b)).numpy())
