@@ -237,7 +237,10 @@ def open_variant(
     """
     import_onnxruntime()
     if device.type not in variant.devices:
-        raise DeviceError(f"quantized={variant.name!r} runs on {' and '.join(variant.devices).upper()} only")
+        raise DeviceError(
+            f"quantized={variant.name!r} runs on {' and '.join(variant.devices).upper()} only: quantized='onnx' "
+            "chooses one for the device"
+        )
     source = find_weights(weights, kind, device.type)
     model = variant.file(kind, source)
     if not model.is_file():

@@ -131,7 +131,7 @@ def test_tensorrt_runs_the_file_of_float16_and_only_on_a_gpu(folder: Path) -> No
     assert variant.file("refiner", folder / "refiner.safetensors").name == "model_quantized_refiner_fp16.onnx"
     assert variant.command("lite").endswith("--variants onnx-fp16")
     assert variant.devices == ("cuda",)
-    with pytest.raises(DeviceError, match=r"onnx-tensorrt.*runs on CUDA only"):
+    with pytest.raises(DeviceError, match=r"onnx-tensorrt.*runs on CUDA only: quantized='onnx'"):
         make_runner("refiner", folder, "cpu", quantized="onnx-tensorrt")
 
 
