@@ -21,6 +21,7 @@ from pose6d.weights import save_weights, sha256
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+from quantization.__main__ import Create, Report  # noqa: E402
 from quantization.onnx_quantization.export import annotate, export  # noqa: E402
 
 SMALL = {"width": 8, "input_size": 64}
@@ -131,6 +132,8 @@ def test_tensorrt_runs_the_file_of_float16_and_only_on_a_gpu(folder: Path) -> No
     assert variant.file("refiner", folder / "refiner.safetensors").name == "model_quantized_refiner_fp16.onnx"
     assert variant.command("lite").endswith("--variants onnx-fp16")
     assert variant.devices == ("cuda",)
+    assert "onnx-tensorrt" not in Create().variants, "it has no file of its own"
+    assert "onnx-tensorrt" not in Report().variants, "on most machines it would be an error"
     with pytest.raises(DeviceError, match=r"onnx-tensorrt.*runs on CUDA only: quantized='onnx'"):
         make_runner("refiner", folder, "cpu", quantized="onnx-tensorrt")
 
