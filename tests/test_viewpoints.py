@@ -123,6 +123,9 @@ def test_hypotheses_are_rotations_that_see_the_object_from_all_sides() -> None:
 
 def test_clustering_is_fast() -> None:
     symmetries = parse_symmetry("continuous z; 180 x")
-    start = time.perf_counter()
-    rotation_hypotheses(symmetries)
-    assert time.perf_counter() - start < 0.2
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        rotation_hypotheses(symmetries)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.2  # the best of five: other work on the machine must not count

@@ -33,9 +33,10 @@ def stages(bench: Bench) -> Table:
     """Where the time of one call goes, by the estimator's own clocks, and each piece of work by itself."""
     options, frame = bench.options, bench.frame()
     table = Table(
-        note="Stages: medians of the estimator's own clocks, profile=True, which waits for the device after each stage "
-        "and runs without CUDA graphs. Pieces: called by themselves, on CUDA ten in a row between two "
-        "synchronisations, for so many hypotheses at once; TFLOP/s of the networks' convolutions and matrix products."
+        note="Stages: means of the estimator's own clocks over the middle half of the calls, profile=True, which waits "
+        "for the device after each stage and runs without CUDA graphs. Pieces: called by themselves, on CUDA ten in a "
+        "row between two synchronisations, for so many hypotheses at once; TFLOP/s of the networks' convolutions and "
+        "matrix products."
     )
     estimator = bench.estimator(profile=True)
     bench.warm_up(estimator, frame)
@@ -51,19 +52,21 @@ def stages(bench: Bench) -> Table:
 def _stage_rows(
     name: str, estimator: FoundationPose, call: Callable[[], object], repeats: int, warm_ups: int
 ) -> list[dict[str, object]]:
-    collected: dict[str, list[float]] = {}
+    collected: list[dict[str, float]] = []
 
     def noted() -> None:
         call()
-        for stage, seconds in estimator.timings.items():
-            collected.setdefault(stage, []).append(1e3 * seconds)
+        collected.append(estimator.timings)
 
     whole = time_calls(noted, repeats, warm_ups)
-    counted = {stage: float(np.median(values[-repeats:])) for stage, values in collected.items()}
-    rows = [
-        {"of": name, "stage": stage, "ms": ms, "share %": 100 * ms / np.median(whole)} for stage, ms in counted.items()
-    ]
-    return [*rows, {"of": name, "stage": "all", "ms": float(np.median(whole)), "share %": 100.0}]
+    # Means over the same calls add up to no more than their whole; medians of each stage need not.
+    middle = np.argsort(whole)[repeats // 4 : repeats - repeats // 4]
+    middle_ms = float(whole[middle].mean())
+    calls = [collected[-repeats:][i] for i in middle]
+    stages = dict.fromkeys(stage for seconds in calls for stage in seconds)
+    counted = {stage: 1e3 * float(np.mean([seconds.get(stage, 0.0) for seconds in calls])) for stage in stages}
+    rows = [{"of": name, "stage": stage, "ms": ms, "share %": 100 * ms / middle_ms} for stage, ms in counted.items()]
+    return [*rows, {"of": name, "stage": "all", "ms": middle_ms, "share %": 100.0}]
 
 
 @torch.inference_mode()
