@@ -183,12 +183,12 @@ __device__ __forceinline__ void solve(float rows[6][7], float* solution) {
     for (int i = 0; i < 6; i++) solution[i] = rows[i][6];
 }
 
-// One block per pose: the sums over its image, the trust in where it started, and the step. `moved` (N, 6) is how far
-// the pose is from its start, and is brought up to date.
+// One block per pose: the sums over its image, the trust in where it started, and the step, `stride` times as long.
+// `moved` (N, 6) is how far the pose is from its start, and is brought up to date.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     step_poses(const float* __restrict__ systems, int blocks, const float* __restrict__ starts, float turn,
-               float across, float along, const float* __restrict__ diameters, float* __restrict__ moved,
-               const float* __restrict__ poses, float* __restrict__ out) {
+               float across, float along, float stride, const float* __restrict__ diameters,
+               float* __restrict__ moved, const float* __restrict__ poses, float* __restrict__ out) {
     int i = blockIdx.x;
     float sums[SYSTEM];
     sum_of_blocks<SYSTEM>(systems + i * blocks * SYSTEM, blocks, sums);
@@ -217,7 +217,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     }
     float step[6];
     solve(rows, step);
-    for (int a = 0; a < 6; a++) moved[i * 6 + a] += step[a];
+    for (int a = 0; a < 6; a++) {
+        step[a] *= stride;
+        moved[i * 6 + a] += step[a];
+    }
 
     Matrix R;
     for (int a = 0; a < 3; a++)

@@ -25,7 +25,8 @@ _WINDOW = 1.0  # their side over the diameter
 # What the start is trusted to, standard deviations: radians; diameters across the line of sight, and along it.
 _TURN, _ACROSS, _ALONG = 0.02, 0.004, 0.009
 # How much a pixel's residual counts, far below 1 because neighbours err together.
-_COLOR, _DEPTH = 0.02, 0.01
+_COLOR, _DEPTH = 0.04, 0.01
+_STRIDE = 1.5  # of a Gauss-Newton step: weights change on the way, and a whole step ends short of the minimum
 _LEAST_COLOR = 0.02  # of the logarithm's contrast
 _LEAST_DEPTH = 0.002  # diameters
 _LEAST_POWER = 1e-4  # mean square of the logarithm's contrast that no gain is fitted to
@@ -45,11 +46,11 @@ def aligned(
 ) -> Tensor:
     """Poses moved by the few millimetres and tenths of a degree that texture and depth ask for.
 
-    Gauss-Newton steps on two kinds of residuals: the difference of rendered and observed texture (both relative to
-    their surroundings, as in `pose6d.rendering.appearance`; Lucas and Kanade 1981), and the distance of observed points
-    from the plane of the rendered ones (Chen and Medioni 1992). Either is weighted by its own spread, so that noisy
-    depth gives way to texture and a faint texture to depth; outliers count less (Cauchy); and what neither tells stays
-    as it was.
+    Lengthened Gauss-Newton steps on two kinds of residuals: the difference of rendered and observed texture (both
+    relative to their surroundings, as in `pose6d.rendering.appearance`; Lucas and Kanade 1981), and the distance of
+    observed points from the plane of the rendered ones (Chen and Medioni 1992). Either is weighted by its own spread,
+    so that noisy depth gives way to texture and a faint texture to depth; outliers count less (Cauchy); and what
+    neither tells stays as it was.
 
     Args:
         renderer: holds the centred mesh, or several.
@@ -88,7 +89,7 @@ class _Crops(NamedTuple):
 
 
 def _step(crops: _Crops, starts: Tensor, poses: Tensor, moved: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
-    """One Gauss-Newton step.
+    """One Gauss-Newton step, lengthened.
 
     Args:
         crops: of the poses.
@@ -105,6 +106,7 @@ def _step(crops: _Crops, starts: Tensor, poses: Tensor, moved: Tensor, diameter:
     hessian = jacobian.mT @ weighted + trust
     slope = (residual[:, None] @ weighted)[:, 0] + (trust @ moved[..., None])[..., 0]
     step, _ = torch.linalg.solve_ex(hessian, -slope)  # never singular, and unlike solve does not wait for the device
+    step = _STRIDE * step
     turn, shift = step[:, :3], step[:, 3:] * diameter[:, None]
     poses = make_transform(so3_exp(turn) @ poses[:, :3, :3], poses[:, :3, 3] + shift)
     return poses, moved + step
@@ -135,7 +137,7 @@ def _step_kernels(
     sum_spreads(blocks, *maps, gains, least_power, diameter, spreads)
     limits = (_LEAST_COLOR, _COLOR, _LEAST_DEPTH, _DEPTH)
     sum_systems(blocks, *maps, gains, least_power, spreads, *limits, poses, K.contiguous(), diameter, systems)
-    step_poses(count, systems, per_image, starts, _TURN, _ACROSS, _ALONG, diameter, moved, poses, out)
+    step_poses(count, systems, per_image, starts, _TURN, _ACROSS, _ALONG, _STRIDE, diameter, moved, poses, out)
     return out, moved
 
 
