@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pose6d  # isort: skip  # noqa: F401 - before PyTorch, whose threads it configures
 import numpy as np
 import torch
 from torch import Tensor
