@@ -385,8 +385,7 @@ class FoundationPose(FrameProcessor):
         if judge:
             with self._stage("judge"):
                 confidence = self.scorer.predict(self._renderer, pose, observation, K, self.diameter).confidence
-        none = pose.new_empty(0)
-        return pose[0], pose[0] @ self._centred_from_mesh, none if confidence is None else confidence
+        return pose[0], pose[0] @ self._centred_from_mesh, pose.new_empty(0) if confidence is None else confidence
 
     def _rotations(self, grid: Grid) -> Tensor:
         """(N, 3, 3) starting rotations of a schedule's grid; made when first asked for."""

@@ -36,13 +36,13 @@ __device__ __forceinline__ unsigned int pair(float low, float high) {
 }
 
 // One thread per pixel of the result (N + M, size, size, 8): images 0 .. N - 1 are packed from the renderer's, the
-// others are sampled from the observation. The blocks of an image hold pixels of no other.
+// others are sampled from the observation. With `clip`, what is drawn ends where the observation ends. The blocks of an image hold pixels of no other.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     pack_pairs(const float* __restrict__ drawn_color, const float* __restrict__ drawn_xyz,
                const float* __restrict__ rgb, int rgb_channel, int rgb_row, int rgb_column,
                const float* __restrict__ xyz, int xyz_channel, int xyz_row, int xyz_column, int height, int width,
                const float* __restrict__ transforms, const float* __restrict__ poses, int count,
-               const float* __restrict__ diameters, int diameter_stride, float factor, float min_depth, int size,
+               const float* __restrict__ diameters, int diameter_stride, float factor, float min_depth, int clip, int size,
                uint4* __restrict__ out) {
     int pixels = size * size, blocks = (pixels + BLOCK - 1) / BLOCK;
     int image = blockIdx.x / blocks;
@@ -50,18 +50,18 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     if (pixel >= pixels) return;
     int i = image < count ? image : image - count;
     size_t place = (size_t)i * pixels + pixel;
-    float3 color, point;
-    if (image < count) {
+    int row = pixel / size;
+    float2 at = looked_at(transforms + i * 9, row, pixel - row * size);
+    Image points = {xyz, xyz_channel, xyz_row, xyz_column, height, width};
+    const float* seen = nearest(points, at.y, at.x);
+    float3 color = make_float3(0.0f, 0.0f, 0.0f), point = color;
+    if (image >= count) {
+        color = bilinear({rgb, rgb_channel, rgb_row, rgb_column, height, width}, at.y, at.x);
+        if (seen) point = points.at(seen);
+    } else if (seen || !clip) {
         const float *c = drawn_color + place * 3, *p = drawn_xyz + place * 3;
         color = make_float3(c[0], c[1], c[2]);
         point = make_float3(p[0], p[1], p[2]);
-    } else {
-        int row = pixel / size;
-        float2 at = looked_at(transforms + i * 9, row, pixel - row * size);
-        Image points = {xyz, xyz_channel, xyz_row, xyz_column, height, width};
-        const float* seen = nearest(points, at.y, at.x);
-        color = bilinear({rgb, rgb_channel, rgb_row, rgb_column, height, width}, at.y, at.x);
-        point = seen ? points.at(seen) : make_float3(0.0f, 0.0f, 0.0f);
     }
     const float* pose = poses + i * 16;
     float radius = Length{diameters, diameter_stride, factor}.of(i);

@@ -44,7 +44,8 @@ def network_pairs(
         observation: one frame, (3, H, W) float32 with any strides.
         K: (3, 3) intrinsics of the observation.
         diameter: metres, a number or (N,).
-        config: crop ratio, crop size and nearest depth of the network.
+        config: crop ratio, crop size and nearest depth of the network, and whether what is rendered ends at the
+            image's border.
         mesh_index: (N,) int64, which mesh of the renderer each hypothesis is of.
         one_window: the hypotheses share one translation, and so what is observed.
 
@@ -80,7 +81,7 @@ def network_pairs(
         images * blocks_for(size * size),
         *(drawn.color.contiguous(), drawn.xyz.contiguous()),
         *(rgb, *rgb.stride(), xyz, *xyz.stride(), *rgb.shape[1:], transforms, poses, count),
-        *(*radius, float(config.min_depth), size, out),
+        *(*radius, float(config.min_depth), config.clip_to_image, size, out),
     )
     return out
 

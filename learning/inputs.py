@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learning.models.config import NetworkConfig
-from pose6d.geometry.camera import crop_images, crop_transforms
+from pose6d.geometry.camera import crop_coverage, crop_images, crop_transforms
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, so3_exp, so3_log
 from pose6d.rendering.interface import Renderer, Shading
@@ -57,13 +57,20 @@ def rendered_inputs(
     transforms: Tensor,
     diameter: float | Tensor,
     config: NetworkConfig,
+    image_size: tuple[int, int],
     mesh_index: Tensor | None = None,
     shading: Shading = PUBLISHED_SHADING,
 ) -> Tensor:
-    """Input A: each hypothesis drawn straight into its crop. Arguments as in `pair_inputs`; (N, 6, s, s)."""
+    """Input A: each hypothesis drawn straight into its crop of an image (height, width), black outside that image.
+
+    Other arguments as in `pair_inputs`; (N, 6, s, s).
+    """
     size = (config.input_size, config.input_size)
     drawn = renderer.render(poses, transforms @ K, size, mesh_index=mesh_index, shading=shading)
     color, xyz = drawn.color.permute(0, 3, 1, 2), drawn.xyz.permute(0, 3, 1, 2)
+    if config.clip_to_image:
+        inside = crop_coverage(transforms, config.input_size, *image_size)[:, None]
+        color, xyz = color * inside, xyz * inside
     return network_inputs(color, xyz, poses, diameter, config.min_depth)
 
 
@@ -95,7 +102,7 @@ def pair_inputs(
         observation: one frame, or N images.
         K: (3, 3) or (N, 3, 3) intrinsics of the observation.
         diameter: metres, a number or (N,).
-        config: crop ratio, crop size and nearest depth of the network.
+        config: crop ratio, crop size and nearest depth of the network, and whether A ends at the image's border.
         mesh_index: (N,) int64, which mesh of the renderer each hypothesis is of.
         shading: light of the rendered side.
         one_window: the hypotheses share one translation, and so what is observed.
@@ -104,7 +111,8 @@ def pair_inputs(
         A (rendered) and B (observed), each (N, 6, s, s) float32, channels_last; with `one_window` B is (1, 6, s, s).
     """
     transforms = crop_transforms(poses, K, diameter, config.window, config.input_size)
-    A = rendered_inputs(renderer, poses, K, transforms, diameter, config, mesh_index, shading)
+    image_size = (observation.rgb.shape[-2], observation.rgb.shape[-1])
+    A = rendered_inputs(renderer, poses, K, transforms, diameter, config, image_size, mesh_index, shading)
     windows = slice(1) if one_window else slice(None)
     B = observed_inputs(observation, poses[windows], transforms[windows], diameter, config)
     return A, B

@@ -347,7 +347,8 @@ def _describe(tensors: dict[str, Any]) -> str:
 
 def _read_config(metadata: dict[str, str], kind: Kind, model: Path, size: int | None) -> NetworkConfig:
     if CONFIG not in metadata:  # a published network, whose scorer takes everything nearer than 0.1 m as missing
-        return NetworkConfig(kind, input_size=size or 160, min_depth=0.1 if kind == "scorer" else 0.001)
+        min_depth = 0.1 if kind == "scorer" else 0.001
+        return NetworkConfig(kind, input_size=size or 160, min_depth=min_depth, clip_to_image=False)
     if metadata.get(FORMAT) != FORMAT_VERSION:
         raise WeightsError(f"ONNX file {model} is of format {metadata.get(FORMAT)}, expected {FORMAT_VERSION}")
     try:

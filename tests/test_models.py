@@ -203,7 +203,7 @@ def test_published_config_is_understood() -> None:
         "input_resize": [160, 160],
         "zfar": "Infinity",
     }
-    assert NetworkConfig.from_dict(published, "refiner") == NetworkConfig()
+    assert NetworkConfig.from_dict(published, "refiner") == NetworkConfig(clip_to_image=False)
     scorer = NetworkConfig.from_dict(published | {"crop_ratio": 1.1}, "scorer")
     assert (scorer.crop_ratio, scorer.min_depth) == (1.1, 0.1)
     with pytest.raises(WeightsError, match="rot_rep = '6d'"):

@@ -25,6 +25,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "dropout": ((int, float), "a number"),
     "use_bn": ((bool,), "true or false"),
     "min_depth": ((int, float), "a number"),
+    "clip_to_image": ((bool,), "true or false"),
     "confidence": ((bool,), "true or false"),
     "appearance_weight": ((int, float), "a number"),
     "confidence_scale": ((int, float), "a number"),
@@ -36,7 +37,8 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 class NetworkConfig:
     """Architecture of one network and the crops it was trained on.
 
-    The defaults are those of the published FoundationPose networks (arXiv 2312.08344 and its release).
+    The defaults are those of the published FoundationPose networks (arXiv 2312.08344 and its release), but for
+    `clip_to_image`.
 
     Attributes:
         kind: `refiner` or `scorer`.
@@ -49,6 +51,8 @@ class NetworkConfig:
         dropout: of the refiner's transformer layers, in training only.
         use_bn: batch normalisation after each convolution; False once it is folded into the convolutions.
         min_depth: metres; points nearer than this count as missing.
+        clip_to_image: what is rendered ends where the image ends, as what is observed does. Without it, networks pull
+            an object that the border cuts into the image. The published networks were trained without.
         confidence: the scorer has a head that judges each pose by itself. The published one has none.
         appearance_weight: what a texture that agrees entirely (`pose6d.rendering.appearance`) adds to the scorer's
             ranking; fitted on held-out scenes, since the scale of a ranking is a network's own.
@@ -65,6 +69,7 @@ class NetworkConfig:
     dropout: float = 0.1
     use_bn: bool = True
     min_depth: float = 0.001
+    clip_to_image: bool = True
     confidence: bool = False
     appearance_weight: float = 0.0
     confidence_scale: float = 1.0
@@ -163,4 +168,5 @@ class NetworkConfig:
             use_bn=bool(values.get("use_BN", False)),
             # The published scorer treats everything nearer than 0.1 m as missing, the refiner nearer than 1 mm.
             min_depth=0.1 if kind == "scorer" else 0.001,
+            clip_to_image=False,
         )

@@ -166,6 +166,21 @@ def crop_images(images: torch.Tensor, transforms: torch.Tensor, size: int, mode:
     return crops
 
 
+def crop_coverage(transforms: torch.Tensor, size: int, height: int, width: int) -> torch.Tensor:
+    """Which pixels of N crops show the image, as `crop_images` takes the nearest ones.
+
+    Args:
+        transforms: (N, 3, 3) image pixels to crop pixels, scale and translation only.
+        size: width and height of the crops, pixels.
+        height, width: of the image, pixels.
+
+    Returns:
+        (N, size, size) bool.
+    """
+    u, v = _nearest_pixels(*_looked_at(transforms, size))
+    return ((v >= 0) & (v < height))[:, :, None] & ((u >= 0) & (u < width))[:, None, :]
+
+
 def check_intrinsics(K: np.ndarray | torch.Tensor | None, height: int, width: int, source: str = "K") -> None:
     """Refuse intrinsics that cannot belong to an image of this size.
 
@@ -206,13 +221,24 @@ def check_intrinsics(K: np.ndarray | torch.Tensor | None, height: int, width: in
         )
 
 
+def _looked_at(transforms: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Columns u and rows v of the image (N, size) that the columns and rows of N crops look at, pixels."""
+    steps = torch.arange(size, dtype=transforms.dtype, device=transforms.device)
+    u = (steps - transforms[:, 0, 2, None]) / transforms[:, 0, 0, None]
+    v = (steps - transforms[:, 1, 2, None]) / transforms[:, 1, 1, None]
+    return u, v
+
+
+def _nearest_pixels(u: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whole pixels; near a tie the right and lower one."""
+    return (u + (0.5 + _TIE)).floor(), (v + (0.5 + _TIE)).floor()
+
+
 def _sample_grid(transforms: torch.Tensor, size: int, height: int, width: int, *, nearest: bool) -> torch.Tensor:
     """(N, size, size, 2) sampling positions in the units of grid_sample: -1 and 1 are the image's outer edges."""
-    steps = torch.arange(size, dtype=transforms.dtype, device=transforms.device)
-    u = (steps - transforms[:, 0, 2, None]) / transforms[:, 0, 0, None]  # (N, size)
-    v = (steps - transforms[:, 1, 2, None]) / transforms[:, 1, 1, None]
+    u, v = _looked_at(transforms, size)
     if nearest:
-        u, v = (u + (0.5 + _TIE)).floor(), (v + (0.5 + _TIE)).floor()
+        u, v = _nearest_pixels(u, v)
     x = (2 * u + 1) / width - 1
     y = (2 * v + 1) / height - 1
     n = transforms.shape[0]

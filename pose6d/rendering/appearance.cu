@@ -9,24 +9,24 @@
 #define SUMS 5  // squares of what is expected and found, their products, how many pixels are seen, and drawn
 
 // One thread per pixel of N crops. `planes` (N, 7, s, s): logarithms of the drawn and of the observed colour, 0 where
-// the surface is not seen, and 1 where it is seen, else 0; `seen` (N, s, s): the depth observed.
+// the surface is not seen, and 1 where it is seen, else 0; `seen` (N, s, s): the depth observed, `outside` the image.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     sample_textures(const float* __restrict__ drawn_color, const float* __restrict__ drawn_xyz,
                     const float* __restrict__ rgb, int rgb_channel, int rgb_row, int rgb_column,
                     const float* __restrict__ depth, int depth_row, int depth_column, int height, int width,
                     const float* __restrict__ transforms, const float* __restrict__ diameters, int diameter_stride,
-                    float factor, float dark, int size, float* __restrict__ planes, float* __restrict__ seen) {
+                    float factor, float dark, float outside, int size, float* __restrict__ planes, float* __restrict__ seen) {
     int pixels = size * size, blocks = (pixels + BLOCK - 1) / BLOCK;
     int i = blockIdx.x / blocks, pixel = (blockIdx.x - i * blocks) * BLOCK + threadIdx.x;
     if (pixel >= pixels) return;
     int row = pixel / size;
     float2 at = looked_at(transforms + i * 9, row, pixel - row * size);
     const float* found = nearest(Image{depth, 0, depth_row, depth_column, height, width}, at.y, at.x);
-    float there = found ? __ldg(found) : 0.0f;
+    float there = found ? fmaxf(__ldg(found), 0.0f) : outside;
     size_t place = (size_t)i * pixels + pixel;
     const float* drawn = drawn_color + place * 3;
     float here = drawn_xyz[place * 3 + 2], limit = Length{diameters, diameter_stride, factor}.of(i);
-    bool same = here > 0.0f && (there <= 0.0f || fabsf(there - here) < limit);
+    bool same = here > 0.0f && (there == 0.0f || fabsf(there - here) < limit);
     float values[PLANES] = {};
     if (same) {
         float3 color = bilinear(Image{rgb, rgb_channel, rgb_row, rgb_column, height, width}, at.y, at.x);
@@ -58,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 // One block per hypothesis: how well its textures (6, s, s) agree.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     correlate(const float* __restrict__ textures, const float* __restrict__ same, int same_stride,
-              const int* __restrict__ instance, int size, float least, float* __restrict__ agreement) {
+              const float* __restrict__ seen, const int* __restrict__ instance, int size, float least, float* __restrict__ agreement) {
     int i = blockIdx.x, pixels = size * size;
     const float *expected = textures + (size_t)i * TEXTURES * pixels, *found = expected + (size_t)3 * pixels;
     float values[SUMS] = {};
@@ -68,7 +68,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
             values[0] += a * a, values[1] += b * b, values[2] += a * b;
         }
         values[3] += same[(size_t)i * same_stride + pixel];
-        values[4] += instance[(size_t)i * pixels + pixel] >= 0 ? 1.0f : 0.0f;
+        size_t at = (size_t)i * pixels + pixel;
+        values[4] += instance[at] >= 0 && seen[at] >= 0.0f ? 1.0f : 0.0f;
     }
     __shared__ float totals[SUMS];
     sum_over_block<SUMS>(values, totals);

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pose6d.cuda_kernels import Kernel, available, blocks_for, check_inputs, length, load_kernels
-from pose6d.geometry.camera import crop_images, crop_windows
+from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import ALBEDO, Renderer, Rendering
 
@@ -22,6 +22,7 @@ _FINE = 3  # pixels; hypotheses are hardly better than that
 _AROUND = 0.19  # of the crop, side of the neighbourhood that a pixel is compared with; light varies more slowly
 _DARK = 0.03  # brightness below which noise drowns the texture
 _HIDDEN = 0.04  # diameters by which a surface in front of or behind the hypothesis is another one
+_OUTSIDE = -1.0  # the depth of a pixel outside the image
 _LEAST = 1e-5  # mean square of the logarithm's contrast: without texture nothing correlates
 
 
@@ -31,7 +32,8 @@ def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: T
     Both colours are taken as logarithms, so that light is a sum, and relative to their surroundings on the object, so
     that only what varies quickly is left: zero-mean normalised cross-correlation (Lewis, "Fast Normalized
     Cross-Correlation", 1995) with a local mean. The mesh is drawn without light. The correlation is multiplied by the
-    share of the hypothesis' pixels that count, or a pose that fits in a corner alone would do as well as the true one.
+    share of the hypothesis' pixels in the image that count, or a pose that fits in a corner alone would do as well as
+    the true one.
 
     Args:
         renderer: holds the centred mesh.
@@ -45,14 +47,14 @@ def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: T
     """
     transforms, crop_K = crop_windows(poses, K, diameter, _WINDOW, _SIZE)
     drawn = renderer.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
-    textures = texture_pair(drawn, observation, transforms, diameter)[:3]
+    textures = texture_pair(drawn, observation, transforms, diameter)
     return (_correlate_kernel if available(transforms.device) else _correlate)(drawn, *textures)
 
 
-def _correlate(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor) -> Tensor:
+def _correlate(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor, seen: Tensor) -> Tensor:
     """(N,) correlation of what `texture_pair` gives, times the share of the drawn pixels that count."""
     pixels = same.sum((1, 2, 3)).clamp(min=1.0)
-    share = pixels / drawn.mask.sum((1, 2)).clamp(min=1.0)
+    share = pixels / (drawn.mask & (seen[:, 0] >= 0)).sum((1, 2)).clamp(min=1.0)
 
     def mean(product: Tensor) -> Tensor:
         return product.sum((1, 2, 3)) / (3.0 * pixels)
@@ -61,13 +63,14 @@ def _correlate(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor) 
     return share * mean(expected * found) * torch.rsqrt(power)
 
 
-def _correlate_kernel(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor) -> Tensor:
+def _correlate_kernel(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor, seen: Tensor) -> Tensor:
     """`_correlate` on a GPU; the textures expected and found lie in one tensor."""
     agreement = torch.empty(len(expected), device=expected.device)
     if len(expected):
         _, _, correlate = _kernels(expected.device)
         instance = drawn.instance.int().contiguous()
-        correlate(len(expected), expected, same, same.stride(0), instance, expected.shape[-1], _LEAST, agreement)
+        size = expected.shape[-1]
+        correlate(len(expected), expected, same, same.stride(0), seen, instance, size, _LEAST, agreement)
     return agreement
 
 
@@ -84,15 +87,18 @@ def texture_pair(
 
     Returns:
         Textures (N, 3, s, s), expected and found: logarithms relative to the mean around, 0 where the surface is not
-        seen; (N, 1, s, s) 1.0 where it is seen, else 0.0; and the depth (N, 1, s, s) observed, metres, 0 = missing.
+        seen; (N, 1, s, s) 1.0 where it is seen, else 0.0; and the depth (N, 1, s, s) observed, metres, 0 = missing,
+        negative outside the image.
     """
     if available(transforms.device):
         return _texture_kernels(drawn, observation, transforms, diameter)
     size = drawn.color.shape[1]
     seen = crop_images(observation.xyz[2:], transforms, size, mode="nearest")
+    inside = crop_coverage(transforms, size, *observation.xyz.shape[-2:])[:, None]
+    seen = torch.where(inside, seen.clamp(min=0.0), _OUTSIDE)
     depth = drawn.depth[:, None]
     limit = _HIDDEN * (diameter.view(-1, 1, 1, 1) if isinstance(diameter, Tensor) else diameter)
-    same = ((depth > 0) & ((seen <= 0) | ((seen - depth).abs() < limit))).float()
+    same = ((depth > 0) & ((seen == 0) | ((seen - depth).abs() < limit))).float()
     around = _around(size)
     fine, coarse = (_box(same, side).clamp(min=1e-6) for side in (_FINE, around))
 
@@ -125,7 +131,7 @@ def _texture_kernels(
             blocks,
             *(drawn.color.contiguous(), drawn.xyz.contiguous()),
             *(rgb, *rgb.stride(), depth, *depth.stride(), *depth.shape, transforms.contiguous()),
-            *(*length(diameter, _HIDDEN, transforms), _DARK, size, planes, seen),
+            *(*length(diameter, _HIDDEN, transforms), _DARK, _OUTSIDE, size, planes, seen),
         )
         compare(blocks, planes, _box(planes, _FINE), _box(planes, _around(size)), size, textures)
     return textures[:, :3], textures[:, 3:], planes[:, 6:], seen[:, None]
