@@ -25,18 +25,25 @@ contents() {
     for library in $missing; do printf "'%s()(64bit)' " "$library"; done
 }
 
-python=$1
-shift
-if [[ $(uname -s) != Linux ]]; then exit 0; fi # the packages for macOS need none
-# Python is asked and no list of the system's, because it looks where the packages will.
-missing=$("$python" -c '
+# Those of the libraries named that cannot be loaded. Python is asked because it looks where the packages will.
+lacking() {
+    "$python" -c '
 import ctypes, sys
 for name in sys.argv[1:]:
     try:
         ctypes.CDLL(name)
     except OSError:
-        print(name)' "$@")
-if [[ -z $missing ]]; then exit 0; fi
+        print(name)' "$@"
+}
+
+python=$1
+shift
+if [[ $(uname -s) != Linux ]]; then exit 0; fi # the packages for macOS need none
+needed=$(lacking "$@")
+if [[ -z $needed ]]; then exit 0; fi
+# One command for all that may be needed later, too.
+read -r -d '' -a known <<<"$(awk '{ print $1 }' <<<"$table")" || true
+missing=$(lacking "${known[@]}")
 
 sudo=""
 if [[ $(id -u) -ne 0 ]]; then sudo="sudo "; fi
@@ -59,5 +66,5 @@ else
     command="(with the package manager of this system)"
 fi
 printf 'error: the system lacks libraries that OpenCV or Open3D needs: %s\ninstall them, then repeat this command:\n\n  %s\n\n' \
-    "${missing//$'\n'/ }" "$command" >&2
+    "${needed//$'\n'/ }" "$command" >&2
 exit 2

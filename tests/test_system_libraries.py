@@ -35,7 +35,8 @@ def run_make(door: Door, make: str) -> RunMake:
         "python3",
         f"""case "$1 $2" in
         "-m venv") mkdir -p "$3/bin"; cp {door.bin}/python3 "$3/bin/python" ;;
-        *ctypes*) shift 2; echo "$*" > "$RECORDS/asked"; printf "%s\n" $MISSING ;;
+        *ctypes*) shift 2; echo "$*" > "$RECORDS/asked"
+            for name in $*; do case " $MISSING " in *" $name "*) echo "$name" ;; esac; done ;;
         esac""",
     )
 
@@ -65,6 +66,15 @@ def test_libraries_of_the_system_are_looked_for_before_anything_is_installed(
     assert "\n  sudo apt-get update && sudo apt-get install -y libgl1\n" in result.stderr
     assert not (door.root / ".venv").exists()
     assert not (door.records / "apt-get.install").exists()
+
+
+def test_what_a_target_does_not_load_stops_nothing_and_one_command_brings_all(door: Door, run_make: RunMake) -> None:
+    door.install("apt-get", "")
+    assert run_make("venv", "libusb-1.0.so.0").returncode == 0
+    shutil.rmtree(door.root / ".venv")
+    result = run_make("venv", "libusb-1.0.so.0", "libGL.so.1")
+    assert "needs: libGL.so.1\n" in result.stderr
+    assert "apt-get install -y libgl1 libusb-1.0-0\n" in result.stderr
 
 
 def test_lint_needs_no_libraries_of_the_system(door: Door, run_make: RunMake) -> None:
