@@ -50,9 +50,8 @@ def test_readme_is_short_and_its_table_too() -> None:
 
 
 def test_readme_calls_the_estimator_by_names_that_it_has() -> None:
-    (code,) = re.findall(
-        r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL
-    )
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
     called = {ast.unparse(call.func): {keyword.arg for keyword in call.keywords} for call in calls}
     for name in ("register", "track_one"):
