@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import warnings
 from pathlib import Path
@@ -149,6 +150,8 @@ def test_a_folder_outside_a_checkout_has_no_commit(tmp_path: Path) -> None:
 
 def test_an_installed_package_does_not_take_the_commit_of_the_project_around_it(tmp_path: Path) -> None:
     """As where the environment lies in somebody's own repository."""
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "theirs"], check=True)
