@@ -42,7 +42,7 @@ if [[ $(uname -s) != Linux ]]; then exit 0; fi # the packages for macOS need non
 needed=$(lacking "$@")
 if [[ -z $needed ]]; then exit 0; fi
 # One command for all that may be needed later, too.
-read -r -d '' -a known <<<"$(awk '{ print $1 }' <<<"$table")" || true
+mapfile -t known < <(awk '{ print $1 }' <<<"$table")
 missing=$(lacking "${known[@]}")
 
 sudo=""
