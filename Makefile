@@ -4,26 +4,39 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
+# Prerequisites are steps in the order in which they are written.
+.NOTPARALLEL:
 
 TEST_SCENE_DIR ?= avocado_translate_1
 ARGS ?=
 SCAN ?=
 FLIPPED ?=
 ENGINE ?= auto
-PYTHON ?= python3
 VENV ?= .venv
 # Installed before anything else, because what a plain "torch" resolves to may be gigabytes of CUDA packages. Set it (and
 # PIP_EXTRA_INDEX_URL, which pip reads) to choose another build.
 TORCH_SPEC ?= torch==2.13.0
 PYTEST_ARGS ?=
 
+# The first interpreter that can make the virtual environment.
+suits := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
+ifndef PYTHON
+PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11 python3.10; do \
+	if $$name -c '$(suits)' 2>/dev/null; then echo $$name; exit; fi; done; echo python3)
+endif
+
 export ENGINE PYTHON VENV TORCH_SPEC
 
 python := $(VENV)/bin/python
 has_gpu := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
-shell_files := run_container.sh .ci/run
+shell_files := run_container.sh system_libraries.sh .ci/run
 
-.PHONY: help leap-run run build venv venv-test venv-dev test lint format scene mesh bench clean-container clean
+# What OpenCV and Open3D load of the system.
+opencv_libraries := libGL.so.1 libgthread-2.0.so.0
+open3d_libraries := libEGL.so.1 libX11.so.6 libgomp.so.1 libusb-1.0.so.0
+libraries := $(opencv_libraries) $(open3d_libraries)
+
+.PHONY: help leap-run run build system-libraries venv venv-test venv-dev test lint format scene mesh bench clean-container clean
 
 help: ## show this list
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -48,16 +61,27 @@ run: ## run the demo on TEST_SCENE_DIR in the local virtual environment
 build: ## build the container image that leap-run uses
 	@./run_container.sh --build-only
 
-venv: $(VENV)/.installed-run ## make the local virtual environment (done once; again when pyproject.toml changes)
+system-libraries: ## see to the system's libraries that OpenCV and Open3D load (part of run, test and mesh)
+	@$(call check_python,$(or $(wildcard $(python)),$(PYTHON)))
+	@./system_libraries.sh '$(or $(wildcard $(python)),$(PYTHON))' $(libraries)
+
+venv: libraries := $(opencv_libraries)
+venv: system-libraries $(VENV)/.installed-run ## make the local virtual environment (done once; again when pyproject.toml changes)
 venv-test: $(VENV)/.installed-test
 venv-dev: $(VENV)/.installed-dev
 
+define check_python
+$(1) -c '$(suits)' 2>/dev/null || { \
+	if $(1) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then \
+		echo "error: $(1) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	else \
+		echo "error: PYTHON=$(1) is missing or older than Python 3.10; pass PYTHON=/path/to/python3.11" >&2; \
+	fi; exit 2; }
+endef
+
 # One stamp file for each set of packages, so that nothing is installed twice.
 $(VENV)/.created:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
-		echo "error: PYTHON=$(PYTHON) is missing or older than Python 3.10; pass PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-		echo "error: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(call check_python,$(PYTHON))
 	$(PYTHON) -m venv '$(VENV)'
 	@touch '$@'
 
@@ -87,7 +111,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed-test
 	$(python) -m pip install --editable '.[dev]'
 	@touch '$@'
 
-test: venv-test ## set up what the tests need and run them (PYTEST_ARGS='-k camera')
+test: system-libraries venv-test ## set up what the tests need and run them (PYTEST_ARGS='-k camera')
 	$(python) -m pytest $(PYTEST_ARGS)
 
 lint: venv-dev ## ruff, mypy, shellcheck and hadolint; changes nothing
@@ -104,7 +128,7 @@ format: venv-dev ## put the code into the project's format
 scene: venv ## make the avocado scene if it is missing
 	$(python) -m test_data.make_avocado_scene
 
-mesh: $(VENV)/.installed-scan ## mesh and labels of a scan: SCAN=folder [FLIPPED=folder]
+mesh: system-libraries $(VENV)/.installed-scan ## mesh and labels of a scan: SCAN=folder [FLIPPED=folder]
 	@test -n '$(SCAN)' || { echo "error: name the recording: make mesh SCAN=folder [FLIPPED=folder]" >&2; exit 2; }
 	$(python) -m mesh_creation run --scan '$(SCAN)' $(if $(FLIPPED),--flipped '$(FLIPPED)')
 

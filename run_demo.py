@@ -45,9 +45,8 @@ from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import read_mask, shorten
 from pose6d.scenes.selection import select_frames
 from pose6d.weights import find_weights
+from test_data.default_scene import AVOCADO, SCENES, get_default_scene
 
-SCENES = Path(__file__).resolve().parent / "test_data"
-AVOCADO = "avocado_translate_1"
 OK, BAD_INPUT, SOME_FRAMES_FAILED, INTERRUPTED = 0, 2, 3, 130
 
 
@@ -57,8 +56,8 @@ class Options:
 
     mesh_file: Path | None = None
     """Mesh of the object: obj (with mtl and texture), ply or glb. Default: the one in the scene's mesh/ folder."""
-    test_scene_dir: Path = Path("test_data") / AVOCADO
-    """Folder of the recording, or the name of a scene under test_data/."""
+    test_scene_dir: Path = Path(AVOCADO)
+    """Folder of the recording, or the name of a scene under test_data/ (if installed: in ~/.cache/pose6d/scenes)."""
     mask_file: Path | None = None
     """Mask of the object in the first frame, or a folder of masks named like the frames. Default: the scene's own."""
     object_id: str | None = None
@@ -185,7 +184,8 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
 
 def find_scene(path: Path) -> Path:
     """The folder of a scene given by path, or by its name under test_data/; the avocado scene is made if need be."""
-    for candidate in (path, SCENES.parent / path, SCENES / path):
+    name = Path(*path.parts[1:]) if path.parts[:1] == ("test_data",) else path
+    for candidate in (path, SCENES / name):
         if candidate.exists():  # open_scene explains what is wrong with a file
             if os.environ.get("TEST_SCENE_URL") and candidate.name == AVOCADO:
                 print(
@@ -193,18 +193,12 @@ def find_scene(path: Path) -> Path:
                 )
             return candidate
     folder = SCENES / AVOCADO
-    if path not in (Path(AVOCADO), Path("test_data") / AVOCADO, folder):
+    if SCENES / name != folder:
         known = sorted({AVOCADO} | {entry.name for entry in SCENES.glob("*/") if not entry.name.startswith(("_", "."))})
         raise SceneError(f"scene {path} does not exist: wanted the folder of a recording, or one of {', '.join(known)}")
-    if os.environ.get("TEST_SCENE_URL"):
-        from test_data.download_scene import download_scene
-
-        return download_scene(folder)
-    from test_data.make_avocado_scene import make_avocado_scene
-
-    print(f"making the scene {folder} (once, about a minute)")
-    make_avocado_scene(folder)
-    return folder
+    if not os.environ.get("TEST_SCENE_URL"):
+        print(f"making the scene {folder} (once, about a minute)")
+    return get_default_scene(folder)
 
 
 def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:

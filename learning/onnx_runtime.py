@@ -67,8 +67,8 @@ def import_onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError(
-            f"ONNX Runtime cannot be imported ({error}): pip install 'pose6d[onnx]' for the CPU, or onnxruntime-gpu in "
-            "place of onnxruntime for CUDA (they share an import name: never both)"
+            f"ONNX Runtime cannot be imported ({error}): pip install 'pose6d[onnx]' for the CPU, or "
+            "'pose6d[onnx-gpu]' for CUDA (never both: their packages share an import name)"
         ) from error
     return onnxruntime
 

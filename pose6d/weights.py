@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ from pose6d.errors import WeightsError
 PUBLISHED_RUNS = {"refiner": "2023-10-28-18-33-37", "scorer": "2024-01-11-20-02-45"}
 MANIFEST = "manifest.json"
 _PREFERRED = {"cuda": ("base", "lite"), "cpu": ("lite", "base")}
+_WHERE_BASE_IS = (
+    "an installed package holds lite alone; base lies in weights/ of a checkout: run there, or name that folder in the "
+    "variable POSE6D_WEIGHTS"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class LoadedWeights:
 
 
 def weights_folder() -> Path:
-    """Where the named sets live: `weights/` of the checkout, or the folder in the variable POSE6D_WEIGHTS."""
+    """Where the named sets live: `weights/` of the checkout or of the installation, or the folder in POSE6D_WEIGHTS."""
     override = os.environ.get("POSE6D_WEIGHTS")
     return Path(override) if override else Path(__file__).resolve().parents[1] / "weights"
 
@@ -79,6 +84,9 @@ def find_weights(weights: str | Path, kind: str, device_type: str = "cpu") -> Pa
                 "checkout complete? Pass a folder with --weights to use others"
             )
         weights = choices[0]
+        if weights == "lite" and device_type == "cuda":
+            text = f"no base weights in {weights_folder()}, using the smaller lite: {_WHERE_BASE_IS}"
+            warnings.warn(text, stacklevel=1)  # at this line, so that it is shown once for both networks
     if str(weights) in names:
         found = _file_in(weights_folder() / weights, kind)
         assert found is not None
@@ -94,7 +102,9 @@ def find_weights(weights: str | Path, kind: str, device_type: str = "cpu") -> Pa
             f"weights folder {path} holds no {kind}: expected {kind}.safetensors with {kind}.json, or the published "
             f"config.yml with model_best.pth (directly, in {kind}/ or in {PUBLISHED_RUNS[kind]}/)"
         )
-    raise WeightsError(f"weights {str(weights)!r} are neither a set ({', '.join(names) or 'none here'}) nor a path")
+    cure = f"; {_WHERE_BASE_IS}" if str(weights) == "base" else ""
+    known = ", ".join(names) or "none here"
+    raise WeightsError(f"weights {str(weights)!r} are neither a set ({known}) nor a path{cure}")
 
 
 def load_weights(weights: str | Path, kind: str, device_type: str = "cpu") -> LoadedWeights:

@@ -10,30 +10,26 @@ import contextlib
 import itertools
 import json
 import math
+import os
 import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import tyro
 from tqdm import tqdm
 
-from benchmarks.accuracy.objects import load_objects
-from benchmarks.accuracy.report import read_json
-from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, make_scene
-from benchmarks.accuracy.suites import SUITES
-from benchmarks.quantized_accuracy import compare, estimators_of
-from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.models.config import Kind
 from learning.variants import VARIANTS
 from pose6d.device import fast_dtype, resolve_device
-from pose6d.errors import FrameError, Pose6DError, WeightsError
+from pose6d.errors import FrameError, MissingDependencyError, OutputError, Pose6DError, WeightsError
 from pose6d.report.quantization_plot import write_quantization_plot
+from pose6d.weights import find_weights
 from quantization.calibration import HELD_OUT_SEED, calibration_pairs, calibration_pool
 from quantization.comparison import (
     BASELINE,
@@ -49,6 +45,9 @@ from quantization.comparison import (
     refined,
     setup_seconds,
 )
+
+if TYPE_CHECKING:
+    from benchmarks.accuracy.scenes import EvaluationScene
 
 _KINDS: tuple[Kind, Kind] = ("refiner", "scorer")
 _MADE = tuple(name for name, variant in VARIANTS.items() if variant.made)
@@ -99,6 +98,12 @@ def create(options: Create) -> None:
     unknown = [name for name in options.variants if name not in _MADE]
     if unknown:
         raise WeightsError(f"--variants {' '.join(unknown)}: wanted some of {', '.join(_MADE)}")
+    folder = find_weights(options.weights, "refiner").parent
+    if not os.access(folder, os.W_OK):
+        raise OutputError(
+            f"--weights {options.weights}: the variants are written beside the weights, and {folder} is read-only: "
+            "copy it to a folder of your own, and pass that"
+        )
     for name, kind in itertools.product(options.variants, _KINDS):
         variant = VARIANTS[name]
         if variant.backend == "onnx":
@@ -112,6 +117,13 @@ def create(options: Create) -> None:
 
 
 def report(options: Report) -> None:
+    # Here and below: benchmarks/ is part of a checkout, not of the installed package, and create does without it.
+    try:
+        from benchmarks.versions import versions
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "report measures with the scripts in benchmarks/, which only a checkout has: run it in its folder"
+        ) from error
     unknown = [name for name in options.variants if name not in VARIANTS]
     if unknown:
         raise WeightsError(f"--variants {' '.join(unknown)}: wanted some of {', '.join(VARIANTS)}")
@@ -176,6 +188,11 @@ def measure_networks(rows: list[Row], options: Report, device: torch.device) -> 
 
 def measure_estimator(rows: list[Row], options: Report) -> None:
     """First frame and tracking, end to end; the variants take turns scene by scene."""
+    from benchmarks.accuracy.objects import load_objects
+    from benchmarks.accuracy.scenes import ScenePool, make_scene
+    from benchmarks.accuracy.suites import SUITES
+    from benchmarks.quantized_accuracy import estimators_of
+
     meshes = load_objects(options.mesh_folder, count=max(1, min(options.scenes, 16)))
     pool = ScenePool.from_meshes(meshes)
     estimators = {row.name: estimators_of(row.name, options.weights, options.device, options.schedule) for row in rows}
@@ -200,6 +217,9 @@ def add_accuracy(rows: list[Row], options: Report) -> list[str]:
     """Fill in what benchmarks.quantized_accuracy found; returns what to say of it."""
     if options.accuracy is None:
         return []
+    from benchmarks.accuracy.report import read_json
+    from benchmarks.quantized_accuracy import compare
+
     records, facts = read_json(options.accuracy)
     if facts["options"]["weights"] != options.weights:
         raise WeightsError(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import tyro
 
 from pose6d.errors import Pose6DError
-from test_data.download_scene import download_scene
-from test_data.make_avocado_scene import make_avocado_scene
+from test_data.default_scene import AVOCADO, SCENES, get_default_scene
 
 
-def main(folder: Path = Path(__file__).parent / "avocado_translate_1") -> None:
+def main(folder: Path = SCENES / AVOCADO) -> None:
     """Get the default scene where it is not there yet."""
     try:
-        print(download_scene(folder) if os.environ.get("TEST_SCENE_URL") else make_avocado_scene(folder))
+        print(get_default_scene(folder))
     except Pose6DError as error:
         sys.exit(f"error: {error}")
 

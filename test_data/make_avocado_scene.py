@@ -26,6 +26,7 @@ from pose6d.errors import OutputError
 from pose6d.geometry.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, Renderer, Rendering, make_renderer
 from pose6d.scenes.images import write_depth, write_image
+from test_data.default_scene import AVOCADO, SCENES
 from test_data.kitchen_scene import Body, camera_in_world, kitchen, look_at, spoon, spoon_in_world
 from test_data.scene_lighting import Light, Lighting
 from test_data.sensor_simulation import expose, measure_depth
@@ -236,9 +237,7 @@ class _Studio:
 if __name__ == "__main__":
     import tyro
 
-    def main(
-        folder: Path = Path(__file__).parent / "avocado_translate_1", frames: int = FRAMES, overwrite: bool = False
-    ) -> None:
+    def main(folder: Path = SCENES / AVOCADO, frames: int = FRAMES, overwrite: bool = False) -> None:
         """Make the avocado scene, where it is not there yet."""
         print(make_avocado_scene(folder, frames, overwrite=overwrite))
 

@@ -4,79 +4,26 @@ from __future__ import annotations
 
 import os
 import pty
-import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-TOOLS = ["awk", "bash", "cat", "chmod", "cp", "dirname", "id", "mkdir", "tail", "timeout", "touch", "uname"]
-
-# Each stand-in writes its arguments, one per line, into <name>.<subcommand>.
-RECORD = 'printf "%s\\n" "$@" > "$RECORDS/{name}.$1"\n'
+from tests.front_door import Door, find_make, make_door
 
 Install = Callable[..., tuple[str, list[str]]]  # what was said, and what pip was asked to install
 
 
-@dataclass
-class Door:
-    """A checkout in a folder whose name has a space, and a PATH with nothing but what the test put there."""
-
-    root: Path
-    bin: Path
-    records: Path
-
-    def install(self, name: str, body: str) -> None:
-        tool = self.bin / name
-        tool.write_text(f"#!{self.bin}/bash\n{RECORD.format(name=name)}{body}\n")
-        tool.chmod(0o755)
-
-    def install_engine(self, name: str, info: str = "Server Version: 28", works: bool = True) -> None:
-        answer = f'echo "{info}"' if works else 'echo "Cannot connect to the daemon" >&2; exit 1'
-        self.install(name, f"case $1 in info) {answer} ;; esac")
-
-    def install_venv(self) -> None:
-        python = f'#!{self.bin}/bash\nprintf "%s\\n" "$@" > "$RECORDS/python"\n'
-        self.install(
-            "make", f"mkdir -p .venv/bin; cat > .venv/bin/python <<'END'\n{python}END\nchmod +x .venv/bin/python"
-        )
-
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(self.root / "run_container.sh"), *arguments],
-            cwd=self.root,
-            env={"PATH": str(self.bin), "RECORDS": str(self.records), **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    def recorded(self, name: str) -> list[str]:
-        return (self.records / name).read_text().splitlines()
-
-    def demo_arguments(self, name: str) -> list[str]:
-        """What run_demo.py was given."""
-        arguments = self.recorded(name)
-        return arguments[arguments.index("run_demo.py") + 1 :]
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    return make_door(tmp_path)
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    root, tools, records = tmp_path / "my checkout", tmp_path / "bin", tmp_path / "records"
-    for folder in (root / "test_data" / "mug", tools, records):
-        folder.mkdir(parents=True)
-    for name in ("run_container.sh", "Makefile"):
-        shutil.copy(REPOSITORY / name, root / name)
-    for tool in TOOLS:
-        found = shutil.which(tool)
-        assert found, f"this test needs {tool}"
-        (tools / tool).symlink_to(found)
-    return Door(root, tools, records)
+def make() -> str:
+    return find_make()
 
 
 def test_no_engine_uses_the_virtual_environment_and_says_why(door: Door) -> None:
@@ -254,14 +201,6 @@ def test_clean_removes_only_images_that_exist(door: Door) -> None:
     assert "pose6d:cuda" not in result.stderr
 
 
-@pytest.fixture(scope="session")
-def make() -> str:
-    found = shutil.which("make")
-    if not found:
-        pytest.skip("make is not installed")
-    return found
-
-
 def test_make_leap_run_hands_scene_and_arguments_through(door: Door, make: str) -> None:
     door.install_engine("docker")
     environment = {"PATH": str(door.bin), "RECORDS": str(door.records)}
@@ -286,7 +225,19 @@ def test_help_is_the_default_goal_and_names_every_public_target(door: Door, make
         for goal in ([], ["help"])
     )
     assert plain.stdout == asked.stdout
-    for target in ["leap-run", "run", "build", "venv", "test", "lint", "format", "scene", "bench", "clean-container"]:
+    for target in [
+        "leap-run",
+        "run",
+        "build",
+        "system-libraries",
+        "venv",
+        "test",
+        "lint",
+        "format",
+        "scene",
+        "bench",
+        "clean-container",
+    ]:
         assert f"\n  {target} " in plain.stdout
     assert "avocado_translate_1" in plain.stdout
 

@@ -14,9 +14,10 @@ from learning.models.loading import build_network
 from learning.runtime import NetworkRunner, dynamically_quantized, fold_batch_norm, make_runner
 from learning.torch_int8 import Range
 from learning.variants import VARIANTS
-from pose6d.errors import DeviceError, WeightsError
+from pose6d.errors import DeviceError, OutputError, WeightsError
 from pose6d.report.quantization_plot import write_quantization_plot
 from pose6d.weights import save_weights
+from quantization.__main__ import Create, create
 from quantization.calibration import Pairs, calibration_pairs
 from quantization.comparison import FASTEST, Row, available, drift, markdown, megabytes
 from quantization.torch_quantization import static_int8
@@ -196,3 +197,11 @@ def test_a_report_names_what_a_device_or_a_missing_file_rules_out(folder: Path) 
 def test_the_size_of_float16_is_that_of_the_files(folder: Path) -> None:
     wanted = sum((folder / f"{kind}.safetensors").stat().st_size for kind in ("refiner", "scorer"))
     assert megabytes(FASTEST[torch.float16], str(folder)) == wanted / 1e6
+
+
+def test_a_read_only_set_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the set of an installed package may be."""
+    save_weights(tmp_path, "refiner", {}, {})
+    monkeypatch.setattr("os.access", lambda *asked: False)  # root may write everywhere
+    with pytest.raises(OutputError, match=r"read-only: copy it to a folder of your own"):
+        create(Create(str(tmp_path), ("torch-int8",)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -144,3 +146,18 @@ def test_warnings_are_collected_and_still_shown(capsys: pytest.CaptureFixture[st
 
 def test_a_folder_outside_a_checkout_has_no_commit(tmp_path: Path) -> None:
     assert find_commit(tmp_path) == ""
+
+
+def test_an_installed_package_does_not_take_the_commit_of_the_project_around_it(tmp_path: Path) -> None:
+    """As where the environment lies in somebody's own repository."""
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "theirs"], check=True)
+    package = tmp_path / ".venv" / "pose6d"
+    package.mkdir(parents=True)
+    (package / "code.py").touch()
+    assert find_commit(package) == ""
+    subprocess.run([*git, "add", str(package)], check=True)
+    assert find_commit(package).endswith(" with local changes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,14 @@ def test_an_empty_weights_folder_says_what_belongs_there(tmp_path: Path, monkeyp
     monkeypatch.setenv("POSE6D_WEIGHTS", str(tmp_path / "none"))
     with pytest.raises(WeightsError, match=r"expected refiner\.safetensors in base/ or lite/"):
         find_weights("auto", "refiner")
+
+
+def test_a_gpu_without_base_takes_lite_and_says_where_base_is(sets: Path) -> None:
+    shutil.rmtree(sets / "base")
+    with pytest.warns(UserWarning, match=r"no base weights in .*using the smaller lite.*POSE6D_WEIGHTS"):
+        assert find_weights("auto", "refiner", "cuda") == sets / "lite" / "refiner.safetensors"
+    with pytest.raises(WeightsError, match=r"'base' are neither a set \(lite\) nor a path; .*checkout.*POSE6D_WEIGHTS"):
+        find_weights("base", "refiner", "cuda")
 
 
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:

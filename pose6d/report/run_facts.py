@@ -80,6 +80,7 @@ def find_commit(folder: Path) -> str:
         return done.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", ".")  # an installed package may lie in the repository of another project
         commit = git("rev-parse", "--short=10", "HEAD")
         return commit + (" with local changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):

@@ -1,0 +1,41 @@
+"""Where the project keeps scenes that it makes or downloads, and how it gets the default one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pose6d.errors import OutputError
+
+AVOCADO = "avocado_translate_1"
+
+
+def scenes_folder() -> Path:
+    """`test_data/` of a checkout. An installed package, whose own folder may be read-only, uses the user's cache."""
+    here = Path(__file__).resolve().parent
+    if (here.parent / "pyproject.toml").is_file():
+        return here
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache) / "pose6d" / "scenes"
+
+
+SCENES = scenes_folder()
+
+
+def get_default_scene(folder: Path) -> Path:
+    """Download the recording at TEST_SCENE_URL if that is set, else make the avocado scene; keep what is there.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds something else.
+        SceneError: the download failed.
+    """
+    from test_data.download_scene import download_scene
+    from test_data.make_avocado_scene import make_avocado_scene  # slow to import
+
+    try:
+        return download_scene(folder) if os.environ.get("TEST_SCENE_URL") else make_avocado_scene(folder)
+    except PermissionError as error:
+        raise OutputError(
+            f"the scene cannot be written to {folder}: {error}. Make that folder writable, or use an installed package "
+            "with XDG_CACHE_HOME set to a folder that is"
+        ) from error
