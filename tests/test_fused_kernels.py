@@ -157,7 +157,7 @@ def test_network_pairs_are_what_the_tensor_expressions_give(size: int, layout: s
         observation = Observation(observation.rgb.contiguous(), observation.xyz.contiguous())
     elif layout == "cropped":  # neither colour nor pixels lie side by side
         observation = Observation(observation.rgb[:, ::2, 10:-20:3], observation.xyz[:, ::2, 10:-20:3])
-    config = NetworkConfig(input_size=size)
+    config = NetworkConfig(input_size=size, clip_to_image=layout != "cropped")  # the part shows little of the objects
     found = network_pairs(renderer, poses, observation, camera, DIAMETER, config)
     A, B = pair_inputs(renderer, poses, observation, camera, DIAMETER, config)
     assert (A[:4, 3:] != 0).float().mean() > 0.05
@@ -266,7 +266,7 @@ def test_textures_are_those_of_the_tensor_expressions(size: int, monkeypatch: py
         with monkeypatch.context() as patch:
             patch.setattr(appearance_module, "available", lambda device: False)
             expected = texture_pair(drawn, observation, transforms, diameter)
-        assert found[2].mean() > 0.05
+        assert found[2].mean() > 0.02  # two thirds of the hypotheses are at the edge or outside
         for a, b in zip(found, expected, strict=True):  # a pixel at a tie may be looked up to either side
             assert ((a - b).abs() > 5e-3).float().mean() < 1e-4
 

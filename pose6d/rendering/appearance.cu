@@ -75,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     sum_over_block<SUMS>(values, totals);
     __syncthreads();
     if (threadIdx.x > 0) return;
-    float seen = fmaxf(totals[3], 1.0f), share = seen / fmaxf(totals[4], 1.0f);
-    float power = (totals[0] / (3.0f * seen) + least) * (totals[1] / (3.0f * seen) + least);
-    agreement[i] = share * (totals[2] / (3.0f * seen)) * rsqrtf(power);
+    float counted = fmaxf(totals[3], 1.0f), share = counted / fmaxf(totals[4], 1.0f);
+    float power = (totals[0] / (3.0f * counted) + least) * (totals[1] / (3.0f * counted) + least);
+    agreement[i] = share * (totals[2] / (3.0f * counted)) * rsqrtf(power);
 }
