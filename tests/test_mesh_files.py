@@ -248,7 +248,7 @@ def test_base_colour_factor_tints_the_texture():
 def test_damaged_embedded_texture_is_a_warning(tmp_path):
     data = trimesh.Scene(textured(FOUR_COLORS)).export(file_type="glb")
     (tmp_path / "a.glb").write_bytes(data.replace(b"\x89PNG", b"\x00PNG"))
-    with pytest.warns(UserWarning, match="texture image embedded could not be read"):
+    with pytest.warns(UserWarning, match="texture image embedded cannot be read"):
         assert load_mesh(tmp_path / "a.glb").texture is None
 
 
