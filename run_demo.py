@@ -33,6 +33,7 @@ from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.geometry.depth import check_depth
 from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.symmetry import resolve_symmetry
 from pose6d.geometry.units import UnitChoice, resolve_unit
 from pose6d.rendering import make_renderer
@@ -226,8 +227,6 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
 
 def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.ndarray | None]:
     """The mesh in metres, and its symmetries (S, 4, 4) or None."""
-    from pose6d.geometry.mesh_files import load_mesh  # slow to import
-
     file = options.mesh_file or scene.mesh_file
     if file is None:
         found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"

@@ -17,7 +17,7 @@ from pose6d.geometry.texture_atlas import Part, join_parts
 _MOST_STEPS = 0.05  # of the size: coordinates in coarser steps have no shape left
 
 
-def assembled(parts: list[Part], unit: Unit, name: str, keep_debris: bool) -> Mesh:
+def assembled(parts: list[Part], unit: Unit, name: str, leave_out_debris: bool) -> Mesh:
     """One mesh in metres of parts whose coordinates are in `unit`, without the vertices of no face.
 
     Raises:
@@ -38,13 +38,11 @@ def assembled(parts: list[Part], unit: Unit, name: str, keep_debris: bool) -> Me
         )
     if all(np.isfinite(part.vertices).all() and _in_range(part) for part in solid):  # else Mesh says what is wrong
         solid = [_picked(part, np.ones(len(part.vertices), bool)) for part in solid]
-        if not keep_debris:
+        if leave_out_debris:
             solid = _without_debris(solid, name)
         solid = _near_origin(solid, name)
     scale = METRES_PER_UNIT[unit]
-    mesh = join_parts([replace(part, vertices=part.vertices * scale) for part in solid], name)
-    mesh.keep_debris = keep_debris
-    return mesh
+    return join_parts([replace(part, vertices=part.vertices * scale) for part in solid], name)
 
 
 def _in_range(part: Part) -> bool:

@@ -106,7 +106,8 @@ def _ears(points: np.ndarray) -> np.ndarray:
     while len(left) > 3:
         for i in range(len(left)):
             a, b, c = left[i - 1], left[i], left[(i + 1) % len(left)]
-            others = points[[j for j in left if j not in (a, b, c)]]
+            others = points[left]  # but for the corners, and what a bridge to a hole has in the same place
+            others = others[(others[:, None] != points[[a, b, c]]).any(axis=2).all(axis=1)]
             if _side(points[a], points[b], points[c], normal) <= 0:
                 continue
             inside = [_side(points[p], points[q], others, normal) >= 0 for p, q in ((a, b), (b, c), (c, a))]

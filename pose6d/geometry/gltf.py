@@ -181,8 +181,6 @@ class _Gltf:
     def _bytes(self, view: int) -> bytes:
         """The content of a buffer view."""
         entry = self._header["bufferViews"][view]
-        if set(_COMPRESSIONS) & set(entry.get("extensions", {})) and "buffer" not in entry:
-            raise MeshError(f"mesh {self._path} is compressed (meshopt): export it again without compression")
         buffer, start = self._buffer(entry["buffer"]), entry.get("byteOffset", 0)
         data = buffer[start : start + entry["byteLength"]]
         if len(data) < entry["byteLength"]:
@@ -195,26 +193,25 @@ class _Gltf:
     def _buffer(self, index: int) -> bytes:
         if index not in self._buffers:
             uri = self._header["buffers"][index].get("uri")
-            if uri is None:
-                if self._binary is None:
-                    raise MeshError(f"mesh {self._path} is truncated: its binary chunk is missing; copy it again")
+            if uri is not None:
+                self._buffers[index] = _read_uri(uri, self._files)
+            elif index == 0 and self._binary is not None:
                 self._buffers[index] = self._binary
             else:
-                self._buffers[index] = read_uri(uri, self._files, self._path)
+                raise MeshError(
+                    f"mesh {self._path} has no data for its buffer {index}: it is truncated, or compressed (meshopt); "
+                    "copy it again, or export it without compression"
+                )
         return self._buffers[index]
 
 
-def read_uri(uri: str, files: SideFiles, path: Path) -> bytes:
-    """The content of a data URI, or of a file beside.
-
-    Raises:
-        MeshError: the file is missing.
-    """
+def _read_uri(uri: str, files: SideFiles) -> bytes:
+    """The content of a data URI, or of a file beside."""
     if uri.startswith("data:"):
         return base64.b64decode(uri.partition(",")[2])
     found = files.find(unquote(uri)) or files.find(uri)
     if found is None:
-        raise MeshError(f"mesh {path} needs the file {uri!r}, which is missing: put it beside the mesh")
+        raise MeshError(f"mesh {files.mesh} needs the file {uri!r}, which is missing: put it beside the mesh")
     return found.read_bytes()
 
 

@@ -123,9 +123,11 @@ def _surface(material: dict) -> tuple[np.ndarray | None, dict | None]:
     factor = pbr.get("baseColorFactor", gloss.get("diffuseFactor"))
     texture = pbr.get("baseColorTexture", gloss.get("diffuseTexture"))
     shine, shining = material.get("emissiveFactor"), material.get("emissiveTexture")
-    dark = factor is None or not any(factor[:3])
-    if texture is None and (shining is not None or (dark and any(shine or ()))):
-        factor, texture = shine if any(shine or ()) else None, shining
+    lit = any(shine or ())
+    if texture is None and shining is not None and (factor is None or len(set(factor[:3])) == 1):
+        factor, texture = shine if lit else None, shining  # black, grey or white says nothing, the texture does
+    elif texture is None and lit and not any((factor or ())[:3]):
+        factor = shine
     return None if factor is None else np.asarray(factor, np.float64)[:3], texture
 
 

@@ -135,8 +135,7 @@ class Mesh:
         from pose6d.geometry.assembly import assembled  # these import this module
         from pose6d.geometry.trimesh_parts import parts_of
 
-        mesh = assembled(parts_of(source), unit, name, keep_debris=True)
-        return replace(mesh, keep_debris=False)
+        return assembled(parts_of(source), unit, name, leave_out_debris=False)
 
     @property
     def bounds(self) -> np.ndarray:

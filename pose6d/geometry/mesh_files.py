@@ -54,7 +54,9 @@ def load_mesh(path: str | Path, unit: Unit = "m", keep_debris: bool = False) -> 
     path = Path(path).expanduser()
     _check_file(path)
     reader = _READERS.get(path.suffix.lower(), _read_with_trimesh)
-    return assembled(reader(path, SideFiles(path)), unit, str(path), keep_debris)
+    mesh = assembled(reader(path, SideFiles(path)), unit, str(path), leave_out_debris=not keep_debris)
+    mesh.keep_debris = keep_debris
+    return mesh
 
 
 def as_mesh(mesh: Mesh | str | Path) -> Mesh:

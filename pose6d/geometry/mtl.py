@@ -52,13 +52,13 @@ class Look:
 
 def find_libraries(statement: bytes, files: SideFiles) -> list[Path]:
     """The material files that the words after "mtllib" name: one whose name has blanks, or several."""
-    whole = name_of(statement)
+    whole = _file_name(statement, files)
     found = files.find(whole)
     if found is not None:
         return [found]
     names = re.findall(r'"[^"]+"|\S.*?\.mtl(?=\s|$)', whole, flags=re.IGNORECASE)
     libraries = []
-    for name in names or [whole]:
+    for name in (name.strip('"') for name in names or [whole]):
         found = files.find(name)
         if found is None:
             files.warn_of_missing(name, "material")
@@ -76,21 +76,27 @@ def read_materials(path: Path) -> dict[str, Material]:
     materials: dict[str, Material] = {}
     current = Material(path.parent)  # what stands before the first name belongs to none
     for line in text_lines(path.read_bytes(), path):
-        words = without_comment(line).split(None, 1)
-        if not words:
+        words = line.split(None, 1)
+        if not words or words[0].startswith(b"#"):
             continue
         key, rest = words[0].lower(), words[1] if len(words) > 1 else b""
         if key == b"newmtl":
             current = Material(path.parent)
-            materials.setdefault(name_of(rest), current)
+            materials.setdefault(name_of(without_comment(rest)), current)
         else:
             current.statements.setdefault(key, rest)
     return materials
 
 
 def without_comment(line: bytes) -> bytes:
-    """A statement without the comment after it; a # inside a name is none."""
+    """A statement without the comment after it; a # inside a word is none."""
     return re.sub(rb"(^|\s)#.*", b"", line).strip()
+
+
+def _file_name(statement: bytes, files: SideFiles, *folders: Path) -> str:
+    """The file that a statement names; what follows " #" is a comment, unless such a file is there."""
+    whole = name_of(statement)
+    return whole if "#" in whole and files.find(whole, *folders) else name_of(without_comment(statement))
 
 
 def look_of(material: Material, files: SideFiles) -> Look:
@@ -99,15 +105,16 @@ def look_of(material: Material, files: SideFiles) -> Look:
     for key in _MAPS:
         if key not in material.statements:
             continue
-        name, options = _map(material.statements[key])
-        look.image = files.image(name_of(name), material.folder)
+        statement, options = _map(material.statements[key])
+        name = _file_name(statement, files, material.folder)
+        look.image = files.image(name, material.folder) if name else None
         if look.image is None:
             continue
         look.scale, look.offset = _vector(options.get(b"-s"), 1.0), _vector(options.get(b"-o"), 0.0)
         ignored = [o for o in _NOT_APPLIED if o in options and options[o] not in ([b"off"], [b"0", b"1"])]
         if ignored:
             text = b", ".join(ignored).decode()
-            files.warn(f"the option {text} of its texture {name_of(name)!r} is not applied: bake it into the image")
+            files.warn(f"the option {text} of its texture {name!r} is not applied: bake it into the image")
         break
     return look
 
@@ -118,7 +125,7 @@ def _color(material: Material, files: SideFiles) -> np.ndarray | None:
     for key in _COLORS:
         words = material.statements.get(key, b"").split()
         try:
-            values = np.array([float(word) for word in words[:3]])
+            values = np.array([float(word) for word in without_comment(b" ".join(words)).split()[:3]])
         except ValueError:
             files.warn(f"its material colour {b' '.join(words).decode('latin-1')!r} is not three numbers: left out")
             continue

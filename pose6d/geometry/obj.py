@@ -202,7 +202,7 @@ def _looks(names: list[str | None], others: list[tuple[int, bytes, bytes]], file
     materials: dict[str, Material] = {}
     for _, key, rest in others:
         if key == b"mtllib":
-            for library in find_libraries(without_comment(rest), files):
+            for library in find_libraries(rest, files):
                 materials = read_materials(library) | materials
     unknown = [name for name in names if name is not None and name not in materials]
     only = next(iter(materials)) if len(materials) == 1 else None

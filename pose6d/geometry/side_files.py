@@ -17,7 +17,7 @@ from pose6d.errors import MeshError
 # Pillow refuses images of twice as many pixels, for fear of files made to fill the memory.
 _MOST_TEXELS = 89_478_485
 _MOST_PIXELS = 2**30  # of an image that is scaled down to them; more would fill the memory indeed
-_STRIP = 256  # rows of the result that are scaled down at once
+_STRIP = 2**24  # pixels that are scaled down at once: all would need four bytes each
 _PILLOW_LIMIT = threading.Lock()  # the limit is Pillow's only, for all threads
 
 
@@ -40,7 +40,7 @@ class SideFiles:
 
     def find(self, name: str, *folders: Path) -> Path | None:
         """The file of that name in the first of the folders, or beside the mesh; the end of its path may have to do."""
-        plain = name.strip().strip("\"'").replace("\\", "/")
+        plain = name.strip().replace("\\", "/")
         steps = [step for step in plain.split("/") if step]
         names = [plain, *("/".join(steps[i:]) for i in range(1, len(steps)))]
         for folder in (*folders, self.mesh.parent):
@@ -123,11 +123,10 @@ def _read_image(data: bytes, what: str) -> np.ndarray:
     factor = math.ceil(math.sqrt(width * height / _MOST_TEXELS))
     image.draft("RGB", (width // factor, height // factor))  # a JPEG is decoded at that size or somewhat above
     step = max(1, round(factor * image.size[0] / width))
-    strips = []
-    for top in range(0, image.size[1], step * _STRIP):  # all at once would need four bytes for each pixel
-        strip = image.crop((0, top, image.size[0], min(top + step * _STRIP, image.size[1])))
-        strips.append(np.asarray(Image.fromarray(rgb_pixels(strip)).reduce(step)))
-    pixels = np.concatenate(strips)
+    rows = max(1, _STRIP // image.size[0] // step) * step
+    tops = range(0, image.size[1], rows)
+    strips = [image.crop((0, top, image.size[0], min(top + rows, image.size[1]))) for top in tops]
+    pixels = np.concatenate([np.asarray(Image.fromarray(rgb_pixels(strip)).reduce(step)) for strip in strips])
     warnings.warn(
         f"{what} has {width} x {height} pixels and is scaled down to {pixels.shape[1]} x {pixels.shape[0]}: "
         "save a smaller one to load faster",
@@ -163,8 +162,9 @@ def text_lines(data: bytes, path: Path) -> list[bytes]:
 
 
 def name_of(text: bytes) -> str:
-    """A name as its writer meant it: UTF-8, or Latin-1 where it cannot be that; quotes are left out."""
+    """A name as its writer meant it: UTF-8, or Latin-1 where it cannot be that; quotes around it are left out."""
     try:
-        return text.decode().strip().strip('"')
+        name = text.decode().strip()
     except UnicodeDecodeError:
-        return text.decode("latin-1").strip().strip('"')
+        name = text.decode("latin-1").strip()
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] == '"' and name.count('"') == 2 else name
