@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pose6d.geometry import side_files
 from pose6d.geometry.debris import find_debris, without_debris
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import as_mesh, load_mesh, save_mesh
+from run_demo import Options, load_object
 
 SPECK = np.array([[0.35, 0, 0], [0.351, 0, 0], [0.35, 0.001, 0]])
 
@@ -79,6 +81,17 @@ def test_debris_may_be_kept(tmp_path):
     kept = load_mesh(tmp_path / "a.ply", keep_debris=True)
     assert as_mesh(kept) is kept
     assert len(kept.faces) == 13
+
+
+def test_debris_may_be_kept_in_the_demo(tmp_path):
+    save_mesh(with_speck(), tmp_path / "a.ply")
+    scene = SimpleNamespace(mesh_file=None, mesh_files=[])
+    frame = SimpleNamespace(depth=np.zeros((4, 4)), mask=np.ones((4, 4)), K=np.eye(3))
+    for keep, faces in ((True, 13), (False, 12)):
+        options = Options(mesh_file=tmp_path / "a.ply", mesh_unit="m", keep_debris=keep)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert len(load_object(options, scene, frame)[0].faces) == faces
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".ply", ".glb"])

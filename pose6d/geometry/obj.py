@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,65 +45,74 @@ def read_obj(path: Path, files: SideFiles) -> list[Part]:
     triangles, face = triangulated(positions, corners[:, 0], counts)
     if not len(triangles):
         return [Part(positions, triangles)]
-
     names, which = _material_of_faces(at, others)
-    looks = _looks(names, others, files)
-    parts = []
+    solid = _Solid(positions, uv, normals, colors, corners[triangles], which[face])
+    return _parts(solid, names, _looks(names, others, files), files)
+
+
+@dataclass
+class _Solid:
+    """All triangles of a file.
+
+    Attributes:
+        positions: (V, 3).
+        uv: (VT, 2).
+        normals: (VN, 3).
+        colors: (V, 3) uint8 or None.
+        corners: (T, 3, 3) v, vt and vn of the three corners, -1 where absent.
+        material: (T,).
+    """
+
+    positions: np.ndarray
+    uv: np.ndarray
+    normals: np.ndarray
+    colors: np.ndarray | None
+    corners: np.ndarray
+    material: np.ndarray
+
+    def part(self, chosen: np.ndarray, look: Look, textured: bool) -> Part:
+        """The chosen (T,) triangles as one part."""
+        used = self.corners[chosen].reshape(-1, 3)
+        if not textured:
+            used[:, 1] = -1  # seams of the texture are none then
+        if (used[:, 2] < 0).any():
+            used[:, 2] = -1
+        first, vertex = joined_corners(used[:, 0], used[:, 1], used[:, 2])
+        v, vt, vn = used[first].T
+        part = Part(self.positions[v], vertex.reshape(-1, 3), self.normals[vn] if (vn >= 0).all() else None)
+        if textured:
+            part.uv, part.image = self.uv[vt] * look.scale + look.offset, look.image
+        elif self.colors is not None:
+            part.colors = self.colors[v]
+        elif look.color is not None:
+            part.colors = np.tile(look.color, (len(v), 1))
+        return part
+
+
+def _parts(solid: _Solid, names: list[str | None], looks: list[Look], files: SideFiles) -> list[Part]:
+    """One part for each look; two where only some triangles of a textured one have texture coordinates."""
+    mapped = (solid.corners[..., 1] >= 0).all(axis=1)  # (T,)
     plain = all(look.image is None for look in looks)
-    if plain and (colors is not None or all(look.color is None for look in looks)):
-        looks, which = looks[:1], np.zeros_like(which)  # nothing tells the materials apart
-    for i, look in enumerate(looks):
-        chosen = triangles[which[face] == i]
-        mapped = (corners[chosen, 1] >= 0).all(axis=1)
-        if look.image is not None and not mapped.all() and len(chosen):
-            files.warn(
-                f"{int((~mapped).sum())} of the {len(chosen)} triangles of its material {names[i]!r} have no texture "
-                "coordinates and are drawn in one colour"
-            )
-        for group, image in (
-            ((chosen[mapped], look.image), (chosen[~mapped], None)) if look.image is not None else ((chosen, None),)
-        ):
-            if len(group):
-                parts.append(_part(group, corners, positions, uv, normals, colors, look, image))
-    if len(uv) and plain and colors is None and not files.lost and any(look.color is None for look in looks):
+    if plain and (solid.colors is not None or all(look.color is None for look in looks)):
+        looks = looks[:1]  # nothing tells the materials apart
+        solid.material = np.zeros_like(solid.material)
+    if plain and len(solid.uv) and not files.lost and solid.colors is None and any(k.color is None for k in looks):
         files.warn(
             "it has texture coordinates but names no texture, so it is drawn in grey: export it again with its "
             "material and texture"
         )
+    parts = []
+    for i, look in enumerate(looks):
+        chosen = solid.material == i
+        textured = chosen & mapped & (look.image is not None)
+        bare = chosen & ~textured
+        if look.image is not None and bare.any():
+            files.warn(
+                f"{int(bare.sum())} of the {int(chosen.sum())} triangles of its material {names[i]!r} have no texture "
+                "coordinates and are drawn in one colour"
+            )
+        parts += [solid.part(group, look, group is textured) for group in (textured, bare) if group.any()]
     return parts
-
-
-def _part(
-    group: np.ndarray,
-    corners: np.ndarray,
-    positions: np.ndarray,
-    uv: np.ndarray,
-    normals: np.ndarray,
-    colors: np.ndarray | None,
-    look: Look,
-    image: np.ndarray | None,
-) -> Part:
-    used = corners[group.ravel()]
-    if image is None:
-        used[:, 1] = -1  # without a texture, its seams are none
-    if (used[:, 2] < 0).any():
-        used[:, 2] = -1
-    first, vertex = joined_corners(used[:, 0], used[:, 1], used[:, 2])
-    v, vt, vn = used[first].T
-    if image is not None:
-        color = None
-    elif colors is not None:
-        color = colors[v]
-    else:
-        color = None if look.color is None else np.tile(look.color, (len(v), 1))
-    return Part(
-        positions[v],
-        vertex.reshape(-1, 3),
-        normals[vn] if (vn >= 0).all() else None,
-        uv[vt] * look.scale + look.offset if image is not None else None,
-        image,
-        color,
-    )
 
 
 def _keyword(line: bytes) -> tuple[bytes, bytes]:

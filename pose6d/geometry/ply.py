@@ -130,21 +130,32 @@ def read_ply(path: Path, files: SideFiles) -> list[Part]:
     triangles, polygon = triangulated(positions, corners, counts)
     if not len(triangles):
         return [Part(positions, triangles)]
-    return _looks(files, header.textures, positions, corners, counts, triangles, polygon, vertex, face)
+    solid = _Solid(positions, corners, counts, triangles, polygon)
+    return _parts(solid, vertex, face, header.textures, files)
 
 
-def _looks(
-    files: SideFiles,
-    names: list[str],
-    positions: np.ndarray,
-    corners: np.ndarray,
-    counts: np.ndarray,
-    triangles: np.ndarray,
-    polygon: np.ndarray,
-    vertex: dict,
-    face: dict,
-) -> list[Part]:
-    """The parts of triangles (T, 3) that index corners (C,), with the texture or colours of their vertices or faces."""
+@dataclass
+class _Solid:
+    """All polygons of a file.
+
+    Attributes:
+        positions: (V, 3).
+        corners: (C,) the vertex at each corner.
+        counts: (P,) corners of each polygon.
+        triangles: (T, 3) indices of corners.
+        polygon: (T,) that each triangle is cut from.
+    """
+
+    positions: np.ndarray
+    corners: np.ndarray
+    counts: np.ndarray
+    triangles: np.ndarray
+    polygon: np.ndarray
+
+
+def _parts(solid: _Solid, vertex: dict, face: dict, names: list[str], files: SideFiles) -> list[Part]:
+    """One part for each texture, with it or the colours that the properties of vertices or faces give."""
+    corners, counts, triangles, polygon = solid.corners, solid.counts, solid.triangles, solid.polygon
     what = f"mesh {files.mesh}"
     given = ("nx", "ny", "nz")
     normals = np.stack([vertex[n] for n in given], axis=1) if all(n in vertex for n in given) else None
@@ -180,7 +191,7 @@ def _looks(
             keys.append(np.repeat(polygon[number == i], 3))
         first, index = joined_corners(*keys)
         v = corners[at[first]]
-        part = Part(positions[v], index.reshape(-1, 3), None if normals is None else normals[v])
+        part = Part(solid.positions[v], index.reshape(-1, 3), None if normals is None else normals[v])
         if image is not None and uv is not None:
             part.uv, part.image = uv[at[first]], image
         elif face_colors is not None:
