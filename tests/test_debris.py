@@ -15,7 +15,7 @@ from PIL import Image
 
 from pose6d.errors import MeshError
 from pose6d.geometry import side_files
-from pose6d.geometry.debris import find_debris, without_debris
+from pose6d.geometry.debris import loose_pieces, without_debris
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import as_mesh, load_mesh, save_mesh
 from run_demo import Options, load_object
@@ -116,15 +116,15 @@ def test_debris_anywhere(specks):
     body = box()
     vertices = np.concatenate([body.vertices, *specks])
     faces = np.concatenate([body.faces, np.arange(8, len(vertices)).reshape(-1, 3)])
-    found = find_debris(vertices, faces)
-    assert found.pieces == len(specks)
-    np.testing.assert_array_equal(found.kept, np.arange(len(vertices)) < 8)
+    found, doubtful = loose_pieces(vertices, faces)
+    assert (found.count, doubtful) == (len(specks), None)
+    np.testing.assert_array_equal(found.rest, np.arange(len(vertices)) < 8)
 
 
 def test_far_vertices_of_no_face_are_debris():
     body = box()
-    found = find_debris(np.concatenate([body.vertices, [[0.5, 0, 0]]]), body.faces)
-    np.testing.assert_array_equal(found.kept, [True] * 8 + [False])
+    found, _ = loose_pieces(np.concatenate([body.vertices, [[0.5, 0, 0]]]), body.faces)
+    np.testing.assert_array_equal(found.rest, [True] * 8 + [False])
 
 
 BEADS = [ball(0.004, (0.1 * np.cos(a), 0.1 * np.sin(a), 0)) for a in np.linspace(0, 2 * np.pi, 40, endpoint=False)]
@@ -147,8 +147,22 @@ BEADS = [ball(0.004, (0.1 * np.cos(a), 0.1 * np.sin(a), 0)) for a in np.linspace
 )
 def test_parts_of_an_object_stay(solids):
     mesh = mesh_of(*solids)
-    assert find_debris(mesh.vertices, mesh.faces) is None
+    assert loose_pieces(mesh.vertices, mesh.faces) == (None, None)
     assert as_mesh(mesh) is mesh
+
+
+def test_what_may_be_a_part_stays_with_a_word():
+    plate, screw = box((0.1, 0.1, 0.01)), trimesh.creation.cylinder(0.003, 0.01)
+    beside = mesh_of(plate, screw.copy().apply_translation((0.08, 0, 0)))
+    assert as_mesh(beside) is beside  # the diagonal of the plate is the diameter still
+    mesh = mesh_of(plate, screw.copy().apply_translation((0.1, 0, 0)))
+    with pytest.warns(UserWarning, match=r"1 loose piece.* 1 % .*0.047 away.* are kept .* 0.16.*, without them 0.14"):
+        assert as_mesh(mesh) is mesh
+    mesh.keep_debris = True
+    assert as_mesh(mesh) is mesh
+    far = mesh_of(plate, screw.copy().apply_translation((0.4, 0, 0)))
+    with pytest.warns(UserWarning, match="taken for debris"):
+        assert len(as_mesh(far).faces) == 12
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -160,9 +174,9 @@ def test_debris_is_found_in_any_frame(seed):
     vertices = np.concatenate([solid.vertices, *specks]) @ turn * 10.0 ** generator.uniform(-3, 3)
     faces = np.concatenate([solid.faces, len(solid.vertices) + np.arange(9).reshape(3, 3)])
     order = generator.permutation(len(vertices))
-    found = find_debris(vertices[order], np.argsort(order)[faces])
-    assert found.pieces == 3
-    np.testing.assert_array_equal(found.kept, order < len(solid.vertices))
+    found, doubtful = loose_pieces(vertices[order], np.argsort(order)[faces])
+    assert (found.count, doubtful) == (3, None)
+    np.testing.assert_array_equal(found.rest, order < len(solid.vertices))
 
 
 # Coordinates far from the origin

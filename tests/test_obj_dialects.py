@@ -95,6 +95,7 @@ MTL_DIALECTS = {
     "newmtl skin\nmap_Kd /home/me/export/skin.png": "skin.png",
     "newmtl skin\nmap_Kd ./maps//skin.png": "maps/skin.png",
     "newmtl skin\nmap_Kd -bm 1.0 -blendu on -texres 512 -o 0 0 -s 1 1 1 my skin.png": "my skin.png",
+    "newmtl skin\nmap_Kd\nmap_Ka gr\u00f6n.png": "gro\u0308n.png",
     "newmtl other\nmap_Kd other.png\nnewmtl skin\nmap_Kd skin.png": "skin.png",
 }
 
@@ -194,6 +195,11 @@ def test_a_polygon_that_crosses_itself_loads(tmp_path):
 )
 def test_vertex_colours_of_any_range(tmp_path, colors):
     check_box(load_mesh(write(tmp_path, box_obj("# no material", colors), None, "")), atol=1)
+
+
+def test_vertices_without_a_colour_are_grey(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0 0 0 255 0 10\nv 1 0 0\nv 0 1 0 0 0 20\nf 1 2 3\n")
+    np.testing.assert_array_equal(load_mesh(tmp_path / "a.obj").colors, [[255, 0, 10], [128] * 3, [0, 0, 20]])
 
 
 def test_colours_beyond_any_range_are_refused(tmp_path):

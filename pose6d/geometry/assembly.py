@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from pose6d.errors import MeshError
-from pose6d.geometry.debris import find_debris
+from pose6d.geometry.debris import rest_of
 from pose6d.geometry.mesh import METRES_PER_UNIT, MOST_ROUNDING, Mesh, Unit, float32_rounding
 from pose6d.geometry.texture_atlas import Part, join_parts
 
@@ -63,11 +63,11 @@ def _picked(part: Part, kept: np.ndarray) -> Part:
 def _without_debris(parts: list[Part], name: str) -> list[Part]:
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
     vertices = np.concatenate([part.vertices for part in parts])
-    found = find_debris(vertices, np.concatenate([p.faces + start for p, start in zip(parts, starts, strict=False)]))
-    if found is None:
+    faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)])
+    rest = rest_of(vertices, faces, name)
+    if rest is None:
         return parts
-    found.warn(name, vertices)
-    picked = [_picked(part, kept) for part, kept in zip(parts, np.split(found.kept, starts[1:-1]), strict=True)]
+    picked = [_picked(part, kept) for part, kept in zip(parts, np.split(rest, starts[1:-1]), strict=True)]
     return [part for part in picked if len(part.faces)]
 
 

@@ -34,7 +34,7 @@ def load_mesh(path: str | Path, unit: Unit = "m", keep_debris: bool = False) -> 
 
     Scenes of several geometries are joined with their node transforms; several textures become one atlas. Axes are
     kept as they are in the file. No vertex is merged with another; vertices of no face are left out, and so is loose
-    debris (`debris.find_debris`). The frame is that of the file, unless it lies so far from its origin (map
+    debris (`debris.loose_pieces`). The frame is that of the file, unless it lies so far from its origin (map
     coordinates) that float32 would bend the shape: then the mesh is moved to the origin in float64, and a warning gives
     the offset that was subtracted, so that poses refer to the moved mesh.
 

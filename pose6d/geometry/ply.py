@@ -213,6 +213,8 @@ def _wedge_uv(face: dict, counts: np.ndarray) -> np.ndarray | None:
         return None
     values, lengths = face["texcoord"]
     fits = lengths == 2 * counts
+    if not fits.any():
+        return None
     uv = np.zeros((int(counts.sum()), 2))
     uv[np.repeat(fits, counts)] = values[np.repeat(fits, lengths)].reshape(-1, 2)
     return uv
@@ -233,10 +235,11 @@ def _faces(elements: dict[str, dict], path: Path) -> tuple[np.ndarray, np.ndarra
     corners, counts = found if found is not None else (np.empty(0, np.int64), np.empty(0, np.int64))
     strips = next((elements[name] for name in ("tristrips", "tristrip") if name in elements), {})
     strip = _list(strips)
-    if strip is not None and len(strip[0]) and not len(corners):
+    if strip is not None and len(strip[0]):
         cut = np.cumsum(strip[1])[:-1]
         triangles = np.concatenate([strip_triangles(each) for each in np.split(strip[0], cut)])
-        return triangles.ravel(), np.full(len(triangles), 3), {}
+        counts = np.concatenate([counts, np.full(len(triangles), 3)])
+        return np.concatenate([corners, triangles.ravel()]), counts, {}
     if len(face) and found is None and "vertex" in elements:
         raise MeshError(f"mesh {path}: its faces have no list of vertices ({', '.join(face)}): export it again")
     return corners, counts, face
