@@ -133,6 +133,9 @@ def _check_file(path: Path) -> None:
         raise MeshError(f"mesh file {path} does not exist: {hint}")
     if path.stat().st_size == 0:
         raise MeshError(f"mesh file {path} is empty (0 bytes): copy or export it again")
+    with path.open("rb") as file:
+        if file.read(30).startswith(b"version https://git-lfs"):
+            raise MeshError(f"mesh file {path} is a pointer of Git LFS, not the mesh: run git lfs pull")
     if path.suffix.lower() in _READERS:
         return
     import trimesh  # slow

@@ -14,7 +14,7 @@ from pose6d.geometry.side_files import SideFiles, name_of, text_lines
 from pose6d.geometry.texture_atlas import Part
 
 _OTHER, _V, _VT, _VN, _F = range(5)
-_KINDS = {b"v ": _V, b"v\t": _V, b"vt": _VT, b"vn": _VN, b"f ": _F, b"f\t": _F, b"fo": _F}
+_KINDS = {b"v ": _V, b"v\t": _V, b"vt": _VT, b"vn": _VN, b"f ": _F, b"f\t": _F}
 _FREE_FORM = (b"surf", b"curv", b"curv2", b"cstype")
 
 
@@ -29,6 +29,11 @@ def read_obj(path: Path, files: SideFiles) -> list[Part]:
     lines = text_lines(path.read_bytes(), path)
     kinds = np.fromiter((_KINDS.get(line[:2], _OTHER) for line in lines), np.int8, len(lines))
     others = [(i, *_keyword(lines[i])) for i in np.flatnonzero(kinds == _OTHER).tolist() if lines[i]]
+    if not (kinds == _V).any():
+        raise MeshError(
+            f"mesh {path} has no vertices and no faces: no line begins with 'v', so it is empty or not really .obj; "
+            "export it again"
+        )
     free_form = sorted({key.decode() for _, key, _ in others if key in _FREE_FORM})
     if free_form:
         files.warn(f"its free-form surfaces ({', '.join(free_form)}) are left out: export triangles")
