@@ -64,6 +64,8 @@ class SideFiles:
         """(H, W, 3) uint8 of an image file's content; None with a warning if it cannot be read."""
         try:
             return _read_image(data, f"mesh {self.mesh}: its {what}")
+        except Warning:  # where warnings are errors
+            raise
         except Exception as error:  # Pillow raises many types: OSError, SyntaxError, struct.error, ...
             cure = "make it smaller" if isinstance(error, MeshError) else "save the image again as PNG or JPEG"
             self.warn(f"its {what} cannot be read ({error}), so the mesh is drawn without it: {cure}")
@@ -125,7 +127,7 @@ def _read_image(data: bytes, what: str) -> np.ndarray:
     step = max(1, round(factor * image.size[0] / width))
     rows = max(1, _STRIP // image.size[0] // step) * step
     tops = range(0, image.size[1], rows)
-    strips = [image.crop((0, top, image.size[0], min(top + rows, image.size[1]))) for top in tops]
+    strips = (image.crop((0, top, image.size[0], min(top + rows, image.size[1]))) for top in tops)
     pixels = np.concatenate([np.asarray(Image.fromarray(rgb_pixels(strip)).reduce(step)) for strip in strips])
     warnings.warn(
         f"{what} has {width} x {height} pixels and is scaled down to {pixels.shape[1]} x {pixels.shape[0]}: "
