@@ -31,7 +31,8 @@ from pose6d.geometry.frame_input import (
     mask_middle,
 )
 from pose6d.geometry.frame_processor import FrameProcessor
-from pose6d.geometry.mesh import Mesh, as_mesh
+from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh_files import as_mesh
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.symmetry import centred_symmetries
 from pose6d.geometry.transforms import make_transform, random_rotations
@@ -64,7 +65,7 @@ class FoundationPose(FrameProcessor):
     """Finds one object in a frame (`register`) and follows it through the next ones (`track_one`).
 
     Args:
-        mesh: the object, in metres; a path is read as metres too (`load_mesh` converts other units).
+        mesh: the object in metres, or the path of one (`load_mesh`). Its loose debris is left out (`Mesh.keep_debris`).
         symmetries: (S, 4, 4) transforms of the mesh frame that leave the object's look unchanged, identity included
             (`pose6d.geometry.symmetry`). They thin out the hypotheses.
         scorer: ranks hypotheses; made from `weights` where omitted.
@@ -85,8 +86,7 @@ class FoundationPose(FrameProcessor):
         confidence: of the last call's pose, the probability that it is within 0.1 diameter; None before, and where the
             scorer has no head for it or tracking does not ask for it.
         timings: seconds of each stage of the last call.
-        mesh: the object in its original frame.
-        diameter: of the mesh, metres.
+        mesh, diameter: the object in its original frame, and its size in metres.
 
     Raises:
         MeshError, WeightsError, DeviceError: unusable mesh, weights or device.

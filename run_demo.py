@@ -34,6 +34,7 @@ from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.geometry.depth import check_depth
 from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.symmetry import resolve_symmetry
 from pose6d.geometry.units import UnitChoice, resolve_unit
 from pose6d.rendering import make_renderer
@@ -75,6 +76,8 @@ class Options:
     """Which frames: "30" is the first 30, "10:40" or "0:90:3" select as in Python."""
     mesh_unit: UnitChoice = "auto"
     """Unit of the mesh file; auto compares its size with the depth under the mask and says what it decided."""
+    keep_debris: bool = False
+    """Keep small pieces of the mesh that lie far outside of the rest, which are else taken for debris."""
     depth_scale: float | None = None
     """Metres per depth unit. Default: what the scene's files say, else 0.001 (millimetres)."""
     symmetry: str | None = None
@@ -219,13 +222,11 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
 
 def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.ndarray | None]:
     """The mesh in metres, and its symmetries (S, 4, 4) or None."""
-    from pose6d.geometry.mesh_files import load_mesh  # slow to import
-
     file = options.mesh_file or scene.mesh_file
     if file is None:
         found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
         raise SceneError(f"no mesh: pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})")
-    mesh = load_mesh(file)
+    mesh = load_mesh(file, keep_debris=options.keep_debris)
     unit = scene.mesh_unit if options.mesh_unit == "auto" and file == scene.mesh_file else options.mesh_unit
     assert first.mask is not None  # read_first_frame has seen to it
     scale, explanation = resolve_unit(mesh, unit, first.depth, first.mask, first.K)

@@ -303,6 +303,20 @@ def test_a_bad_tracked_frame_keeps_the_last_pose(scene: Scene) -> None:
     np.testing.assert_allclose(estimator.track_one(scene.rgb, scene.depth, K), scene.truth, atol=5e-3)
 
 
+def test_debris_changes_neither_the_pose_nor_its_frame(scene: Scene) -> None:
+    m = scene.mesh
+    speck = m.center + np.array([[0.6, 0, 0], [0.601, 0, 0], [0.6, 0.001, 0]])
+    colors = np.concatenate([[[255, 0, 0]] * 3, m.colors])
+    dirty = Mesh(np.concatenate([speck, m.vertices]), np.concatenate([[[0, 1, 2]], m.faces + 3]), colors=colors)
+    refiner = PlantingRefiner(scene.truth, m.center)
+    with pytest.warns(UserWarning, match="1 loose piece"):
+        estimator = FoundationPose(dirty, refiner=refiner, scorer=MatchingScorer(), device="cpu")
+    assert estimator.diameter == pytest.approx(m.diameter)
+    np.testing.assert_allclose(estimator.register(K, scene.rgb, scene.depth, scene.mask), scene.truth, atol=5e-3)
+    dirty.keep_debris = True
+    assert FoundationPose(dirty, refiner=refiner, scorer=MatchingScorer(), device="cpu").diameter > 3 * m.diameter
+
+
 def test_a_mesh_in_millimetres_is_refused(scene: Scene) -> None:
     with pytest.raises(MeshError, match="is it in millimetres"):
         FoundationPose(scene.mesh.scaled(1000.0), **random_networks())

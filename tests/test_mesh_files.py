@@ -248,7 +248,7 @@ def test_base_colour_factor_tints_the_texture():
 def test_damaged_embedded_texture_is_a_warning(tmp_path):
     data = trimesh.Scene(textured(FOUR_COLORS)).export(file_type="glb")
     (tmp_path / "a.glb").write_bytes(data.replace(b"\x89PNG", b"\x00PNG"))
-    with pytest.warns(UserWarning, match="texture image embedded could not be read"):
+    with pytest.warns(UserWarning, match="texture image embedded cannot be read"):
         assert load_mesh(tmp_path / "a.glb").texture is None
 
 
@@ -346,6 +346,8 @@ def test_saving_a_texture_as_ply_warns_and_other_suffixes_are_refused(tmp_path):
 def test_unusable_files_are_refused_with_their_name(tmp_path):
     (tmp_path / "empty.obj").write_text("")
     (tmp_path / "comment.obj").write_text("# nothing here\n")
+    (tmp_path / "lfs.ply").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    (tmp_path / "page.obj").write_text("<!DOCTYPE html>\n")
     (tmp_path / "noise.glb").write_bytes(b"glTF" + bytes(range(200)))
     (tmp_path / "noise.ply").write_bytes(b"ply\nformat ascii 1.0\nelement vertex 3\nend_header\n1 2\n")
     (tmp_path / "mesh.fbx").write_bytes(b"Kaydara")
@@ -356,6 +358,8 @@ def test_unusable_files_are_refused_with_their_name(tmp_path):
         "lost.obj": "does not exist: the folder has",
         "empty.obj": "0 bytes",
         "comment.obj": "no vertices",
+        "lfs.ply": "git lfs pull",
+        "page.obj": "not really .obj",
         "noise.glb": "damaged",
         "noise.ply": "damaged|no vertices|no faces",
         "mesh.fbx": "no known format",

@@ -17,6 +17,7 @@ from learning.datasets.procedural_objects import TEXTURE_SIZE, make_objects
 from learning.datasets.procedural_textures import make_textures
 from pose6d.errors import MeshError, SceneError
 from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh_files import load_mesh
 from pose6d.scenes.images import COLOR_SUFFIXES, listing, read_color
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
@@ -81,8 +82,6 @@ def load_meshes(folder: Path) -> list[Mesh]:
         MeshError: no such folder, no mesh in it, a mesh that cannot be read, has more than MAXIMUM_FACES faces or no
             extent.
     """
-    from pose6d.geometry.mesh_files import load_mesh  # needs trimesh, which machines that only train lack
-
     paths = _files_in(folder, MESH_SUFFIXES, "mesh_dir", "meshes", MeshError)
     return [_usable(load_mesh(path), path) for path in paths]
 

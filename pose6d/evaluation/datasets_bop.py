@@ -137,7 +137,8 @@ class BopDataset(PoseDataset):
 
     def _load(self, folder: Path | None, obj_id: int) -> Mesh:
         assert folder is not None  # checked on opening
-        return load_mesh(folder / f"obj_{obj_id:06d}.ply", unit="mm")
+        # Errors are defined on the whole model.
+        return load_mesh(folder / f"obj_{obj_id:06d}.ply", unit="mm", keep_debris=True)
 
     def _entry(self, obj_id: int) -> dict[str, Any]:
         if str(obj_id) not in self._info:

@@ -63,7 +63,7 @@ class YcbVideoDataset(PoseDataset):
         """See `PoseDataset.mesh`."""
         if obj_id not in self._models:
             raise SceneError(f"{self.path}/models has {len(self._models)} models, the images show object {obj_id}")
-        return load_mesh(self._models[obj_id])
+        return load_mesh(self._models[obj_id], keep_debris=True)  # errors are defined on the whole model
 
     def _stem(self, scene_id: int, im_id: int) -> Path:
         return self.path / "data" / f"{scene_id:04d}" / f"{im_id:06d}"
@@ -132,7 +132,7 @@ class EoatDataset(PoseDataset):
             raise SceneError(
                 f"{self.path}/models has no {obj_id:03d}_*: it has {shorten(sorted(map(str, self._models)))}"
             )
-        return load_mesh(self._models[obj_id])
+        return load_mesh(self._models[obj_id], keep_debris=True)  # errors are defined on the whole model
 
     def _object_of(self, sequence: str) -> int:
         for word, number in _EOAT_OBJECTS.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ Unit = Literal["m", "cm", "mm"]
 METRES_PER_UNIT: dict[Unit, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 GREY = 128  # the colour of a mesh that brings none
+MOST_ROUNDING = 1e-3  # of its size: what float32 may move a vertex
 
 
 @dataclass(eq=False)
@@ -36,9 +36,12 @@ class Mesh:
         texture: (H, W, 3) uint8 RGB, row 0 is the top row, or None.
         colors: (V, 3) uint8 RGB, or None where there is a texture. Grey (128) if neither is given.
         name: what messages call this mesh.
+        keep_debris: every piece belongs to the object. If false, the estimator works without small pieces that lie far
+            outside of the rest, and says so.
 
     Raises:
-        MeshError: no vertices, no faces, values that are not finite, indices out of range, or shapes that disagree.
+        MeshError: no vertices, no faces, values that are not finite or too far from the origin for float32, indices
+            out of range, or shapes that disagree.
     """
 
     vertices: np.ndarray
@@ -48,8 +51,10 @@ class Mesh:
     texture: np.ndarray | None = None
     colors: np.ndarray | None = None
     name: str = "mesh"
+    keep_debris: bool = False
 
     def __post_init__(self) -> None:
+        given = np.asarray(self.vertices)
         with np.errstate(over="ignore"):  # a value beyond float32 becomes inf, which the check below names
             self.vertices = np.ascontiguousarray(self.vertices, dtype=np.float32)
         self._check_shape("vertices", self.vertices, (None, 3))
@@ -60,6 +65,14 @@ class Mesh:
             raise MeshError(
                 f"mesh {self.name!r} has {bad} of {len(self.vertices)} vertices that are NaN, infinite or beyond "
                 "float32: remove them in a mesh editor and export it again"
+            )
+        rounding = float32_rounding(given)
+        if rounding > MOST_ROUNDING:
+            middle = ", ".join(f"{value:.9g}" for value in (given.min(axis=0) + given.max(axis=0)) / 2)
+            raise MeshError(
+                f"mesh {self.name!r} lies so far from the origin, around ({middle}), that float32 moves vertices by "
+                f"{100 * rounding:.2g} % of its size: subtract its middle in float64 first; poses then refer to the "
+                "moved mesh"
             )
         self._check_faces()
         self._check_look()
@@ -109,10 +122,20 @@ class Mesh:
 
     @classmethod
     def from_trimesh(cls, source: trimesh.Trimesh | trimesh.Scene, unit: Unit = "m", name: str = "mesh") -> Mesh:
-        """Convert what trimesh loaded, or what the user built with it; see `mesh_files.mesh_from_trimesh`."""
-        from pose6d.geometry.mesh_files import mesh_from_trimesh  # that module imports this one
+        """Convert what trimesh loaded, or what the user built with it; coordinates are in `unit`.
 
-        return mesh_from_trimesh(source, unit=unit, name=name)
+        Scenes are joined with their node transforms, as `mesh_files.load_mesh` does.
+
+        Raises:
+            MeshError: no faces, or what else `Mesh` refuses.
+
+        Warns:
+            UserWarning: it lies far from the origin and is moved there.
+        """
+        from pose6d.geometry.assembly import assembled  # these import this module
+        from pose6d.geometry.trimesh_parts import parts_of
+
+        return assembled(parts_of(source), unit, name, leave_out_debris=False)
 
     @property
     def bounds(self) -> np.ndarray:
@@ -168,6 +191,13 @@ class Mesh:
         return points.astype(np.float32)
 
 
+def float32_rounding(vertices: np.ndarray) -> float:
+    """How far float32 may move one of `vertices` (V, 3), relative to the longest side of their box; 0 for a point."""
+    low, high = np.asarray(vertices.min(axis=0), np.float64), np.asarray(vertices.max(axis=0), np.float64)
+    extent = float((high - low).max())
+    return 2.0**-24 * float(np.maximum(np.abs(low), np.abs(high)).max()) / extent if extent > 0 else 0.0
+
+
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(V, 3) float32 unit normals: the sum of the adjacent faces' cross products, which weighs them by area."""
     a, b, c = np.moveaxis(vertices.astype(np.float64)[faces], 1, 0)
@@ -194,18 +224,3 @@ def texture_colors(mesh: Mesh) -> np.ndarray:
     u, v = (mesh.uv.astype(np.float64) % 1.0).T
     rows = np.minimum(((1 - v) * height).astype(int), height - 1)
     return mesh.texture[rows, np.minimum((u * width).astype(int), width - 1)]
-
-
-def as_mesh(mesh: Mesh | str | Path) -> Mesh:
-    """A mesh itself, or that of a file in metres.
-
-    Raises:
-        MeshError: it is neither, or the file cannot be read.
-    """
-    if isinstance(mesh, Mesh):
-        return mesh
-    if not isinstance(mesh, (str, Path)):
-        raise MeshError(f"mesh is a {type(mesh).__name__}: pass a Mesh (Mesh.from_trimesh makes one) or a path")
-    from pose6d.geometry.mesh_files import load_mesh  # slow to import
-
-    return load_mesh(mesh)

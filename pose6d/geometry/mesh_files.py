@@ -1,72 +1,75 @@
-"""Reading and writing mesh files: OBJ with mtl and texture, PLY, glTF, and what else trimesh reads (STL, OFF, ...)."""
+"""Reading and writing mesh files: OBJ with mtl and texture, PLY, OFF, glTF, and what else trimesh reads (STL, ...)."""
 
 from __future__ import annotations
 
-import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
 
-import numpy as np
-import trimesh
 from PIL import Image
-from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from pose6d.errors import MeshError
-from pose6d.geometry.gltf import GltfFile
-from pose6d.geometry.materials import Looks, texture_of
-from pose6d.geometry.mesh import METRES_PER_UNIT, Mesh, Unit, texture_colors
-from pose6d.geometry.texture_atlas import Part, join_parts
+from pose6d.geometry.assembly import assembled
+from pose6d.geometry.debris import without_debris
+from pose6d.geometry.gltf import read_gltf
+from pose6d.geometry.mesh import Mesh, Unit, texture_colors
+from pose6d.geometry.obj import read_obj
+from pose6d.geometry.off import read_off
+from pose6d.geometry.ply import read_ply
+from pose6d.geometry.side_files import SideFiles
+from pose6d.geometry.texture_atlas import Part
 
 _KNOWN_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl", ".off")
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tga", ".tif", ".tiff", ".webp", ".gif"}
+_READERS: dict[str, Callable[[Path, SideFiles], list[Part]]] = {
+    ".obj": read_obj,
+    ".ply": read_ply,
+    ".off": read_off,
+    ".glb": read_gltf,
+    ".gltf": read_gltf,
+}
 
 
-def load_mesh(path: str | Path, unit: Unit = "m") -> Mesh:
+def load_mesh(path: str | Path, unit: Unit = "m", keep_debris: bool = False) -> Mesh:
     """Read a mesh file as one mesh in metres.
 
     Scenes of several geometries are joined with their node transforms; several textures become one atlas. Axes are
-    kept as they are in the file. No vertex is merged with another, and only vertices of no face are left out.
+    kept as they are in the file. No vertex is merged with another; vertices of no face are left out, and so is loose
+    debris (`debris.loose_pieces`). The frame is that of the file, unless it lies so far from its origin (map
+    coordinates) that float32 would bend the shape: then the mesh is moved to the origin in float64, and a warning gives
+    the offset that was subtracted, so that poses refer to the moved mesh.
 
     Args:
         path: the file; its mtl and textures are looked for where it names them, then beside it.
         unit: the unit of the file's coordinates.
+        keep_debris: keep small pieces that lie far outside of the rest, as parts of the object.
 
     Raises:
         MeshError: no such file, not a mesh, empty, a point cloud, or with vertices that are not finite.
 
     Warns:
-        UserWarning: a texture or material file is missing or not readable; the message names it. The part is then
-            drawn in its material's colour, or in grey.
+        UserWarning: a texture or material file is missing or not readable, and the part is drawn in its material's
+            colour, or in grey; something else of the file is left out; debris is; the mesh is moved. The message says
+            what and why.
     """
     path = Path(path).expanduser()
     _check_file(path)
-    files = _SideFiles(path)
-    gltf = GltfFile(path) if path.suffix.lower() in (".glb", ".gltf") else None
-    scene = _read(path, files, gltf)
-    if _has_colored_vertices(path) and not any(texture_of(g) is not None for g in scene.geometry.values()):
-        # Where there is a material trimesh ignores these colours; they are what was meant if no texture is.
-        scene = _read(path, files, gltf, skip_materials=True)
-    files.warn_of_lost_textures()
-    looks = Looks(str(path), gltf)
-    mesh = _mesh_of(scene, unit, looks)
-    if looks.without_texture and not files.missing and not files.unreadable:
-        warnings.warn(
-            f"mesh {path} has texture coordinates but names no texture, so it is drawn in grey: "
-            "export it again with its material and texture",
-            stacklevel=2,
-        )
+    reader = _READERS.get(path.suffix.lower(), _read_with_trimesh)
+    mesh = assembled(reader(path, SideFiles(path)), unit, str(path), leave_out_debris=not keep_debris)
+    mesh.keep_debris = keep_debris
     return mesh
 
 
-def mesh_from_trimesh(source: trimesh.Trimesh | trimesh.Scene, unit: Unit = "m", name: str = "mesh") -> Mesh:
-    """The mesh of a trimesh object or scene whose coordinates are in `unit`.
+def as_mesh(mesh: Mesh | str | Path) -> Mesh:
+    """A mesh, or that of a file in metres, without debris unless it says that it keeps it; its frame stays.
 
     Raises:
-        MeshError: as `load_mesh`.
+        MeshError: it is neither, or the file cannot be read.
     """
-    scene = source if isinstance(source, trimesh.Scene) else trimesh.Scene(source)
-    return _mesh_of(scene, unit, Looks(name))
+    if isinstance(mesh, Mesh):
+        return without_debris(mesh)
+    if not isinstance(mesh, (str, Path)):
+        raise MeshError(f"mesh is a {type(mesh).__name__}: pass a Mesh (Mesh.from_trimesh makes one) or a path")
+    return load_mesh(mesh)
 
 
 def save_mesh(mesh: Mesh, path: str | Path) -> None:
@@ -81,6 +84,9 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in (".obj", ".glb", ".ply"):
         raise MeshError(f"cannot write a mesh as {path}: wanted a name that ends in .obj, .glb or .ply")
+    import trimesh  # slow
+    from trimesh.visual.material import PBRMaterial, SimpleMaterial
+
     out = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=mesh.normals, process=False)
     if mesh.texture is not None and suffix == ".ply":
         warnings.warn(f"{path} keeps one colour per vertex instead of the texture: save .obj or .glb", stacklevel=2)
@@ -109,55 +115,10 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
         path.write_bytes(trimesh.exchange.gltf.export_glb(trimesh.Scene(out), include_normals=True))
 
 
-class _SideFiles(trimesh.resolvers.FilePathResolver):
-    """Finds the files a mesh names, and remembers those it could not find or read.
+def _read_with_trimesh(path: Path, files: SideFiles) -> list[Part]:
+    from pose6d.geometry.trimesh_parts import read_with_trimesh  # slow to import
 
-    Exporters write absolute paths of their own machine, backslashes and texture options; the file itself usually lies
-    beside the mesh.
-    """
-
-    def __init__(self, path: Path):
-        super().__init__(str(path))
-        self._path = path
-        self.missing: list[str] = []
-        self.unreadable: dict[str, str] = {}
-
-    def get(self, name: str) -> bytes:
-        plain = name.strip().strip('"').replace("\\", "/")
-        last = plain.split("/")[-1]
-        # "map_Kd -s 1 1 1 wood.png": the options come first, the file name last.
-        for candidate in (plain, last, last.split(" ")[-1] if plain.startswith("-") else last):
-            found = self._path.parent / candidate
-            if candidate and found.is_file():
-                data = found.read_bytes()
-                if found.suffix.lower() in _IMAGE_SUFFIXES:
-                    self._check_image(str(found), data)
-                return data
-        if name not in self.missing:
-            self.missing.append(name)
-        raise FileNotFoundError(name)
-
-    def _check_image(self, name: str, data: bytes) -> None:
-        try:
-            Image.open(io.BytesIO(data)).load()
-        except Exception as error:  # Pillow raises many types: OSError, SyntaxError, DecompressionBombError, ...
-            self.unreadable[name] = str(error)
-            raise
-
-    def warn_of_lost_textures(self) -> None:
-        for name in self.missing:
-            kind = "material" if name.lower().endswith(".mtl") else "texture"
-            warnings.warn(
-                f"mesh {self._path}: its {kind} file {name!r} is missing, so the mesh is drawn without it: "
-                f"put the file into {self._path.parent}, or export the mesh again with its textures",
-                stacklevel=3,
-            )
-        for name, reason in self.unreadable.items():
-            warnings.warn(
-                f"mesh {self._path}: its texture file {name} cannot be read ({reason}), so the mesh is drawn without "
-                "it: save the image again as PNG or JPEG",
-                stacklevel=3,
-            )
+    return read_with_trimesh(path, files)
 
 
 def _check_file(path: Path) -> None:
@@ -172,70 +133,12 @@ def _check_file(path: Path) -> None:
         raise MeshError(f"mesh file {path} does not exist: {hint}")
     if path.stat().st_size == 0:
         raise MeshError(f"mesh file {path} is empty (0 bytes): copy or export it again")
+    with path.open("rb") as file:
+        if file.read(30).startswith(b"version https://git-lfs"):
+            raise MeshError(f"mesh file {path} is a pointer of Git LFS, not the mesh: run git lfs pull")
+    if path.suffix.lower() in _READERS:
+        return
+    import trimesh  # slow
+
     if path.suffix.lower().lstrip(".") not in trimesh.available_formats():
         raise MeshError(f"mesh file {path} is of no known format: wanted one of {', '.join(_KNOWN_SUFFIXES)}")
-
-
-def _has_colored_vertices(path: Path) -> bool:
-    """Whether an OBJ file writes its vertices as "v x y z r g b"."""
-    if path.suffix.lower() != ".obj":
-        return False
-    with path.open("rb") as file:
-        first = next((line for line in file if line.startswith(b"v ")), b"")
-    return len(first.split()) >= 7
-
-
-def _read(path: Path, files: _SideFiles, gltf: GltfFile | None, skip_materials: bool = False) -> trimesh.Scene:
-    # process=False keeps every vertex, which uv seams and BOP models rely on.
-    options: dict[str, Any] = {"skip_materials": True} if skip_materials else {}
-    try:
-        with io.BytesIO(gltf.data if gltf is not None else path.read_bytes()) as stream:
-            kind = path.suffix.lower().lstrip(".")
-            return trimesh.load_scene(stream, file_type=kind, resolver=files, process=False, **options)
-    except Exception as error:  # a parser of damaged text or bytes may raise anything
-        if files.missing:
-            raise MeshError(
-                f"mesh {path} needs the file {files.missing[0]!r}, which is missing: put it beside"
-            ) from error
-        raise MeshError(
-            f"mesh file {path} cannot be read ({type(error).__name__}: {error}): it is damaged, or not really "
-            f"{path.suffix}; open it in a mesh editor and export it again"
-        ) from error
-
-
-def _mesh_of(scene: trimesh.Scene, unit: Unit, looks: Looks) -> Mesh:
-    if unit not in get_args(Unit):
-        raise MeshError(f"mesh unit {unit!r} is unknown: wanted one of {', '.join(get_args(Unit))}")
-    name = looks.name
-    parts = {key: looks.part(g) for key, g in scene.geometry.items() if isinstance(g, trimesh.Trimesh)}
-    placed = []
-    for node in scene.graph.nodes_geometry:
-        transform, key = scene.graph[node]
-        if key in parts and len(parts[key].faces):
-            placed.append(_placed(parts[key], np.asarray(transform, dtype=np.float64), METRES_PER_UNIT[unit]))
-    if not placed:
-        points = sum(len(getattr(g, "vertices", ())) for g in scene.geometry.values())
-        found = f"{points} vertices and no faces: it is a point cloud" if points else "no vertices and no faces"
-        raise MeshError(
-            f"mesh {name} has {found}; wanted a surface of triangles: reconstruct one (for example Poisson "
-            "reconstruction), or export the mesh again"
-        )
-    return join_parts(placed, name)
-
-
-def _placed(part: Part, transform: np.ndarray, scale: float) -> Part:
-    """The part moved into the scene, in metres, without the vertices of no face."""
-    used = np.zeros(len(part.vertices), dtype=bool)
-    if int(part.faces.min()) < 0 or int(part.faces.max()) >= len(used) or not np.isfinite(part.vertices).all():
-        used[:] = True  # Mesh says what is wrong, with all vertices counted
-    else:
-        used[part.faces] = True
-    linear = transform[:3, :3]
-    vertices = part.vertices if np.array_equal(transform, np.eye(4)) else part.vertices @ linear.T + transform[:3, 3]
-    normals = None if part.normals is None else part.normals @ np.linalg.pinv(linear)
-    faces = part.faces if used.all() else (np.cumsum(used) - 1)[part.faces]
-    if np.linalg.det(linear) < 0:  # a mirrored instance: keep the outside outside
-        faces = faces[:, ::-1]
-    pick = slice(None) if used.all() else used
-    uv, colors = (None if a is None else a[pick] for a in (part.uv, part.colors))
-    return Part(vertices[pick] * scale, faces, None if normals is None else normals[pick], uv, part.image, colors)

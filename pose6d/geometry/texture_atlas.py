@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -34,6 +34,16 @@ class Part:
     uv: np.ndarray | None = None
     image: np.ndarray | None = None
     colors: np.ndarray | None = None
+
+
+def placed(part: Part, transform: np.ndarray) -> Part:
+    """The part moved by an affine transform (4, 4) of any kind."""
+    if np.array_equal(transform, np.eye(4)):
+        return part
+    linear = transform[:3, :3]
+    normals = None if part.normals is None else part.normals @ np.linalg.pinv(linear)
+    faces = part.faces[:, ::-1] if np.linalg.det(linear) < 0 else part.faces  # mirrored: keep the outside outside
+    return replace(part, vertices=part.vertices @ linear.T + transform[:3, 3], faces=faces, normals=normals)
 
 
 @dataclass
