@@ -211,13 +211,15 @@ def check_intrinsics(
             f"{source}: focal lengths fx={fx:g}, fy={fy:g} for {width}x{height} pixels; no lens sees that much. Are "
             "they in millimetres, or in parts of the width? They are wanted in pixels, as the principal point is"
         )
-    if cropped:
+    across, down = (cx + 0.5) / width, (cy + 0.5) / height
+    if cropped or max(abs(across - 0.5), abs(down - 0.5)) < 0.12:
         return
     misfit = f"{source}: the principal point ({cx:g}, {cy:g}) does not fit an image of {width}x{height} pixels; "
-    opt_out = "If K is right and the image is a part of a larger one, pass --cropped (in Python: cropped=True)"
-    across, down = (cx + 0.5) / width, (cy + 0.5) / height
-    turned = max(abs((cx + 0.5) / height - 0.5), abs((cy + 0.5) / width - 0.5)) < 0.06
-    if turned and max(abs(across - 0.5), abs(down - 0.5)) > 0.12:
+    opt_out = (
+        "If K is right and the image is a part of a larger one, pass --cropped (in Python, set cropped of "
+        "open_scene and of the estimator to True)"
+    )
+    if max(abs((cx + 0.5) / height - 0.5), abs((cy + 0.5) / width - 0.5)) < 0.06:
         raise SceneError(
             f"{misfit}it fits one of {height}x{width}. Are the images turned by 90 degrees (as their EXIF orientation "
             f"says?), and K is of those that are not? Turn colour, depth and masks back, or give K for them. {opt_out}"

@@ -104,13 +104,12 @@ def check_frame(
             "the same size; is the depth aligned to the colour camera?"
         )
     check_intrinsics(K, *depth.shape, cropped=cropped)
-    with np.errstate(over="ignore"):  # the largest float64 means "missing", and becomes infinity
-        return np.ascontiguousarray(rgb), np.ascontiguousarray(depth, dtype=np.float32)
+    return np.ascontiguousarray(rgb), np.ascontiguousarray(depth, dtype=np.float32)
 
 
 def check_depth_roughly(depth: np.ndarray) -> None:
     """`check_depth` on every eighth row and column: a tracked frame has no time for sorting all of its depth."""
-    sample = depth[::8, ::8]
+    sample = np.ascontiguousarray(depth[::8, ::8])
     check_depth(sample if is_measured(sample).any() else depth)
 
 

@@ -34,7 +34,7 @@ def pair_frames(color_dir: Path, depth_dir: Path) -> tuple[list[str], dict[str, 
     depth = list_images(depth_dir, DEPTH_SUFFIXES)
     for folder, images, suffixes in ((color_dir, color, COLOR_SUFFIXES), (depth_dir, depth, DEPTH_SUFFIXES)):
         if not images:
-            found = f"holds none (but {listing(folder)})" if folder.is_dir() else "does not exist"
+            found = f"holds none (found: {listing(folder)})" if folder.is_dir() else "does not exist"
             raise SceneError(f"{folder} {found}: wanted one image per frame ({', '.join(suffixes)})")
     no_depth = [name for name in color if name not in depth]
     no_color = [name for name in depth if name not in color]

@@ -134,11 +134,11 @@ class Undistortion:
         v, u = np.mgrid[: size[0], : size[1]].astype(np.float64)
         y = (v - K[1, 2]) / K[1, 1]
         x = (u - K[0, 2] - K[0, 1] * y) / K[0, 0]
-        farther = np.hypot(*lens.distort(1.001 * x, 1.001 * y))
-        x, y = lens.distort(x, y)
-        across, down = K[0, 0] * x + K[0, 1] * y + K[0, 2], K[1, 1] * y + K[1, 2]
+        seen_x, seen_y = lens.distort(x, y)
+        across, down = K[0, 0] * seen_x + K[0, 1] * seen_y + K[0, 2], K[1, 1] * seen_y + K[1, 2]
         # Far outside, a polynomial turns back and would show the picture once more.
-        sound = farther >= np.hypot(x, y)
+        farther_x, farther_y = lens.distort(1.001 * x, 1.001 * y)
+        sound = (farther_x - seen_x) * x + (farther_y - seen_y) * y >= 0
         self.shift = float(np.hypot(across - u, down - v)[sound].max())
         self._map = np.float32(np.where(sound, across, _NOWHERE)), np.float32(np.where(sound, down, _NOWHERE))
 
