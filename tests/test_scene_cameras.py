@@ -200,6 +200,9 @@ def test_depth_of_a_tenth_of_a_millimetre(plain: Path) -> None:
         demo(plain, mesh_unit="mm")
     assert demo(plain, mesh_unit="mm", depth_scale=0.0001) == 0
     assert demo(plain, depth_scale=0.0001, debug_dir=plain.parent / "other") == 0
+    (plain / "cam_K.txt").write_text(json.dumps({"K": K.tolist(), "depth_scale": 0.001}))  # as many tools write it
+    with pytest.raises(MeshError, match=r"--mesh_unit mm --depth_scale 0\.0001 if"):
+        demo(plain)
     (plain / "cam_K.txt").write_text(json.dumps({"cam_K": K.ravel().tolist(), "depth_scale": 0.1}))
     assert open_scene(plain).depth_scale_stated
     assert demo(plain, debug_dir=plain.parent / "third") == 0

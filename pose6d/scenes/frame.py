@@ -64,7 +64,8 @@ class Scene(ABC):
         size: (height, width) of the colour images, for which the intrinsics are.
         notes: what people should know of how the camera's files were read; [] where there is nothing special.
         cropped: whether the user says that the images are cut out of larger ones (see `check_intrinsics`).
-        depth_scale_stated: whether the user or the recording states the unit of depth; else it is taken to be 1 mm.
+        depth_scale_stated: whether the user states the unit of depth, or the recording one that is not the usual 1 mm;
+            else it is taken to be 1 mm.
         mesh_files: the meshes that come with the recording.
         mesh_unit: the unit of that file where the layout fixes it ("mm" in BOP), else "auto".
         symmetry_file: JSON of the object's symmetries, if the recording has one.
@@ -139,9 +140,11 @@ class Scene(ABC):
                 f"the distortion of the lens ({camera.lens.model}, up to {self._undistortion.shift:.1f} pixels) is "
                 "taken out of colour, depth and masks"
             )
-        depth_scale = camera.depth_scale if depth_scale is None else depth_scale
-        self.depth_scale_stated = depth_scale is not None
-        return camera.K, 0.001 if depth_scale is None else depth_scale
+        if depth_scale is not None:
+            return camera.K, depth_scale
+        # Many tools write 0.001 whatever the camera, so it says no more than nothing.
+        self.depth_scale_stated = camera.depth_scale not in (None, 0.001)
+        return camera.K, 0.001 if camera.depth_scale is None else camera.depth_scale
 
     def _pinhole(self, image: np.ndarray) -> np.ndarray:
         """Colour (H, W, 3), depth or mask (H, W) without the lens distortion; of another size, as it is."""
