@@ -172,7 +172,7 @@ class FoundationPose(FrameProcessor):
         """
         self.timings, self.confidence = {}, None
         with self._stage("check"):
-            rgb, depth = check_frame(K, rgb, depth, iteration)
+            rgb, depth = check_frame(K, rgb, depth, iteration, self.cropped)
             mask = check_mask(ob_mask, depth)
         with self._stage("upload"):
             frame = [*self._frame(rgb, depth, K), self._host("mask", mask), self._host("middle", mask_middle(mask))]
@@ -225,7 +225,7 @@ class FoundationPose(FrameProcessor):
             )
         self.timings, self.confidence = {}, None
         with self._stage("check"):
-            rgb, depth = check_frame(K, rgb, depth, iteration)
+            rgb, depth = check_frame(K, rgb, depth, iteration, self.cropped)
             check_depth_roughly(depth)
         with self._stage("upload"):
             inputs = [*self._frame_around(self._last[None], [self.diameter], rgb, depth, K), self._last]

@@ -54,6 +54,7 @@ class ManyObjects(FrameProcessor):
         if not (isinstance(refiner, PoseRefinePredictor) and isinstance(scorer, ScorePredictor)):
             raise Pose6DError("ManyObjects needs a PoseRefinePredictor and a ScorePredictor: other ones take one mesh")
         super().__init__(first.device)
+        self.cropped = first.cropped
         self._refiner, self._scorer = refiner, scorer
         self._renderer = make_renderer([e.mesh.centered() for e in self.estimators], self.device)
         centers = torch.as_tensor(np.stack([e.mesh.center for e in self.estimators]), dtype=torch.float32)
@@ -84,6 +85,7 @@ class ManyObjects(FrameProcessor):
             raise FrameError(f"masks: {len(masks)} for {len(self.estimators)} objects; one for each is needed")
         poses, confidences = [], []
         for i, (estimator, mask) in enumerate(zip(self.estimators, masks, strict=True)):
+            estimator.cropped = self.cropped
             try:
                 poses.append(estimator.register(K, rgb, depth, mask, iteration))
             except FrameError as error:
@@ -112,7 +114,7 @@ class ManyObjects(FrameProcessor):
             raise Pose6DError("track_many has no poses to start from: call register_many, or start_from(poses)")
         self.timings, self.confidences = {}, None
         with self._stage("check"):
-            rgb, depth = check_frame(K, rgb, depth, iteration)
+            rgb, depth = check_frame(K, rgb, depth, iteration, self.cropped)
             check_depth_roughly(depth)
         with self._stage("upload"):
             diameters = [estimator.diameter for estimator in self.estimators]

@@ -32,6 +32,7 @@ from pose6d.errors import FrameError, Pose6DError, SceneError
 from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
+from pose6d.geometry.camera import describe_intrinsics, unusual_intrinsics
 from pose6d.geometry.depth import check_depth
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
@@ -43,7 +44,7 @@ from pose6d.report.html_report import write_html_report
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts, collecting_warnings
 from pose6d.scenes import Frame, Scene, open_scene
-from pose6d.scenes.images import read_mask, shorten
+from pose6d.scenes.images import shorten
 from pose6d.scenes.selection import select_frames
 from pose6d.weights import find_weights
 from test_data.default_scene import AVOCADO, SCENES, get_default_scene
@@ -80,6 +81,8 @@ class Options:
     """Keep small pieces of the mesh that lie far outside of the rest, which are else taken for debris."""
     depth_scale: float | None = None
     """Metres per depth unit. Default: what the scene's files say, else 0.001 (millimetres)."""
+    cropped: bool = False
+    """The pictures are cut out of larger ones: accept a principal point that looks like that of another resolution."""
     symmetry: str | None = None
     """Symmetries of the object, such as "continuous z" or "180 x; 180 y", or a JSON file. Default: the scene's own."""
     compare: bool = False
@@ -138,6 +141,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
             object_id=options.object_id,
             mask_dir=options.mask_file if options.mask_file and options.mask_file.is_dir() else None,
             depth_scale=options.depth_scale,
+            cropped=options.cropped,
         )
         print(f"scene: {scene.path}: {scene.description}")
         frames = select_frames(options.frames, len(scene))
@@ -145,6 +149,9 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         if options.compare:
             require_ground_truth(scene, frames)
         first = read_first_frame(scene, frames[0], options.mask_file)
+        notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
+        if notes:
+            print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
     with collecting_warnings() as warned:
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)
@@ -159,6 +166,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
                 schedule=options.schedule,
                 **networks,
             )
+        estimator.cropped = options.cropped
         if device.type == "cuda":  # a CPU has little to warm up
             with record.stage("warm up"):
                 estimator.warm_up(*first.depth.shape, options.est_refine_iter, options.track_refine_iter)
@@ -208,7 +216,7 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
     """The frame to register in, with a mask that covers usable depth."""
     first = scene[index]
     if mask_file is not None and not mask_file.is_dir():
-        first.mask = read_mask(mask_file)
+        first.mask = scene.read_mask(mask_file)
         first.check_sizes()
     if first.mask is None:
         several = f"choose one of its objects by --object_id ({', '.join(scene.objects)}), or " if scene.objects else ""
@@ -229,7 +237,9 @@ def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.
     mesh = load_mesh(file, keep_debris=options.keep_debris)
     unit = scene.mesh_unit if options.mesh_unit == "auto" and file == scene.mesh_file else options.mesh_unit
     assert first.mask is not None  # read_first_frame has seen to it
-    scale, explanation = resolve_unit(mesh, unit, first.depth, first.mask, first.K)
+    scale, explanation = resolve_unit(
+        mesh, unit, first.depth, first.mask, first.K, depth_stated=scene.depth_scale_stated
+    )
     mesh = mesh.scaled(scale)
     print(f"mesh: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
     if options.symmetry is not None:

@@ -79,6 +79,11 @@ def main(options: LabelOptions) -> Path:
     if folder.exists() and not (folder / _DONE).is_file():
         raise OutputError(f"{folder} holds files that this step did not write: move it away")
     scene = open_scene(options.scan)
+    if scene.distorted:
+        raise SceneError(
+            f"{options.scan / 'intrinsics.json'} states lens distortion, and labels come with the pictures as they "
+            "are: undistort colour and depth, set the coefficients to 0, and run register again"
+        )
     cameras = read_registration(options.scan, scene.names)
     objects = read_objects(options.scan)
     known = [index for index, camera in enumerate(cameras) if camera is not None]

@@ -9,7 +9,14 @@ import torch
 from hypothesis import given, settings
 
 from pose6d.errors import SceneError
-from pose6d.geometry.camera import backproject, check_intrinsics, crop_images, crop_transforms, project
+from pose6d.geometry.camera import (
+    backproject,
+    check_intrinsics,
+    crop_images,
+    crop_transforms,
+    project,
+    unusual_intrinsics,
+)
 
 K = torch.tensor([[600.0, 0.0, 319.5], [0.0, 610.0, 239.5], [0.0, 0.0, 1.0]])
 
@@ -193,9 +200,43 @@ def test_good_intrinsics_pass() -> None:
         (np.diag([0.0, 600.0, 1.0]), "positive"),
         (np.array([[1200.0, 0, 639.5], [0, 1200, 359.5], [0, 0, 1]]), "another resolution"),
         (np.array([[300.0, 0, 159.5], [0, 300, 119.5], [0, 0, 1]]), "about 319x239"),
+        (np.array([[1380.0, 0, 959.5], [0, 1380, 539.5], [0, 0, 1]]), "about 1919x1079"),
+        (np.array([[0.9, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]]), "parts of the width"),
+        (np.array([[1.93, 0, 319.5], [0, 1.93, 239.5], [0, 0, 1]]), "in millimetres"),
+        (np.array([[600.0, 0, 239.5], [0, 600, 319.5], [0, 0, 1]]), "turned by 90 degrees"),
     ],
-    ids=["missing", "4x4", "vector", "nan", "transposed", "no focal length", "of a larger image", "of a smaller image"],
+    ids=[
+        *("missing", "4x4", "vector", "nan", "transposed", "no focal length", "of a larger image"),
+        *("of a smaller image", "of a much larger image", "normalised", "of the sensor", "of a turned image"),
+    ],
 )
 def test_bad_intrinsics_are_refused(bad: np.ndarray | None, says: str) -> None:
     with pytest.raises(SceneError, match=says):
         check_intrinsics(bad, 480, 640, source="cam_K.txt")
+
+
+@pytest.mark.parametrize(
+    ("left", "top", "height", "width"), [(400, 100, 300, 200), (330, 0, 480, 200), (0, 300, 90, 640)]
+)
+def test_parts_of_larger_images_need_no_word_where_they_are_no_other_resolution(
+    left: int, top: int, height: int, width: int
+) -> None:
+    part = K.numpy() - np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
+    check_intrinsics(part, height, width)
+    assert any("principal point" in note for note in unusual_intrinsics(part, height, width))
+
+
+def test_parts_of_larger_images_that_look_like_another_resolution_need_a_word() -> None:
+    with pytest.raises(SceneError, match=r"--cropped.*open_scene"):
+        check_intrinsics(K, 240, 320)  # the upper left quarter
+    check_intrinsics(K, 240, 320, cropped=True)
+    with pytest.raises(SceneError, match="transposed"):
+        check_intrinsics(K.T, 240, 320, cropped=True)
+
+
+def test_what_is_unusual_is_said() -> None:
+    assert unusual_intrinsics(np.array([[600.0, 0, 319.5], [0, 601, 239.5], [0, 0, 1]]), 480, 640) == []
+    (note,) = unusual_intrinsics(np.array([[600.0, 0, 319.5], [0, 620, 239.5], [0, 0, 1]]), 480, 640)
+    assert "not square" in note and "swapped" in note
+    (note,) = unusual_intrinsics(np.array([[600.0, 2, 319.5], [0, 600, 239.5], [0, 0, 1]]), 480, 640)
+    assert "skewed by 2" in note

@@ -10,7 +10,10 @@ import torch
 
 from pose6d.errors import FrameError
 from pose6d.geometry import depth as depth_module
-from pose6d.geometry.depth import check_depth, depth_tolerance, erode_depth, filter_depth, smooth_depth
+from pose6d.geometry.depth import check_depth, depth_tolerance, erode_depth, filter_depth, is_measured, smooth_depth
+from pose6d.geometry.frame_input import check_depth_roughly
+
+MISSING = [float("nan"), float("inf"), -1.0, 65.535, 65535.0, 0.0]
 
 
 def _wall(height: int = 40, width: int = 50, distance: float = 0.6) -> torch.Tensor:
@@ -92,11 +95,12 @@ def test_tolerance_grows_with_the_square_of_distance() -> None:
 
 def test_values_that_are_no_measurement_count_as_missing(device: torch.device) -> None:
     depth = _wall()
-    depth[5, 5], depth[15, 15], depth[25, 25], depth[35, 35] = float("nan"), float("inf"), -1.0, 65.535e3
+    for i, value in enumerate(MISSING):
+        depth[5 + 5 * i, 5 + 7 * i] = value
     depth = depth.to(device)
     eroded = erode_depth(depth)
     assert torch.isfinite(eroded).all()
-    assert int((eroded == 0).sum()) == 4
+    assert int((eroded == 0).sum()) == len(MISSING)
     torch.testing.assert_close(filter_depth(depth), _wall().to(device))
 
 
@@ -162,6 +166,23 @@ def test_good_depth_passes() -> None:
     check_depth(_wall().numpy(), mask)
 
 
+def test_values_that_are_no_measurement_do_not_count_in_checks() -> None:
+    depth = _wall()
+    depth[:, 2:] = torch.tensor(MISSING).repeat(8)  # all but one in 25
+    check_depth(depth)
+    np.testing.assert_array_equal(is_measured(depth.numpy()), np.arange(50) < 2 + np.zeros((40, 1)))
+    check_depth(depth, _mask(slice(0, 5)))
+    check_depth_roughly(np.concatenate([np.full((40, 8), 65.535), np.full((40, 2), 0.6)], axis=1))
+
+
+@pytest.mark.parametrize("value", MISSING)
+def test_depth_that_is_missing_everywhere_is_refused(value: float) -> None:
+    with pytest.raises(FrameError, match=r"0 valid depth values in the image .*65535.* missing"):
+        check_depth(_wall(distance=value))
+    with pytest.raises(FrameError, match="0 valid depth values"):
+        check_depth_roughly(np.full((40, 50), value))
+
+
 def _mask(*rows: slice) -> torch.Tensor:
     mask = torch.zeros(40, 50, dtype=torch.bool)
     for row in rows:
@@ -186,12 +207,10 @@ def _with(value: float, where: slice | tuple[int, int]) -> torch.Tensor:
         (_with(0.0, slice(0, 5)), _mask(slice(0, 5)), "0 valid depth values under the mask of 250 pixels"),
         (_wall(distance=0.0), None, "0 valid depth values in the image"),
         (_wall()[None], None, r"shape \(1, 40, 50\)"),
-        (_with(float("nan"), (3, 3)), None, "nan_to_num"),
-        (_with(-0.5, (3, 3)), None, "-0.5 m"),
     ],
     ids=[
         *("millimetres", "scaled twice", "millimetres under the mask", "mask of another size", "empty mask"),
-        *("nothing under the mask", "no depth", "three dimensions", "nan", "negative"),
+        *("nothing under the mask", "no depth", "three dimensions"),
     ],
 )
 def test_bad_depth_is_refused(depth: torch.Tensor, mask: torch.Tensor | None, says: str) -> None:

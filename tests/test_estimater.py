@@ -237,6 +237,30 @@ def test_depth_that_filtering_removes_altogether_is_an_error(scene: Scene, devic
         estimator.register(K, scene.rgb, speckles, scene.mask)
 
 
+def test_missing_depth_is_missing_however_it_is_written(scene: Scene, device: torch.device) -> None:
+    generator = np.random.default_rng(0)
+    unseen = ~scene.mask | (generator.random(scene.depth.shape) < 0.1)  # most of the picture
+    written = generator.choice(np.float32([np.nan, np.inf, -np.inf, -1, 65.535, 65535]), scene.depth.shape)
+    results = []
+    for missing in (np.float32(0), written):
+        estimator = FoundationPose(scene.mesh, schedule=Schedule("brief", "icosahedron"), **random_networks(device))
+        depth = np.where(unseen, missing, scene.depth)
+        found = estimator.register(K, scene.rgb, depth, scene.mask, 1)
+        results.append([found, estimator.track_one(scene.rgb, depth, K, 1)])
+    np.testing.assert_array_equal(*results)
+
+
+def test_pictures_cut_out_of_larger_ones(scene: Scene) -> None:
+    rows, columns = slice(0, 140), slice(0, 160)
+    part = scene.rgb[rows, columns], scene.depth[rows, columns]
+    estimator = FoundationPose(scene.mesh, **random_networks())
+    estimator.start_from(scene.truth)
+    with pytest.raises(SceneError, match=r"another resolution.*part of a larger one.*cropped"):
+        estimator.track_one(*part, K, iteration=1)
+    estimator.cropped = True
+    estimator.track_one(*part, K, iteration=1)
+
+
 def changed(scene: Scene, **changes: object) -> dict:
     return {"K": K, "rgb": scene.rgb, "depth": scene.depth, "ob_mask": scene.mask} | changes
 
@@ -294,7 +318,8 @@ def test_a_bad_tracked_frame_keeps_the_last_pose(scene: Scene) -> None:
     for depth, message in (
         (scene.depth[::2, ::2], "rgb is 320x240 and depth 160x120"),
         (np.zeros_like(scene.depth), "0 valid depth values in the image"),
-        (np.full_like(scene.depth, np.nan), "NaN or infinity"),
+        (np.full_like(scene.depth, np.nan), "0 valid depth values in the image"),
+        (np.full_like(scene.depth, 65.535), "0 valid depth values in the image"),
         (scene.depth * 1000, "millimetres"),
         (scene.depth / 1000, "metres are needed"),
     ):

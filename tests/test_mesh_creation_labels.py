@@ -302,6 +302,11 @@ def test_folders_of_others_are_left_alone(registered: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
+        (
+            "intrinsics.json",
+            {"fx": 500, "fy": 500, "ppx": 79.5, "ppy": 59.5, "model": "brown_conrady", "coeffs": [0.1, 0, 0, 0, 0]},
+            "states lens distortion.*undistort colour and depth",
+        ),
         ("registration.json", None, "run `python -m mesh_creation register"),
         ("objects.json", None, "run `python -m mesh_creation fuse"),
         ("objects.json", [], "lists no objects"),

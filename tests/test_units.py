@@ -85,6 +85,63 @@ def test_too_little_to_compare_with(box, view):
         resolve_unit(box, "inch", depth, mask, K)
 
 
+# What a recorder writes, in metres per unit. A reader that is told nothing takes it to be 0.001.
+DEPTH_UNITS = [0.001, 0.00025, 0.0002, 0.0001]
+
+
+@pytest.mark.parametrize("depth_unit", DEPTH_UNITS)
+@pytest.mark.parametrize(("unit", "factor"), [("m", 1), ("cm", 100), ("mm", 1000), ("inch", 1 / 0.0254)])
+@pytest.mark.parametrize("occluded", [False, True])
+def test_no_unit_is_guessed_wrongly_where_that_of_depth_is_not_stated(box, view, unit, factor, depth_unit, occluded):
+    depth, mask = view[0] * 0.001 / depth_unit, view[1].copy()
+    mask[240 if occluded else 480 :] = False
+    if depth_unit == 0.001 and unit in ("m", "mm"):
+        assert resolve_unit(box.scaled(factor), "auto", depth, mask, K, depth_stated=False)[0] == pytest.approx(
+            1 / factor
+        )
+        return
+    with pytest.raises(MeshError) as error:
+        resolve_unit(box.scaled(factor), "auto", depth, mask, K, depth_stated=False)
+    if unit == "inch":
+        assert "inches" in str(error.value) or "another object" in str(error.value)
+    else:
+        scale = "" if depth_unit == 0.001 else f" --depth_scale {depth_unit:g}"
+        assert f"--mesh_unit {unit}{scale} if the object is 205 mm large and 600 mm away" in str(error.value)
+
+
+@pytest.mark.parametrize("depth_unit", DEPTH_UNITS[1:])
+def test_a_stated_unit_does_not_hide_depth_in_another_one(box, view, depth_unit):
+    depth, mask = view[0] * 0.001 / depth_unit, view[1]
+    with pytest.raises(MeshError, match=rf"--mesh_unit mm --depth_scale {depth_unit:g} if the object is 205 mm"):
+        resolve_unit(box.scaled(1000), "mm", depth, mask, K, depth_stated=False)
+
+
+def test_large_centimetres_are_asked_for_even_where_depth_is_stated(box, view):
+    depth, mask = 10 * view[0], view[1]
+    with pytest.raises(MeshError, match=r"2\.05 m if in centimetres.*--mesh_unit cm.*--depth_scale"):
+        resolve_unit(box.scaled(1000), "auto", depth, mask, K)
+    assert resolve_unit(box.scaled(1000), "cm", depth, mask, K)[0] == 0.01
+
+
+@pytest.mark.parametrize("factor", [1, 1000])
+@pytest.mark.parametrize(("size", "distance"), [([0.006, 0.008, 0.005], 0.2), ([0.6, 1.8, 0.4], 3.0)])
+def test_screws_and_cupboards_in_metres_or_millimetres_are_guessed(size, distance, factor):
+    depth, mask = np.full((480, 640), 2 * distance, np.float32), np.zeros((480, 640), bool)
+    width, height = (int(300 * extent / distance) for extent in size[:2])
+    mask[240 - height : 240 + height, 320 - width : 320 + width] = True
+    depth[mask] = distance
+    mesh = Mesh.from_trimesh(trimesh.creation.box(size)).scaled(factor)
+    assert resolve_unit(mesh, "auto", depth, mask, K, depth_stated=False)[0] == pytest.approx(1 / factor)
+
+
+def test_values_that_are_no_measurement_do_not_count(box, view):
+    depth, mask = view[0].copy(), view[1]
+    depth[165:300, 290:300] = 0
+    wanted = resolve_unit(box, "auto", depth, mask, K)
+    depth[165:300, 290:300] = np.array([65.535, np.inf, -1, np.nan, 65535] * 2)
+    assert resolve_unit(box, "auto", depth, mask, K) == wanted
+
+
 def test_real_objects_in_all_units(shared_data):
     checked = 0
     for scene in sorted((shared_data / "data/real").glob("tabletop_*")):

@@ -19,6 +19,11 @@ _FORM = "a 3x3 matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] is needed"
 # camera gives an empty crop instead of a division by zero.
 _NEAREST = 1e-3
 
+# Width of the image over the focal length: 168 degrees.
+_WIDEST_VIEW = 19.0
+# Half the width over the focal length, that is 15 degrees in all: whole pictures of depth cameras show more.
+_NARROWEST_HALF_VIEW = 0.13
+
 # Widest crop window in pixels: far beyond any image, and small enough that window edges stay exact in float32.
 _WIDEST = 1e6
 
@@ -181,20 +186,25 @@ def crop_coverage(transforms: torch.Tensor, size: int, height: int, width: int) 
     return ((v >= 0) & (v < height))[:, :, None] & ((u >= 0) & (u < width))[:, None, :]
 
 
-def check_intrinsics(K: np.ndarray | torch.Tensor | None, height: int, width: int, source: str = "K") -> None:
+def check_intrinsics(
+    K: np.ndarray | torch.Tensor | None, height: int, width: int, source: str = "K", *, cropped: bool = False
+) -> None:
     """Refuse intrinsics that cannot belong to an image of this size.
 
-    A principal point that lies outside the image, or far from its centre in the same direction along both axes, is
-    the mark of intrinsics calibrated at another resolution.
+    Intrinsics of another resolution have a principal point that is far from the image's centre in the same direction
+    along both axes, or outside. So may those of a part cut out of a larger image, which are accepted where they cannot
+    be mistaken for the former, and else if `cropped` says so.
 
     Args:
         K: 3x3 intrinsics, pixels.
         height: of the image, pixels.
         width: of the image, pixels.
         source: the file or argument to name in the message.
+        cropped: the images are cut out of larger ones: the principal point may be anywhere.
 
     Raises:
-        SceneError: K is missing, not 3x3, not finite, not of pinhole form, or for another resolution.
+        SceneError: K is missing, not 3x3, not finite, not of pinhole form, not in pixels, for another resolution, or
+            for an image that is turned by 90 degrees.
     """
     if K is None:
         raise SceneError(f"{source}: no camera intrinsics; {_FORM}")
@@ -211,14 +221,57 @@ def check_intrinsics(K: np.ndarray | torch.Tensor | None, height: int, width: in
         raise SceneError(f"{source}: {values.tolist()} is no pinhole matrix; {_FORM}. Is it transposed?")
     if fx <= 0 or fy <= 0:
         raise SceneError(f"{source}: focal lengths fx={fx:g}, fy={fy:g}; both must be positive, in pixels")
-    across, down = (cx + 0.5) / width, (cy + 0.5) / height
-    outside = not (0 <= across <= 1 and 0 <= down <= 1)
-    if outside or max(across, down) < 0.35 or min(across, down) > 0.65:
+    if width > _WIDEST_VIEW * fx or height > _WIDEST_VIEW * fy:
         raise SceneError(
-            f"{source}: the principal point ({cx:g}, {cy:g}) does not fit an image of {width}x{height} pixels; these "
-            f"intrinsics look like those of an image of about {2 * cx:.0f}x{2 * cy:.0f}. Is K for another resolution? "
-            "Multiply its first row by the ratio of widths and its second row by the ratio of heights"
+            f"{source}: focal lengths fx={fx:g}, fy={fy:g} for {width}x{height} pixels; no lens sees that much. Are "
+            "they in millimetres, or in parts of the width? They are wanted in pixels, as the principal point is"
         )
+    across, down = (cx + 0.5) / width, (cy + 0.5) / height
+    if cropped or max(abs(across - 0.5), abs(down - 0.5)) < 0.12:
+        return
+    misfit = f"{source}: the principal point ({cx:g}, {cy:g}) does not fit an image of {width}x{height} pixels; "
+    opt_out = (
+        "If K is right and the image is a part of a larger one, pass --cropped (in Python, set cropped of "
+        "open_scene and of the estimator to True)"
+    )
+    if max(abs((cx + 0.5) / height - 0.5), abs((cy + 0.5) / width - 0.5)) < 0.06:
+        raise SceneError(
+            f"{misfit}it fits one of {height}x{width}. Are the images turned by 90 degrees (as their EXIF orientation "
+            f"says?), and K is of those that are not? Turn colour, depth and masks back, or give K for them. {opt_out}"
+        )
+    if _shows_other_resolution(across, down) and min(cx / fx, cy / fy) > _NARROWEST_HALF_VIEW:
+        raise SceneError(
+            f"{misfit}these intrinsics look like those of an image of about {2 * cx:.0f}x{2 * cy:.0f}. Is K for "
+            f"another resolution? Multiply its first row by the ratio of widths and its second row by the ratio of "
+            f"heights. {opt_out}"
+        )
+
+
+def _shows_other_resolution(across: float, down: float) -> bool:
+    """Whether a principal point, in widths and heights of the image, is off centre alike on both axes, and far."""
+    nearer, farther = min(across, down), max(across, down)
+    return farther < 0.35 or nearer > 0.65 or (nearer > 0.55 and farther > 1)
+
+
+def describe_intrinsics(K: np.ndarray) -> str:
+    """Intrinsics (3, 3) in one line, for people."""
+    return f"fx {K[0, 0]:g}, fy {K[1, 1]:g}, cx {K[0, 2]:g}, cy {K[1, 2]:g}"
+
+
+def unusual_intrinsics(K: np.ndarray, height: int, width: int) -> list[str]:
+    """What people may want to check about intrinsics (3, 3) that are accepted; [] where all is as usual."""
+    fx, fy, cx, cy, skew = (float(K[i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2), (0, 1)))
+    across, down = (cx + 0.5) / width - 0.5, (cy + 0.5) / height - 0.5
+    found = []
+    if max(abs(across), abs(down)) > 0.5:
+        found.append("the principal point lies outside the picture, as if it were cut out of a larger one")
+    elif max(abs(across), abs(down)) > 0.15:
+        found.append("the principal point is far from the middle of the picture")
+    if abs(fx / fy - 1) > 0.01:
+        found.append(f"the pixels are not square (fx / fy = {fx / fy:.3f}); are fx and fy swapped?")
+    if skew:
+        found.append(f"the axes are skewed by {skew:g}")
+    return found
 
 
 def _looked_at(transforms: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:

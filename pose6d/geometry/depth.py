@@ -23,7 +23,7 @@ from pose6d.cuda_kernels import available, blocks_for, load_kernels
 from pose6d.errors import FrameError
 
 NEAR = 0.001  # metres; a smaller depth means "missing"
-FAR = 100.0  # metres; a larger depth is a sentinel or an error, not a measurement
+FAR = 65.0  # metres; a larger depth is an error or means "missing": 16 bits of millimetres end at 65.535 m
 
 # Depth differences up to FLOOR + GROWTH * z^2 are noise. A stereo camera's error is z^2 * e / (f * b); for e = 0.08 px
 # of disparity, f = 640 px and b = 50 mm it is 2.5 mm at 1 m, of which four times is allowed. The floor is two
@@ -52,7 +52,7 @@ def erode_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
     `depth_tolerance` of it.
 
     Args:
-        depth: (..., H, W) float32 metres, 0 (or NaN, or beyond 100 m) where missing.
+        depth: (..., H, W) float32 metres, 0 (or negative, NaN, or beyond 65 m) where missing.
         radius: of the square window, pixels.
 
     Returns:
@@ -70,7 +70,7 @@ def smooth_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
     least half of its window lies within the tolerance of the window's mean.
 
     Args:
-        depth: (..., H, W) float32 metres, 0 (or NaN, or beyond 100 m) where missing.
+        depth: (..., H, W) float32 metres, 0 (or negative, NaN, or beyond 65 m) where missing.
         radius: of the square window, pixels.
 
     Returns:
@@ -86,33 +86,33 @@ def filter_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
     return smooth_depth(erode_depth(depth, radius), radius)
 
 
+def is_measured(depth: np.ndarray) -> np.ndarray:
+    """Where a depth map says something, in whatever unit it is: bool of its shape.
+
+    Missing are 0, negative values, NaN and infinity, and the largest value of 16 bits (65535, or 65.535 m of
+    millimetres), which many recorders write where nothing was measured.
+    """
+    return (depth > 0) & (depth < np.inf) & (np.abs(depth - 65.535) > 5e-4) & (depth != 65535)
+
+
 def check_depth(
     depth: np.ndarray | torch.Tensor, mask: np.ndarray | torch.Tensor | None = None, source: str = "depth"
 ) -> None:
     """Refuse a depth map that cannot be used, before it turns into a wrong pose.
 
     Args:
-        depth: (H, W) metres, 0 where missing.
+        depth: (H, W) metres; see `is_measured` for what is missing.
         mask: (H, W) bool, where the object is; the whole image if omitted.
         source: the file or argument to name in the message.
 
     Raises:
-        FrameError: not a 2D map, values that are not finite or negative, a mask of another size or without a pixel,
-            no depth under the mask, or a median that shows another unit than metres.
+        FrameError: not a 2D map, a mask of another size or without a pixel, no depth under the mask, or a median that
+            shows another unit than metres.
     """
     values = _to_numpy(depth)
     if values.ndim != 2 or values.size == 0:
         raise FrameError(f"{source}: depth of shape {values.shape}; one value per pixel (H, W) is needed")
-    if not np.isfinite(values).all():
-        raise FrameError(
-            f"{source}: depth holds NaN or infinity; missing depth must be 0: "
-            "use np.nan_to_num(depth, nan=0, posinf=0, neginf=0)"
-        )
-    if (values < 0).any():
-        raise FrameError(
-            f"{source}: depth of {values.min():g} m; depth is positive along the camera axis, 0 if missing"
-        )
-    where, place = values > 0, "in the image"
+    where, place = is_measured(values), "in the image"
     if mask is not None:
         inside = _to_numpy(mask).astype(bool)
         if inside.shape != values.shape:
@@ -125,20 +125,21 @@ def check_depth(
     count = int(where.sum())
     if count == 0 or (mask is not None and count < _FEWEST_PIXELS):
         raise FrameError(
-            f"{source}: {count} valid depth values {place}; is depth aligned to colour, and is the object within the "
-            "sensor's range and not transparent or mirror-like?"
+            f"{source}: {count} valid depth values {place} (0, 65535, negative, NaN and infinity count as missing); is "
+            "depth aligned to colour, and is the object within the sensor's range and not transparent or mirror-like?"
         )
     median = float(np.median(values[where]))
     low, high = _MEDIAN_RANGE
     if median > high:
         raise FrameError(
             f"{source}: the median depth {place} is {median:g} m; metres are needed. "
-            "Is it in millimetres? Divide by 1000, or check the depth scale"
+            "Is it in millimetres? Divide by 1000, or check the depth scale (--depth_scale 1e-06 for a recording in "
+            "micrometres)"
         )
     if median < low:
         raise FrameError(
             f"{source}: the median depth {place} is {median:g} m, that is {median * 1000:.3g} mm; metres are needed. "
-            "Was it divided by the depth scale twice?"
+            "Was it divided by the depth scale twice? (--depth_scale 1 for a recording in metres)"
         )
 
 

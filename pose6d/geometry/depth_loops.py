@@ -15,7 +15,10 @@ from pose6d.geometry.depth import FAR, FILL, FLOOR, GROWTH, NEAR, ROUNDING, SIGM
 
 @compiled(nogil=True)
 def _padded(depth: np.ndarray, radius: int) -> np.ndarray:
-    """The map with a border, holding a value that agrees with nothing wherever no depth is known."""
+    """The map with a border, holding a value that agrees with nothing wherever no depth is known.
+
+    NaN fails both comparisons.
+    """
     height, width = depth.shape
     out = np.full((height + 2 * radius, width + 2 * radius), np.float32(-1e6), np.float32)
     for v in range(height):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pose6d.errors import FrameError
 from pose6d.geometry.camera import check_intrinsics
-from pose6d.geometry.depth import check_depth
+from pose6d.geometry.depth import check_depth, is_measured
 
 _REACH = 1.3  # diameters that tracking can see of, around the last middle of the object
 _NEAREST = 0.5  # of the object's depth, that it may come to until the next frame
@@ -80,8 +80,15 @@ def check_translation(translation: Tensor, mask: np.ndarray) -> None:
         )
 
 
-def check_frame(K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, iteration: int) -> tuple[np.ndarray, np.ndarray]:
-    """The images as contiguous arrays of the types that the rest expects; cheap enough for every tracked frame."""
+def check_frame(
+    K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, iteration: int, cropped: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images as contiguous arrays of the types that the rest expects; cheap enough for every tracked frame.
+
+    Args:
+        K, rgb, depth, iteration: see `FoundationPose.register`.
+        cropped: see `check_intrinsics`.
+    """
     rgb, depth = np.asarray(rgb), np.asarray(depth)
     if iteration < 1:
         raise ValueError(f"iteration is {iteration}: at least one refinement step is needed")
@@ -96,14 +103,14 @@ def check_frame(K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, iteration: in
             f"rgb is {rgb.shape[1]}x{rgb.shape[0]} and depth {depth.shape[1]}x{depth.shape[0]} pixels: they must have "
             "the same size; is the depth aligned to the colour camera?"
         )
-    check_intrinsics(K, *depth.shape)
+    check_intrinsics(K, *depth.shape, cropped=cropped)
     return np.ascontiguousarray(rgb), np.ascontiguousarray(depth, dtype=np.float32)
 
 
 def check_depth_roughly(depth: np.ndarray) -> None:
     """`check_depth` on every eighth row and column: a tracked frame has no time for sorting all of its depth."""
-    sample = depth[::8, ::8]
-    check_depth(sample if sample.any() else depth)
+    sample = np.ascontiguousarray(depth[::8, ::8])
+    check_depth(sample if is_measured(sample).any() else depth)
 
 
 def cut_around(

@@ -25,11 +25,13 @@ class FrameProcessor(ABC):
         profile: wait for the device after each stage and use no CUDA graph, so that `timings` is exact on CUDA.
 
     Attributes:
+        cropped: set to True for pictures that are cut out of larger ones: their principal point may lie anywhere. Else
+            one that looks like that of another resolution is refused.
         timings: seconds of each stage of the last call.
     """
 
     def __init__(self, device: torch.device, profile: bool = False):
-        self.device, self.profile = device, profile
+        self.device, self.profile, self.cropped = device, profile, False
         self.timings: dict[str, float] = {}
         self._host, self._record = HostBuffers(device), Recorder(device)
 

@@ -25,6 +25,7 @@ def open_scene(
     object_id: str | int | None = None,
     mask_dir: str | os.PathLike[str] | None = None,
     depth_scale: float | None = None,
+    cropped: bool = False,
 ) -> Scene:
     """Open a recording; its layout is told by its marker files.
 
@@ -33,6 +34,8 @@ def open_scene(
         object_id: which object of the scene: the number of a BOP object, or the name of a folder masks/<object>/.
         mask_dir: a folder of masks named like the frames, instead of the scene's own.
         depth_scale: metres per depth unit, instead of what the scene's files say (0.001 where they say nothing).
+        cropped: the images are cut out of larger ones, so that the principal point may be anywhere (an estimator is
+            told too, by its attribute `cropped`). Else one that looks like that of another resolution is refused.
 
     Raises:
         SceneError: no layout matches (the message lists what was looked for and what was found), or the scene
@@ -50,11 +53,11 @@ def open_scene(
     name = None if object_id is None else str(object_id)
 
     if (folder / "scene_camera.json").is_file():
-        return BopScene(folder, object_id=name, mask_dir=masks, depth_scale=depth_scale)
+        return BopScene(folder, object_id=name, mask_dir=masks, depth_scale=depth_scale, cropped=cropped)
     if (folder / "JPEGImages").is_dir() or (folder / "intrinsics.json").is_file():
-        return CaptureScene(folder, object_id=name, mask_dir=masks, depth_scale=depth_scale)
+        return CaptureScene(folder, object_id=name, mask_dir=masks, depth_scale=depth_scale, cropped=cropped)
     if (folder / "rgb").is_dir() or (folder / "cam_K.txt").is_file():
-        return FolderScene(folder, object_id=name, mask_dir=masks, depth_scale=depth_scale)
+        return FolderScene(folder, object_id=name, mask_dir=masks, depth_scale=depth_scale, cropped=cropped)
 
     inside = sorted(marker.parent.name for marker in folder.glob("*/scene_camera.json"))
     hint = f"; it holds BOP scenes, pass one of them: {', '.join(inside[:8])}" if inside else ""

@@ -32,9 +32,11 @@ class BopScene(Scene):
         object_id: str | None = None,
         mask_dir: Path | None = None,
         depth_scale: float | None = None,
+        cropped: bool = False,
     ) -> None:
         super().__init__(path)
-        self._folder = BopFolder(path, depth_scale=depth_scale)
+        self._folder = BopFolder(path, depth_scale=depth_scale, cropped=cropped)
+        self.cropped = cropped
         self._folder.check_pairs()
         self._frames = self._folder.frames
         color = [self._folder.color[frame] for frame in self._frames]

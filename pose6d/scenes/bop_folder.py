@@ -40,14 +40,14 @@ class BopFolder:
         SceneError: a folder is missing, or a JSON file is not of this form.
     """
 
-    def __init__(self, path: Path, *, depth_scale: float | None = None) -> None:
+    def __init__(self, path: Path, *, depth_scale: float | None = None, cropped: bool = False) -> None:
         self.path = path
         self._camera = _by_frame(path / "scene_camera.json")
         self._truth = _by_frame(path / "scene_gt.json") if (path / "scene_gt.json").is_file() else {}
         self._info = _by_frame(path / "scene_gt_info.json") if (path / "scene_gt_info.json").is_file() else {}
         self.color = self._by_number(path / ("rgb" if (path / "rgb").is_dir() else "gray"))
         self._depth = self._by_number(path / "depth")
-        self._scale = depth_scale
+        self._scale, self._cropped = depth_scale, cropped
         self._masks = list_images(path / "mask_visib")
         self.frames = sorted(self._camera)
 
@@ -91,7 +91,7 @@ class BopFolder:
         scale = self._scale if self._scale is not None else 1e-3 * float(camera.get("depth_scale", 1.0))
         rgb = read_color(self.color[frame])
         height, width = rgb.shape[:2]
-        check_intrinsics(K, height, width, source=f"{source}, frame {frame}")
+        check_intrinsics(K, height, width, source=f"{source}, frame {frame}", cropped=self._cropped)
         return Frame(name=self.color[frame].stem, rgb=rgb, depth=read_depth(self._depth[frame], scale), K=K)
 
     def instances(self, frame: int) -> list[TrueInstance]:

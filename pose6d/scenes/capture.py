@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import SceneError
-from pose6d.geometry.camera import check_intrinsics
+from pose6d.scenes.camera_file import read_camera
 from pose6d.scenes.frame import Frame, Scene
 from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames, read_json
+from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames, turning_notes
 
 
 class CaptureScene(Scene):
     """A recording of a RealSense-like camera around an object.
 
-    JPEGImages/<n>.jpg, depth/<n>.png (16 bits), intrinsics.json (fx, fy, ppx, ppy, optionally width, height and
-    depth_scale in metres per unit), and optionally masks/<n>.png, mesh/*.obj|ply|glb, mesh/symmetry.json and
-    transforms.npy (N, 4, 4), camera i in the frame of the object's mesh, so that its inverse is the ground truth.
+    JPEGImages/<n>.jpg, depth/<n>.png (16 bits), intrinsics.json (fx, fy, ppx, ppy, optionally width, height, model and
+    coeffs of the lens, and depth_scale in metres per unit), and optionally masks/<n>.png, mesh/*.obj|ply|glb,
+    mesh/symmetry.json and transforms.npy (N, 4, 4), camera i in the frame of the object's mesh, so that its inverse is
+    the ground truth.
     """
 
     kind = "capture"
@@ -30,13 +31,14 @@ class CaptureScene(Scene):
         object_id: str | None = None,
         mask_dir: Path | None = None,
         depth_scale: float | None = None,
+        cropped: bool = False,
     ) -> None:
         super().__init__(path)
         self.names, self._color, self._depth = pair_frames(path / "JPEGImages", path / "depth")
         self.size = first_size(list(self._color.values()))
-        self._K, scale = _read_intrinsics(path / "intrinsics.json", self.size)
-        self._scale = scale if depth_scale is None else depth_scale
-        self._masks = Masks(mask_dir or path / "masks", object_id)
+        self.notes += turning_notes(list(self._color.values()))
+        self._K, self._scale = self._use_camera(read_camera(path / "intrinsics.json"), depth_scale, cropped)
+        self._masks = Masks(mask_dir or path / "masks", object_id, self._color)
         self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
         self.symmetry_file = find_symmetry(path / "mesh")
@@ -54,40 +56,15 @@ class CaptureScene(Scene):
         # A frame that the recorder could not register is stored as NaN: it has no ground truth.
         if self._camera_in_object is not None and np.isfinite(self._camera_in_object[index]).all():
             truth = np.linalg.inv(self._camera_in_object[index])
+        mask = self._masks.read(name)
         return Frame(
             name=name,
-            rgb=read_color(self._color[name]),
-            depth=read_depth(self._depth[name], self._scale),
+            rgb=self._pinhole(read_color(self._color[name])),
+            depth=self._pinhole(read_depth(self._depth[name], self._scale)),
             K=self._K.copy(),
-            mask=self._masks.read(name),
+            mask=None if mask is None else self._pinhole(mask),
             object_in_camera=truth,
         )
-
-
-def _read_intrinsics(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, float]:
-    """K (3, 3) and metres per depth unit."""
-    if not path.is_file():
-        raise SceneError(f"{path} is missing: wanted fx, fy, ppx, ppy and, where it is not 0.001, depth_scale")
-    values = read_json(path)
-    missing = [key for key in ("fx", "fy", "ppx", "ppy") if not isinstance(values, dict) or key not in values]
-    if missing:
-        raise SceneError(f"{path} lacks {', '.join(missing)}: wanted fx, fy, ppx, ppy in pixels")
-    try:
-        fx, fy, cx, cy = (float(values[key]) for key in ("fx", "fy", "ppx", "ppy"))
-        scale = float(values.get("depth_scale", 0.001))
-        stated = (int(values.get("height", size[0])), int(values.get("width", size[1])))
-    except (TypeError, ValueError) as error:
-        raise SceneError(f"{path}: a value is no number: {error}") from error
-    if stated != size:
-        raise SceneError(
-            f"{path} is for images of {stated[1]}x{stated[0]}, but {path.parent} holds {size[1]}x{size[0]}: "
-            "take the intrinsics of the colour stream at the recorded resolution"
-        )
-    if not 0 < scale < 1e3:
-        raise SceneError(f"{path}: depth_scale is {scale}, wanted metres per depth unit, such as 0.001")
-    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
-    check_intrinsics(K, *size, source=str(path))
-    return K, scale
 
 
 def _read_transforms(path: Path, frames: int) -> np.ndarray | None:

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import FrameError, SceneError
-from pose6d.geometry.camera import check_intrinsics
+from pose6d.scenes.camera_file import find_camera_file, read_camera
 from pose6d.scenes.frame import Frame, Scene
 from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames
+from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames, turning_notes
 
 
 class FolderScene(Scene):
     """A folder of images, frames paired by name.
 
-    rgb/<frame>.png|jpg, depth/<frame>.png (16 bits, millimetres unless `depth_scale` is given), cam_K.txt (3x3),
+    rgb/<frame>.png|jpg, depth/<frame>.png (16 bits, millimetres unless `depth_scale` is given), cam_K.txt (3x3, or what
+    else `read_camera` knows),
     masks/<frame>.png or masks/<object>/<frame>.png (only the first frame needs one), mesh/*.obj|ply|glb,
     mesh/symmetry.json, annotated_poses/<frame>.txt (4x4 object_in_camera in metres; ground truth; if none is named
     like a frame but there are as many, they go together in order).
@@ -31,14 +32,14 @@ class FolderScene(Scene):
         object_id: str | None = None,
         mask_dir: Path | None = None,
         depth_scale: float | None = None,
+        cropped: bool = False,
     ) -> None:
         super().__init__(path)
         self.names, self._color, self._depth = pair_frames(path / "rgb", path / "depth")
         self.size = first_size(list(self._color.values()))
-        self._scale = 0.001 if depth_scale is None else depth_scale
-        self._K = read_matrix(path / "cam_K.txt", (3, 3), "the camera's 3x3 intrinsics in pixels")
-        check_intrinsics(self._K, *self.size, source=str(path / "cam_K.txt"))
-        self._masks = Masks(mask_dir or path / "masks", object_id)
+        self.notes += turning_notes(list(self._color.values()))
+        self._K, self._scale = self._use_camera(read_camera(find_camera_file(path)), depth_scale, cropped)
+        self._masks = Masks(mask_dir or path / "masks", object_id, self._color)
         self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
         self.symmetry_file = find_symmetry(path / "mesh")
@@ -66,14 +67,15 @@ class FolderScene(Scene):
 
     def mask(self, index: int) -> np.ndarray | None:
         """(H, W) bool mask of a frame, None where it has none."""
-        return self._masks.read(self.names[index])
+        mask = self._masks.read(self.names[index])
+        return None if mask is None else self._pinhole(mask)
 
     def _read(self, index: int) -> Frame:
         name = self.names[index]
         return Frame(
             name=name,
-            rgb=read_color(self._color[name]),
-            depth=read_depth(self._depth[name], self._scale),
+            rgb=self._pinhole(read_color(self._color[name])),
+            depth=self._pinhole(read_depth(self._depth[name], self._scale)),
             K=self._K.copy(),
             mask=self.mask(index),
             object_in_camera=self.pose(index),

@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import FrameError
+from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.symmetry import load_symmetry
 from pose6d.geometry.units import UnitChoice
+from pose6d.scenes.camera_file import CameraFile
+from pose6d.scenes.images import read_mask
+from pose6d.scenes.lens import Undistortion
 
 
 @dataclass
@@ -39,9 +43,14 @@ class Frame:
         size = self.rgb.shape[:2]
         for what, image in (("depth", self.depth), ("mask", self.mask)):
             if image is not None and image.shape[:2] != size:
+                turned = (
+                    "; one of them is turned by 90 degrees. Their EXIF orientations were followed: is one missing or "
+                    "wrong? Turn the pictures themselves, and remove it"
+                )
                 raise FrameError(
                     f"frame {self.name}: {what} is {image.shape[1]}x{image.shape[0]} but colour is "
                     f"{size[1]}x{size[0]}: {what} must be aligned to the colour image and have its size"
+                    f"{turned if image.shape[1::-1] == size else ''}"
                 )
 
 
@@ -53,6 +62,10 @@ class Scene(ABC):
         path: the folder.
         names: the frames' names, in time order.
         size: (height, width) of the colour images, for which the intrinsics are.
+        notes: what people should know of how the camera's files were read; [] where there is nothing special.
+        cropped: whether the user says that the images are cut out of larger ones (see `check_intrinsics`).
+        depth_scale_stated: whether the user states the unit of depth, or the recording one that is not the usual 1 mm;
+            else it is taken to be 1 mm.
         mesh_files: the meshes that come with the recording.
         mesh_unit: the unit of that file where the layout fixes it ("mm" in BOP), else "auto".
         symmetry_file: JSON of the object's symmetries, if the recording has one.
@@ -66,6 +79,10 @@ class Scene(ABC):
         self.path = path
         self.names: list[str] = []
         self.size = (0, 0)
+        self.notes: list[str] = []
+        self.cropped = False
+        self.depth_scale_stated = True
+        self._undistortion: Undistortion | None = None
         self.mesh_files: list[Path] = []
         self.mesh_unit: UnitChoice = "auto"
         self.symmetry_file: Path | None = None
@@ -86,6 +103,15 @@ class Scene(ABC):
         return None if self.symmetry_file is None else load_symmetry(self.symmetry_file, None, unit_scale).numpy()
 
     @property
+    def distorted(self) -> bool:
+        """Whether the image files show lens distortion, which reading takes out."""
+        return self._undistortion is not None
+
+    def read_mask(self, path: Path) -> np.ndarray:
+        """A mask file (H, W) bool that goes with the frames as they are read."""
+        return self._pinhole(read_mask(path))
+
+    @property
     @abstractmethod
     def description(self) -> str:
         """What was found, for people."""
@@ -93,6 +119,38 @@ class Scene(ABC):
     @abstractmethod
     def _read(self, index: int) -> Frame:
         """Read frame `index`, 0 <= index < len(self)."""
+
+    def _use_camera(self, camera: CameraFile, depth_scale: float | None, cropped: bool) -> tuple[np.ndarray, float]:
+        """Take the one camera of a recording; `size` must be known.
+
+        Args:
+            depth_scale: as the user says, else as the file does.
+
+        Returns:
+            K (3, 3) and metres per unit of depth.
+        """
+        camera.check_size(self.size)
+        check_intrinsics(camera.K, *self.size, source=str(camera.path), cropped=cropped)
+        self.cropped = cropped
+        if camera.form and (camera.form, camera.path.suffix) != ("JSON", ".json"):
+            self.notes.append(f"{camera.path.name} is read as {camera.form}")
+        if camera.lens is not None:
+            self._undistortion = Undistortion(camera.lens, camera.K, self.size)
+            self.notes.append(
+                f"the distortion of the lens ({camera.lens.model}, up to {self._undistortion.shift:.1f} pixels) is "
+                "taken out of colour, depth and masks"
+            )
+        if depth_scale is not None:
+            return camera.K, depth_scale
+        # Many tools write 0.001 whatever the camera, so it says no more than nothing.
+        self.depth_scale_stated = camera.depth_scale not in (None, 0.001)
+        return camera.K, 0.001 if camera.depth_scale is None else camera.depth_scale
+
+    def _pinhole(self, image: np.ndarray) -> np.ndarray:
+        """Colour (H, W, 3), depth or mask (H, W) without the lens distortion; of another size, as it is."""
+        if self._undistortion is None or image.shape[:2] != self.size:
+            return image
+        return self._undistortion.smooth(image) if image.ndim == 3 else self._undistortion.exact(image)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from pose6d.errors import FrameError, OutputError, SceneError
+from pose6d.geometry.depth import is_measured
 
 COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
@@ -50,12 +53,19 @@ def shorten(names: list[str], limit: int = 8) -> str:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image, from its header only."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FrameError(f"{path} cannot be read as an image: {error}") from error
+    """(height, width) of an image as it is read, that is, turned as its EXIF data say, from its header only."""
+    with _opened(path) as image:
+        sideways = read_orientation(image) >= 5
+        return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def read_orientation(image: Path | Image.Image) -> int:
+    """EXIF's orientation of an image: 1 is upright, 5 to 8 exchange width and height."""
+    if isinstance(image, Path):
+        with _opened(image) as opened:
+            return read_orientation(opened)
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if value in range(1, 9) else 1
 
 
 def read_color(path: Path) -> np.ndarray:
@@ -64,14 +74,18 @@ def read_color(path: Path) -> np.ndarray:
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.uint16)
         return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ("F", "LAB", "HSV"):
+        raise FrameError(f"{path} is no colour image: its pixels are of mode {image.mode}, wanted 8 or 16 bits of RGB")
     return np.array(image.convert("RGB"))
 
 
 def read_depth(path: Path, scale: float) -> np.ndarray:
     """Read a depth image as (H, W) float32 metres, 0 where nothing was measured.
 
+    Missing are 0, negative values, NaN, infinity, and the largest value of 16 bits or of the file's type.
+
     Args:
-        path: a 16-bit single-channel image, or a floating-point TIFF.
+        path: a single-channel image of 16 or more bits, or a floating-point TIFF.
         scale: metres per unit of the file, 0.001 for millimetres.
     """
     values = np.asarray(_load(path))
@@ -81,19 +95,43 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
             f"{path} is no depth image: it has {channels} channel(s) of {values.dtype}, wanted one of 16 bits "
             "(a coloured or 8-bit picture of the depth has lost the distances)"
         )
-    depth = values.astype(np.float32) * np.float32(scale)
-    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+    known = is_measured(values)
+    if values.dtype.kind in "iu":
+        known = (values > 0) & (values != np.iinfo(np.uint16).max) & (values != np.iinfo(values.dtype).max)
+    return np.where(known, values.astype(np.float32) * np.float32(scale), np.float32(0))
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read a mask as (H, W) bool, true where any colour channel is not 0; an alpha channel does not count."""
+    """Read a mask as (H, W) bool: true where any channel is not 0.
+
+    An alpha channel counts alone if it is not the same everywhere, and else not at all. Of a JPEG, whose compression
+    leaves traces beside edges, what is brighter than half of the brightest pixel counts.
+    """
     image = _load(path)
-    if image.mode == "LA":
-        image = image.getchannel("L")
-    elif image.mode in ("RGBA", "RGBX"):
-        image = image.convert("RGB")
+    alpha, lossy = _cut_out(image), image.format in ("JPEG", "MPO")
+    if alpha is not None:
+        return alpha
+    if image.mode not in ("1", "L", "F") and not image.mode.startswith("I"):
+        image = image.convert("RGB")  # drops alpha, and looks colours of a palette up
     values = np.asarray(image)
-    return values != 0 if values.ndim == 2 else (values != 0).any(axis=2)
+    if values.ndim == 3:
+        values = values.max(axis=2)
+    return values > (values.max() / 2 if lossy else 0)
+
+
+def read_cut_out(path: Path) -> np.ndarray | None:
+    """The object (H, W) bool in a colour image whose alpha channel cuts it out; None where it has none that does."""
+    with _opened(path) as image:
+        if not image.has_transparency_data:
+            return None
+    return _cut_out(_load(path))
+
+
+def _cut_out(image: Image.Image) -> np.ndarray | None:
+    if not image.has_transparency_data:
+        return None
+    opaque = np.asarray(image.convert("RGBA").getchannel("A")) > 127
+    return None if opaque.all() or not opaque.any() else opaque
 
 
 def read_label(path: Path) -> np.ndarray:
@@ -122,15 +160,38 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
 
 
 def _load(path: Path) -> Image.Image:
+    """The image, turned as its EXIF data say."""
+    with _opened(path) as image:
+        try:
+            image.load()
+            turned = ImageOps.exif_transpose(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _undecodable(path, error) from error
+        turned.format = image.format  # of the file
+        return turned
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The image with its header read."""
     if not path.is_file():
         raise FrameError(f"{path} is missing")
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        size = path.stat().st_size
-        cause = "it is truncated or damaged, copy or record it again"
-        if isinstance(error, UnidentifiedImageError):
-            cause = "it is empty" if size == 0 else "it is not an image, or damaged at its beginning"
-        raise FrameError(f"{path} ({size} bytes) cannot be decoded: {error}; {cause}") from error
+        image = Image.open(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _undecodable(path, error) from error
+    except Image.DecompressionBombError as error:
+        raise FrameError(
+            f"{path} is too large to be a picture of a depth camera: {error}; make colour, depth and masks smaller by "
+            "the same factor, and the first two rows of K with them"
+        ) from error
+    with image:
+        yield image
+
+
+def _undecodable(path: Path, error: Exception) -> FrameError:
+    size = path.stat().st_size
+    cause = "it is truncated or damaged, copy or record it again"
+    if isinstance(error, UnidentifiedImageError):
+        cause = "it is empty" if size == 0 else "it is not an image, or damaged at its beginning"
+    return FrameError(f"{path} ({size} bytes) cannot be decoded: {error}; {cause}")

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from pose6d.errors import FrameError, SceneError
-from pose6d.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, list_images, read_mask, read_size, shorten
+from pose6d.scenes.images import (
+    COLOR_SUFFIXES,
+    DEPTH_SUFFIXES,
+    list_images,
+    listing,
+    read_cut_out,
+    read_mask,
+    read_orientation,
+    read_size,
+    shorten,
+)
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl")
 
@@ -24,7 +34,7 @@ def pair_frames(color_dir: Path, depth_dir: Path) -> tuple[list[str], dict[str, 
     depth = list_images(depth_dir, DEPTH_SUFFIXES)
     for folder, images, suffixes in ((color_dir, color, COLOR_SUFFIXES), (depth_dir, depth, DEPTH_SUFFIXES)):
         if not images:
-            found = "holds none" if folder.is_dir() else "does not exist"
+            found = f"holds none (found: {listing(folder)})" if folder.is_dir() else "does not exist"
             raise SceneError(f"{folder} {found}: wanted one image per frame ({', '.join(suffixes)})")
     no_depth = [name for name in color if name not in depth]
     no_color = [name for name in depth if name not in color]
@@ -51,10 +61,29 @@ def first_size(paths: list[Path]) -> tuple[int, int]:
     return read_size(paths[-1])
 
 
-class Masks:
-    """The masks of a recording: masks/<frame>.png, or masks/<object>/<frame>.png where there are several objects."""
+def turning_notes(color: list[Path]) -> list[str]:
+    """What to say of the EXIF orientation of a recording's colour images, by the first that can be read."""
+    for path in color:
+        try:
+            orientation = read_orientation(path)
+        except FrameError:
+            continue
+        turned = f"the colour pictures are turned or mirrored as their EXIF orientation ({orientation}) says"
+        return [] if orientation == 1 else [turned]
+    return []
 
-    def __init__(self, folder: Path, object_id: str | None) -> None:
+
+class Masks:
+    """The masks of a recording: masks/<frame>.png, or masks/<object>/<frame>.png where there are several objects; where
+    there are none at all, what the alpha channel of the colour images cuts out.
+
+    Args:
+        folder: of the masks.
+        object_id: which object, where there are several.
+        color: the colour images by frame.
+    """
+
+    def __init__(self, folder: Path, object_id: str | None, color: dict[str, Path]) -> None:
         self.folder = folder
         self.objects: list[str] = []
         self.files = list_images(folder)
@@ -63,6 +92,7 @@ class Masks:
         self.object_id = self._choose(object_id)
         if self.object_id is not None:
             self.files = list_images(folder / self.object_id)
+        self._cut_outs = {} if self.files or self.objects or not _cuts_out(next(iter(color.values()))) else color
 
     def _choose(self, object_id: str | None) -> str | None:
         if object_id is None:
@@ -74,6 +104,8 @@ class Masks:
 
     def read(self, name: str) -> np.ndarray | None:
         """(H, W) bool mask of a frame, None if the recording has none for it."""
+        if name in self._cut_outs:
+            return read_cut_out(self._cut_outs[name])
         return read_mask(self.files[name]) if name in self.files else None
 
     @property
@@ -81,8 +113,17 @@ class Masks:
         """Which masks were found, for people."""
         if self.objects and self.object_id is None:
             return f"masks of {len(self.objects)} objects ({', '.join(self.objects)}), none chosen"
+        if self._cut_outs:
+            return "masks in the alpha channel of the colour pictures"
         of = f" of {self.object_id}" if self.object_id else ""
         return f"masks{of} for {len(self.files)} frame(s)" if self.files else "no masks"
+
+
+def _cuts_out(color: Path) -> bool:
+    try:
+        return read_cut_out(color) is not None
+    except FrameError:  # said when the frame is read
+        return False
 
 
 def find_meshes(folder: Path) -> list[Path]:

@@ -1,0 +1,139 @@
+"""Image files as people have them: turned, with alpha, in palettes, lossy, of more bits, too large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from pose6d.errors import FrameError, SceneError
+from pose6d.scenes.images import read_color, read_cut_out, read_depth, read_mask, read_orientation, read_size
+from pose6d.scenes.layout import pair_frames
+
+HEIGHT, WIDTH = 48, 64
+OBJECT = np.zeros((HEIGHT, WIDTH), dtype=bool)
+OBJECT[20:30, 25:40] = True
+# Smooth, so that JPEG keeps it.
+RGB = np.stack(np.meshgrid(np.linspace(20, 220, WIDTH), np.linspace(40, 200, HEIGHT)), -1)
+RGB = np.dstack([RGB, np.full((HEIGHT, WIDTH), 90)]).astype(np.uint8)
+TURNS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def saved(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def with_alpha(color: np.ndarray, alpha: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.dstack([color, alpha.astype(np.uint8) * 255]))
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_pictures_are_turned_as_exif_says(tmp_path: Path, orientation: int) -> None:
+    """TURNS holds what a camera held in another way would have stored of the same view."""
+    stored, turn = Image.fromarray(RGB), TURNS[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = saved(tmp_path / "a.jpg", stored if turn is None else stored.transpose(turn), exif=exif, quality=95)
+    assert read_size(file) == (HEIGHT, WIDTH)
+    assert read_orientation(file) == orientation
+    np.testing.assert_allclose(read_color(file).astype(int), RGB, atol=8)
+
+
+def palette_with_white_first() -> Image.Image:
+    image = Image.fromarray((~OBJECT).astype(np.uint8), mode="P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    return image
+
+
+RED = np.where(OBJECT[..., None], np.array([200, 0, 0], np.uint8), np.uint8(0))
+WHITE = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+MASKS: dict[str, tuple[str, Callable[[], Image.Image]]] = {
+    "1 bit": (".png", lambda: Image.fromarray(OBJECT)),
+    "values of 1": (".png", lambda: Image.fromarray(OBJECT.astype(np.uint8))),
+    "16 bits": (".png", lambda: Image.fromarray(OBJECT.astype(np.uint16) * 300)),
+    "float with NaN": (".tif", lambda: Image.fromarray(np.where(OBJECT, 1, np.nan).astype(np.float32))),
+    "red": (".png", lambda: Image.fromarray(RED)),
+    "palette": (".png", palette_with_white_first),
+    "opaque": (".png", lambda: with_alpha(RED, np.ones_like(OBJECT))),
+    "in alpha": (".png", lambda: with_alpha(WHITE, OBJECT)),
+    "in alpha of black": (".png", lambda: with_alpha(0 * WHITE, OBJECT)),
+    "grey, in alpha": (".png", lambda: with_alpha(WHITE, OBJECT).convert("LA")),
+    "JPEG": (".jpg", lambda: Image.fromarray(OBJECT.astype(np.uint8) * 255)),
+    "red JPEG": (".jpg", lambda: Image.fromarray(RED)),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_masks(tmp_path: Path, kind: str) -> None:
+    suffix, make = MASKS[kind]
+    mask = read_mask(saved(tmp_path / f"mask{suffix}", make()))
+    assert mask.dtype == bool
+    # JPEG halves the resolution of colours, and blurs edges.
+    assert (mask != OBJECT).sum() <= (60 if "JPEG" in kind else 0)
+
+
+def test_alpha_cuts_out_only_where_it_differs(tmp_path: Path) -> None:
+    for alpha in (np.ones_like(OBJECT), np.zeros_like(OBJECT)):
+        assert read_cut_out(saved(tmp_path / "a.png", with_alpha(RGB, alpha))) is None
+    assert read_cut_out(saved(tmp_path / "a.png", Image.fromarray(RGB))) is None
+    cut = saved(tmp_path / "a.png", with_alpha(RGB, OBJECT))
+    np.testing.assert_array_equal(read_cut_out(cut), OBJECT)
+    np.testing.assert_array_equal(read_color(cut), RGB)
+
+
+def test_color_of_other_kinds(tmp_path: Path) -> None:
+    cmyk = read_color(saved(tmp_path / "cmyk.jpg", Image.fromarray(RGB).convert("CMYK"), quality=95))
+    np.testing.assert_allclose(cmyk.astype(int), RGB, atol=10)
+    cv2.imwrite(str(tmp_path / "deep.png"), RGB[..., ::-1].astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_color(tmp_path / "deep.png"), RGB)
+    grey = RGB[..., 0]
+    for name, image in (("grey", Image.fromarray(grey)), ("deep grey", Image.fromarray(grey.astype(np.uint16) * 257))):
+        np.testing.assert_array_equal(read_color(saved(tmp_path / f"{name}.png", image)), np.dstack([grey] * 3))
+    with pytest.raises(FrameError, match=r"float\.tif is no colour image.*mode F"):
+        read_color(saved(tmp_path / "float.tif", Image.fromarray(grey.astype(np.float32))))
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.0001, 1.0])
+def test_the_largest_value_of_16_bits_is_missing_depth(tmp_path: Path, scale: float) -> None:
+    units = np.array([[0, 600, 65534, 65535]])
+    for suffix, kind in ((".png", np.uint16), (".tif", np.uint16), (".tif", np.int32)):
+        depth = read_depth(saved(tmp_path / f"d{suffix}", Image.fromarray(units.astype(kind))), scale)
+        np.testing.assert_allclose(depth, scale * np.array([[0, 600, 65534, 0]]), rtol=1e-6)
+        assert depth.dtype == np.float32
+
+
+def test_what_is_no_measurement_in_floats_is_missing_depth(tmp_path: Path) -> None:
+    values = np.array([[0.6, 0, np.nan, np.inf, -np.inf, -1, 65535, 65.535]], np.float32)
+    depth = read_depth(saved(tmp_path / "d.tif", Image.fromarray(values)), 1.0)
+    np.testing.assert_array_equal(depth, np.float32([[0.6, 0, 0, 0, 0, 0, 0, 0]]))
+
+
+def test_pictures_beyond_the_limit_of_pillow_name_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = saved(tmp_path / "huge.png", Image.fromarray(RGB))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for read in (read_size, read_color, read_mask, read_cut_out, lambda path: read_depth(path, 0.001)):
+        with pytest.raises(FrameError, match=r"huge\.png is too large.*smaller by the same factor.*rows of K"):
+            read(file)
+
+
+def test_a_folder_without_images_lists_what_it_holds(tmp_path: Path) -> None:
+    for folder in ("rgb", "depth"):
+        (tmp_path / folder).mkdir()
+    saved(tmp_path / "rgb" / "0.png", Image.fromarray(RGB))
+    (tmp_path / "depth" / "0.npy").write_bytes(b"")
+    with pytest.raises(SceneError, match=r"depth holds none \(found: 0\.npy\)"):
+        pair_frames(tmp_path / "rgb", tmp_path / "depth")
