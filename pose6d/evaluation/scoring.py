@@ -29,6 +29,7 @@ from pose6d.evaluation.pose_errors import (
 )
 from pose6d.evaluation.results_file import Key, PoseEstimate, read_results
 from pose6d.evaluation.tracking_errors import jitter, loss_statistics
+from pose6d.evaluation.truth_check import check_truths
 from pose6d.evaluation.visible_surface import TAUS, render_depth, vsd
 from pose6d.geometry.mesh import Mesh
 from pose6d.rendering import make_renderer
@@ -100,6 +101,9 @@ class Scorer:
     Args:
         dataset: what is asked for.
         device: that the depth images of VSD are rendered on.
+
+    Raises:
+        SceneError, MeshError: ground truth or meshes that cannot be; see `check_truths`.
     """
 
     def __init__(self, dataset: PoseDataset, device: str | torch.device = "cpu") -> None:
@@ -107,6 +111,7 @@ class Scorer:
         ids = dataset.object_ids
         self._mesh_index = {obj_id: index for index, obj_id in enumerate(ids)}
         self._meshes: dict[int, Mesh] = {obj_id: dataset.evaluation_mesh(obj_id) for obj_id in ids}
+        check_truths(dataset, self._meshes)
         self._diameters = {obj_id: dataset.diameter(obj_id) for obj_id in ids}
         self._symmetries = {obj_id: dataset.symmetries(obj_id, _SYMMETRY_STEP) for obj_id in ids}
         self._renderer = make_renderer(list(self._meshes.values()), device)

@@ -119,7 +119,10 @@ def bop_symmetry(entry: Mapping, unit_scale: float = 0.001, step_degrees: float 
     try:
         discrete = [np.array(T, dtype=np.float64).reshape(4, 4) for T in entry.get("symmetries_discrete", ())]
         continuous = [
-            (np.array(s["axis"], dtype=np.float64).reshape(3), np.array(s.get("offset", (0, 0, 0))) * unit_scale)
+            (
+                np.array(s["axis"], dtype=np.float64).reshape(3),
+                np.array(s.get("offset", (0, 0, 0)), dtype=np.float64).reshape(3) * unit_scale,
+            )
             for s in entry.get("symmetries_continuous", ())
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:

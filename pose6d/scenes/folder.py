@@ -8,7 +8,7 @@ import numpy as np
 
 from pose6d.errors import FrameError, SceneError
 from pose6d.geometry.camera import check_intrinsics
-from pose6d.scenes.frame import Frame, Scene
+from pose6d.scenes.frame import Frame, Scene, checked_truth
 from pose6d.scenes.images import read_color, read_depth
 from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames
 
@@ -60,9 +60,10 @@ class FolderScene(Scene):
         if name not in self._poses:
             return None
         try:
-            return read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
+            pose = read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
         except SceneError as error:
             raise FrameError(f"frame {name}: {error}") from error
+        return checked_truth(pose, f"frame {name}: {self._poses[name]}")
 
     def mask(self, index: int) -> np.ndarray | None:
         """(H, W) bool mask of a frame, None where it has none."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import FrameError
+from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.geometry.symmetry import load_symmetry
 from pose6d.geometry.units import UnitChoice
 
@@ -43,6 +44,19 @@ class Frame:
                     f"frame {self.name}: {what} is {image.shape[1]}x{image.shape[0]} but colour is "
                     f"{size[1]}x{size[0]}: {what} must be aligned to the colour image and have its size"
                 )
+
+
+def checked_truth(object_in_camera: np.ndarray, source: str) -> np.ndarray:
+    """The ground truth (4, 4) that a file holds.
+
+    Raises:
+        FrameError: it is no rotation with a translation; the message begins with `source`, the place in the file.
+    """
+    try:
+        check_rigid(object_in_camera, ANNOTATED)
+    except ValueError as error:
+        raise FrameError(f"{source}: the ground truth is no pose: {error}. Correct it, or take it out") from error
+    return object_in_camera
 
 
 class Scene(ABC):
