@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,9 +32,10 @@ from pose6d.errors import FrameError, Pose6DError, SceneError
 from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
+from pose6d.evaluation.truth_check import check_frame_truth
 from pose6d.geometry.depth import check_depth
 from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.symmetry import resolve_symmetry
+from pose6d.geometry.symmetry import mesh_symmetries, resolve_symmetry, symmetry_beside
 from pose6d.geometry.units import UnitChoice, resolve_unit
 from pose6d.rendering import make_renderer
 from pose6d.report.comparison_plots import write_comparison
@@ -41,8 +43,9 @@ from pose6d.report.html_report import write_html_report
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts, collecting_warnings
 from pose6d.scenes import Frame, Scene, open_scene
-from pose6d.scenes.images import read_mask, shorten
+from pose6d.scenes.images import listing, read_mask, shorten
 from pose6d.scenes.selection import select_frames
+from pose6d.scenes.unused import same_file, unused_files
 from pose6d.weights import find_weights
 
 SCENES = Path(__file__).resolve().parent / "test_data"
@@ -142,6 +145,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         if options.compare:
             require_ground_truth(scene, frames)
         first = read_first_frame(scene, frames[0], options.mask_file)
+        print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}; no other mask is used")
     with collecting_warnings() as warned:
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)
@@ -186,10 +190,10 @@ def find_scene(path: Path) -> Path:
     """The folder of a scene given by path, or by its name under test_data/; the avocado scene is made if need be."""
     for candidate in (path, SCENES.parent / path, SCENES / path):
         if candidate.exists():  # open_scene explains what is wrong with a file
-            if os.environ.get("TEST_SCENE_URL") and candidate.name == AVOCADO:
-                print(
-                    f"TEST_SCENE_URL is not used: {candidate} is there already; move it away to download the recording"
-                )
+            if os.environ.get("TEST_SCENE_URL"):
+                ours = f"{candidate} is there already; move it away to download the recording"
+                other = f"it is where {AVOCADO} comes from, and the scene is {candidate}"
+                print(f"TEST_SCENE_URL is not used: {ours if candidate.name == AVOCADO else other}")
             return candidate
     folder = SCENES / AVOCADO
     if path not in (Path(AVOCADO), Path("test_data") / AVOCADO, folder):
@@ -212,6 +216,8 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
     if mask_file is not None and not mask_file.is_dir():
         first.mask = read_mask(mask_file)
         first.check_sizes()
+    if first.mask is None and mask_file is not None:
+        raise SceneError(f"--mask_file {mask_file} has no mask for frame {first.name}: it holds {listing(mask_file)}")
     if first.mask is None:
         several = f"choose one of its objects by --object_id ({', '.join(scene.objects)}), or " if scene.objects else ""
         raise SceneError(
@@ -222,23 +228,40 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
     return first
 
 
-def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.ndarray | None]:
-    """The mesh in metres, and its symmetries (S, 4, 4) or None."""
-    from pose6d.geometry.mesh_files import load_mesh  # slow to import
-
+def find_mesh(options: Options, scene: Scene) -> Path:
+    """The mesh that the user names, or the scene's own."""
     file = options.mesh_file or scene.mesh_file
     if file is None:
         found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
         raise SceneError(f"no mesh: pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})")
+    return file.expanduser()
+
+
+def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.ndarray | None]:
+    """The mesh in metres, and its symmetries (S, 4, 4) or None; says which, and what of the files given is not used."""
+    from pose6d.geometry.mesh_files import load_mesh  # slow to import
+
+    file = find_mesh(options, scene)
     mesh = load_mesh(file)
-    unit = scene.mesh_unit if options.mesh_unit == "auto" and file == scene.mesh_file else options.mesh_unit
+    own = scene.mesh_file is not None and same_file(file, scene.mesh_file)
+    unit = scene.mesh_unit if options.mesh_unit == "auto" and own else options.mesh_unit
     assert first.mask is not None  # read_first_frame has seen to it
     scale, explanation = resolve_unit(mesh, unit, first.depth, first.mask, first.K)
     mesh = mesh.scaled(scale)
     print(f"mesh: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
+    check_frame_truth(first, mesh)
     if options.symmetry is not None:
-        return mesh, resolve_symmetry(options.symmetry, scale).numpy()
-    return mesh, scene.symmetries(scale) if file == scene.mesh_file else None
+        symmetries, source = resolve_symmetry(options.symmetry, scale, scene.object_id), "--symmetry"
+    else:
+        symmetries, beside = mesh_symmetries(file, scale), symmetry_beside(file)
+        source = str(beside[0]) if beside else "none stated"
+    print(f"symmetries: {1 if symmetries is None else len(symmetries)} ({source})")
+    unused = unused_files(scene, file, options.symmetry)
+    if options.fps is not None and options.debug == 0 and not options.compare:
+        unused.append("--fps: nothing with a time axis is written at --debug 0 without --compare")
+    for note in unused:
+        warnings.warn(f"not used: {note}", stacklevel=2)
+    return mesh, None if symmetries is None else symmetries.numpy()
 
 
 def quantized_networks(options: Options, device: torch.device) -> dict[str, Any]:
@@ -291,6 +314,7 @@ def track(
             try:
                 with record.stage("read frames"):
                     frame = scene[index]
+                    check_frame_truth(frame, writer.mesh)
                 with record.stage("track"):
                     pose = estimator.track_one(
                         frame.rgb, frame.depth, frame.K, iteration=options.track_refine_iter, judge=options.judge

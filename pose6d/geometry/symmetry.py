@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -82,6 +83,8 @@ def parse_symmetry(text: str, unit_scale: float = 1.0, step_degrees: float = 5.0
     Raises:
         MeshError: the text is not of this form.
     """
+    if not isinstance(text, str):  # from JSON
+        raise MeshError(f"symmetries are {text!r}, wanted a text: {_FORMS}")
     generators: list[np.ndarray] = []
     continuous: list[Axis] = []
     for item in (part.strip().lower() for part in text.split(";")):
@@ -163,38 +166,76 @@ def load_symmetry(
         raise MeshError(f"{path}: no such symmetry file") from error
     except (OSError, ValueError) as error:
         raise MeshError(f"{path}: not a readable JSON file: {error}") from error
-    if object_id is not None and isinstance(content, dict) and "symmetries" not in content:
+    keys = {"symmetries", "symmetries_discrete", "symmetries_continuous"}
+    if object_id is not None and isinstance(content, dict) and not content.keys() & keys:
         if str(object_id) not in content:
-            raise MeshError(f"{path}: no object {object_id}; it holds {', '.join(content) or 'nothing'}")
+            raise MeshError(
+                f"{path}: no object {object_id}; it holds {', '.join(content) or 'nothing'}. Add it, or state the "
+                'symmetries by hand ("none" where there are none)'
+            )
         content = content[str(object_id)]
-    if not isinstance(content, dict):
-        raise MeshError(f'{path}: an object such as {{"symmetries": "continuous z"}} is needed')
-    unit = content.get("unit")
-    if unit is not None and unit not in _UNITS:
-        raise MeshError(f"{path}: unit {unit!r} is unknown: use m, cm or mm")
-    if isinstance(content.get("symmetries"), str):
-        return parse_symmetry(content["symmetries"], _UNITS[unit] if unit else unit_scale, step_degrees)
-    if object_id is None and not content.keys() & {"symmetries_discrete", "symmetries_continuous"}:
+    elif isinstance(content, dict) and not content.keys() & keys:
         raise MeshError(
             f'{path}: neither "symmetries" nor "symmetries_discrete" or "symmetries_continuous" found; '
             "a models_info.json needs the object's id"
         )
-    return bop_symmetry(content, _UNITS[unit] if unit else _UNITS["mm"], step_degrees)
+    if not isinstance(content, dict):
+        raise MeshError(f'{path}: an object such as {{"symmetries": "continuous z"}} is needed')
+    unit = content.get("unit")
+    if unit is not None and unit not in list(_UNITS):
+        raise MeshError(f"{path}: unit {unit!r} is unknown: use m, cm or mm")
+    try:
+        if "symmetries" in content:
+            return parse_symmetry(content["symmetries"], _UNITS[unit] if unit else unit_scale, step_degrees)
+        return bop_symmetry(content, _UNITS[unit] if unit else _UNITS["mm"], step_degrees)
+    except MeshError as error:
+        raise MeshError(f"{path}: {error}") from error
 
 
-def resolve_symmetry(value: str | Path, unit_scale: float = 1.0) -> torch.Tensor:
+def resolve_symmetry(value: str | Path, unit_scale: float = 1.0, object_id: int | str | None = None) -> torch.Tensor:
     """Symmetries from what a user typed: the path of a JSON file, or a text as in `parse_symmetry`.
 
     Args:
         value: text ending in .json is a path.
         unit_scale: metres per unit of the mesh file.
+        object_id: key of the object, should the file be a models_info.json.
 
     Returns:
         (S, 4, 4) float32, metres, the identity first.
     """
     if isinstance(value, Path) or value.lower().endswith(".json"):
-        return load_symmetry(value, unit_scale=unit_scale)
+        return load_symmetry(value, object_id, unit_scale)
     return parse_symmetry(value, unit_scale)
+
+
+def symmetry_beside(mesh_file: Path) -> tuple[Path, str | None] | None:
+    """The file that states a mesh's symmetries, and the object's key in it; None where there is none.
+
+    It lies beside the mesh, or beside what a link to the mesh leads to: models_info.json, in which obj_000005.ply has
+    the key "5", or symmetry.json.
+    """
+    for file in (mesh_file, mesh_file.resolve()):
+        number = re.fullmatch(r"obj_(\d+)", file.stem)
+        if number and (file.parent / "models_info.json").is_file():
+            return file.parent / "models_info.json", str(int(number[1]))
+        if (file.parent / "symmetry.json").is_file():
+            return file.parent / "symmetry.json", None
+    return None
+
+
+def mesh_symmetries(mesh_file: Path, unit_scale: float) -> torch.Tensor | None:
+    """The symmetries (S, 4, 4) that a file beside the mesh states; None without such a file, or without symmetry.
+
+    Args:
+        mesh_file: see `symmetry_beside`.
+        unit_scale: metres per unit of the mesh file.
+
+    Raises:
+        MeshError: the file is not of the right form.
+    """
+    beside = symmetry_beside(mesh_file)
+    found = None if beside is None else load_symmetry(*beside, unit_scale)
+    return None if found is None or len(found) == 1 else found
 
 
 def centred_symmetries(symmetries: np.ndarray | torch.Tensor, center: np.ndarray) -> torch.Tensor:
@@ -293,7 +334,9 @@ def _fold(word: str, item: str) -> int:
     try:
         fold = 360 / float(word)
     except (ValueError, ZeroDivisionError):
-        raise MeshError(f"symmetry {item!r} is not understood: write {_FORMS}") from None
+        fold = math.nan
+    if not math.isfinite(fold):
+        raise MeshError(f"symmetry {item!r} is not understood: write {_FORMS}")
     if not 2 <= round(fold) <= 360 or abs(fold - round(fold)) > 0.01:
         raise MeshError(
             f"symmetry {item!r}: {word} degrees does not divide a full turn; use 360/n, such as 180, 120, 90"

@@ -11,7 +11,14 @@ from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.scenes.frame import Frame, Scene
 from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames, read_json
+from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames, read_json
+
+_KNOWN = frozenset(
+    {"JPEGImages", "depth", "intrinsics.json", "masks", "mesh", "transforms.npy", "scene.json", "downloaded.json"}
+    # what the steps of mesh_creation keep there for one another
+    | {"board.json", "recording.json", "registration", "registration.json", "registration.png", "fusion"}
+    | {"transforms.before.npy", "objects.json", "labels", "truth"}
+)
 
 
 class CaptureScene(Scene):
@@ -40,8 +47,9 @@ class CaptureScene(Scene):
         self._masks = Masks(mask_dir or path / "masks", object_id)
         self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
-        self.symmetry_file = find_symmetry(path / "mesh")
         self._camera_in_object = _read_transforms(path / "transforms.npy", len(self.names))
+        self._name_unused(_KNOWN)
+        self._name_unused_masks(self._masks)
 
     @property
     def description(self) -> str:

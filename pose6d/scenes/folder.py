@@ -10,7 +10,9 @@ from pose6d.errors import FrameError, SceneError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.scenes.frame import Frame, Scene, checked_truth
 from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames
+from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames
+
+_KNOWN = frozenset(("rgb", "depth", "cam_K.txt", "masks", "mesh", "annotated_poses", "scene.json"))
 
 
 class FolderScene(Scene):
@@ -41,12 +43,14 @@ class FolderScene(Scene):
         self._masks = Masks(mask_dir or path / "masks", object_id)
         self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
-        self.symmetry_file = find_symmetry(path / "mesh")
         poses = path / "annotated_poses"
         self._poses = {f.stem: f for f in sorted(poses.glob("*.txt"))} if poses.is_dir() else {}
         # YCBInEOAT numbers its poses from 0 and names its images by time stamps.
         if len(self._poses) == len(self.names) and not self._poses.keys() & set(self.names):
             self._poses = dict(zip(self.names, self._poses.values(), strict=True))
+        self._name_unused(_KNOWN)
+        self._name_unmatched(self._poses, "ground truth")
+        self._name_unused_masks(self._masks)
 
     @property
     def description(self) -> str:
