@@ -6,7 +6,8 @@ python run_demo.py --mesh_file cup.obj --test_scene_dir recordings/cup
 
 A recording is a folder: rgb/ depth/ masks/ cam_K.txt, or JPEGImages/ depth/ intrinsics.json, or a BOP scene.
 
-Exit code: 0 for success, 2 for bad input, 3 where some frames could not be used.
+Exit code: 0 for success, 2 for bad input, 3 where some frames could not be used, 130 after Ctrl-C, 143 after SIGTERM;
+where tracking had begun by then, all is written for the frames that were done.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, Pose6DError, SceneError
+from pose6d.errors import FrameError, Pose6DError, SceneError, with_cure
 from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
@@ -46,11 +47,12 @@ from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import listing, read_mask, shorten
 from pose6d.scenes.selection import select_frames
 from pose6d.scenes.unused import same_file, unused_files
+from pose6d.stopping import exit_code, stopping_by_signals
 from pose6d.weights import find_weights
 
 SCENES = Path(__file__).resolve().parent / "test_data"
 AVOCADO = "avocado_translate_1"
-OK, BAD_INPUT, SOME_FRAMES_FAILED, INTERRUPTED = 0, 2, 3, 130
+OK, BAD_INPUT, SOME_FRAMES_FAILED = 0, 2, 3
 
 
 @dataclass
@@ -72,8 +74,10 @@ class Options:
     schedule: Literal["auto", "full", "thorough", "pruned"] = "auto"
     """How the first frame's hypotheses are refined: full is the published method, pruned goes on with the best; auto is
     pruned, or full with weights that have no confidence."""
-    judge: bool = False
-    """Judge every tracked pose, not only the first: shows where the object was lost, for a third more time."""
+    judge: bool = True
+    """Judge every tracked pose, not only the first, and name the frames in which the object was likely lost; costs a
+    third of a tracking step. Right poses of a real object may be judged low; those that fall far below the first
+    frame's are named."""
     frames: str = ":"
     """Which frames: "30" is the first 30, "10:40" or "0:90:3" select as in Python."""
     mesh_unit: UnitChoice = "auto"
@@ -105,13 +109,17 @@ def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = tyro.cli(Options, args=args, description=__doc__, use_underscores=True)
     try:
-        return run_demo(options)
+        with stopping_by_signals():
+            return run_demo(options)
     except Pose6DError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
+    except OSError as error:  # a path that the system does not take, wherever it is first touched
+        print(f"error: {with_cure(error)}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt as stop:
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return exit_code(stop)
 
 
 def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPose) -> int:
@@ -173,17 +181,17 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         with writer.watching_registration(estimator, first):
             pose = register(estimator, record, first, options.est_refine_iter)
         writer.write(first, pose)
-        track(estimator, record, writer, scene, frames[1:], options)
+        stopped = track(estimator, record, writer, scene, frames[1:], options)
 
     facts = RunFacts(scene, mesh, asdict(options), device, weights.parent, warned)
     seconds = {scene.names[index]: index / fps for index in frames}
     lines = report(options, record, writer, symmetries, seconds, facts)
-    lines += folder.leftovers(list(seconds))
+    lines += record.lost_note() + folder.leftovers(list(seconds))
     lines.append(f"video: {writer.video}" if writer.video else f"poses: {folder.path / 'ob_in_cam'}")
     print("\n".join(lines))
     if record.failures:
         print(f"failed frames: {shorten(list(record.failures), 20)}", file=sys.stderr)
-    return INTERRUPTED if record.interrupted else SOME_FRAMES_FAILED if record.failures else OK
+    return stopped or (SOME_FRAMES_FAILED if record.failures else OK)
 
 
 def find_scene(path: Path) -> Path:
@@ -307,8 +315,13 @@ def note_confidence(estimator: Any, record: RunRecord, frame: Frame) -> None:
 
 def track(
     estimator: Any, record: RunRecord, writer: ResultWriter, scene: Scene, frames: list[int], options: Options
-) -> None:
-    """Follow the object through the frames; one that cannot be used is named and left out."""
+) -> int:
+    """Follow the object through the frames; one that cannot be used is named and left out.
+
+    Returns:
+        OK, or the exit code that says what stopped it.
+    """
+    judge = options.judge and estimator.confidence is not None  # weights without it would compute it for nothing
     try:
         for index in tqdm(frames, desc="track", unit="frame", mininterval=0.5, disable=not frames):
             try:
@@ -317,7 +330,7 @@ def track(
                     check_frame_truth(frame, writer.mesh)
                 with record.stage("track"):
                     pose = estimator.track_one(
-                        frame.rgb, frame.depth, frame.K, iteration=options.track_refine_iter, judge=options.judge
+                        frame.rgb, frame.depth, frame.K, iteration=options.track_refine_iter, judge=judge
                     )
             except SceneError as error:  # also intrinsics, which may differ from frame to frame
                 record.failures[scene.names[index]] = str(error)
@@ -326,9 +339,11 @@ def track(
             record.add_details("track", estimator.timings)
             note_confidence(estimator, record, frame)
             writer.write(frame, pose)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         record.interrupted = True
         print(f"interrupted after {len(record.poses)} frame(s); what is done is kept", file=sys.stderr)
+        return exit_code(stop)
+    return OK
 
 
 def report(

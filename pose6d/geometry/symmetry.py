@@ -161,10 +161,10 @@ def load_symmetry(
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MeshError(f"{path}: no such symmetry file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MeshError(f"{path}: not a readable JSON file: {error}") from error
     keys = {"symmetries", "symmetries_discrete", "symmetries_continuous"}
     if object_id is not None and isinstance(content, dict) and not content.keys() & keys:

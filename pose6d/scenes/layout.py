@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pose6d import json_file
 from pose6d.errors import FrameError, SceneError
 from pose6d.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, list_images, read_mask, read_size, shorten
 
@@ -99,7 +99,4 @@ def find_meshes(folder: Path) -> list[Path]:
 
 def read_json(path: Path) -> Any:
     """Parse a JSON file; SceneError with the place of the mistake if it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SceneError(f"{path} cannot be read as JSON: {error}") from error
+    return json_file.read_json(path, SceneError)
