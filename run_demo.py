@@ -47,7 +47,7 @@ from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import listing, read_mask, shorten
 from pose6d.scenes.selection import select_frames
 from pose6d.scenes.unused import same_file, unused_files
-from pose6d.stopping import exit_code, stopping_by_signals
+from pose6d.stopping import exit_code, finish_what_is_begun, stopping_by_signals
 from pose6d.weights import find_weights
 
 SCENES = Path(__file__).resolve().parent / "test_data"
@@ -108,18 +108,18 @@ class Options:
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = tyro.cli(Options, args=args, description=__doc__, use_underscores=True)
-    try:
-        with stopping_by_signals():
+    with stopping_by_signals():
+        try:
             return run_demo(options)
-    except Pose6DError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except OSError as error:  # a path that the system does not take, wherever it is first touched
-        print(f"error: {with_cure(error)}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt as stop:
-        print("interrupted", file=sys.stderr)
-        return exit_code(stop)
+        except Pose6DError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return BAD_INPUT
+        except OSError as error:  # a path that the system does not take, wherever it is first touched
+            print(f"error: {with_cure(error)}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt as stop:
+            print("interrupted", file=sys.stderr)
+            return exit_code(stop)
 
 
 def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPose) -> int:
@@ -182,6 +182,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
             pose = register(estimator, record, first, options.est_refine_iter)
         writer.write(first, pose)
         stopped = track(estimator, record, writer, scene, frames[1:], options)
+        finish_what_is_begun()
 
     facts = RunFacts(scene, mesh, asdict(options), device, weights.parent, warned)
     seconds = {scene.names[index]: index / fps for index in frames}

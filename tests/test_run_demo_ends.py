@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,30 @@ def test_the_first_signal_counts_and_ignored_ones_stay_ignored() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     assert exit_code(stop.value) == 143
     assert exit_code(KeyboardInterrupt()) == 130
+
+
+def test_a_signal_after_tracking_waits_for_the_report(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report = run_demo.report
+
+    def stopped_report(*args: Any) -> list[str]:
+        signal.raise_signal(signal.SIGTERM)
+        return write_report(*args)
+
+    monkeypatch.setattr(run_demo, "report", stopped_report)
+    assert run(monkeypatch, FakeEstimator, recording, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_printing_to_a_terminal_that_is_gone_is_no_error() -> None:
+    """It shows before the SIGHUP comes, and would end the run without a report."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal, redirect_stderr(terminal), stopping_by_signals():
+        print("seen", file=sys.stderr, flush=True)
+        os.close(ours)
+        print("not seen", file=sys.stderr, flush=True)
+        print("nor this", file=sys.stderr, flush=True)
 
 
 @pytest.mark.parametrize("option", ["--debug_dir", "--test_scene_dir", "--mesh_file", "--mask_file", "--symmetry"])

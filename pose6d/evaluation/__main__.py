@@ -223,18 +223,18 @@ def main(args: list[str] | None = None) -> int:
     commands: dict[Any, Any] = {"predict": Predict, "score": Score, "check": Check}
     options = tyro.extras.subcommand_cli_from_dict(commands, args=args, description=__doc__, use_underscores=True)
     runs: dict[type, Any] = {Predict: run_predict, Score: run_score, Check: run_check}
-    try:
-        with stopping_by_signals():
+    with stopping_by_signals():
+        try:
             return runs[type(options)](options)
-    except Pose6DError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except OSError as error:  # a path that the system does not take, wherever it is first touched
-        print(f"error: {with_cure(error)}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt as stop:
-        print("interrupted; what is done is kept, the same command continues", file=sys.stderr)
-        return exit_code(stop)
+        except Pose6DError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return BAD_INPUT
+        except OSError as error:  # a path that the system does not take, wherever it is first touched
+            print(f"error: {with_cure(error)}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt as stop:
+            print("interrupted; what is done is kept, the same command continues", file=sys.stderr)
+            return exit_code(stop)
 
 
 def _check_truth(dataset: PoseDataset) -> None:

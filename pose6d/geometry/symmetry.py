@@ -26,6 +26,8 @@ _FORMS = '"continuous z", "180 x", "90 0 0 1 at 0.01 0 0", "sphere" or "none", s
 # is the most that any sensible text makes. More means that the given symmetries contradict each other.
 _MOST_ELEMENTS = 720
 
+_FARTHEST = 1e6  # metres from the mesh's origin
+
 # Two axes of revolution make a ball. Its rotations are sampled this coarsely, since their number grows with the cube.
 _BALL_STEP_DEGREES = 30.0
 
@@ -61,6 +63,11 @@ def symmetry_transforms(
     if tilted:
         turns = _ball(axes[0][0], tilted[0][0], axes[0][1])
     combined = [turn @ T for T in finite for turn in turns] or finite
+    if not np.abs(combined).max() < _FARTHEST:
+        raise MeshError(
+            f"symmetry: a point on an axis, or a translation, is not a number or beyond {_FARTHEST:g} m: wanted places "
+            "near the mesh, in its file's unit"
+        )
     return torch.from_numpy(_distinct([np.eye(4), *combined]).astype(np.float32))
 
 
@@ -128,7 +135,7 @@ def bop_symmetry(entry: Mapping, unit_scale: float = 0.001, step_degrees: float 
             )
             for s in entry.get("symmetries_continuous", ())
         ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise MeshError(
             "models_info entry: symmetries_discrete must be lists of 16 numbers and symmetries_continuous "
             f'dictionaries {{"axis": [x, y, z], "offset": [x, y, z]}}; reading them failed with: {error!r}'
@@ -161,7 +168,7 @@ def load_symmetry(
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MeshError(f"{path}: no such symmetry file") from error
     except (OSError, ValueError, RecursionError) as error:
