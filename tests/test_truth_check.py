@@ -21,7 +21,7 @@ from pose6d.errors import FrameError, MeshError, Pose6DError, SceneError
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.open_dataset import open_dataset
-from pose6d.evaluation.results_file import HEADER
+from pose6d.evaluation.results_file import HEADER, PoseEstimate
 from pose6d.evaluation.truth_check import check_frame_truth, check_truths
 from pose6d.geometry.mesh_files import save_mesh
 from pose6d.geometry.pose_check import check_in_front, check_rigid
@@ -102,6 +102,22 @@ def test_ground_truth_of_bop(bop: Path, tmp_path: Path, change: Callable[[Any], 
     assert command.main(arguments) == command.BAD_INPUT
     with pytest.raises(Pose6DError, match=rf"(scene_gt\.json|scene 1, image 0).*{message}"):
         command.run_score(command.Score(tmp_path / "r.csv", command.DatasetOptions(broken)))
+
+
+@pytest.mark.parametrize(("scale", "warned"), [(1.0, False), (3.0, True), (0.4, True)])
+def test_the_depth_images_contradict_ground_truth_of_another_scale(
+    bop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], scale: float, warned: bool
+) -> None:
+    """Such poses could be, but not in these images."""
+    other = shutil.copytree(bop, tmp_path / "other")
+    edit_json(other / "test" / "000001" / "scene_gt.json", all_t(scale))
+    dataset, rows = BopDataset(other), [HEADER]
+    for target in dataset.targets:
+        for truth in dataset.best_visible(target):
+            rows.append(PoseEstimate(*target[:3], 0.9, truth.object_in_camera, 1.0).row())
+    (tmp_path / "r.csv").write_text("\n".join(rows) + "\n")
+    assert command.main(["score", "--results", str(tmp_path / "r.csv"), "--dataset", str(other)]) == command.OK
+    assert ("the depth image shows nothing" in capsys.readouterr().err) == warned
 
 
 def test_a_right_data_set_is_not_refused(bop: Path) -> None:

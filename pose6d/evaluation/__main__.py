@@ -201,6 +201,13 @@ def run_score(options: Score) -> int:
     for key, what in (("without_estimate", "instances without an estimate"), ("ignored_rows", "rows not asked for")):
         if scores[key]:
             print(f"{what}: {scores[key]}")
+    if scores["truths_not_in_depth"] > scores["instances"] / 2:
+        print(
+            f"warning: at {scores['truths_not_in_depth']} of {scores['instances']} true instances the depth image shows "
+            "nothing within a diameter: are translations, depth scale or intrinsics in another unit, or of other "
+            "images? The scores mean nothing then",
+            file=sys.stderr,
+        )
     print(f"scores: {output}")
     return OK
 

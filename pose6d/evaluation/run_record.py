@@ -127,9 +127,9 @@ class RunRecord:
             return []
         ranges = shorten(_ranges(lost, list(self.confidence)))
         return [
-            f"likely lost or doubtful: {len(lost)} of {self.tracked} tracked frame(s): {ranges}. Look at them in the "
-            "video; where the object is lost, find it again: start at a frame that shows it and has a mask, with "
-            "--frames N: (and --mask_file)"
+            f"confidence says: likely lost or doubtful in {len(lost)} of {self.tracked} tracked frame(s): {ranges}. "
+            "Look at them in the video; where the object is lost, find it again: start at a frame that shows it and "
+            "has a mask, with --frames N: (and --mask_file)"
         ]
 
     def _confidence_line(self) -> str:
