@@ -225,13 +225,12 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
     if mask_file is not None and not mask_file.is_dir():
         first.mask = read_mask(mask_file)
         first.check_sizes()
-    if first.mask is None and mask_file is not None:
-        raise SceneError(f"--mask_file {mask_file} has no mask for frame {first.name}: it holds {listing(mask_file)}")
     if first.mask is None:
         several = f"choose one of its objects by --object_id ({', '.join(scene.objects)}), or " if scene.objects else ""
+        given = f"--mask_file {mask_file} holds {listing(mask_file)}; " if mask_file is not None else ""
         raise SceneError(
-            f"no mask for frame {first.name}, in which the object is to be found: {several}pass --mask_file, an image "
-            "of its size that is not 0 on the object; or start at a frame that has a mask, with --frames N:"
+            f"no mask for frame {first.name}, in which the object is to be found: {given}{several}pass --mask_file, an "
+            "image of its size that is not 0 on the object; or start at a frame that has a mask, with --frames N:"
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
     return first
@@ -258,7 +257,7 @@ def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.
     scale, explanation = resolve_unit(mesh, unit, first.depth, first.mask, first.K)
     mesh = mesh.scaled(scale)
     print(f"mesh: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
-    check_frame_truth(first, mesh)
+    check_frame_truth(first, mesh.center)
     if options.symmetry is not None:
         symmetries, source = resolve_symmetry(options.symmetry, scale, scene.object_id), "--symmetry"
     else:
@@ -322,13 +321,14 @@ def track(
     Returns:
         OK, or the exit code that says what stopped it.
     """
+    center = writer.mesh.center
     judge = options.judge and estimator.confidence is not None  # weights without it would compute it for nothing
     try:
         for index in tqdm(frames, desc="track", unit="frame", mininterval=0.5, disable=not frames):
             try:
                 with record.stage("read frames"):
                     frame = scene[index]
-                    check_frame_truth(frame, writer.mesh)
+                    check_frame_truth(frame, center)
                 with record.stage("track"):
                     pose = estimator.track_one(
                         frame.rgb, frame.depth, frame.K, iteration=options.track_refine_iter, judge=judge

@@ -234,7 +234,7 @@ DEEP = 5000
         ('{"crop_ratio": NaN}', "crop_ratio is nan: expected a finite number"),
         ('{"crop_ratio": -1}', "crop_ratio is -1: expected a positive number"),
         ('{"input_resize": 160, "c_in": 6, "normalize_xyz": true}', "input_resize = 160"),
-        ('{"input_resize": [160, 160], "c_in": 6, "normalize_xyz": true, "crop_ratio": "wide"}', "'wide': expected a"),
+        ('{"input_resize": [160, 160], "c_in": 6, "normalize_xyz": true, "crop_ratio": "wide"}', "crop_ratio .*'wide'"),
         ("{" + ",".join(f'"key{i}": 1' for i in range(99)) + "}", "unknown keys .* and 94 more"),
     ],
 )

@@ -164,14 +164,19 @@ class NetworkConfig:
             if found != value:
                 raise WeightsError(f"published config has {key} = {found!r}; only {value!r} is supported")
         size = values.get("input_resize", [160, 160])
-        if not isinstance(size, list) or len(size) != 2 or size[0] != size[1] or not isinstance(size[0], int):
+        if not isinstance(size, list) or len(set(map(str, size))) != 1:
             raise WeightsError(f"published config has input_resize = {size}; only square crops are supported")
         ratio = values.get("crop_ratio")
+        try:
+            side, window = int(size[0]), 1.2 if ratio is None else float(ratio)
+            limit = float(values.get("rot_normalizer", PUBLISHED_ROTATION_LIMIT))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise WeightsError(f"published config: input_resize, crop_ratio and rot_normalizer: {error}") from error
         return cls(
             kind=kind,
-            input_size=size[0],
-            crop_ratio=1.2 if ratio is None else ratio,
-            rotation_limit=values.get("rot_normalizer", PUBLISHED_ROTATION_LIMIT),
+            input_size=side,
+            crop_ratio=window,
+            rotation_limit=limit,
             use_bn=bool(values.get("use_BN", False)),
             # The published scorer treats everything nearer than 0.1 m as missing, the refiner nearer than 1 mm.
             min_depth=0.1 if kind == "scorer" else 0.001,

@@ -203,8 +203,8 @@ def run_score(options: Score) -> int:
             print(f"{what}: {scores[key]}")
     if scores["truths_not_in_depth"] > scores["instances"] / 2:
         print(
-            f"warning: at {scores['truths_not_in_depth']} of {scores['instances']} true instances the depth image shows "
-            "nothing within a diameter: are translations, depth scale or intrinsics in another unit, or of other "
+            f"warning: at {scores['truths_not_in_depth']} of {scores['instances']} true instances the depth image "
+            "shows nothing within a diameter: are translations, depth scale or intrinsics in another unit, or of other "
             "images? The scores mean nothing then",
             file=sys.stderr,
         )

@@ -31,6 +31,7 @@ def check_truths(dataset: PoseDataset, meshes: Mapping[int, Mesh]) -> None:
     """
     for mesh in meshes.values():
         check_diameter(mesh)
+    centers = {obj_id: mesh.center for obj_id, mesh in meshes.items()}
     farthest: dict[int, tuple[float, str]] = defaultdict(lambda: (0.0, ""))
     for image in dataset.images():
         wanted = {target.obj_id for target in image.targets}
@@ -39,7 +40,7 @@ def check_truths(dataset: PoseDataset, meshes: Mapping[int, Mesh]) -> None:
                 continue
             file = dataset.truth_file(image.scene_id, image.im_id)
             place = f"{file}, image {image.im_id}, instance {truth.index} (object {truth.object_id})"
-            center = _center(meshes[truth.object_id], truth.object_in_camera)
+            center = _in_camera(centers[truth.object_id], truth.object_in_camera)
             try:
                 check_in_front(center, dataset.unit, "the object's centre")
             except ValueError as error:
@@ -56,17 +57,21 @@ def check_truths(dataset: PoseDataset, meshes: Mapping[int, Mesh]) -> None:
             )
 
 
-def check_frame_truth(frame: Frame, mesh: Mesh) -> None:
+def check_frame_truth(frame: Frame, center: np.ndarray) -> None:
     """Raise FrameError if a frame of a recording has ground truth that is in another unit than metres.
 
     The object may be behind the camera there, for a recording goes on while nobody looks at it.
+
+    Args:
+        frame: with or without ground truth.
+        center: (3,) of the mesh, metres.
     """
     if frame.object_in_camera is not None:
         try:
-            check_distance(_center(mesh, frame.object_in_camera), what="the object's centre")
+            check_distance(_in_camera(center, frame.object_in_camera), what="the object's centre")
         except ValueError as error:
             raise FrameError(f"frame {frame.name}: the ground truth cannot be: {error}") from error
 
 
-def _center(mesh: Mesh, object_in_camera: np.ndarray) -> np.ndarray:
-    return object_in_camera[:3, :3] @ mesh.center.astype(np.float64) + object_in_camera[:3, 3]
+def _in_camera(point: np.ndarray, object_in_camera: np.ndarray) -> np.ndarray:
+    return object_in_camera[:3, :3] @ point.astype(np.float64) + object_in_camera[:3, 3]
