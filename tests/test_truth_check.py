@@ -132,11 +132,20 @@ def test_visible_fractions_are_numbers(bop: Path, tmp_path: Path) -> None:
         BopFolder(broken).instances(1)
 
 
+@pytest.mark.parametrize("value", ["x", None, [], NAN, 10**400])
+def test_depth_scales_are_numbers(bop: Path, tmp_path: Path, value: Any) -> None:
+    broken = shutil.copytree(bop / "test" / "000001", tmp_path / "scene")
+    edit_json(broken / "scene_camera.json", lambda v: v["0"].update(depth_scale=value))
+    with pytest.raises(FrameError, match=r"scene_camera\.json, frame 0: depth_scale is .*, wanted a (finite )?number"):
+        BopFolder(broken).read(0)
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
         ("models_info.json", lambda v: v["1"].update(diameter=0.1755), r"is models_info\.json in metres"),
         ("models_info.json", lambda v: v["1"].update(diameter=NAN), "diameter of object 1 is nan"),
+        ("models_info.json", lambda v: v["1"].update(diameter=10**400), "diameter of object 1 is 1000"),
         ("models_info.json", lambda v: v["1"].pop("diameter"), "diameter of object 1 is None"),
         ("models_info.json", lambda v: v.pop("1"), "has no object 1: it has 5"),
         (

@@ -14,6 +14,7 @@ Kind = Literal["refiner", "scorer"]
 
 PUBLISHED_ROTATION_LIMIT = math.radians(20.0)  # of the released refiner, per axis
 DEFAULT_CROP_RATIO = {"refiner": 1.2, "scorer": 1.1}
+_BEYOND = 1e6  # of every number
 _LARGEST = 4096  # channels, pixels; no network of this kind is near it
 _STRIDE = 8  # of the trunk: an input of 160 px becomes 20 x 20 tokens
 # A config comes from a file that people edit, so its types are not certain.
@@ -72,7 +73,7 @@ class NetworkConfig:
     confidence_offset: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in DEFAULT_CROP_RATIO:
+        if self.kind not in tuple(DEFAULT_CROP_RATIO):
             raise WeightsError(f"network kind is {self.kind!r}: expected 'refiner' or 'scorer'")
         if self.crop_ratio is None:
             object.__setattr__(self, "crop_ratio", DEFAULT_CROP_RATIO[self.kind])
@@ -80,8 +81,8 @@ class NetworkConfig:
             value = getattr(self, name)
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
                 raise WeightsError(f"network {name} is {value!r}: expected {wanted}")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise WeightsError(f"network {name} is {value}: expected a finite number")
+            if not -_BEYOND < getattr(self, name) < _BEYOND:  # NaN is not, either
+                raise WeightsError(f"network {name} is {str(value)[:20]}: expected {wanted} below {_BEYOND:g}")
         if self.heads <= 0:
             raise WeightsError(f"network heads is {self.heads}: expected a positive number")
         if self.input_size <= 0 or self.input_size % _STRIDE:

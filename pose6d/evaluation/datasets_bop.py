@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -135,7 +134,7 @@ class BopDataset(PoseDataset):
     def diameter(self, obj_id: int) -> float:
         """See `PoseDataset.diameter`."""
         stated = self._entry(obj_id).get("diameter")
-        if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < math.inf:
+        if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < 1e9:
             raise SceneError(
                 f"{self._info_file}: the diameter of object {obj_id} is {stated!r}, wanted a number in millimetres"
             )
@@ -202,7 +201,7 @@ def _read_targets(path: Path) -> list[Target]:
     entries = read_json(path)
     try:
         found = [Target(*(int(e[key]) for key in ("scene_id", "im_id", "obj_id", "inst_count"))) for e in entries]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SceneError(
             f"{path}: wanted a list of entries with scene_id, im_id, obj_id and inst_count, as in "
             f"test_targets_bop19.json; reading it failed with {error!r}"

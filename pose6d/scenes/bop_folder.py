@@ -92,7 +92,10 @@ class BopFolder:
                 raise FrameError(f"{self.path} has no {what} image of frame {frame:06d}: was all of it unpacked?")
         camera = self._camera[frame]
         K = _matrix(camera, "cam_K", (3, 3), f"{source}, frame {frame}")
-        scale = self._scale if self._scale is not None else 1e-3 * float(camera.get("depth_scale", 1.0))
+        scale = self._scale
+        if scale is None:
+            stated = _number({"depth_scale": 1.0, **camera}, "depth_scale", f"{source}, frame {frame}")
+            scale = 1e-3 * stated
         rgb = read_color(self.color[frame])
         height, width = rgb.shape[:2]
         check_intrinsics(K, height, width, source=f"{source}, frame {frame}")
