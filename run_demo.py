@@ -6,13 +6,15 @@ python run_demo.py --mesh_file cup.obj --test_scene_dir recordings/cup
 
 A recording is a folder: rgb/ depth/ masks/ cam_K.txt, or JPEGImages/ depth/ intrinsics.json, or a BOP scene.
 
-Exit code: 0 for success, 2 for bad input, 3 where some frames could not be used.
+Exit code: 0 for success, 2 for bad input, 3 where some frames could not be used, 130 after Ctrl-C, 143 after SIGTERM;
+where tracking had begun by then, all is written for the frames that were done.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,15 +30,16 @@ from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, Pose6DError, SceneError
+from pose6d.errors import FrameError, Pose6DError, SceneError, with_cure
 from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
+from pose6d.evaluation.truth_check import check_frame_truth
 from pose6d.geometry.camera import describe_intrinsics, unusual_intrinsics
 from pose6d.geometry.depth import check_depth
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
-from pose6d.geometry.symmetry import resolve_symmetry
+from pose6d.geometry.symmetry import mesh_symmetries, resolve_symmetry, symmetry_beside
 from pose6d.geometry.units import UnitChoice, resolve_unit
 from pose6d.rendering import make_renderer
 from pose6d.report.comparison_plots import write_comparison
@@ -44,12 +47,14 @@ from pose6d.report.html_report import write_html_report
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts, collecting_warnings
 from pose6d.scenes import Frame, Scene, open_scene
-from pose6d.scenes.images import shorten
+from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames
+from pose6d.scenes.unused import same_file, unused_files
+from pose6d.stopping import exit_code, finish_what_is_begun, stopping_by_signals
 from pose6d.weights import find_weights
 from test_data.default_scene import AVOCADO, SCENES, get_default_scene
 
-OK, BAD_INPUT, SOME_FRAMES_FAILED, INTERRUPTED = 0, 2, 3, 130
+OK, BAD_INPUT, SOME_FRAMES_FAILED = 0, 2, 3
 
 
 @dataclass
@@ -71,8 +76,10 @@ class Options:
     schedule: Literal["auto", "full", "thorough", "pruned"] = "auto"
     """How the first frame's hypotheses are refined: full is the published method, pruned goes on with the best; auto is
     pruned, or full with weights that have no confidence."""
-    judge: bool = False
-    """Judge every tracked pose, not only the first: shows where the object was lost, for a third more time."""
+    judge: bool = True
+    """Judge every tracked pose, not only the first, and name the frames in which the object was likely lost; costs a
+    third of a tracking step. Right poses of a real object may be judged low; those that fall far below the first
+    frame's are named."""
     frames: str = ":"
     """Which frames: "30" is the first 30, "10:40" or "0:90:3" select as in Python."""
     mesh_unit: UnitChoice = "auto"
@@ -107,14 +114,18 @@ class Options:
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = tyro.cli(Options, args=args, description=__doc__, use_underscores=True)
-    try:
-        return run_demo(options)
-    except Pose6DError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    with stopping_by_signals():
+        try:
+            return run_demo(options)
+        except Pose6DError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return BAD_INPUT
+        except OSError as error:  # a path that the system does not take, wherever it is first touched
+            print(f"error: {with_cure(error)}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt as stop:
+            print("interrupted", file=sys.stderr)
+            return exit_code(stop)
 
 
 def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPose) -> int:
@@ -152,6 +163,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
         if notes:
             print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
+        print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}; no other mask is used")
     with collecting_warnings() as warned:
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)
@@ -180,17 +192,18 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         with writer.watching_registration(estimator, first):
             pose = register(estimator, record, first, options.est_refine_iter)
         writer.write(first, pose)
-        track(estimator, record, writer, scene, frames[1:], options)
+        stopped = track(estimator, record, writer, scene, frames[1:], options)
+        finish_what_is_begun()
 
     facts = RunFacts(scene, mesh, asdict(options), device, weights.parent, warned)
     seconds = {scene.names[index]: index / fps for index in frames}
     lines = report(options, record, writer, symmetries, seconds, facts)
-    lines += folder.leftovers(list(seconds))
+    lines += record.lost_note() + folder.leftovers(list(seconds))
     lines.append(f"video: {writer.video}" if writer.video else f"poses: {folder.path / 'ob_in_cam'}")
     print("\n".join(lines))
     if record.failures:
         print(f"failed frames: {shorten(list(record.failures), 20)}", file=sys.stderr)
-    return INTERRUPTED if record.interrupted else SOME_FRAMES_FAILED if record.failures else OK
+    return stopped or (SOME_FRAMES_FAILED if record.failures else OK)
 
 
 def find_scene(path: Path) -> Path:
@@ -198,10 +211,10 @@ def find_scene(path: Path) -> Path:
     name = Path(*path.parts[1:]) if path.parts[:1] == ("test_data",) else path
     for candidate in (path, SCENES / name):
         if candidate.exists():  # open_scene explains what is wrong with a file
-            if os.environ.get("TEST_SCENE_URL") and candidate.name == AVOCADO:
-                print(
-                    f"TEST_SCENE_URL is not used: {candidate} is there already; move it away to download the recording"
-                )
+            if os.environ.get("TEST_SCENE_URL"):
+                ours = f"{candidate} is there already; move it away to download the recording"
+                other = f"it is where {AVOCADO} comes from, and the scene is {candidate}"
+                print(f"TEST_SCENE_URL is not used: {ours if candidate.name == AVOCADO else other}")
             return candidate
     folder = SCENES / AVOCADO
     if SCENES / name != folder:
@@ -220,31 +233,49 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
         first.check_sizes()
     if first.mask is None:
         several = f"choose one of its objects by --object_id ({', '.join(scene.objects)}), or " if scene.objects else ""
+        given = f"--mask_file {mask_file} holds {listing(mask_file)}; " if mask_file is not None else ""
         raise SceneError(
-            f"no mask for frame {first.name}, in which the object is to be found: {several}pass --mask_file, an image "
-            "of its size that is not 0 on the object; or start at a frame that has a mask, with --frames N:"
+            f"no mask for frame {first.name}, in which the object is to be found: {given}{several}pass --mask_file, an "
+            "image of its size that is not 0 on the object; or start at a frame that has a mask, with --frames N:"
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
     return first
 
 
-def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.ndarray | None]:
-    """The mesh in metres, and its symmetries (S, 4, 4) or None."""
+def find_mesh(options: Options, scene: Scene) -> Path:
+    """The mesh that the user names, or the scene's own."""
     file = options.mesh_file or scene.mesh_file
     if file is None:
         found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
         raise SceneError(f"no mesh: pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})")
+    return file.expanduser()
+
+
+def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.ndarray | None]:
+    """The mesh in metres, and its symmetries (S, 4, 4) or None; says which, and what of the files given is not used."""
+    file = find_mesh(options, scene)
     mesh = load_mesh(file, keep_debris=options.keep_debris)
-    unit = scene.mesh_unit if options.mesh_unit == "auto" and file == scene.mesh_file else options.mesh_unit
+    own = scene.mesh_file is not None and same_file(file, scene.mesh_file)
+    unit = scene.mesh_unit if options.mesh_unit == "auto" and own else options.mesh_unit
     assert first.mask is not None  # read_first_frame has seen to it
     scale, explanation = resolve_unit(
         mesh, unit, first.depth, first.mask, first.K, depth_stated=scene.depth_scale_stated
     )
     mesh = mesh.scaled(scale)
     print(f"mesh: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
+    check_frame_truth(first, mesh.center)
     if options.symmetry is not None:
-        return mesh, resolve_symmetry(options.symmetry, scale).numpy()
-    return mesh, scene.symmetries(scale) if file == scene.mesh_file else None
+        symmetries, source = resolve_symmetry(options.symmetry, scale, scene.object_id), "--symmetry"
+    else:
+        symmetries, beside = mesh_symmetries(file, scale), symmetry_beside(file)
+        source = str(beside[0]) if beside else "none stated"
+    print(f"symmetries: {1 if symmetries is None else len(symmetries)} ({source})")
+    unused = unused_files(scene, file, options.symmetry)
+    if options.fps is not None and options.debug == 0 and not options.compare:
+        unused.append("--fps: nothing with a time axis is written at --debug 0 without --compare")
+    for note in unused:
+        warnings.warn(f"not used: {note}", stacklevel=2)
+    return mesh, None if symmetries is None else symmetries.numpy()
 
 
 def quantized_networks(options: Options, device: torch.device) -> dict[str, Any]:
@@ -290,16 +321,23 @@ def note_confidence(estimator: Any, record: RunRecord, frame: Frame) -> None:
 
 def track(
     estimator: Any, record: RunRecord, writer: ResultWriter, scene: Scene, frames: list[int], options: Options
-) -> None:
-    """Follow the object through the frames; one that cannot be used is named and left out."""
+) -> int:
+    """Follow the object through the frames; one that cannot be used is named and left out.
+
+    Returns:
+        OK, or the exit code that says what stopped it.
+    """
+    center = writer.mesh.center
+    judge = options.judge and estimator.confidence is not None  # weights without it would compute it for nothing
     try:
         for index in tqdm(frames, desc="track", unit="frame", mininterval=0.5, disable=not frames):
             try:
                 with record.stage("read frames"):
                     frame = scene[index]
+                    check_frame_truth(frame, center)
                 with record.stage("track"):
                     pose = estimator.track_one(
-                        frame.rgb, frame.depth, frame.K, iteration=options.track_refine_iter, judge=options.judge
+                        frame.rgb, frame.depth, frame.K, iteration=options.track_refine_iter, judge=judge
                     )
             except SceneError as error:  # also intrinsics, which may differ from frame to frame
                 record.failures[scene.names[index]] = str(error)
@@ -308,9 +346,11 @@ def track(
             record.add_details("track", estimator.timings)
             note_confidence(estimator, record, frame)
             writer.write(frame, pose)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         record.interrupted = True
         print(f"interrupted after {len(record.poses)} frame(s); what is done is kept", file=sys.stderr)
+        return exit_code(stop)
+    return OK
 
 
 def report(

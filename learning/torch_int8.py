@@ -11,10 +11,8 @@ import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import safetensors
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from learning.models.blocks import ConvBNReLU, ResidualBlock, SelfAttention
@@ -23,7 +21,7 @@ from learning.models.loading import build_network
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from pose6d.errors import DeviceError, WeightsError
-from pose6d.weights import load_weights, sha256
+from pose6d.weights import load_weights, read_tensors, sha256
 
 LEVELS = 255
 # PyTorch keeps them for PT2E quantisation; another version may drop them.
@@ -98,12 +96,10 @@ def read_int8(file: Path, kind: Kind, source: Path) -> Int8Weights:
     """
     again = "it is stale; make it again with `python -m quantization create`"
     try:
-        with safetensors.safe_open(file, "pt") as opened:
-            facts = opened.metadata() or {}
-        tensors = load_file(file)
+        tensors, facts = read_tensors(file)
         config = NetworkConfig.from_dict(json.loads(facts["config"]), kind)
         ranges = {name: Range(scale, zero) for name, (scale, zero) in json.loads(facts["ranges"]).items()}
-    except (safetensors.SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+    except (WeightsError, KeyError, ValueError) as error:
         raise WeightsError(f"quantised weights {file} cannot be read ({error}): make them again") from error
     if facts.get("weights_sha256") != sha256(source):
         raise WeightsError(f"quantised weights {file} were made from other weights than {source}: {again}")

@@ -17,6 +17,7 @@ from pose6d.errors import MissingDependencyError, Pose6DError
 from pose6d.geometry.mesh import Unit
 from pose6d.geometry.mesh_files import load_mesh
 from pose6d.scenes.layout import read_json
+from pose6d.stopping import exit_code, stopping_by_signals
 
 # Step -> module, its options, what it does. Modules are loaded when asked for: some need extras.
 _STEPS = {
@@ -81,11 +82,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     # Numba has other ways to run threads, and what it says about this one helps nobody.
     warnings.filterwarnings("ignore", message="The TBB threading layer")
-    try:
-        options, action = _load(step)
-        action(tyro.cli(options, args=rest, prog=f"python -m mesh_creation {step}", use_underscores=True))
-    except Pose6DError as error:
-        sys.exit(f"error: {error}")
+    with stopping_by_signals():  # record keeps what it has
+        try:
+            options, action = _load(step)
+            action(tyro.cli(options, args=rest, prog=f"python -m mesh_creation {step}", use_underscores=True))
+        except Pose6DError as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt as stop:
+            print(f"{step}: interrupted", file=sys.stderr)
+            sys.exit(exit_code(stop))
 
 
 def _load(step: str) -> tuple[type, Callable[[Any], Any]]:

@@ -3,6 +3,26 @@
 Every message names the file or argument, what was found, what is wanted and, where one is known, the likely cure.
 """
 
+import errno
+
+_CURES = {
+    errno.ENAMETOOLONG: "take a shorter name",
+    errno.ENOSPC: "free some space, or write to another disk",
+    errno.EDQUOT: "free some space, or write to another disk",
+    errno.EACCES: "change its permissions, or take another place",
+    errno.EPERM: "change its permissions, or take another place",
+    errno.EROFS: "take another place",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "name a file",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
+
+
+def with_cure(error: OSError) -> str:
+    """What the system says, with the likely cure where one is known."""
+    cure = _CURES.get(error.errno or 0)
+    return f"{error}: {cure}" if cure else str(error)
+
 
 class Pose6DError(Exception):
     """Base of every error this project raises on purpose; `except Pose6DError` catches all bad input."""

@@ -1,8 +1,9 @@
 """Finding, checking, reading and writing network weights.
 
 A set of weights is a folder with `refiner.safetensors`, `scorer.safetensors` and a JSON config beside each. The
-released sets live in `weights/<name>/`, and `weights/manifest.json` holds the SHA-256 of each file. The published
-checkpoints of FoundationPose (`config.yml` + `model_best.pth`) are understood too.
+released sets live in `weights/<name>/`, and `weights/manifest.json` holds the SHA-256 of each file; a file that is
+written here carries a checksum inside as well, wherever it is moved. The published checkpoints of FoundationPose
+(`config.yml` + `model_best.pth`) are understood too; they carry one for each tensor.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +25,13 @@ import torch
 import yaml
 
 from pose6d.errors import WeightsError
+from pose6d.json_file import read_json
 
 # Folder names of the two published runs, as people unpack them.
 PUBLISHED_RUNS = {"refiner": "2023-10-28-18-33-37", "scorer": "2024-01-11-20-02-45"}
 MANIFEST = "manifest.json"
+_CHECKSUM = "sha256"  # fact in a safetensors file: of the file, with zeros in its place
+_NOT_YET = "0" * 64
 _PREFERRED = {"cuda": ("base", "lite"), "cpu": ("lite", "base")}
 _WHERE_BASE_IS = (
     "an installed package holds lite alone; base lies in weights/ of a checkout: run there, or name that folder in the "
@@ -113,15 +118,13 @@ def load_weights(weights: str | Path, kind: str, device_type: str = "cpu") -> Lo
     Nothing in a file is executed: safetensors hold numbers only, and .pth files are read with `weights_only=True`.
 
     Raises:
-        WeightsError: missing, not as the manifest's checksum says, unreadable, or holding values that are not finite.
+        WeightsError: missing, not as its checksum or the manifest's says, unreadable, or holding values that are not
+            finite.
     """
     source = find_weights(weights, kind, device_type)
-    _verify_checksum(source)
+    _verify_manifest(source)
     if source.suffix == ".safetensors":
-        try:
-            state = safetensors.torch.load_file(source)
-        except (safetensors.SafetensorError, OSError) as error:
-            raise WeightsError(f"weights {source} cannot be read ({error}): is the download complete?") from error
+        state, _ = read_tensors(source)
         config = _read_config(source.with_suffix(".json"))
     else:
         state = _read_checkpoint(source)
@@ -165,20 +168,46 @@ def save_weights(
 
 
 def write_tensors(file: Path, tensors: dict[str, torch.Tensor], facts: dict[str, str] | None = None) -> None:
-    """Write a safetensors file that others may read as far as the umask allows.
+    """Write a safetensors file with a checksum inside, which others may read as far as the umask allows.
 
     `safetensors.torch.save_file` makes them for their owner alone, who in a container is often root.
     """
+    data = safetensors.torch.save(tensors, {**(facts or {}), _CHECKSUM: _NOT_YET})
+    # Inside, and not in a second file: the two could come apart, and a run may be stopped between them.
+    data = data.replace(_NOT_YET.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
     # Written beside and moved over, so that a stopped run never leaves half a file.
     partial = file.with_suffix(".partial")
-    partial.write_bytes(safetensors.torch.save(tensors, facts))
+    partial.write_bytes(data)
     partial.replace(file)
+
+
+def read_tensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, mapped into memory, and the facts that were written with them.
+
+    Raises:
+        WeightsError: it cannot be read, or its checksum, if it has one, is of another content.
+    """
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            facts = opened.metadata() or {}
+        wanted = facts.get(_CHECKSUM)
+        if wanted is not None:
+            data = file.read_bytes().replace(wanted.encode(), _NOT_YET.encode(), 1)
+            found = hashlib.sha256(data).hexdigest()
+            if found != wanted:
+                raise WeightsError(
+                    f"weights {file} are corrupt: SHA-256 {found[:12]}..., but when they were written it was "
+                    f"{wanted[:12]}...; copy the file again, or train again from the run's checkpoint"
+                )
+        return safetensors.torch.load_file(file), facts
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(f"weights {file} cannot be read ({error}): is the download complete?") from error
 
 
 def record_in_manifest(file: Path, facts: Mapping[str, Any] | None = None) -> None:
     """Put a file's SHA-256, and any further facts, into the manifest of the folder above its own."""
     manifest = file.parent.parent / MANIFEST
-    content = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    content = read_json(manifest, WeightsError) if manifest.is_file() else {}
     entry = {"sha256": sha256(file), **(facts or {})}
     content.setdefault("files", {})[f"{file.parent.name}/{file.name}"] = entry
     manifest.write_text(json.dumps(content, indent=2) + "\n")
@@ -232,20 +261,19 @@ def _file_in(folder: Path, kind: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _verify_checksum(file: Path) -> None:
+def _verify_manifest(file: Path) -> None:
     manifest = file.parent.parent / MANIFEST
     if not manifest.is_file():
         return
     try:
-        entry = json.loads(manifest.read_text()).get("files", {}).get(f"{file.parent.name}/{file.name}")
-    except (json.JSONDecodeError, AttributeError) as error:
-        raise WeightsError(f"manifest {manifest} cannot be read: {error}") from error
-    if entry is None:
-        return
-    found = sha256(file)
-    if found != entry["sha256"]:
+        entry = read_json(manifest, WeightsError).get("files", {}).get(f"{file.parent.name}/{file.name}")
+        wanted = None if entry is None else str(entry["sha256"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise WeightsError(f"manifest {manifest} is not of the form of a manifest of weights: {error!r}") from error
+    found = None if wanted is None else sha256(file)
+    if found is not None and wanted is not None and found != wanted:
         raise WeightsError(
-            f"weights {file} are corrupt: SHA-256 {found[:12]}..., but {manifest} says {entry['sha256'][:12]}...; "
+            f"weights {file} are corrupt: SHA-256 {found[:12]}..., but {manifest} says {wanted[:12]}...; "
             "fetch the file again (git checkout, or the download)"
         )
 
@@ -253,11 +281,13 @@ def _verify_checksum(file: Path) -> None:
 def _read_config(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise WeightsError(f"config {file} is missing: it must lie beside the weights and describes their architecture")
-    try:
-        # JSON is YAML, but only the JSON reader takes its numbers as they are.
-        content = json.loads(file.read_text()) if file.suffix == ".json" else yaml.safe_load(file.read_text())
-    except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WeightsError(f"config {file} cannot be read: {error}") from error
+    if file.suffix == ".json":  # JSON is YAML, but only the JSON reader takes its numbers as they are
+        content = read_json(file, WeightsError)
+    else:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+            raise WeightsError(f"config {file} cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"config {file} holds {type(content).__name__}, expected named values")
     return content
@@ -265,13 +295,18 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 def _read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
     try:
+        if zipfile.is_zipfile(file):  # as torch.save writes them; torch.load does not look at the checksums inside
+            with zipfile.ZipFile(file) as parts:
+                damaged = parts.testzip()
+            if damaged is not None:
+                raise WeightsError(f"checkpoint {file} is corrupt in its part {damaged}: copy or fetch it again")
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"checkpoint {file} is no checkpoint, or holds objects other than tensors, which are not executed. Where "
             "you trust it, load it in its own project and save the tensors alone: torch.save({'model': state}, path)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, RecursionError) as error:
         raise WeightsError(f"checkpoint {file} cannot be read ({error}): is the download complete?") from error
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):

@@ -30,6 +30,8 @@ MAXIMUM_LINES = 400
 BASE = (
     "pose6d.errors",
     "pose6d.device",
+    "pose6d.json_file",
+    "pose6d.stopping",
     "pose6d.weights",
     "pose6d.compiled",
     "pose6d.cuda_kernels",

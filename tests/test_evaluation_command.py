@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from evaluation_dataset import BOX, ROD, TrueEstimator, write_dataset
 import estimater
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.datasets_bop import BopDataset
+from pose6d.evaluation.prediction import PoseRequest
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,36 @@ def test_predict_then_score_from_the_command_line(
     assert command.main([*arguments, str(tmp_path / "deep" / "scores.json")]) == command.OK
     assert json.loads((tmp_path / "deep" / "scores.json").read_text())["AR"] == pytest.approx(1, abs=1e-9)
     assert "images: 2 estimated, 0 were done before" in capsys.readouterr().out
+
+
+def test_a_signal_keeps_what_is_done(
+    bop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    class StoppedEstimator(TrueEstimator):
+        def __call__(self, request: PoseRequest) -> np.ndarray:
+            if request.target.im_id == 1:
+                signal.raise_signal(signal.SIGTERM)
+            return super().__call__(request)
+
+    monkeypatch.setattr(command, "Estimator", lambda dataset, options: StoppedEstimator(dataset))
+    assert command.main(predict_arguments(bop, tmp_path / "r.csv")) == 143
+    assert "the same command continues" in capsys.readouterr().err
+    assert {row.split(",")[1] for row in (tmp_path / "r.csv").read_text().splitlines()[1:]} == {"0"}
+    monkeypatch.setattr(command, "Estimator", lambda dataset, options: TrueEstimator(dataset))
+    assert command.main(predict_arguments(bop, tmp_path / "r.csv")) == command.OK
+    assert "images: 1 estimated, 1 were done before" in capsys.readouterr().out
+
+
+def test_names_that_are_too_long(bop: Path, tmp_path: Path, recording: list, capsys: pytest.CaptureFixture) -> None:
+    long = "x" * 300
+    for arguments in (
+        predict_arguments(bop, tmp_path / long),
+        predict_arguments(tmp_path / long, tmp_path / "r.csv"),
+        ["score", "--results", str(tmp_path / long), "--dataset", str(bop)],
+        ["check", str(tmp_path / long)],
+    ):
+        assert command.main(arguments) == command.BAD_INPUT
+        assert "File name too long" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,106 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from demo_recording import FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose, make_box, write_recording
 
 import run_demo
 from pose6d.errors import FrameError, MeshError, OutputError, Pose6DError, SceneError
 from pose6d.evaluation.run_folder import read_poses
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import save_mesh
-from pose6d.rendering import make_renderer
 from pose6d.report.overlay import MAGENTA
 from pose6d.scenes.images import read_color, write_depth, write_image
 from run_demo import Options
 
-HEIGHT, WIDTH, FRAMES = 120, 160, 5
-K = np.array([[150.0, 0, 79.5], [0, 150.0, 59.5], [0, 0, 1]])
-
-
-def make_box() -> Mesh:
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * [0.05, 0.04, 0.07]
-    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    faces = np.array([triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))])
-    return Mesh(vertices=corners, faces=faces, colors=np.full((8, 3), 150, dtype=np.uint8), name="box")
-
-
-def true_pose(index: int) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = [[0.8, 0, 0.6], [0, 1, 0], [-0.6, 0, 0.8]]
-    pose[:3, 3] = [0.01 * index, 0, 0.5]
-    return pose
-
-
-def estimated_pose(index: int) -> np.ndarray:
-    pose = true_pose(index).astype(np.float32)
-    pose[0, 3] += 0.002
-    return pose
-
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A box on a wall at 1 m; the first colour value of each frame is its number."""
-    scene = tmp_path_factory.mktemp("recordings") / "box"
-    renderer = make_renderer(make_box(), "cpu")
-    for i in range(FRAMES):
-        pose = torch.as_tensor(true_pose(i)[None], dtype=torch.float32)
-        drawn = renderer.render(pose, torch.as_tensor(K, dtype=torch.float32), (HEIGHT, WIDTH))
-        mask = drawn.mask[0].numpy()
-        rgb = (drawn.color[0].numpy() * 255).astype(np.uint8)
-        rgb[0, 0, 0] = i
-        write_image(scene / "rgb" / f"{i:04d}.png", rgb)
-        write_depth(scene / "depth" / f"{i:04d}.png", np.where(mask, drawn.depth[0].numpy(), 1.0))
-        np.savetxt(_made(scene / "annotated_poses") / f"{i:04d}.txt", true_pose(i))
-        if i == 0:
-            write_image(scene / "masks" / "0000.png", mask)
-    np.savetxt(scene / "cam_K.txt", K)
-    save_mesh(make_box(), _made(scene / "mesh") / "box.ply")
-    return scene
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return write_recording(tmp_path_factory.mktemp("recordings") / "box")
 
 
 @pytest.fixture
 def scene(recording: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(recording, tmp_path / "box"))
-
-
-class FakeRefiner:
-    """Moves every pose 1 mm per step."""
-
-    def predict(
-        self, renderer: Any, poses: Any, observation: Any, K: Any, diameter: Any, iterations: int, **_: Any
-    ) -> Any:
-        poses = poses.clone()
-        poses[:, 0, 3] += 0.001 * iterations
-        return poses
-
-
-class FakeEstimator:
-    """Knows the poses, and is 2 mm off; takes the frame's number from the first colour value."""
-
-    def __init__(self, mesh: Mesh, *, symmetries: np.ndarray | None, **_: Any) -> None:
-        self.mesh, self.symmetries, self.timings = mesh, symmetries, {"refine": 0.001}
-        self.poses, self.scores, self.refiner = None, None, FakeRefiner()
-        self.confidence: float | None = None
-
-    def register(self, K: Any, rgb: Any, depth: Any, ob_mask: Any, iteration: int, progress: Any) -> np.ndarray:
-        assert ob_mask.dtype == bool
-        progress(252, 252)
-        starts = torch.eye(4).repeat(2, 1, 1)
-        starts[:, :3, 3] = torch.tensor([0.0, 0.0, 0.5])
-        self.refiner.predict(None, starts, None, None, self.mesh.diameter, iteration)
-        pose = self.track_one(rgb, depth, K, iteration)
-        self.poses = np.stack([pose, true_pose(3).astype(np.float32)])
-        self.scores = np.array([2.0, 1.0])
-        self.confidence = 0.9
-        return pose
-
-    def track_one(self, rgb: Any, depth: Any, K: Any, iteration: int, judge: bool = False) -> np.ndarray:
-        self.confidence = 0.3 if judge else None
-        return estimated_pose(int(rgb[0, 0, 0]))
 
 
 def run(scene: Path, tmp_path: Path, **options: Any) -> int:
@@ -125,7 +44,9 @@ def test_poses_video_times_and_errors_are_written(scene: Path, tmp_path: Path, c
     out = tmp_path / "out"
     poses = read_poses(out)
     assert list(poses) == [f"{i:04d}" for i in range(FRAMES)]
-    assert json.loads((out / "timings.json").read_text())["confidence"] == {"0000": 0.9}
+    assert json.loads((out / "timings.json").read_text())["confidence"] == {"0000": 0.9} | {
+        f"{i:04d}": 0.8 for i in range(1, FRAMES)
+    }
     np.testing.assert_allclose(poses["0003"], estimated_pose(3), atol=1e-6)
     assert (out / "track.mp4").stat().st_size > 1000
     times = json.loads((out / "timings.json").read_text())

@@ -148,6 +148,12 @@ def test_files(tmp_path: Path) -> None:
         ("ninety z", "not understood"),
         ("72 x; 72 z", "no finite number of combinations"),
         ("180 z; 180 z at 1 0 0", "meet in one point"),
+        ("nan z", "not understood"),
+        ("inf z", "does not divide"),
+        ("1e-310 z", "not understood"),
+        ("180 nan 0 0", "not understood"),
+        ("180 z at nan 0 0", "not understood"),
+        ("continuous z at 1e300 0 0", "near the mesh"),
     ],
 )
 def test_words_that_make_no_sense_are_refused(text: str, says: str) -> None:
@@ -164,6 +170,10 @@ def test_transforms_that_are_not_rigid_are_refused() -> None:
         bop_symmetry({"symmetries_discrete": [[1, 2, 3]]})
     with pytest.raises(MeshError, match="axis"):
         bop_symmetry({"symmetries_continuous": [{"offset": [0, 0, 0]}]})
+    with pytest.raises(MeshError, match="not a number"):
+        bop_symmetry({"symmetries_continuous": [{"axis": [0, 0, 1], "offset": [float("nan"), 0, 0]}]})
+    with pytest.raises(MeshError, match="lists of 16 numbers"):
+        bop_symmetry({"symmetries_discrete": [[10**400] * 16]})
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -171,6 +181,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         resolve_symmetry(str(tmp_path / "gone.json"))
     file = tmp_path / "models_info.json"
     file.write_text("{")
+    with pytest.raises(MeshError, match=r"models_info\.json: not a readable JSON"):
+        load_symmetry(file)
+    file.write_text("[" * 5000 + "]" * 5000)
     with pytest.raises(MeshError, match=r"models_info\.json: not a readable JSON"):
         load_symmetry(file)
     file.write_text(json.dumps({"1": BOP_ENTRY}))

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import yaml
 
@@ -186,3 +187,83 @@ def test_others_may_read_what_is_written(tmp_path: Path) -> None:
     (tmp_path / "other").touch()
     assert file.stat().st_mode == (tmp_path / "other").stat().st_mode
     assert [path for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_bit_is_noticed_wherever_the_file_lies(tmp_path: Path, kind: str) -> None:
+    """No manifest names the sets that people train."""
+    config = NetworkConfig(kind=kind, **SMALL)
+    file = save_weights(tmp_path / "run", kind, build_network(config).state_dict(), config.to_dict())
+    moved = shutil.copytree(tmp_path / "run", tmp_path / "elsewhere") / file.name
+    whole = moved.read_bytes()
+    load_weights(moved, kind)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for position in (0, 8, 60, 200, header - 1, header, (header + len(whole)) // 2, len(whole) - 1):
+        content = bytearray(whole)
+        content[position] ^= 4
+        moved.write_bytes(content)
+        with pytest.raises(WeightsError, match=rf"{file.name} (are corrupt|cannot be read)"):
+            load_weights(moved, kind)
+
+
+def test_a_file_without_a_checksum_loads(tmp_path: Path) -> None:
+    config = NetworkConfig(**SMALL)
+    file = save_weights(tmp_path, "refiner", build_network(config).state_dict(), config.to_dict())
+    state = load_weights(tmp_path, "refiner").state
+    file.write_bytes(safetensors.torch.save(state))
+    assert load_weights(tmp_path, "refiner").state.keys() == state.keys()
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "model_best.pth"
+    torch.save({"model": {"weight": torch.arange(1000.0)}}, file)
+    content = bytearray(file.read_bytes())
+    content[content.index(torch.arange(1000.0).numpy().tobytes()) + 1234] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"model_best\.pth is corrupt in its part model_best/data/0"):
+        load_weights(file, "refiner")
+
+
+DEEP = 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * DEEP + "]" * DEEP, "nested too deep"),
+        ('{"width": ' * DEEP + "4" + "}" * DEEP, "nested too deep"),
+        ('{"width": ' + "9" * 5000 + "}", "cannot be read as JSON"),
+        ('{"width": 4', "cannot be read as JSON"),
+        ("\x00\x01", "cannot be read as JSON"),
+        ("[4]", "holds list, expected named values"),
+        ('{"width": 1e400}', "width is inf: expected a whole number"),
+        ('{"width": true}', "width is True: expected a whole number"),
+        ('{"width": 100000}', "expected at most 4096"),
+        ('{"min_depth": 1' + "0" * 400 + "}", "min_depth is 10000000000000000000: expected a number below"),
+        ('{"crop_ratio": NaN}', "crop_ratio is nan: expected a number below"),
+        ('{"crop_ratio": -1}', "crop_ratio is -1: expected a positive number"),
+        ('{"input_resize": 160, "c_in": 6, "normalize_xyz": true}', "input_resize = 160"),
+        ('{"input_resize": [160, 160], "c_in": 6, "normalize_xyz": true, "crop_ratio": "wide"}', "crop_ratio .*'wide'"),
+        ("{" + ",".join(f'"key{i}": 1' for i in range(99)) + "}", "unknown keys .* and 94 more"),
+    ],
+)
+def test_configs_that_make_no_network(tmp_path: Path, text: str, message: str) -> None:
+    config = NetworkConfig(**SMALL)
+    file = save_weights(tmp_path, "refiner", build_network(config).state_dict(), config.to_dict())
+    file.with_suffix(".json").write_text(text)
+    with pytest.raises(WeightsError, match=rf"refiner\.(json|safetensors).*{message}"):
+        load_network(tmp_path, "refiner")
+
+
+def test_a_published_config_nested_too_deep(tmp_path: Path) -> None:
+    torch.save({"model": {}}, tmp_path / "model_best.pth")
+    (tmp_path / "config.yml").write_text("[" * DEEP + "]" * DEEP)
+    with pytest.raises(WeightsError, match=r"config\.yml cannot be read as YAML"):
+        load_network(tmp_path, "refiner")
+
+
+@pytest.mark.parametrize("text", ["[" * DEEP, "[]", '{"files": {"base/refiner.safetensors": {}}}', '{"files": []}'])
+def test_a_manifest_that_is_none(sets: Path, text: str) -> None:
+    (sets / "manifest.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"manifest\.json"):
+        load_weights("base", "refiner")

@@ -14,6 +14,8 @@ Kind = Literal["refiner", "scorer"]
 
 PUBLISHED_ROTATION_LIMIT = math.radians(20.0)  # of the released refiner, per axis
 DEFAULT_CROP_RATIO = {"refiner": 1.2, "scorer": 1.1}
+_BEYOND = 1e6  # of every number
+_LARGEST = 4096  # channels, pixels; no network of this kind is near it
 _STRIDE = 8  # of the trunk: an input of 160 px becomes 20 x 20 tokens
 # A config comes from a file that people edit, so its types are not certain.
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -76,18 +78,26 @@ class NetworkConfig:
     confidence_offset: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in DEFAULT_CROP_RATIO:
+        if self.kind not in tuple(DEFAULT_CROP_RATIO):
             raise WeightsError(f"network kind is {self.kind!r}: expected 'refiner' or 'scorer'")
         if self.crop_ratio is None:
             object.__setattr__(self, "crop_ratio", DEFAULT_CROP_RATIO[self.kind])
         for name, (types, wanted) in _TYPES.items():
             value = getattr(self, name)
-            if not isinstance(value, types):
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
                 raise WeightsError(f"network {name} is {value!r}: expected {wanted}")
+            if not -_BEYOND < getattr(self, name) < _BEYOND:  # NaN is not, either
+                raise WeightsError(f"network {name} is {str(value)[:20]}: expected {wanted} below {_BEYOND:g}")
         if self.heads <= 0:
             raise WeightsError(f"network heads is {self.heads}: expected a positive number")
         if self.input_size <= 0 or self.input_size % _STRIDE:
             raise WeightsError(f"network input_size is {self.input_size}: expected a positive multiple of {_STRIDE}")
+        if self.width > _LARGEST or self.input_size > _LARGEST:
+            raise WeightsError(
+                f"network width is {self.width} and input_size {self.input_size}: expected at most {_LARGEST}"
+            )
+        if self.window <= 0:
+            raise WeightsError(f"network crop_ratio is {self.crop_ratio}: expected a positive number")
         if self.width <= 0 or self.embedding % self.heads:
             raise WeightsError(
                 f"network width {self.width} gives {self.embedding} dimensions, not split by {self.heads} heads"
@@ -131,9 +141,12 @@ class NetworkConfig:
         if "input_resize" in values or "use_BN" in values:
             return cls._from_published(values, kind or "refiner")
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(str(key) for key in set(values) - known)
         if unknown:
-            raise WeightsError(f"network config has unknown keys {unknown}: was it written by a newer version?")
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise WeightsError(
+                f"network config has unknown keys {unknown[:5]}{more}: was it written by a newer version?"
+            )
         config = cls(**values)
         if kind is not None and config.kind != kind:
             raise WeightsError(f"these weights are a {config.kind}, but a {kind} is wanted")
@@ -157,14 +170,19 @@ class NetworkConfig:
             if found != value:
                 raise WeightsError(f"published config has {key} = {found!r}; only {value!r} is supported")
         size = values.get("input_resize", [160, 160])
-        if len(set(size)) != 1:
+        if not isinstance(size, list) or len(set(map(str, size))) != 1:
             raise WeightsError(f"published config has input_resize = {size}; only square crops are supported")
         ratio = values.get("crop_ratio")
+        try:
+            side, window = int(size[0]), 1.2 if ratio is None else float(ratio)
+            limit = float(values.get("rot_normalizer", PUBLISHED_ROTATION_LIMIT))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise WeightsError(f"published config: input_resize, crop_ratio and rot_normalizer: {error}") from error
         return cls(
             kind=kind,
-            input_size=int(size[0]),
-            crop_ratio=1.2 if ratio is None else float(ratio),
-            rotation_limit=float(values.get("rot_normalizer", PUBLISHED_ROTATION_LIMIT)),
+            input_size=side,
+            crop_ratio=window,
+            rotation_limit=limit,
             use_bn=bool(values.get("use_BN", False)),
             # The published scorer treats everything nearer than 0.1 m as missing, the refiner nearer than 1 mm.
             min_depth=0.1 if kind == "scorer" else 0.001,

@@ -5,7 +5,7 @@ python -m pose6d.evaluation score --results runs/ycbv.csv --dataset bop/ycbv
 python -m pose6d.evaluation check runs/ycbv.csv
 
 Exit code: 0 for success, 1 where check finds problems, 2 for bad input, 3 where some targets have no estimate,
-130 where predict was interrupted; the same command continues it.
+130 where predict was interrupted (143 by SIGTERM); the same command continues it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ import numpy as np
 import tyro
 
 from pose6d.device import resolve_device
-from pose6d.errors import OutputError, Pose6DError, SceneError
+from pose6d.errors import OutputError, Pose6DError, SceneError, with_cure
 from pose6d.evaluation.datasets import PoseDataset
 from pose6d.evaluation.detections import DetectionFile, VisibleMasks
 from pose6d.evaluation.open_dataset import open_dataset
 from pose6d.evaluation.prediction import Job, PoseRequest, describe, predict
 from pose6d.evaluation.results_file import check_results
 from pose6d.evaluation.scoring import score, score_table
+from pose6d.stopping import exit_code, stopping_by_signals
 from pose6d.weights import find_weights
 
-OK, PROBLEMS, BAD_INPUT, SOME_TARGETS_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+OK, PROBLEMS, BAD_INPUT, SOME_TARGETS_FAILED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -195,11 +196,18 @@ def run_score(options: Score) -> int:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(scores, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{output} cannot be written: {error}") from error
+        raise OutputError(f"{output} cannot be written: {with_cure(error)}") from error
     print(score_table(scores))
     for key, what in (("without_estimate", "instances without an estimate"), ("ignored_rows", "rows not asked for")):
         if scores[key]:
             print(f"{what}: {scores[key]}")
+    if scores["truths_not_in_depth"] > scores["instances"] / 2:
+        print(
+            f"warning: at {scores['truths_not_in_depth']} of {scores['instances']} true instances the depth image "
+            "shows nothing within a diameter: are translations, depth scale or intrinsics in another unit, or of other "
+            "images? The scores mean nothing then",
+            file=sys.stderr,
+        )
     print(f"scores: {output}")
     return OK
 
@@ -221,15 +229,19 @@ def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     commands: dict[Any, Any] = {"predict": Predict, "score": Score, "check": Check}
     options = tyro.extras.subcommand_cli_from_dict(commands, args=args, description=__doc__, use_underscores=True)
-    try:
-        runs: dict[type, Any] = {Predict: run_predict, Score: run_score, Check: run_check}
-        return runs[type(options)](options)
-    except Pose6DError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted; what is done is kept, the same command continues", file=sys.stderr)
-        return INTERRUPTED
+    runs: dict[type, Any] = {Predict: run_predict, Score: run_score, Check: run_check}
+    with stopping_by_signals():
+        try:
+            return runs[type(options)](options)
+        except Pose6DError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return BAD_INPUT
+        except OSError as error:  # a path that the system does not take, wherever it is first touched
+            print(f"error: {with_cure(error)}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt as stop:
+            print("interrupted; what is done is kept, the same command continues", file=sys.stderr)
+            return exit_code(stop)
 
 
 def _check_truth(dataset: PoseDataset) -> None:

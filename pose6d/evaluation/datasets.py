@@ -13,6 +13,7 @@ import numpy as np
 
 from pose6d.errors import SceneError
 from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.pose_check import PoseUnit
 from pose6d.scenes.bop_folder import TrueInstance
 from pose6d.scenes.frame import Frame
 
@@ -43,6 +44,7 @@ class PoseDataset(ABC):
         split: which part of it, "" where it has none.
         targets: what is asked for, by scene, image and object.
         frame_seconds: between two frames where the scenes are videos without gaps, else None.
+        unit: of the lengths in its files.
     """
 
     name: str
@@ -50,6 +52,7 @@ class PoseDataset(ABC):
     split: str = ""
     targets: list[Target]
     frame_seconds: float | None = None
+    unit: PoseUnit = "m"
 
     @abstractmethod
     def frame(self, scene_id: int, im_id: int) -> Frame:
@@ -57,7 +60,11 @@ class PoseDataset(ABC):
 
     @abstractmethod
     def truths(self, scene_id: int, im_id: int) -> list[TrueInstance]:
-        """The annotated objects of one image; SceneError where the data set keeps them private."""
+        """The annotated objects of one image; SceneError where the data set keeps them private, or one is no pose."""
+
+    @abstractmethod
+    def truth_file(self, scene_id: int, im_id: int) -> Path:
+        """Where the annotations of one image are, for messages."""
 
     @abstractmethod
     def mask(self, scene_id: int, im_id: int, truth: TrueInstance) -> np.ndarray | None:

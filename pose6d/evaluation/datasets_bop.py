@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.errors import SceneError
+from pose6d.errors import MeshError, SceneError
 from pose6d.evaluation.datasets import PoseDataset, Target, find_folder, find_keyframes, read_keyframes
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
@@ -21,6 +21,7 @@ from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.layout import read_json
 
+_DIAMETERS_DIFFER = 2.0  # times; a diameter of the bounding box is up to 1.73 times that of the points, a unit 10 times
 _LEAST_VISIBLE = 0.1  # of an instance's silhouette, where no targets file says what to find (as in BOP Challenge 2019)
 
 
@@ -73,6 +74,8 @@ class BopDataset(PoseDataset):
         SceneError: a part is missing or malformed.
     """
 
+    unit = "mm"
+
     def __init__(
         self, path: Path, *, split: str | None = None, targets_file: Path | None = None, models: str | None = None
     ) -> None:
@@ -87,7 +90,8 @@ class BopDataset(PoseDataset):
         self._evaluation_models = find_folder(path, "models_eval") or self._models
         if self._models is None or self._evaluation_models is None:
             raise SceneError(f"{path} has no {models or 'models'} folder: unpack the data set's models into it")
-        self._info = _models_info(self._evaluation_models)
+        self._info_file = self._evaluation_models / "models_info.json"
+        self._info = _models_info(self._info_file)
         file = targets_file or path / f"{self.split.split('_')[0]}_targets_bop19.json"
         if targets_file is not None or file.is_file():
             self.targets = _read_targets(file)
@@ -111,6 +115,10 @@ class BopDataset(PoseDataset):
             raise SceneError(f"{folder.path / 'scene_gt.json'} {why if self.split in self.layout.private else missing}")
         return folder.instances(im_id)
 
+    def truth_file(self, scene_id: int, im_id: int) -> Path:
+        """See `PoseDataset.truth_file`."""
+        return self._folder(scene_id).path / "scene_gt.json"
+
     def mask(self, scene_id: int, im_id: int, truth: TrueInstance) -> np.ndarray | None:
         """See `PoseDataset.mask`."""
         return self._folder(scene_id).visible_mask(im_id, truth.index)
@@ -125,26 +133,38 @@ class BopDataset(PoseDataset):
 
     def diameter(self, obj_id: int) -> float:
         """See `PoseDataset.diameter`."""
-        try:
-            return float(self._entry(obj_id)["diameter"]) * 1e-3
-        except (KeyError, TypeError, ValueError):
-            raise SceneError(f"models_info.json: object {obj_id} has no diameter, a number in millimetres") from None
+        stated = self._entry(obj_id).get("diameter")
+        if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < 1e9:
+            raise SceneError(
+                f"{self._info_file}: the diameter of object {obj_id} is {stated!r}, wanted a number in millimetres"
+            )
+        return float(stated) * 1e-3
 
     def symmetries(self, obj_id: int, step_degrees: float = 5.0) -> np.ndarray | None:
         """See `PoseDataset.symmetries`."""
-        found = bop_symmetry(self._entry(obj_id), step_degrees=step_degrees).numpy()
+        try:
+            found = bop_symmetry(self._entry(obj_id), step_degrees=step_degrees).numpy()
+        except MeshError as error:
+            raise MeshError(f"{self._info_file}, object {obj_id}: {error}") from error
         return found if len(found) > 1 else None
 
     def _load(self, folder: Path | None, obj_id: int) -> Mesh:
         assert folder is not None  # checked on opening
-        # Errors are defined on the whole model.
-        return load_mesh(folder / f"obj_{obj_id:06d}.ply", unit="mm", keep_debris=True)
+        file = folder / f"obj_{obj_id:06d}.ply"
+        mesh = load_mesh(file, unit="mm", keep_debris=True)  # errors are defined on the whole model
+        if "diameter" in self._info.get(str(obj_id), {}):
+            measured, stated = 1000 * mesh.diameter, 1000 * self.diameter(obj_id)
+            if not stated / _DIAMETERS_DIFFER <= measured <= stated * _DIAMETERS_DIFFER:
+                small = file.name if measured < stated else self._info_file.name
+                raise MeshError(
+                    f"{file}: object {obj_id} measures {measured:.4g} mm, but {self._info_file} states a diameter of "
+                    f"{stated:.4g} mm: both are wanted in millimetres; is {small} in metres, or of another object?"
+                )
+        return mesh
 
     def _entry(self, obj_id: int) -> dict[str, Any]:
         if str(obj_id) not in self._info:
-            raise SceneError(
-                f"{self._evaluation_models}/models_info.json has no object {obj_id}: it has {shorten(list(self._info))}"
-            )
+            raise SceneError(f"{self._info_file} has no object {obj_id}: it has {shorten(list(self._info))}")
         return self._info[str(obj_id)]
 
     def _open(self, scene_id: int) -> BopFolder:
@@ -168,12 +188,12 @@ class BopDataset(PoseDataset):
                         yield Target(scene_id, im_id, obj_id, count)
 
 
-def _models_info(folder: Path) -> dict[str, Any]:
-    if not (folder / "models_info.json").is_file():
-        raise SceneError(f"{folder / 'models_info.json'} is missing: it holds the objects' diameters and symmetries")
-    info = read_json(folder / "models_info.json")
+def _models_info(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise SceneError(f"{file} is missing: it holds the objects' diameters and symmetries")
+    info = read_json(file)
     if not isinstance(info, dict) or not all(isinstance(entry, dict) for entry in info.values()):
-        raise SceneError(f"{folder / 'models_info.json'}: wanted an object with one entry per object number")
+        raise SceneError(f"{file}: wanted an object with one entry per object number")
     return info
 
 
@@ -181,7 +201,7 @@ def _read_targets(path: Path) -> list[Target]:
     entries = read_json(path)
     try:
         found = [Target(*(int(e[key]) for key in ("scene_id", "im_id", "obj_id", "inst_count"))) for e in entries]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SceneError(
             f"{path}: wanted a list of entries with scene_id, im_id, obj_id and inst_count, as in "
             f"test_targets_bop19.json; reading it failed with {error!r}"

@@ -17,10 +17,11 @@ from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import load_mesh
 from pose6d.scenes.bop_folder import TrueInstance
 from pose6d.scenes.folder import FolderScene
-from pose6d.scenes.frame import Frame
+from pose6d.scenes.frame import Frame, checked_truth
 from pose6d.scenes.images import read_color, read_depth, read_label, shorten
 
 _FRAMES_PER_SECOND = 30.0
+_META = ("intrinsic_matrix", "poses", "cls_indexes", "factor_depth")  # what is read of a -meta.mat
 
 
 class YcbVideoDataset(PoseDataset):
@@ -49,11 +50,23 @@ class YcbVideoDataset(PoseDataset):
 
     def truths(self, scene_id: int, im_id: int) -> list[TrueInstance]:
         """See `PoseDataset.truths`."""
-        poses = np.asarray(self._meta(scene_id, im_id)["poses"], dtype=np.float64).reshape(3, 4, -1)
+        file, ids = self.truth_file(scene_id, im_id), self._ids(scene_id, im_id)
+        try:
+            poses = np.asarray(self._meta(scene_id, im_id)["poses"], dtype=np.float64).reshape(3, 4, len(ids))
+        except (TypeError, ValueError) as error:
+            raise FrameError(f"{file}: poses of {len(ids)} objects are wanted, 3x4 each: {error}") from error
         return [
-            TrueInstance(int(obj_id), np.vstack([poses[:, :, index], [0, 0, 0, 1]]), index)
-            for index, obj_id in enumerate(self._ids(scene_id, im_id))
+            TrueInstance(
+                obj_id,
+                checked_truth(np.vstack([poses[:, :, index], [0, 0, 0, 1]]), f"{file}, pose {index} (object {obj_id})"),
+                index,
+            )
+            for index, obj_id in enumerate(ids)
         ]
+
+    def truth_file(self, scene_id: int, im_id: int) -> Path:
+        """See `PoseDataset.truth_file`."""
+        return Path(f"{self._stem(scene_id, im_id)}-meta.mat")
 
     def mask(self, scene_id: int, im_id: int, truth: TrueInstance) -> np.ndarray | None:
         """See `PoseDataset.mask`."""
@@ -69,15 +82,21 @@ class YcbVideoDataset(PoseDataset):
         return self.path / "data" / f"{scene_id:04d}" / f"{im_id:06d}"
 
     def _ids(self, scene_id: int, im_id: int) -> list[int]:
-        return [int(number) for number in np.ravel(self._meta(scene_id, im_id)["cls_indexes"])]
+        numbers = np.ravel(self._meta(scene_id, im_id)["cls_indexes"])
+        try:
+            return [int(number) for number in numbers]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise FrameError(
+                f"{self.truth_file(scene_id, im_id)}: cls_indexes are no object numbers: {error}"
+            ) from error
 
     def _read_meta(self, scene_id: int, im_id: int) -> dict[str, Any]:
-        file = Path(f"{self._stem(scene_id, im_id)}-meta.mat")
+        file = self.truth_file(scene_id, im_id)
         try:
-            meta = loadmat(file)
+            meta = loadmat(file, variable_names=_META)  # the rest is large
         except (OSError, ValueError, NotImplementedError, TypeError) as error:
             raise FrameError(f"{file} cannot be read as a MATLAB file: {error}") from error
-        missing = {"intrinsic_matrix", "poses", "cls_indexes", "factor_depth"} - meta.keys()
+        missing = set(_META) - meta.keys()
         if missing:
             raise FrameError(f"{file} lacks {', '.join(sorted(missing))}")
         return meta
@@ -121,6 +140,10 @@ class EoatDataset(PoseDataset):
         """See `PoseDataset.truths`."""
         pose = self.sequences[scene_id].pose(im_id)
         return [] if pose is None else [TrueInstance(self._objects[scene_id], pose, 0)]
+
+    def truth_file(self, scene_id: int, im_id: int) -> Path:
+        """See `PoseDataset.truth_file`."""
+        return self.sequences[scene_id].path / "annotated_poses"
 
     def mask(self, scene_id: int, im_id: int, truth: TrueInstance) -> np.ndarray | None:
         """See `PoseDataset.mask`."""

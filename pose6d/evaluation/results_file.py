@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import ResultsError
+from pose6d.geometry.pose_check import check_in_front, check_rigid
 
 COLUMNS = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
 HEADER = ",".join(COLUMNS)
 
-_ORTHONORMAL = 1e-3  # largest entry of R^T R - I that rounding in a file explains
-_NEAREST, _FARTHEST = 10.0, 100_000.0  # millimetres; outside, a translation is most likely in another unit
 _TIME_SLACK = 1e-3  # seconds by which the times in an image may differ from rounding
 
 Key = tuple[int, int, int]
@@ -123,12 +122,11 @@ def _parse_row(line: str, number: int) -> PoseEstimate:
     score, seconds = (_numbers(row[name], name, 1)[0] for name in ("score", "time"))
     pose = np.eye(4)
     pose[:3, :3] = np.reshape(_numbers(row["R"], "R", 9), (3, 3))
-    pose[:3, 3] = _numbers(row["t"], "t", 3)
-    _check_rotation(pose[:3, :3])
-    _check_translation(pose[:3, 3])
+    pose[:3, 3] = np.array(_numbers(row["t"], "t", 3)) / 1000
+    check_rigid(pose)
+    check_in_front(pose[:3, 3], unit="mm")
     if seconds < 0 and seconds != -1:
         raise ValueError(f"time is {seconds:g}, wanted seconds, or -1 where unknown")
-    pose[:3, 3] /= 1000
     return PoseEstimate(ids[0], ids[1], ids[2], score, pose, seconds, number)
 
 
@@ -149,24 +147,6 @@ def _numbers(text: str, name: str, count: int) -> list[float]:
     if not all(math.isfinite(value) for value in values):
         raise ValueError(f"{name} holds {next(w for w in words if not math.isfinite(float(w)))}, wanted finite numbers")
     return values
-
-
-def _check_rotation(R: np.ndarray) -> None:
-    off = float(np.abs(R.T @ R - np.eye(3)).max())
-    if off > _ORTHONORMAL:
-        raise ValueError(f"R is no rotation: R^T R differs from the identity by {off:.2g}")
-    if np.linalg.det(R) < 0:
-        raise ValueError("R is no rotation but a reflection (determinant -1): is an axis flipped?")
-
-
-def _check_translation(t: np.ndarray) -> None:
-    distance = float(np.linalg.norm(t))
-    if distance < _NEAREST:
-        raise ValueError(f"t is {distance:.3g} mm from the camera: is it in metres? wanted millimetres")
-    if distance > _FARTHEST:
-        raise ValueError(f"t is {distance / 1000:.3g} m from the camera: is it in micrometres? wanted millimetres")
-    if t[2] <= 0:
-        raise ValueError(f"t has z = {t[2]:.4g}, behind the camera: z points forward (OpenCV axes)")
 
 
 def _repeated(estimates: list[PoseEstimate], instances: Mapping[Key, int] | None) -> list[Problem]:

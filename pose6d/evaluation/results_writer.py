@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pose6d.errors import OutputError
+from pose6d.errors import OutputError, with_cure
 from pose6d.evaluation.datasets import ImageTargets
 from pose6d.evaluation.results_file import HEADER, PoseEstimate, read_results
+from pose6d.json_file import read_json
 
 
 class ResultsWriter:
@@ -53,7 +54,7 @@ class ResultsWriter:
             if not begun:
                 self._append(HEADER + "\n")
         except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error}") from error
+            raise OutputError(f"{path} cannot be written: {with_cure(error)}") from error
 
     def write(self, rows: Sequence[PoseEstimate]) -> None:
         """Append the rows of one image; they are on disk when this returns."""
@@ -61,7 +62,7 @@ class ResultsWriter:
             try:
                 self._append("".join(row.row() + "\n" for row in rows))
             except OSError as error:
-                raise OutputError(f"{self.path} cannot be written: {error}") from error
+                raise OutputError(f"{self.path} cannot be written: {with_cure(error)}") from error
             self.done.setdefault((rows[0].scene_id, rows[0].im_id), []).extend(rows)
 
     def _append(self, text: str) -> None:
@@ -82,10 +83,9 @@ class ResultsWriter:
             )
         if self.path.read_bytes().count(b"\n") < 2:
             return  # nothing was written with the earlier ones
-        try:
-            earlier = json.loads(self._settings_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise OutputError(f"{self._settings_file} is no JSON: {error}; name another output") from error
+        earlier = read_json(self._settings_file, OutputError)
+        if not isinstance(earlier, dict):
+            raise OutputError(f"{self._settings_file} holds no settings: not of this program; name another output")
         wanted = json.loads(json.dumps(dict(settings)))
         for key in sorted(wanted.keys() | earlier.keys()):
             if wanted.get(key) != earlier.get(key):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.errors import OutputError
+from pose6d.errors import OutputError, with_cure
 
 _RESULTS = ("ob_in_cam/*.txt", "track.mp4", "timings.json", "errors.csv", "track_vis/*.png")
 
@@ -27,21 +27,22 @@ class RunFolder:
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
-        if path.exists() and not path.is_dir():
-            raise OutputError(f"{path} is a file: name a folder for the results")
-        self.earlier = sorted(file for pattern in _RESULTS for file in path.glob(pattern))
-        if self.earlier and not overwrite:
-            raise OutputError(
-                f"{path} already holds results ({self.earlier[0].relative_to(path)} and {len(self.earlier) - 1} more): "
-                "name another folder, leave the argument out for a new one, or pass --overwrite"
-            )
         try:
+            if path.exists() and not path.is_dir():
+                raise OutputError(f"{path} is a file: name a folder for the results")
+            self.earlier = sorted(file for pattern in _RESULTS for file in path.glob(pattern))
+            if self.earlier and not overwrite:
+                found = f"{self.earlier[0].relative_to(path)} and {len(self.earlier) - 1} more"
+                raise OutputError(
+                    f"{path} already holds results ({found}): name another folder, leave the argument out for a new "
+                    "one, or pass --overwrite"
+                )
             (path / "ob_in_cam").mkdir(parents=True, exist_ok=True)
             probe = path / ".write_test"
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error}") from error
+            raise OutputError(f"{path} cannot be written: {with_cure(error)}") from error
 
     @classmethod
     def new(cls, parent: Path) -> RunFolder:
@@ -73,7 +74,7 @@ class RunFolder:
         try:
             (self.path / name).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"{self.path / name} cannot be written: {error}") from error
+            raise OutputError(f"{self.path / name} cannot be written: {with_cure(error)}") from error
 
 
 def read_poses(folder: Path) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 from pose6d.evaluation.accuracy import pose_error_table, summarise_errors
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.geometry.mesh import Mesh
+from pose6d.scenes.images import shorten
 
 DOUBTFUL = 0.5  # a pose of less confidence is more likely wrong than right
 
@@ -81,6 +82,7 @@ class RunRecord:
                 "failed_frames": self.failures,
                 "interrupted": self.interrupted,
                 "confidence": _rounded(self.confidence),
+                "likely_lost": self.likely_lost,
                 "frames_per_second": _rounded(rates),
                 "seconds": {key: round(value, 4) for key, value in self.seconds.items()},
                 "seconds_inside": {
@@ -96,7 +98,7 @@ class RunRecord:
             lines.append(
                 f"frames per second: {rates['track']:.2f} tracking ({each:.1f} ms), {rates['overall']:.2f} in all"
             )
-        if self.confidence:
+        if self.poses:
             lines.append(self._confidence_line())
         rows = pose_error_table(self.poses, self.truths, mesh, symmetries)
         if rows:
@@ -106,18 +108,58 @@ class RunRecord:
             lines += [f"  {line}" for line in summarise_errors(rows, symmetric)]
         return lines
 
+    @property
+    def likely_lost(self) -> list[str]:
+        """Tracked frames whose pose is doubtful: the object was likely lost there.
+
+        That is where confidence is below `DOUBTFUL` and below half of what it was in the first frame. Of some real
+        objects right poses have a low confidence too, and the first frame tells how low.
+        """
+        if not self.confidence:
+            return []
+        (_, first), *others = self.confidence.items()
+        return [name for name, value in others if value < min(DOUBTFUL, first / 2)]
+
+    def lost_note(self) -> list[str]:
+        """A line for people that names the frames in which the object was likely lost, and what to do; or none."""
+        lost = self.likely_lost
+        if not lost:
+            return []
+        ranges = shorten(_ranges(lost, list(self.confidence)))
+        return [
+            f"confidence says: likely lost or doubtful in {len(lost)} of {self.tracked} tracked frame(s): {ranges}. "
+            "Look at them in the video; where the object is lost, find it again: start at a frame that shows it and "
+            "has a mask, with --frames N: (and --mask_file)"
+        ]
+
     def _confidence_line(self) -> str:
-        """How sure the estimator is, with a word of warning where it is not."""
+        """How sure the estimator is of its poses, and of which it cannot say."""
+        if not self.confidence:
+            return "no pose is judged, for these weights have no confidence: look at the video"
         first, *others = self.confidence.items()
         line = f"confidence: {first[1]:.2f} in frame {first[0]}"
         if others:
             name, value = min(others, key=lambda item: item[1])
             line += f", {sum(value for _, value in others) / len(others):.2f} on average while tracking"
             line += f", lowest {value:.2f} in frame {name}"
+        elif self.tracked:
+            line += "; the tracked poses were not judged"
         doubtful = sum(value < DOUBTFUL for value in self.confidence.values())
         if doubtful:
             line += f". {doubtful} pose(s) are doubtful: look at the overlay, the mask and the mesh's scale"
         return line
+
+
+def _ranges(names: list[str], order: list[str]) -> list[str]:
+    """Names that follow one another in `order` as "first-last"."""
+    place = {name: index for index, name in enumerate(order)}
+    groups: list[list[str]] = []
+    for name in names:
+        if groups and place[name] == place[groups[-1][-1]] + 1:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return [group[0] if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in groups]
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

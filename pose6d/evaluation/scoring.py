@@ -29,7 +29,8 @@ from pose6d.evaluation.pose_errors import (
 )
 from pose6d.evaluation.results_file import Key, PoseEstimate, read_results
 from pose6d.evaluation.tracking_errors import jitter, loss_statistics
-from pose6d.evaluation.visible_surface import TAUS, render_depth, vsd
+from pose6d.evaluation.truth_check import check_truths
+from pose6d.evaluation.visible_surface import TAUS, render_depth, shows_object, vsd
 from pose6d.geometry.mesh import Mesh
 from pose6d.rendering import make_renderer
 
@@ -100,6 +101,12 @@ class Scorer:
     Args:
         dataset: what is asked for.
         device: that the depth images of VSD are rendered on.
+
+    Attributes:
+        not_shown: how many true instances, of those whose target has an estimate, the depth images contradict so far.
+
+    Raises:
+        SceneError, MeshError: ground truth or meshes that cannot be; see `check_truths`.
     """
 
     def __init__(self, dataset: PoseDataset, device: str | torch.device = "cpu") -> None:
@@ -107,8 +114,10 @@ class Scorer:
         ids = dataset.object_ids
         self._mesh_index = {obj_id: index for index, obj_id in enumerate(ids)}
         self._meshes: dict[int, Mesh] = {obj_id: dataset.evaluation_mesh(obj_id) for obj_id in ids}
+        check_truths(dataset, self._meshes)
         self._diameters = {obj_id: dataset.diameter(obj_id) for obj_id in ids}
         self._symmetries = {obj_id: dataset.symmetries(obj_id, _SYMMETRY_STEP) for obj_id in ids}
+        self.not_shown = 0
         self._renderer = make_renderer(list(self._meshes.values()), device)
 
     def score_image(
@@ -144,6 +153,7 @@ class Scorer:
         diameter, size = self._diameters[obj_id], (scene_depth.shape[0], scene_depth.shape[1])
         center = np.append(self._meshes[obj_id].center, 1)
         drawn = render_depth(self._renderer, np.concatenate([poses, truths]), K, size, self._mesh_index[obj_id])
+        self.not_shown += sum(not shows_object(truth, scene_depth, diameter) for truth in drawn[len(poses) :])
         for e, pose in enumerate(poses):
             errors["mssd"][e] = mssd(pose, truths, points, symmetries) / diameter
             errors["mspd"][e] = mspd(pose, truths, points, K, symmetries) * MSPD_WIDTH / size[1]
@@ -215,6 +225,7 @@ def score(dataset: PoseDataset, results: Path, device: str | torch.device = "cpu
         "split": dataset.split,
         "results": results.name,
         "targets": len(dataset.targets),
+        "truths_not_in_depth": scorer.not_shown,
         "ignored_rows": sum(row.key not in instances for row in rows),
         "mean_seconds_per_image": float(np.mean(list(times.values()))) if times else math.nan,
         **everything.scores(),

@@ -12,6 +12,7 @@ import torch
 from pose6d.rendering.interface import Renderer
 
 DELTA = 0.015  # metres; a surface this far behind the measured one still counts as visible (BOP Challenge 2019)
+_FEWEST_PIXELS = 20
 TAUS = np.arange(0.05, 0.51, 0.05)  # fractions of the diameter
 
 
@@ -53,6 +54,17 @@ def vsd(
     apart = np.abs(truth[both] - estimate[both]) / diameter
     wrong = (apart >= np.asarray(taus)[:, None]).sum(axis=1)
     return (wrong + pixels - len(apart)) / pixels
+
+
+def shows_object(true_depth: np.ndarray, scene_depth: np.ndarray, diameter: float) -> bool:
+    """Whether a depth image shows anything near an object where the ground truth has it.
+
+    At least a tenth of the object's pixels with measured depth must be within a diameter; few measured pixels say
+    nothing, and pass. Arguments as for `vsd`.
+    """
+    both = (true_depth > 0) & (scene_depth > 0)
+    near = np.abs(true_depth - scene_depth)[both] < diameter
+    return len(near) < _FEWEST_PIXELS or bool(near.mean() >= 0.1)
 
 
 def render_depth(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ _FORMS = '"continuous z", "180 x", "90 0 0 1 at 0.01 0 0", "sphere" or "none", s
 # The largest finite rotation group that is not one of turns about one axis has 60 elements; twice 360 one-degree turns
 # is the most that any sensible text makes. More means that the given symmetries contradict each other.
 _MOST_ELEMENTS = 720
+
+_FARTHEST = 1e6  # metres from the mesh's origin
 
 # Two axes of revolution make a ball. Its rotations are sampled this coarsely, since their number grows with the cube.
 _BALL_STEP_DEGREES = 30.0
@@ -60,6 +63,11 @@ def symmetry_transforms(
     if tilted:
         turns = _ball(axes[0][0], tilted[0][0], axes[0][1])
     combined = [turn @ T for T in finite for turn in turns] or finite
+    if not np.abs(combined).max() < _FARTHEST:
+        raise MeshError(
+            f"symmetry: a point on an axis, or a translation, is not a number or beyond {_FARTHEST:g} m: wanted places "
+            "near the mesh, in its file's unit"
+        )
     return torch.from_numpy(_distinct([np.eye(4), *combined]).astype(np.float32))
 
 
@@ -82,6 +90,8 @@ def parse_symmetry(text: str, unit_scale: float = 1.0, step_degrees: float = 5.0
     Raises:
         MeshError: the text is not of this form.
     """
+    if not isinstance(text, str):  # from JSON
+        raise MeshError(f"symmetries are {text!r}, wanted a text: {_FORMS}")
     generators: list[np.ndarray] = []
     continuous: list[Axis] = []
     for item in (part.strip().lower() for part in text.split(";")):
@@ -119,10 +129,13 @@ def bop_symmetry(entry: Mapping, unit_scale: float = 0.001, step_degrees: float 
     try:
         discrete = [np.array(T, dtype=np.float64).reshape(4, 4) for T in entry.get("symmetries_discrete", ())]
         continuous = [
-            (np.array(s["axis"], dtype=np.float64).reshape(3), np.array(s.get("offset", (0, 0, 0))) * unit_scale)
+            (
+                np.array(s["axis"], dtype=np.float64).reshape(3),
+                np.array(s.get("offset", (0, 0, 0)), dtype=np.float64).reshape(3) * unit_scale,
+            )
             for s in entry.get("symmetries_continuous", ())
         ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise MeshError(
             "models_info entry: symmetries_discrete must be lists of 16 numbers and symmetries_continuous "
             f'dictionaries {{"axis": [x, y, z], "offset": [x, y, z]}}; reading them failed with: {error!r}'
@@ -155,43 +168,81 @@ def load_symmetry(
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MeshError(f"{path}: no such symmetry file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MeshError(f"{path}: not a readable JSON file: {error}") from error
-    if object_id is not None and isinstance(content, dict) and "symmetries" not in content:
+    keys = {"symmetries", "symmetries_discrete", "symmetries_continuous"}
+    if object_id is not None and isinstance(content, dict) and not content.keys() & keys:
         if str(object_id) not in content:
-            raise MeshError(f"{path}: no object {object_id}; it holds {', '.join(content) or 'nothing'}")
+            raise MeshError(
+                f"{path}: no object {object_id}; it holds {', '.join(content) or 'nothing'}. Add it, or state the "
+                'symmetries by hand ("none" where there are none)'
+            )
         content = content[str(object_id)]
-    if not isinstance(content, dict):
-        raise MeshError(f'{path}: an object such as {{"symmetries": "continuous z"}} is needed')
-    unit = content.get("unit")
-    if unit is not None and unit not in _UNITS:
-        raise MeshError(f"{path}: unit {unit!r} is unknown: use m, cm or mm")
-    if isinstance(content.get("symmetries"), str):
-        return parse_symmetry(content["symmetries"], _UNITS[unit] if unit else unit_scale, step_degrees)
-    if object_id is None and not content.keys() & {"symmetries_discrete", "symmetries_continuous"}:
+    elif isinstance(content, dict) and not content.keys() & keys:
         raise MeshError(
             f'{path}: neither "symmetries" nor "symmetries_discrete" or "symmetries_continuous" found; '
             "a models_info.json needs the object's id"
         )
-    return bop_symmetry(content, _UNITS[unit] if unit else _UNITS["mm"], step_degrees)
+    if not isinstance(content, dict):
+        raise MeshError(f'{path}: an object such as {{"symmetries": "continuous z"}} is needed')
+    unit = content.get("unit")
+    if unit is not None and unit not in list(_UNITS):
+        raise MeshError(f"{path}: unit {unit!r} is unknown: use m, cm or mm")
+    try:
+        if "symmetries" in content:
+            return parse_symmetry(content["symmetries"], _UNITS[unit] if unit else unit_scale, step_degrees)
+        return bop_symmetry(content, _UNITS[unit] if unit else _UNITS["mm"], step_degrees)
+    except MeshError as error:
+        raise MeshError(f"{path}: {error}") from error
 
 
-def resolve_symmetry(value: str | Path, unit_scale: float = 1.0) -> torch.Tensor:
+def resolve_symmetry(value: str | Path, unit_scale: float = 1.0, object_id: int | str | None = None) -> torch.Tensor:
     """Symmetries from what a user typed: the path of a JSON file, or a text as in `parse_symmetry`.
 
     Args:
         value: text ending in .json is a path.
         unit_scale: metres per unit of the mesh file.
+        object_id: key of the object, should the file be a models_info.json.
 
     Returns:
         (S, 4, 4) float32, metres, the identity first.
     """
     if isinstance(value, Path) or value.lower().endswith(".json"):
-        return load_symmetry(value, unit_scale=unit_scale)
+        return load_symmetry(value, object_id, unit_scale)
     return parse_symmetry(value, unit_scale)
+
+
+def symmetry_beside(mesh_file: Path) -> tuple[Path, str | None] | None:
+    """The file that states a mesh's symmetries, and the object's key in it; None where there is none.
+
+    It lies beside the mesh, or beside what a link to the mesh leads to: models_info.json, in which obj_000005.ply has
+    the key "5", or symmetry.json.
+    """
+    for file in (mesh_file, mesh_file.resolve()):
+        number = re.fullmatch(r"obj_(\d+)", file.stem)
+        if number and (file.parent / "models_info.json").is_file():
+            return file.parent / "models_info.json", str(int(number[1]))
+        if (file.parent / "symmetry.json").is_file():
+            return file.parent / "symmetry.json", None
+    return None
+
+
+def mesh_symmetries(mesh_file: Path, unit_scale: float) -> torch.Tensor | None:
+    """The symmetries (S, 4, 4) that a file beside the mesh states; None without such a file, or without symmetry.
+
+    Args:
+        mesh_file: see `symmetry_beside`.
+        unit_scale: metres per unit of the mesh file.
+
+    Raises:
+        MeshError: the file is not of the right form.
+    """
+    beside = symmetry_beside(mesh_file)
+    found = None if beside is None else load_symmetry(*beside, unit_scale)
+    return None if found is None or len(found) == 1 else found
 
 
 def centred_symmetries(symmetries: np.ndarray | torch.Tensor, center: np.ndarray) -> torch.Tensor:
@@ -290,7 +341,9 @@ def _fold(word: str, item: str) -> int:
     try:
         fold = 360 / float(word)
     except (ValueError, ZeroDivisionError):
-        raise MeshError(f"symmetry {item!r} is not understood: write {_FORMS}") from None
+        fold = math.nan
+    if not math.isfinite(fold):
+        raise MeshError(f"symmetry {item!r} is not understood: write {_FORMS}")
     if not 2 <= round(fold) <= 360 or abs(fold - round(fold)) > 0.01:
         raise MeshError(
             f"symmetry {item!r}: {word} degrees does not divide a full turn; use 360/n, such as 180, 120, 90"

@@ -219,6 +219,7 @@ def _per_axis(values: np.ndarray) -> str:
 def _warnings(facts: RunFacts, record: RunRecord, comparison: PoseComparison | None) -> str:
     texts = list(facts.warnings)
     texts += [f"Frame {name} was left out: {message}" for name, message in record.failures.items()]
+    texts += [f"{note[:1].upper()}{note[1:]}." for note in record.lost_note()]
     if record.interrupted:
         texts.append("The run was interrupted; this is what it had done.")
     if comparison and comparison.steep_frames:

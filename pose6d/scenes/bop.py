@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import SceneError
-from pose6d.geometry.symmetry import load_symmetry
 from pose6d.scenes.bop_folder import BopFolder
 from pose6d.scenes.frame import Frame, Scene
 from pose6d.scenes.images import list_images, read_mask
 from pose6d.scenes.layout import first_size
 
+_KNOWN = frozenset(
+    {"scene_camera.json", "scene_gt.json", "scene_gt_info.json", "scene_gt_coco.json"}
+    | {"rgb", "gray", "depth", "mask", "mask_visib"}
+)
 _MODEL_FOLDERS = ("models", "models_cad", "models_eval", "models_reconst")
 
 
@@ -49,6 +52,8 @@ class BopScene(Scene):
         self.mesh_unit = "mm"
         if self.object_id is not None:
             self._find_model(int(self.object_id))
+        self._name_unused(_KNOWN)
+        self._name_unmatched(self._given_masks or {}, "masks")
 
     @property
     def description(self) -> str:
@@ -59,13 +64,6 @@ class BopScene(Scene):
             seen = sum(self._instance(frame) is not None for frame in self._frames)
             what = f"object {self.object_id} in {seen} of them with ground truth"
         return f"BOP layout, {len(self)} frame(s) of {width}x{height}, {what}"
-
-    def symmetries(self, unit_scale: float) -> np.ndarray | None:
-        """See `Scene.symmetries`; None too for an object without symmetry. BOP fixes its unit, millimetres."""
-        if self.symmetry_file is None:
-            return None
-        found = load_symmetry(self.symmetry_file, self.object_id).numpy()
-        return found if len(found) > 1 else None
 
     def _read(self, index: int) -> Frame:
         frame = self._folder.read(self._frames[index])
@@ -102,6 +100,4 @@ class BopScene(Scene):
             file = root / folder / f"obj_{number:06d}.ply"
             if file.is_file():
                 self.mesh_files = [file]
-                info = file.parent / "models_info.json"
-                self.symmetry_file = info if info.is_file() else None
                 return

@@ -7,10 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import SceneError
+from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.scenes.camera_file import read_camera
 from pose6d.scenes.frame import Frame, Scene
 from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames, turning_notes
+from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames, turning_notes
+
+_KNOWN = frozenset(
+    {"JPEGImages", "depth", "intrinsics.json", "masks", "mesh", "transforms.npy", "scene.json", "downloaded.json"}
+    # what the steps of mesh_creation keep there for one another
+    | {"board.json", "recording.json", "registration", "registration.json", "registration.png", "fusion"}
+    | {"transforms.before.npy", "objects.json", "labels", "truth"}
+)
 
 
 class CaptureScene(Scene):
@@ -41,8 +49,9 @@ class CaptureScene(Scene):
         self._masks = Masks(mask_dir or path / "masks", object_id, self._color)
         self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
-        self.symmetry_file = find_symmetry(path / "mesh")
         self._camera_in_object = _read_transforms(path / "transforms.npy", len(self.names))
+        self._name_unused(_KNOWN)
+        self._name_unused_masks(self._masks)
 
     @property
     def description(self) -> str:
@@ -53,7 +62,6 @@ class CaptureScene(Scene):
     def _read(self, index: int) -> Frame:
         name = self.names[index]
         truth = None
-        # A frame that the recorder could not register is stored as NaN: it has no ground truth.
         if self._camera_in_object is not None and np.isfinite(self._camera_in_object[index]).all():
             truth = np.linalg.inv(self._camera_in_object[index])
         mask = self._masks.read(name)
@@ -72,8 +80,8 @@ def _read_transforms(path: Path, frames: int) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
-        transforms = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        transforms = np.load(path, allow_pickle=False).astype(np.float64)
+    except (OSError, ValueError, TypeError, EOFError) as error:
         # numpy's own message would suggest to load the file unsafely.
         raise SceneError(
             f"{path} cannot be read as a numpy array ({type(error).__name__}): copy or save it again as (N, 4, 4) "
@@ -84,10 +92,15 @@ def _read_transforms(path: Path, frames: int) -> np.ndarray | None:
             f"{path} has shape {transforms.shape}, wanted ({frames}, 4, 4), one camera pose per frame in natural order "
             "of the names: was a frame deleted? Without this file the scene is read without ground truth"
         )
-    transforms = transforms.astype(np.float64)
-    known = transforms[np.isfinite(transforms).all(axis=(1, 2))]
-    R = known[:, :3, :3]
-    off = np.abs(np.swapaxes(R, 1, 2) @ R - np.eye(3)).max() if len(known) else 0.0
-    if off > 1e-2 or not np.allclose(known[:, 3], [0, 0, 0, 1], atol=1e-6):
-        raise SceneError(f"{path} holds no rigid transforms (R^T R is off by {off:.2g}): wanted 4x4 camera poses")
+    for index, camera_in_object in enumerate(transforms):
+        # A frame that the recorder could not register is all NaN.
+        if np.isnan(camera_in_object).all():
+            continue
+        try:
+            check_rigid(camera_in_object, ANNOTATED)
+        except ValueError as error:
+            raise SceneError(
+                f"{path} holds no rigid transforms: that of frame {index}: {error}. Wanted 4x4 camera poses, all NaN "
+                "where a frame has none. Without this file the scene is read without ground truth"
+            ) from error
     return transforms

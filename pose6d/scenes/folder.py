@@ -8,9 +8,11 @@ import numpy as np
 
 from pose6d.errors import FrameError, SceneError
 from pose6d.scenes.camera_file import find_camera_file, read_camera
-from pose6d.scenes.frame import Frame, Scene
+from pose6d.scenes.frame import Frame, Scene, checked_truth
 from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, find_symmetry, first_size, pair_frames, turning_notes
+from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames, turning_notes
+
+_KNOWN = frozenset(("rgb", "depth", "masks", "mesh", "annotated_poses", "scene.json"))
 
 
 class FolderScene(Scene):
@@ -38,16 +40,19 @@ class FolderScene(Scene):
         self.names, self._color, self._depth = pair_frames(path / "rgb", path / "depth")
         self.size = first_size(list(self._color.values()))
         self.notes += turning_notes(list(self._color.values()))
-        self._K, self._scale = self._use_camera(read_camera(find_camera_file(path)), depth_scale, cropped)
+        camera = find_camera_file(path)
+        self._K, self._scale = self._use_camera(read_camera(camera), depth_scale, cropped)
         self._masks = Masks(mask_dir or path / "masks", object_id, self._color)
         self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
-        self.symmetry_file = find_symmetry(path / "mesh")
         poses = path / "annotated_poses"
         self._poses = {f.stem: f for f in sorted(poses.glob("*.txt"))} if poses.is_dir() else {}
         # YCBInEOAT numbers its poses from 0 and names its images by time stamps.
         if len(self._poses) == len(self.names) and not self._poses.keys() & set(self.names):
             self._poses = dict(zip(self.names, self._poses.values(), strict=True))
+        self._name_unused(_KNOWN | {camera.name})
+        self._name_unmatched(self._poses, "ground truth")
+        self._name_unused_masks(self._masks)
 
     @property
     def description(self) -> str:
@@ -61,9 +66,10 @@ class FolderScene(Scene):
         if name not in self._poses:
             return None
         try:
-            return read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
+            pose = read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
         except SceneError as error:
             raise FrameError(f"frame {name}: {error}") from error
+        return checked_truth(pose, f"frame {name}: {self._poses[name]}")
 
     def mask(self, index: int) -> np.ndarray | None:
         """(H, W) bool mask of a frame, None where it has none."""

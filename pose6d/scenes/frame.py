@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import numpy as np
 
 from pose6d.errors import FrameError
 from pose6d.geometry.camera import check_intrinsics
-from pose6d.geometry.symmetry import load_symmetry
+from pose6d.geometry.pose_check import ANNOTATED, check_rigid
+from pose6d.geometry.symmetry import mesh_symmetries
 from pose6d.geometry.units import UnitChoice
 from pose6d.scenes.camera_file import CameraFile
-from pose6d.scenes.images import read_mask
+from pose6d.scenes.images import read_mask, shorten
+from pose6d.scenes.layout import BESIDE_MESHES, MESH_FOLDER, Masks
 from pose6d.scenes.lens import Undistortion
 
 
@@ -54,6 +56,19 @@ class Frame:
                 )
 
 
+def checked_truth(object_in_camera: np.ndarray, source: str) -> np.ndarray:
+    """The ground truth (4, 4) that a file holds.
+
+    Raises:
+        FrameError: it is no rotation with a translation; the message begins with `source`, the place in the file.
+    """
+    try:
+        check_rigid(object_in_camera, ANNOTATED)
+    except ValueError as error:
+        raise FrameError(f"{source}: the ground truth is no pose: {error}. Correct it, or take it out") from error
+    return object_in_camera
+
+
 class Scene(ABC):
     """A recording of one rigid object by one camera, read lazily.
 
@@ -68,9 +83,9 @@ class Scene(ABC):
             else it is taken to be 1 mm.
         mesh_files: the meshes that come with the recording.
         mesh_unit: the unit of that file where the layout fixes it ("mm" in BOP), else "auto".
-        symmetry_file: JSON of the object's symmetries, if the recording has one.
         object_id: the object that was chosen, where there are several.
         objects: the objects that the recording has masks or poses of, where there are several.
+        unused: what lies in the folder, or was given for it, and is not read; for people.
     """
 
     kind: str
@@ -85,7 +100,7 @@ class Scene(ABC):
         self._undistortion: Undistortion | None = None
         self.mesh_files: list[Path] = []
         self.mesh_unit: UnitChoice = "auto"
-        self.symmetry_file: Path | None = None
+        self.unused: list[str] = []
         self.object_id: str | None = None
         self.objects: list[str] = []
 
@@ -95,12 +110,42 @@ class Scene(ABC):
         return self.mesh_files[0] if len(self.mesh_files) == 1 else None
 
     def symmetries(self, unit_scale: float) -> np.ndarray | None:
-        """The object's symmetries (S, 4, 4) as the recording states them; None where it states none.
+        """The symmetries (S, 4, 4) that come with the recording's mesh; None where there are none.
 
         Args:
             unit_scale: metres per unit of the mesh file.
         """
-        return None if self.symmetry_file is None else load_symmetry(self.symmetry_file, None, unit_scale).numpy()
+        found = None if self.mesh_file is None else mesh_symmetries(self.mesh_file, unit_scale)
+        return None if found is None else found.numpy()
+
+    def _name_unused(self, known: frozenset[str]) -> None:
+        """Note what lies in the folder, or in its mesh/, under a name that the layout does not have."""
+        mesh = self.path / "mesh"
+        for folder, names, suffixes in ((self.path, known, ()), (mesh, MESH_FOLDER, BESIDE_MESHES)):
+            entries = sorted(folder.iterdir()) if folder.is_dir() else []
+            strange = [
+                entry.name
+                for entry in entries
+                if entry.name not in names and entry.suffix.lower() not in suffixes and not entry.name.startswith(".")
+            ]
+            if strange:
+                self.unused.append(f"{shorten(strange)} in {folder}: not part of the {self.kind} layout")
+
+    def _name_unused_masks(self, masks: Masks) -> None:
+        """Note the masks of no frame, and those of objects where the recording has masks of its own as well."""
+        self._name_unmatched(masks.files, "masks")
+        if masks.ignored_folders:
+            self.unused.append(
+                f"masks in {masks.folder}/{shorten(masks.ignored_folders)}: there are some outside as well"
+            )
+
+    def _name_unmatched(self, files: Mapping[str, Path], what: str) -> None:
+        """Note the files by stem that are named like no frame."""
+        frames = set(self.names)
+        strange = [file for stem, file in files.items() if stem not in frames]
+        if strange:
+            names = shorten([file.name for file in strange])
+            self.unused.append(f"{what} {names} in {strange[0].parent}: named like no frame")
 
     @property
     def distorted(self) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pose6d import json_file
 from pose6d.errors import FrameError, SceneError
 from pose6d.scenes.images import (
     COLOR_SUFFIXES,
@@ -22,6 +22,9 @@ from pose6d.scenes.images import (
 )
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl")
+# What else belongs into a mesh/ folder: materials, buffers and textures; symmetries; what mesh_creation writes there.
+BESIDE_MESHES = (*MESH_SUFFIXES, ".mtl", ".bin", *COLOR_SUFFIXES, ".tga", ".webp", ".gif")
+MESH_FOLDER = frozenset(("symmetry.json", "metadata.json", "formats"))
 
 
 def pair_frames(color_dir: Path, depth_dir: Path) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
@@ -87,8 +90,10 @@ class Masks:
         self.folder = folder
         self.objects: list[str] = []
         self.files = list_images(folder)
-        if folder.is_dir() and not self.files:
-            self.objects = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and list_images(entry))
+        folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+        with_masks = [name for name in folders if list_images(folder / name)]
+        self.objects = [] if self.files else with_masks
+        self.ignored_folders = with_masks if self.files else []
         self.object_id = self._choose(object_id)
         if self.object_id is not None:
             self.files = list_images(folder / self.object_id)
@@ -133,14 +138,6 @@ def find_meshes(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in MESH_SUFFIXES and not f.name.startswith("."))
 
 
-def find_symmetry(folder: Path) -> Path | None:
-    """The symmetry.json in a folder, None if it holds none."""
-    return folder / "symmetry.json" if (folder / "symmetry.json").is_file() else None
-
-
 def read_json(path: Path) -> Any:
     """Parse a JSON file; SceneError with the place of the mistake if it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SceneError(f"{path} cannot be read as JSON: {error}") from error
+    return json_file.read_json(path, SceneError)

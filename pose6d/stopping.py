@@ -1,0 +1,92 @@
+"""Signals that ask a program to end, as the KeyboardInterrupt that a Ctrl-C raises: what is done by then is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from types import FrameType
+from typing import Any, TextIO
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows lacks one
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has asked the program to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """128 and the signal's number, as shells have it: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+
+
+@contextmanager
+def stopping_by_signals() -> Iterator[None]:
+    """Raise `Stopped` inside at the first SIGTERM (`docker stop`, a scheduler) or SIGHUP (a lost terminal).
+
+    Later ones are ignored, so that what the first one has begun to save is saved; printing to a terminal that is gone
+    is no error. Signals that somebody handles or ignores already (`nohup`) stay as they are. Without a handler, the
+    first process of a container gets no SIGTERM.
+    """
+    ours = [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():  # only there Python lets one handle signals
+        ours = []
+    for number in ours:
+        signal.signal(number, _stop)
+    try:
+        with redirect_stdout(_lasting(sys.stdout)), redirect_stderr(_lasting(sys.stderr)):
+            yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def finish_what_is_begun() -> None:
+    """Inside `stopping_by_signals`: from here on they are ignored, for what is left to do is short and must be done."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    finish_what_is_begun()
+    raise Stopped(number)
+
+
+def _lasting(stream: TextIO) -> Any:
+    return _Terminal(stream) if stream.isatty() else stream
+
+
+class _Terminal:
+    """A terminal to print to. Once it is gone, which often shows before the signal comes, print goes nowhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._silence()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._silence()
+
+    def _silence(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
