@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,8 +84,8 @@ def test_debris_may_be_kept(tmp_path):
 
 def test_debris_may_be_kept_in_the_demo(tmp_path):
     save_mesh(with_speck(), tmp_path / "a.ply")
-    scene = SimpleNamespace(mesh_file=None, mesh_files=[])
-    frame = SimpleNamespace(depth=np.zeros((4, 4)), mask=np.ones((4, 4)), K=np.eye(3))
+    scene = open_scene(write_recording(tmp_path / "scene"))
+    frame = scene[0]
     for keep, faces in ((True, 13), (False, 12)):
         options = Options(mesh_file=tmp_path / "a.ply", mesh_unit="m", keep_debris=keep)
         with warnings.catch_warnings():

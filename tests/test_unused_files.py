@@ -96,7 +96,7 @@ def test_models_of_bop_state_their_symmetries_wherever_they_are_used(scene: Path
     models = write_dataset(tmp_path / "bop", scenes=1, images=1) / "models"
     shutil.rmtree(scene / "mesh")
     assert load(scene, mesh_file=models / "obj_000001.ply") == (2, [])
-    assert load(scene, mesh_file=models / "obj_000005.ply") == (72, [])
+    assert load(scene, mesh_file=models / "obj_000005.ply", mesh_unit="mm") == (72, [])
     assert symmetry_beside(models / "obj_000005.ply") == (models / "models_info.json", "5")
     bop = tmp_path / "bop" / "test" / "000001"
     relative = Path(os.path.relpath(models / "obj_000001.ply"))
