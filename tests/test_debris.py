@@ -17,7 +17,9 @@ from pose6d.geometry import side_files
 from pose6d.geometry.debris import loose_pieces, without_debris
 from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.mesh_files import as_mesh, load_mesh, save_mesh
+from pose6d.scenes import open_scene
 from run_demo import Options, load_object
+from tests.demo_recording import write_recording
 
 SPECK = np.array([[0.35, 0, 0], [0.351, 0, 0], [0.35, 0.001, 0]])
 
