@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import pose6d  # isort: skip  # noqa: F401 - before PyTorch, whose threads it configures
 import numpy as np
 import torch
 from torch import Tensor
@@ -176,7 +175,7 @@ class FoundationPose(FrameProcessor):
             mask = check_mask(ob_mask, depth)
         with self._stage("upload"):
             frame = [*self._frame(rgb, depth, K), self._host("mask", mask), self._host("middle", mask_middle(mask))]
-        done = PairCounter(progress)
+        done = PairCounter(progress, self._cores.look)
         results = []
         for schedule in (self.schedule, SCHEDULES[FALLBACK]):
             poses, ranking, confidence, translation = self._search(schedule, iteration, frame, done)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import pose6d  # isort: skip  # noqa: F401 - before PyTorch, whose threads it configures
 import numpy as np
 import torch
 from torch import Tensor

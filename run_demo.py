@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pose6d  # isort: skip  # noqa: F401 - before PyTorch, whose threads it configures
 import numpy as np
 import torch
 import tyro

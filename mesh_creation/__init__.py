@@ -1,3 +1,1 @@
 """A mesh of your own object from an RGB-D camera: film it on a board of markers, then register, fuse and label."""
-
-import pose6d  # noqa: F401 - before PyTorch, whose threads it configures

@@ -124,10 +124,10 @@ def choose_schedule(schedule: str | Schedule, judged: bool) -> Schedule:
 
 
 class PairCounter:
-    """Turns "n more" into (done, in all) for a progress callback."""
+    """Turns "n more" into (done, in all) for a progress callback, and calls `watch` each time."""
 
-    def __init__(self, report: Callable[[int, int], object] | None):
-        self._report, self._total, self._done = report, 0, 0
+    def __init__(self, report: Callable[[int, int], object] | None, watch: Callable[[], object]):
+        self._report, self._watch, self._total, self._done = report, watch, 0, 0
 
     def expect(self, count: int) -> None:
         """So many pairs more will come."""
@@ -136,5 +136,6 @@ class PairCounter:
     def __call__(self, count: int) -> None:
         """So many are done since the last call."""
         self._done += count
+        self._watch()
         if self._report is not None:
             self._report(self._done, self._total)

@@ -36,6 +36,7 @@ BASE = (
     "pose6d.compiled",
     "pose6d.cuda_kernels",
     "pose6d.cuda_graphs",
+    "pose6d.free_cores",
 )
 GEOMETRY = (*BASE, "pose6d.geometry")
 SCENES_AND_RENDERING = (*GEOMETRY, "pose6d.rendering", "pose6d.scenes")

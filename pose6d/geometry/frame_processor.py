@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pose6d.cuda_graphs import Recorder, TensorFunction
+from pose6d.free_cores import FreeCores
 from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.frame_input import HostBuffers, cut_around
 from pose6d.geometry.observation import Observation, observe
@@ -33,7 +34,7 @@ class FrameProcessor(ABC):
     def __init__(self, device: torch.device, profile: bool = False):
         self.device, self.profile, self.cropped = device, profile, False
         self.timings: dict[str, float] = {}
-        self._host, self._record = HostBuffers(device), Recorder(device)
+        self._host, self._record, self._cores = HostBuffers(device), Recorder(device), FreeCores()
 
     @property
     @abstractmethod
@@ -72,7 +73,10 @@ class FrameProcessor(ABC):
                 return self._record(name, function, inputs)
         with self._stage("upload"):
             inputs = [x.to(self.device, non_blocking=True) for x in inputs]
-        return function(*inputs)
+        if self.device.type == "cuda":
+            return function(*inputs)
+        with self._cores:
+            return function(*inputs)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -80,4 +84,5 @@ class FrameProcessor(ABC):
         yield
         if self.profile and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        self._cores.look()
         self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
