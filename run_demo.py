@@ -163,7 +163,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
         if notes:
             print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
-        print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}; masks of other frames are not used")
+        print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}, the only mask that is used")
     with collecting_warnings() as warned:
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)

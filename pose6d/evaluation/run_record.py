@@ -127,9 +127,9 @@ class RunRecord:
             return []
         ranges = shorten(_ranges(lost, list(self.confidence)))
         return [
-            f"likely lost (low confidence) in {len(lost)} of {self.tracked} tracked frame(s): {ranges}. Look at them in "
-            "the video. If the object is lost there, start again at a frame that shows it and has a mask: --frames N: "
-            "(and --mask_file)"
+            f"likely lost (low confidence) in {len(lost)} of {self.tracked} tracked frame(s): {ranges}. Look at them "
+            "in the video. If the object is lost there, start again at a frame that shows it and has a mask: "
+            "--frames N: (and --mask_file)"
         ]
 
     def _confidence_line(self) -> str:
