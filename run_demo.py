@@ -6,8 +6,8 @@ python run_demo.py --mesh_file cup.obj --test_scene_dir recordings/cup
 
 A recording is a folder: rgb/ depth/ masks/ cam_K.txt, or JPEGImages/ depth/ intrinsics.json, or a BOP scene.
 
-Exit code: 0 for success, 2 for bad input, 3 where some frames could not be used, 130 after Ctrl-C, 143 after SIGTERM;
-where tracking had begun by then, all is written for the frames that were done.
+Exit code: 0 for success, 2 for bad input, 3 where some frames could not be used, 130 after Ctrl-C, 143 after SIGTERM,
+129 after SIGHUP; if tracking had begun by then, all results of the frames that are done are written.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
         if notes:
             print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
-        print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}; no other mask is used")
+        print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}, the only mask that is used")
     with collecting_warnings() as warned:
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)
@@ -268,7 +268,7 @@ def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.
     else:
         symmetries, beside = mesh_symmetries(file, scale), symmetry_beside(file)
         source = str(beside[0]) if beside else "none stated"
-    print(f"symmetries: {1 if symmetries is None else len(symmetries)} ({source})")
+    print(f"symmetries: {source if symmetries is None else f'{len(symmetries)} ({source})'}")
     unused = unused_files(scene, file, options.symmetry)
     if options.fps is not None and options.debug == 0 and not options.compare:
         unused.append("--fps: nothing with a time axis is written at --debug 0 without --compare")

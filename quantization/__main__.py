@@ -251,6 +251,7 @@ def _seconds(estimator: FoundationPose, scene: EvaluationScene, frames: int, clo
 def main(args: list[str] | None = None) -> None:
     options = tyro.cli(
         Annotated[Create, tyro.conf.subcommand("create")] | Annotated[Report, tyro.conf.subcommand("report")],
+        prog="python -m quantization",
         args=args,
         description=__doc__,
         use_underscores=True,

@@ -62,12 +62,10 @@ def test_lost_frames_are_named_at_the_end(
 ) -> None:
     assert run(monkeypatch, LosingEstimator, recording, tmp_path / "out") == 0
     note = capsys.readouterr().out.splitlines()[-2]
-    assert note.startswith(
-        f"confidence says: likely lost or doubtful in 2 of {FRAMES - 1} tracked frame(s): 0002-0003."
-    )
+    assert note.startswith(f"likely lost (low confidence) in 2 of {FRAMES - 1} tracked frame(s): 0002-0003.")
     assert "--frames N:" in note
     assert json.loads((tmp_path / "out" / "timings.json").read_text())["likely_lost"] == ["0002", "0003"]
-    assert "Confidence says: likely lost or doubtful" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Likely lost (low confidence) in 2 of" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_judging_can_be_left_out(

@@ -162,4 +162,6 @@ def train(config: RefinerConfig) -> Path:
 if __name__ == "__main__":
     import tyro
 
-    train(tyro.cli(RefinerConfig, config=(tyro.conf.FlagConversionOff,)))
+    train(
+        tyro.cli(RefinerConfig, prog="python -m learning.training.train_refiner", config=(tyro.conf.FlagConversionOff,))
+    )

@@ -225,4 +225,6 @@ def train(config: ScorerConfig) -> Path:
 if __name__ == "__main__":
     import tyro
 
-    train(tyro.cli(ScorerConfig, config=(tyro.conf.FlagConversionOff,)))
+    train(
+        tyro.cli(ScorerConfig, prog="python -m learning.training.train_scorer", config=(tyro.conf.FlagConversionOff,))
+    )

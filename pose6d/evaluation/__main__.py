@@ -228,7 +228,9 @@ def run_check(options: Check) -> int:
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     commands: dict[Any, Any] = {"predict": Predict, "score": Score, "check": Check}
-    options = tyro.extras.subcommand_cli_from_dict(commands, args=args, description=__doc__, use_underscores=True)
+    options = tyro.extras.subcommand_cli_from_dict(
+        commands, prog="python -m pose6d.evaluation", args=args, description=__doc__, use_underscores=True
+    )
     runs: dict[type, Any] = {Predict: run_predict, Score: run_score, Check: run_check}
     with stopping_by_signals():
         try:

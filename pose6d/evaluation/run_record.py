@@ -96,7 +96,7 @@ class RunRecord:
         if self.tracked:
             each = 1000 * track_seconds / self.tracked
             lines.append(
-                f"frames per second: {rates['track']:.2f} tracking ({each:.1f} ms), {rates['overall']:.2f} in all"
+                f"frames per second: {rates['track']:.2f} tracking ({each:.1f} ms), {rates['overall']:.2f} overall"
             )
         if self.poses:
             lines.append(self._confidence_line())
@@ -127,9 +127,9 @@ class RunRecord:
             return []
         ranges = shorten(_ranges(lost, list(self.confidence)))
         return [
-            f"confidence says: likely lost or doubtful in {len(lost)} of {self.tracked} tracked frame(s): {ranges}. "
-            "Look at them in the video; where the object is lost, find it again: start at a frame that shows it and "
-            "has a mask, with --frames N: (and --mask_file)"
+            f"likely lost (low confidence) in {len(lost)} of {self.tracked} tracked frame(s): {ranges}. Look at them "
+            "in the video. If the object is lost there, start again at a frame that shows it and has a mask: "
+            "--frames N: (and --mask_file)"
         ]
 
     def _confidence_line(self) -> str:

@@ -89,17 +89,20 @@ def find_commit(folder: Path) -> str:
 
 @contextmanager
 def collecting_warnings() -> Iterator[list[str]]:
-    """Collect the texts of warnings given inside; they are shown as ever."""
+    """Collect the texts of warnings given inside. Users see theirs as "warning: ...", without a place in the code."""
     texts: list[str] = []
-    show = warnings.showwarning
+    show, form = warnings.showwarning, warnings.formatwarning
 
     def collect(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if str(message) not in texts:
             texts.append(str(message))
         show(message, category, *place, **more)
 
-    warnings.showwarning = collect
+    def plain(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        return f"warning: {message}\n" if category is UserWarning else form(message, category, *place, **more)
+
+    warnings.showwarning, warnings.formatwarning = collect, plain
     try:
         yield texts
     finally:
-        warnings.showwarning = show
+        warnings.showwarning, warnings.formatwarning = show, form
