@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pose6d.geometry.diameter import point_set_diameter
-from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh import Mesh, bounding_box
 
 _CELLS = 100  # along the diagonal; what is nearer than one cell is one piece
 _SMALL_PIECE, _ALL_PIECES = 0.02, 0.05  # shares of the surface: more is part of the object
@@ -139,8 +139,8 @@ def _pieces(vertices: np.ndarray, faces: np.ndarray, kept: np.ndarray) -> tuple[
     from scipy.sparse.csgraph import connected_components
 
     inside = vertices if kept.all() else vertices[kept]
-    low = inside.min(axis=0)
-    size = float(np.linalg.norm(np.asarray(inside.max(axis=0) - low, np.float64))) / _CELLS or 1.0
+    low, high = bounding_box(inside)
+    size = float(np.linalg.norm((high - low).astype(np.float64))) / _CELLS or 1.0
     shape = (_CELLS + 3,) * 3  # of a grid with an empty rim
     cell = ((inside - low) / size).astype(np.int64) + 1
     flat = np.zeros(len(vertices), np.int64)  # (V,) the cell of each vertex

@@ -151,6 +151,10 @@ def joined_corners(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if int(key.max(initial=0)) >= 2**62 // width:
             key = np.unique(key, return_inverse=True)[1]
         key = key * width + (column + 1)
+    if int(key.max(initial=0)) < 4 * len(key):  # then counting is faster than sorting
+        first = np.full(int(key.max()) + 1, -1)
+        first[key[::-1]] = np.arange(len(key))[::-1]  # the last one written is the first one there
+        return first[first >= 0], (np.cumsum(first >= 0) - 1)[key]
     _, first, vertex = np.unique(key, return_index=True, return_inverse=True)
     return first, vertex
 

@@ -22,6 +22,7 @@ _COMPRESSIONS = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_m
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_MOST_VISITS = 10  # of each node on average; the format allows one
 
 
 def read_gltf(path: Path, files: SideFiles) -> list[Part]:
@@ -102,16 +103,18 @@ class _Gltf:
         roots = [i for i in range(len(nodes)) if i not in children]
         if scenes:
             roots = scenes[self._header.get("scene", 0)].get("nodes", [])
-        waiting = [(root, np.eye(4), 0) for root in reversed(roots)]
+        waiting = [(root, np.eye(4)) for root in reversed(roots)]
+        visits = 0
         while waiting:
-            index, above, depth = waiting.pop()
-            if depth > len(nodes):
-                raise ValueError("its nodes are children of themselves")
+            index, above = waiting.pop()
+            visits += 1
+            if visits > _MOST_VISITS * len(nodes):
+                raise ValueError("its nodes are children of themselves, or of very many others")
             node = nodes[index]
             transform = above @ _local_transform(node)
             if "mesh" in node:
                 yield node, transform
-            waiting += [(child, transform, depth + 1) for child in reversed(node.get("children", []))]
+            waiting += [(child, transform) for child in reversed(node.get("children", []))]
 
     def _faces(self, primitive: dict) -> np.ndarray | None:
         """(F, 3) indices of vertices, None for what is no surface."""
@@ -174,6 +177,8 @@ class _Gltf:
         data = self._bytes(view)
         stride = self._header["bufferViews"][view].get("byteStride", kind.itemsize * width)
         last = offset + stride * (count - 1) + kind.itemsize * width
+        if min(count, offset) < 0 or stride < kind.itemsize * width:
+            raise ValueError(f"accessor of {count} values, {stride} bytes apart, from byte {offset}")
         if count and last > len(data):
             raise ValueError(f"buffer view {view} has {len(data)} bytes, {last} are needed")
         return np.ndarray((count, width), kind, data, offset, (stride, kind.itemsize))

@@ -128,7 +128,7 @@ def _surface(material: dict) -> tuple[np.ndarray | None, dict | None]:
         factor, texture = shine if lit else None, shining  # black, grey or white says nothing, the texture does
     elif texture is None and lit and not any((factor or ())[:3]):
         factor = shine
-    return None if factor is None else np.asarray(factor, np.float64)[:3], texture
+    return None if factor is None else np.nan_to_num(np.asarray(factor, np.float64)[:3]), texture
 
 
 def _transformed(uv: np.ndarray, transform: dict) -> np.ndarray:

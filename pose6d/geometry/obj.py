@@ -186,6 +186,8 @@ def _corners(
         if int(slashes.max(initial=0)) > 2:
             raise MeshError(f"mesh {path}: f has corners of more than v/vt/vn: it is damaged; export it again")
         values, _ = numbers([text.replace(b"/", b" ")], f"mesh {path}: f")
+        if len(values) != len(ends) + int(slashes.sum()):
+            raise MeshError(f"mesh {path}: f has corners that begin with a slash: it is damaged; export it again")
         corners[np.arange(3) <= slashes[:, None]] = values
     else:
         corners[:, 0] = numbers([text], f"mesh {path}: f")[0]

@@ -139,6 +139,8 @@ def _read_image(data: bytes, what: str) -> np.ndarray:
 
 def rgb_pixels(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 of an image of any mode."""
+    if image.mode == "F":  # Pillow would clip it
+        raise MeshError("floating-point pixels, wanted 8 bits of RGB")
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scale
         return np.repeat((np.asarray(image) // 257).astype(np.uint8)[..., None], 3, axis=2)
     return np.asarray(image.convert("RGB"))
