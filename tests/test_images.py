@@ -59,6 +59,12 @@ def palette_with_white_first() -> Image.Image:
     return image
 
 
+def palette_of_one_color(color: int) -> Image.Image:
+    image = Image.fromarray(OBJECT.astype(np.uint8), mode="P")
+    image.putpalette([color] * 6)
+    return image
+
+
 RED = np.where(OBJECT[..., None], np.array([200, 0, 0], np.uint8), np.uint8(0))
 WHITE = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
 MASKS: dict[str, tuple[str, Callable[[], Image.Image]]] = {
@@ -68,6 +74,8 @@ MASKS: dict[str, tuple[str, Callable[[], Image.Image]]] = {
     "float with NaN": (".tif", lambda: Image.fromarray(np.where(OBJECT, 1, np.nan).astype(np.float32))),
     "red": (".png", lambda: Image.fromarray(RED)),
     "palette": (".png", palette_with_white_first),
+    "black palette": (".png", lambda: palette_of_one_color(0)),
+    "white palette": (".png", lambda: palette_of_one_color(255)),
     "opaque": (".png", lambda: with_alpha(RED, np.ones_like(OBJECT))),
     "in alpha": (".png", lambda: with_alpha(WHITE, OBJECT)),
     "in alpha of black": (".png", lambda: with_alpha(0 * WHITE, OBJECT)),

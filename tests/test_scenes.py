@@ -218,11 +218,14 @@ def test_a_truncated_image_is_named_and_the_rest_reads(folder_scene: Path) -> No
 
 
 def test_a_truncated_first_image_does_not_stop_the_reader(folder_scene: Path) -> None:
-    (folder_scene / "rgb" / "0000.png").write_bytes(b"")
-    scene = open_scene(folder_scene)
-    check_frame(scene[1])
-    with pytest.raises(FrameError, match="it is empty"):
-        scene[0]
+    file = folder_scene / "rgb" / "0000.png"
+    whole = file.read_bytes()
+    for length, says in ((0, "it is empty"), (20, "damaged"), (len(whole) // 2, "truncated")):
+        file.write_bytes(whole[:length])
+        scene = open_scene(folder_scene)
+        check_frame(scene[1])
+        with pytest.raises(FrameError, match=rf"0000\.png.*{says}"):
+            scene[0]
 
 
 def test_frames_that_do_not_pair_up_are_named(folder_scene: Path, bop_scene: Path) -> None:
