@@ -41,6 +41,8 @@ def _not_a_number(line: bytes) -> bytes | None:
             float(word)
         except ValueError:
             return word
+        if b"_" in word:  # which Python allows
+            return word
     return None
 
 
