@@ -113,6 +113,14 @@ def test_folder_layout(folder_scene: Path) -> None:
         scene[3]
 
 
+@pytest.mark.parametrize("text", ["\ufeff{}", "[{}]", "({})"])
+def test_ground_truth_as_people_write_it(folder_scene: Path, text: str) -> None:
+    rows = make_pose().tolist()
+    file = folder_scene / "annotated_poses" / "0001.txt"
+    file.write_text(text.format(";\n".join(str(row) for row in rows)), encoding="utf-8")
+    np.testing.assert_allclose(open_scene(folder_scene)[1].object_in_camera, make_pose())
+
+
 def test_symmetries_come_with_the_mesh(folder_scene: Path) -> None:
     assert open_scene(folder_scene).symmetries(unit_scale=1.0) is None
     (folder_scene / "mesh" / "symmetry.json").write_text(json.dumps({"symmetries": "180 z at 4 0 0"}))

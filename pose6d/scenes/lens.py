@@ -128,6 +128,7 @@ class Undistortion:
 
     Attributes:
         shift: by how many pixels the lens moves what is seen at the picture's border, at most.
+        seen: the share of the pinhole camera's picture that the lens saw, 0..1.
     """
 
     def __init__(self, lens: Lens, K: np.ndarray, size: tuple[int, int]) -> None:
@@ -139,7 +140,9 @@ class Undistortion:
         # Far outside, a polynomial turns back and would show the picture once more.
         farther_x, farther_y = lens.distort(1.001 * x, 1.001 * y)
         sound = (farther_x - seen_x) * x + (farther_y - seen_y) * y >= 0
-        self.shift = float(np.hypot(across - u, down - v)[sound].max())
+        self.shift = float(np.hypot(across - u, down - v)[sound].max(initial=0))
+        inside = (np.abs(across - size[1] / 2) <= size[1] / 2) & (np.abs(down - size[0] / 2) <= size[0] / 2)
+        self.seen = float((sound & inside).mean())
         self._map = np.float32(np.where(sound, across, _NOWHERE)), np.float32(np.where(sound, down, _NOWHERE))
 
     def smooth(self, image: np.ndarray) -> np.ndarray:
