@@ -155,6 +155,11 @@ def test_opencv_file_storage(tmp_path: Path, suffix: str) -> None:
     assert camera.lens is not None and camera.lens.coefficients == COEFFICIENTS
 
 
+def test_opencv_file_storage_with_a_matrix_of_unknown_size(tmp_path: Path) -> None:
+    text = f"%YAML:1.0\n---\nK: !!opencv-matrix\n   rows: 3\n   dt: d\n   data: {FLAT}\n"
+    np.testing.assert_array_equal(read(tmp_path, text).K, K)
+
+
 def test_a_region_of_interest_moves_the_principal_point(tmp_path: Path) -> None:
     roi = "roi: {x_offset: 100, y_offset: 50, height: 200, width: 300}"
     text = "\n".join(roi if line.startswith("roi") else line for line in CAMERA_INFO.splitlines())

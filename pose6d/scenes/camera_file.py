@@ -187,17 +187,18 @@ def _opencv_storage(text: str, path: Path) -> dict[str, Any]:
     try:
         storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         root = storage.root()
-        return {name: _opencv_value(root.getNode(name)) for name in root.keys()}  # noqa: SIM118
+        return _opencv_value(root) if root.isMap() else {}
     except (cv2.error, SystemError) as error:
         said = error.err if isinstance(error, cv2.error) else "it ends too early, or is damaged"
         raise SceneError(f"{path} cannot be read as OpenCV's file storage: {said}") from error
 
 
 def _opencv_value(node: Any) -> Any:
+    """A matrix is a mapping with its numbers as "data"; OpenCV's own reader of one trusts its size and may crash."""
     if node.isMap():
-        if node.getNode("data").empty():
-            return {name: _opencv_value(node.getNode(name)) for name in node.keys()}  # noqa: SIM118
-        return node.mat()
+        return {name: _opencv_value(node.getNode(name)) for name in node.keys()}  # noqa: SIM118
+    if node.isSeq():
+        return [_opencv_value(node.at(i)) for i in range(node.size())]
     if node.isString():
         return node.string()
     return node.real() if node.isReal() or node.isInt() else None
@@ -252,11 +253,12 @@ def _camera_of(values: dict[str, Any], form: str, path: Path) -> CameraFile:
         width, height = int(width or 0), int(height or 0)
         scale = None if values.get("depthscale") is None else float(values["depthscale"])
         roi = {key: int(value) for key, value in _named(values.get("roi") or {}).items()}
+        offset = np.array([roi.get("xoffset", 0), roi.get("yoffset", 0)], np.float64)
         binning = [max(int(values.get(key) or 1), 1) for key in ("binningx", "binningy")]
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise SceneError(f"{path}: a value is no number: {error}") from error
     if roi.get("width") and roi.get("height"):  # ROS: K is of the whole sensor, the pictures are a part of it
-        K[:2, 2] -= roi.get("xoffset", 0), roi.get("yoffset", 0)
+        K[:2, 2] -= offset
         height, width = roi["height"], roi["width"]
     K[:2] /= np.array(binning)[:, None]  # and the pixels are joined
     size = (height // binning[1], width // binning[0]) if height and width else None
