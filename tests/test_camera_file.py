@@ -197,13 +197,15 @@ def test_lens_coefficients_under_names_of_their_own(tmp_path: Path) -> None:
         (json.dumps({**NAMED, "width": "wide"}), "no number"),
         (json.dumps({**NAMED, "depth_scale": 0}), "depth_scale is 0"),
         (json.dumps({**NAMED, "model": "division", "coeffs": [0.1]}), "'division'"),
+        (json.dumps({**NAMED, "model": "ftheta", "coeffs": [0, 1, 0, 0, 0]}), "no ray appears"),
         (json.dumps({**NAMED, "coeffs": ["a"]}), "coefficient of the lens is no number"),
         ("%YAML:1.0\n---\nK: !!opencv-matrix\n   rows: 3\n", "OpenCV's file storage|lacks intrinsics"),
         ("a: [1, [b", "no YAML"),
         ("[LEFT]\nfx=1\nfy=1\ncx=1\ncy=1\n[RIGHT]\nfx=2\nfy=2\ncx=2\ncy=2\n", r"several cameras \(left, right\)"),
         (json.dumps({**NAMED, "RadialDistortion": [0.1, 0]}), "names that are not known.*radialdistortion"),
-        ("[" * 100_000, "recursion"),
-        ('{"a":' * 100_000, "cannot be read as JSON"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"a":' * 100_000, "nested too deep"),
+        ("a: &a\n  b: *a\n", "nested too deep"),
         ('{"fx": 1' + "0" * 400 + ', "fy": 1, "cx": 1, "cy": 1}', "no number"),
         (json.dumps({**NAMED, "width": float("inf"), "height": 1}), "no number"),
         (
@@ -218,7 +220,14 @@ def test_what_is_not_understood_is_named(tmp_path: Path, text: str, says: str) -
 
 
 def test_what_only_sounds_like_distortion_is_none(tmp_path: Path) -> None:
-    more = {"undistorted": True, "distance": {"k1": 0.3}, "distortion_center": [0, 0], "RadialDistortion": [0, 0]}
+    more = {
+        "undistorted": True,
+        "distortion_removed": True,
+        "resolution": "480p",
+        "distance": {"k1": 0.3},
+        "distortion_center": [0, 0],
+        "RadialDistortion": [0, 0],
+    }
     assert read(tmp_path, json.dumps({**NAMED, **more, "width": 0, "height": 0})) == CameraFile(
         tmp_path / "cam_K.txt", pytest.approx(K), form="JSON"
     )

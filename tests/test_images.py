@@ -94,6 +94,12 @@ def test_masks(tmp_path: Path, kind: str) -> None:
     assert (mask != OBJECT).sum() <= (60 if "JPEG" in kind else 0)
 
 
+def test_a_full_mask_of_one_palette_color_is_full(tmp_path: Path) -> None:
+    image = Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8), mode="P")
+    image.putpalette([255] * 3)
+    assert read_mask(saved(tmp_path / "mask.png", image)).all()
+
+
 def test_alpha_cuts_out_only_where_it_differs(tmp_path: Path) -> None:
     for alpha in (np.ones_like(OBJECT), np.zeros_like(OBJECT)):
         assert read_cut_out(saved(tmp_path / "a.png", with_alpha(RGB, alpha))) is None

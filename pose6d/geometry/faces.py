@@ -140,7 +140,7 @@ def strip_triangles(strip: np.ndarray) -> np.ndarray:
 
 
 def joined_corners(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (C,) that agree in all columns of integers >= -1 become one vertex.
+    """Corners (C,) that agree in all columns of integers, the first >= 0 and the others >= -1, become one vertex.
 
     Returns:
         (V,) one corner of each vertex, in the order of the columns' values, and (C,) the vertex of each corner.

@@ -45,10 +45,10 @@ class SideFiles:
 
         A URL's name may have %20 for a blank; a link to the mesh may lie in another folder than the mesh itself.
         """
-        names = []
-        for plain in dict.fromkeys((name.strip().replace("\\", "/"), unquote(name).strip())):
-            steps = [step for step in plain.split("/") if step]
-            names += [plain, *("/".join(steps[i:]) for i in range(1, len(steps)))]
+        plain, names = name.strip().replace("\\", "/"), []
+        for spelling in dict.fromkeys((plain, unquote(plain))):
+            steps = [step for step in spelling.split("/") if step]
+            names += [spelling, *("/".join(steps[i:]) for i in range(1, len(steps)))]
         for folder in dict.fromkeys((*folders, self.mesh.parent, Path(os.path.realpath(self.mesh)).parent)):
             for candidate in filter(None, names):
                 found = _file_of_any_case(folder, candidate)

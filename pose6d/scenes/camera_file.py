@@ -96,8 +96,11 @@ def read_camera(path: Path) -> CameraFile:
     if numbers is not None:
         K, form = _matrix_of(numbers, path)
         return CameraFile(path, K, form=form)
-    values, form = _parsed(text, path)
-    return _camera_of(_section(values, path), form, path)
+    try:
+        values, form = _parsed(text, path)
+        return _camera_of(_section(values, path), form, path)
+    except RecursionError as error:
+        raise SceneError(f"{path} is nested too deep to be a camera's: was it made by mistake?") from error
 
 
 def _decoded(path: Path) -> str:
@@ -161,7 +164,7 @@ def _parsed(text: str, path: Path) -> tuple[dict[str, Any], str]:
     if path.suffix == ".json" or text.lstrip().startswith("{"):
         try:
             values, form = json.loads(text), "JSON"
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise SceneError(f"{path} cannot be read as JSON: {error}") from error
     elif text.startswith("%YAML:") or "opencv-matrix" in text or "<opencv_storage>" in text:
         values, form = _opencv_storage(text, path), "OpenCV's file storage"
@@ -170,7 +173,7 @@ def _parsed(text: str, path: Path) -> tuple[dict[str, Any], str]:
         try:
             plain, *sections = (_first_document(part) for part in _HEADING.split(text))
             values = dict(plain or {}) | dict(zip(sections[::2], sections[1::2], strict=True)) if sections else plain
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise SceneError(f"{path} is no text file of numbers, and no YAML: {error}") from error
     if not isinstance(values, Mapping):
         found = next((line.strip()[:60] for line in text.splitlines() if line.strip()), "")
@@ -249,8 +252,9 @@ def _cameras_in(name: str, values: dict[str, Any]) -> Iterator[tuple[str, dict[s
 def _camera_of(values: dict[str, Any], form: str, path: Path) -> CameraFile:
     K = _intrinsics(values, path)
     try:
-        width, height = values.get("resolution") or (_first(values, names) for names in (_WIDTH, _HEIGHT))
-        width, height = int(width or 0), int(height or 0)
+        width, height = (int(_first(values, names) or 0) for names in (_WIDTH, _HEIGHT))
+        if isinstance(values.get("resolution"), list):  # Kalibr's
+            width, height = map(int, values["resolution"])
         scale = None if values.get("depthscale") is None else float(values["depthscale"])
         roi = {key: int(value) for key, value in _named(values.get("roi") or {}).items()}
         offset = np.array([roi.get("xoffset", 0), roi.get("yoffset", 0)], np.float64)
@@ -295,7 +299,7 @@ def _lens_of(values: dict[str, Any], path: Path) -> Lens | None:
         if "distort" in key
         and "undistort" not in key
         and key not in (*_MODEL, *_COEFFICIENTS)
-        and not isinstance(value, str)
+        and not isinstance(value, (str, bool))
         and np.any(np.asarray(value, dtype=object))
     ]
     if strange:

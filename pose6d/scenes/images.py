@@ -117,7 +117,7 @@ def read_mask(path: Path) -> np.ndarray:
     values = np.asarray(image)
     if values.ndim == 3:
         values = values.max(axis=2)
-    if numbers is not None and (values.all() or not values.any()):  # whose colours do not tell, so their numbers must
+    if numbers is not None and numbers.any() and (values.all() or not values.any()):  # colours that do not tell
         values = numbers
     return values > (values.max() / 2 if lossy else 0)
 

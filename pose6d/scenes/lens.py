@@ -112,7 +112,9 @@ def find_lens(model: object, coefficients: Sequence[float], source: str) -> Lens
     if not np.isfinite(coefficients).all() or len(coefficients) < least:
         raise SceneError(f"{stated} is none: wanted at least {least} finite numbers; or {cure}")
     try:
-        lens.distort(np.zeros(1), np.zeros(1))
+        with np.errstate(all="ignore"):
+            if not np.isfinite(lens.distort(np.full(1, 0.1), np.zeros(1))).all():
+                raise ValueError("no ray appears anywhere with it")
     except ValueError as error:
         raise SceneError(f"{stated} is none: {error}; or {cure}") from error
     return lens
