@@ -29,6 +29,29 @@ roi: {x_offset: 0, y_offset: 0, height: 0, width: 0, do_rectify: false}
 ---
 header:
 """
+KALIBR = """cam0:
+  camera_model: pinhole
+  distortion_coeffs: [0.1, -0.2, 0.001, 0.002]
+  distortion_model: radtan
+  intrinsics: [600, 610, 320, 240]
+  resolution: [640, 480]
+"""
+NAMED_IN_OPENCV = """%YAML:1.0
+---
+model_type: PINHOLE
+image_width: 640
+image_height: 480
+distortion_parameters:
+   k1: 0.1
+   k2: -0.2
+   p1: 0.001
+   p2: 0.002
+projection_parameters:
+   fx: 600
+   fy: 610
+   cx: 320
+   cy: 240
+"""
 CALIBRATION = """image_width: 640
 image_height: 480
 camera_matrix:
@@ -57,6 +80,8 @@ NUMBERS = {
     "comments": "# of the left camera\n600 0 320 // fx\n0 610 240\n0 0 1 % end",
     "MATLAB": "K = [600 0 320; 0 610 240; 0 0 1];",
     "numpy": "K = np.array([[600, 0, 320], [0, 610, 240], [0, 0, 1]], dtype=np.float64)",
+    "print of numpy": "array([[600.,   0., 320.],\n       [  0., 610., 240.],\n       [  0.,   0.,   1.]])",
+    "torch": "tensor([[600, 0, 320], [0, 610, 240], [0, 0, 1]], device='cuda:0', dtype=torch.float64)",
     "four": "600 610 320 240",
     "3x4": "600 0 320 0\n0 610 240 0\n0 0 1 0",
     "4x4": "600 0 320 0\n0 610 240 0\n0 0 1 0\n0 0 0 1",
@@ -80,8 +105,11 @@ YAML = {
     "camera_info": CAMERA_INFO,
     "camera_info of ROS 2": CAMERA_INFO.replace("K:", "k:").replace("D:", "d:").replace("P:", "p:"),
     "calibration": CALIBRATION,
+    "calibration by Kalibr": KALIBR,
+    "calibration by names in OpenCV's storage": NAMED_IN_OPENCV,
     "names": "fx: 600\nfy: 610\ncx: 320\ncy: 240\n",
     "assignments": "[camera]\nfx = 600\nfy=610\ncx = 320\ncy = 240\n",
+    "sections": "serial = 1\n[LEFT]\nfx=600\nfy=610\ncx=320\ncy=240\n[STEREO]\nbaseline=120\n",
     "pairs": "fx 600\nfy 610\ncx 320\ncy 240\n",
 }
 
@@ -106,9 +134,11 @@ def test_json(tmp_path: Path, name: str) -> None:
 def test_yaml(tmp_path: Path, name: str) -> None:
     camera = read(tmp_path, YAML[name])
     np.testing.assert_array_equal(camera.K, K)
+    assert camera.size in (None, (480, 640))
     if name.startswith("ca"):
         assert camera.size == (480, 640)
-        assert camera.lens is not None and camera.lens.coefficients == COEFFICIENTS
+        coefficients = () if camera.lens is None else camera.lens.coefficients
+        assert coefficients + (0,) * (5 - len(coefficients)) == COEFFICIENTS
 
 
 @pytest.mark.parametrize("suffix", [".yml", ".xml", ".json"])
@@ -125,6 +155,11 @@ def test_opencv_file_storage(tmp_path: Path, suffix: str) -> None:
     assert camera.lens is not None and camera.lens.coefficients == COEFFICIENTS
 
 
+def test_opencv_file_storage_with_a_matrix_of_unknown_size(tmp_path: Path) -> None:
+    text = f"%YAML:1.0\n---\nK: !!opencv-matrix\n   rows: 3\n   dt: d\n   data: {FLAT}\n"
+    np.testing.assert_array_equal(read(tmp_path, text).K, K)
+
+
 def test_a_region_of_interest_moves_the_principal_point(tmp_path: Path) -> None:
     roi = "roi: {x_offset: 100, y_offset: 50, height: 200, width: 300}"
     text = "\n".join(roi if line.startswith("roi") else line for line in CAMERA_INFO.splitlines())
@@ -139,6 +174,9 @@ def test_a_region_of_interest_moves_the_principal_point(tmp_path: Path) -> None:
 def test_lens_coefficients_under_names_of_their_own(tmp_path: Path) -> None:
     lens = read(tmp_path, json.dumps({**NAMED, "k1": 0.1, "k2": 0.2, "p1": 0.3, "p2": 0.4})).lens
     assert lens is not None and lens.coefficients == (0.1, 0.2, 0.3, 0.4, 0)
+    for key in ("distortion", "lens_distortion"):
+        lens = read(tmp_path, json.dumps({**NAMED, key: {"k1": 0.1, "k2": 0, "p1": 0, "p2": 0.4}})).lens
+        assert lens is not None and lens.coefficients == (0.1, 0, 0, 0.4, 0)
     fisheye = {**NAMED, "camera_model": "OPENCV_FISHEYE", "k1": 0.1, "k2": 0.2, "k3": 0.3, "k4": 0.4}
     lens = read(tmp_path, json.dumps(fisheye)).lens
     assert lens is not None and lens.coefficients == (0.1, 0.2, 0.3, 0.4)
@@ -159,14 +197,40 @@ def test_lens_coefficients_under_names_of_their_own(tmp_path: Path) -> None:
         (json.dumps({**NAMED, "width": "wide"}), "no number"),
         (json.dumps({**NAMED, "depth_scale": 0}), "depth_scale is 0"),
         (json.dumps({**NAMED, "model": "division", "coeffs": [0.1]}), "'division'"),
+        (json.dumps({**NAMED, "model": "ftheta", "coeffs": [0, 1, 0, 0, 0]}), "no ray appears"),
         (json.dumps({**NAMED, "coeffs": ["a"]}), "coefficient of the lens is no number"),
         ("%YAML:1.0\n---\nK: !!opencv-matrix\n   rows: 3\n", "OpenCV's file storage|lacks intrinsics"),
         ("a: [1, [b", "no YAML"),
+        ("[LEFT]\nfx=1\nfy=1\ncx=1\ncy=1\n[RIGHT]\nfx=2\nfy=2\ncx=2\ncy=2\n", r"several cameras \(left, right\)"),
+        (json.dumps({**NAMED, "RadialDistortion": [0.1, 0]}), "names that are not known.*radialdistortion"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"a":' * 100_000, "nested too deep"),
+        ("a: &a\n  b: *a\n", "nested too deep"),
+        ('{"fx": 1' + "0" * 400 + ', "fy": 1, "cx": 1, "cy": 1}', "no number"),
+        (json.dumps({**NAMED, "width": float("inf"), "height": 1}), "no number"),
+        (
+            "%YAML:1.0\n---\nK: !!opencv-matrix\n   rows: 3\n   cols: 3\n   dt: d\n   data: [ 600., 0",
+            "OpenCV's file storage",
+        ),
     ],
 )
 def test_what_is_not_understood_is_named(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(SceneError, match=rf"cam_K\.txt.*(?s:{says})"):
         read(tmp_path, text)
+
+
+def test_what_only_sounds_like_distortion_is_none(tmp_path: Path) -> None:
+    more = {
+        "undistorted": True,
+        "distortion_removed": True,
+        "resolution": "480p",
+        "distance": {"k1": 0.3},
+        "distortion_center": [0, 0],
+        "RadialDistortion": [0, 0],
+    }
+    assert read(tmp_path, json.dumps({**NAMED, **more, "width": 0, "height": 0})) == CameraFile(
+        tmp_path / "cam_K.txt", pytest.approx(K), form="JSON"
+    )
 
 
 def test_a_file_of_bytes_is_no_text(tmp_path: Path) -> None:

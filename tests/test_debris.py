@@ -166,6 +166,21 @@ def test_what_may_be_a_part_stays_with_a_word():
         assert len(as_mesh(far).faces) == 12
 
 
+@pytest.mark.parametrize(
+    "strays",
+    [
+        [box((0.03, 0.03, 1e-4), (0, 0, -0.4))],  # a piece of floor, 7 % of the surface
+        [box((0.02, 0.02, 1e-4), (0, 0.15, 0))],  # a piece of the wall behind, 3 %
+        [ball(0.002, (0.12 * np.cos(a), 0, 0.12 * np.sin(a))) for a in np.arange(48) * np.pi / 24],  # specks, 8 %
+    ],
+    ids=["floor", "wall", "specks"],
+)
+def test_large_strays_are_kept_with_a_word(strays):
+    mesh = mesh_of(box(), *strays)
+    with pytest.warns(UserWarning, match=rf" {len(strays)} loose piece.* are kept as parts .*, without them 0.1233"):
+        assert as_mesh(mesh) is mesh
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_debris_is_found_in_any_frame(seed):
     generator = np.random.default_rng(seed)

@@ -129,6 +129,26 @@ def test_texture_files_beside(tmp_path):
         check_box(load_mesh(builder.write(tmp_path / "a.gltf")))
 
 
+def test_textures_that_are_not_repeated_are_named(tmp_path):
+    wide = Builder(TEXCOORD_0=UV_DOWN + np.float32([1, 0])).texture({"bufferView": 0})
+    wide.tree["images"][0]["bufferView"] = wide.view(png())
+    wide.material(pbrMetallicRoughness={"baseColorTexture": {"index": 0}})
+    check_box(load_mesh(wide.write(tmp_path / "a.glb")))
+    wide.tree["textures"][0]["sampler"] = 0
+    for mode in (33071, 33648):
+        wide.tree["samplers"] = [{"wrapT": mode}]
+        check_box(load_mesh(wide.write(tmp_path / "a.glb")))  # it is within the texture in this direction
+        wide.tree["samplers"] = [{"wrapS": mode}]
+        with pytest.warns(UserWarning, match="clamped or mirrored at its border is repeated"):
+            load_mesh(wide.write(tmp_path / "a.glb"))
+
+
+def test_json_without_end_is_damaged(tmp_path):
+    (tmp_path / "a.gltf").write_text("[" * 100_000)
+    with pytest.raises(MeshError, match=r"a\.gltf is not readable glTF"):
+        load_mesh(tmp_path / "a.gltf")
+
+
 def test_webp_is_read_and_ktx2_is_named(tmp_path):
     builder = textured(**BASE)
     builder.tree["textures"] = [{"extensions": {"EXT_texture_webp": {"source": 0}}}]
@@ -239,9 +259,9 @@ def test_strips_fans_and_faces_without_indices(tmp_path):
 def _set(path: str, value: object) -> Callable[[Builder], None]:
     def change(builder: Builder) -> None:
         place: dict = builder.tree
-        *steps, last = path.split(".")
+        *steps, last = (int(step) if step.isdigit() else step for step in path.split("."))
         for step in steps:
-            place = place[int(step) if step.isdigit() else step]
+            place = place[step]
         place[last] = value
 
     return change
@@ -255,6 +275,13 @@ def _set(path: str, value: object) -> Callable[[Builder], None]:
         (_set("bufferViews.0.byteLength", 99999), r"truncated: buffer 0 has \d+ bytes and 99999 are needed"),
         (_set("accessors.0.count", 999), r"buffer view 0 has 288 bytes, \d+ are needed"),
         (_set("accessors.0.componentType", 1), "not readable glTF"),
+        (_set("accessors.0.type", "VEC2"), r"POSITION has the shape \(24, 2\)"),
+        (_set("accessors.1", {"componentType": 5125, "type": "SCALAR", "count": 10**10}), "10000000000 values without"),
+        (_set("bufferViews.0.byteStride", 4), "24 values, 4 bytes apart"),
+        (
+            _set("nodes", [{"children": [i + 1, i + 1]} for i in range(40)] + [{"mesh": 0}]),
+            "children of .* many others",
+        ),
         (_set("asset.version", "1.0"), "glTF 1, wanted glTF 2"),
         (_set("nodes", [{"children": [0]}]), "children of themselves"),
         (_set("extensionsRequired", ["EXT_meshopt_compression"]), r"EXT_meshopt_compression.*without compression"),

@@ -59,6 +59,12 @@ def palette_with_white_first() -> Image.Image:
     return image
 
 
+def palette_of_one_color(color: int) -> Image.Image:
+    image = Image.fromarray(OBJECT.astype(np.uint8), mode="P")
+    image.putpalette([color] * 6)
+    return image
+
+
 RED = np.where(OBJECT[..., None], np.array([200, 0, 0], np.uint8), np.uint8(0))
 WHITE = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
 MASKS: dict[str, tuple[str, Callable[[], Image.Image]]] = {
@@ -68,6 +74,8 @@ MASKS: dict[str, tuple[str, Callable[[], Image.Image]]] = {
     "float with NaN": (".tif", lambda: Image.fromarray(np.where(OBJECT, 1, np.nan).astype(np.float32))),
     "red": (".png", lambda: Image.fromarray(RED)),
     "palette": (".png", palette_with_white_first),
+    "black palette": (".png", lambda: palette_of_one_color(0)),
+    "white palette": (".png", lambda: palette_of_one_color(255)),
     "opaque": (".png", lambda: with_alpha(RED, np.ones_like(OBJECT))),
     "in alpha": (".png", lambda: with_alpha(WHITE, OBJECT)),
     "in alpha of black": (".png", lambda: with_alpha(0 * WHITE, OBJECT)),
@@ -84,6 +92,12 @@ def test_masks(tmp_path: Path, kind: str) -> None:
     assert mask.dtype == bool
     # JPEG halves the resolution of colours, and blurs edges.
     assert (mask != OBJECT).sum() <= (60 if "JPEG" in kind else 0)
+
+
+def test_a_full_mask_of_one_palette_color_is_full(tmp_path: Path) -> None:
+    image = Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8), mode="P")
+    image.putpalette([255] * 3)
+    assert read_mask(saved(tmp_path / "mask.png", image)).all()
 
 
 def test_alpha_cuts_out_only_where_it_differs(tmp_path: Path) -> None:

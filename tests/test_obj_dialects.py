@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mesh_boxes import COLORS, TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, save_texture
+from PIL import Image
 
 from pose6d.errors import MeshError
 from pose6d.geometry.mesh import Mesh
@@ -95,6 +96,7 @@ MTL_DIALECTS = {
     "newmtl skin\nmap_Kd /home/me/export/skin.png": "skin.png",
     "newmtl skin\nmap_Kd ./maps//skin.png": "maps/skin.png",
     "newmtl skin\nmap_Kd -bm 1.0 -blendu on -texres 512 -o 0 0 -s 1 1 1 my skin.png": "my skin.png",
+    "newmtl skin\nmap_Kd file:///C:/my%20maps/skin.png": "my maps/skin.png",
     "newmtl skin\nmap_Kd\nmap_Ka gr\u00f6n.png": "gro\u0308n.png",
     "newmtl other\nmap_Kd other.png\nnewmtl skin\nmap_Kd skin.png": "skin.png",
 }
@@ -119,6 +121,20 @@ def test_textures_lie_beside_their_material_file(tmp_path):
     (tmp_path / "mats/my box.mtl").write_text("newmtl skin\nmap_Kd skin.png\n")
     save_texture(tmp_path / "other/skin.png", TEXTURE[:, ::-1].copy())
     check_box(load_mesh(path))
+
+
+def test_a_link_to_a_mesh_finds_what_lies_beside_the_mesh(tmp_path):
+    (tmp_path / "real").mkdir()
+    write(tmp_path / "real", box_obj())
+    (tmp_path / "link.obj").symlink_to("real/box.obj")
+    check_box(load_mesh(tmp_path / "link.obj"))
+
+
+def test_a_texture_of_floats_is_named(tmp_path):
+    path = write(tmp_path, box_obj(), "newmtl skin\nKd 1 0 0\nmap_Kd skin.tif\n", "")
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "skin.tif")
+    with pytest.warns(UserWarning, match=r"skin\.tif cannot be read \(floating-point pixels.*save the image again"):
+        check_box(load_mesh(path), np.full((6, 3), [255, 0, 0]))
 
 
 @pytest.mark.parametrize("libraries", ["mtllib a.mtl\nmtllib b.mtl", "mtllib a.mtl b.mtl", 'mtllib "a.mtl" "b.mtl"'])
@@ -250,6 +266,10 @@ def test_materials_that_do_not_match_are_named(tmp_path):
         ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf -4 -2 -1\n", r"index v 0\.\.3, but there are 3"),
         ("v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/2 3/3\n", r"index vt 1\.\.3, but there are 1 lines of vt"),
         ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1/1/1/1 2 3\n", "more than v/vt/vn"),
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1/1 /2 3\n", "begin with a slash"),
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 2.5\n", "no whole numbers"),
+        ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 nan\n", "no whole numbers"),
+        ("v 0 0 0\nv 1_0 0 0\nv 0 1 0\nf 1 2 3\n", "'1_0' where a number is wanted"),
         ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf a b c\n", "'a' where a number is wanted"),
         ("\xff\xfe\0\xd8\0\0", "not text"),
     ],

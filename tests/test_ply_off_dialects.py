@@ -153,6 +153,9 @@ def test_ply_texture_that_is_not_there_is_named(tmp_path):
         (lambda data: data[:-1] + b"\x01", r"index vertices 0\.\.167772"),
         (lambda data: data.replace(b"vertex_indices", b"material_index"), "faces have no list of vertices"),
         (lambda data: data.replace(b"element face", b"element range_grid"), "range scan"),
+        (lambda data: data.replace(b"face 6", b"face -6"), "'element face -6' is not known"),
+        (lambda data: data.replace(b"face 6", b"face 6000000000"), "within its 6000000000 of element 'face'"),
+        (lambda data: data.replace(b"uchar int", b"float int")[:-102] + b"\0\0\x80\x7f" * 30, "element 'face'"),
     ],
 )
 def test_damaged_ply_says_what_is_wrong(tmp_path, change, message):
@@ -161,6 +164,23 @@ def test_damaged_ply_says_what_is_wrong(tmp_path, change, message):
     with pytest.raises(MeshError, match=message) as caught:
         load_mesh(path)
     assert "a.ply" in str(caught.value)
+
+
+def test_ply_text_with_fractions_where_its_header_says_bytes(tmp_path):
+    vertex = XYZ | columns("red green blue", "float", VERTEX_COLORS / 255)
+    path = write_ply(tmp_path / "a.ply", vertex, {"vertex_indices": ("int", QUADS)})
+    for name in ("red", "green", "blue"):
+        path.write_text(path.read_text().replace(f"float {name}", f"uchar {name}"))
+    path.write_text(path.read_text().replace("element face", "element nothing 6000000000\nelement face"))
+    check_box(load_mesh(path))
+
+
+@pytest.mark.parametrize("index", ["2.5", "nan", "1e30"])
+def test_ply_text_with_indices_that_are_none(tmp_path, index):
+    path = write_ply(tmp_path / "a.ply", XYZ, {"vertex_indices": ("int", QUADS)})
+    path.write_text(path.read_text().replace("4 0 1 2 3", f"4 0 1 2 {index}"))
+    with pytest.raises(MeshError, match=r"index vertices -1\.\.23"):
+        load_mesh(path)
 
 
 # OFF
@@ -178,6 +198,7 @@ OFFS = {
     "ints with alpha": off_text("COFF\n24 6 0", np.c_[VERTICES, VERTEX_COLORS, ALPHA], OFF_QUADS),
     "floats": off_text("COFF\n24 6 0", np.c_[VERTICES, VERTEX_COLORS / 255, ALPHA / 255], OFF_QUADS),
     "no prefix": off_text("OFF\n24 6 0", np.c_[VERTICES, VERTEX_COLORS], OFF_QUADS),
+    "ModelNet": off_text("OFF24 6 0", np.c_[VERTICES, VERTEX_COLORS], OFF_QUADS),
     "normals": off_text("CNOFF 24 6 12", np.c_[VERTICES, VERTICES, VERTEX_COLORS], OFF_QUADS),
     "comments": off_text("# made by\nCOFF # box\n\n24 6 0\n# here", np.c_[VERTICES, VERTEX_COLORS], OFF_QUADS),
     "faces": off_text(
@@ -237,3 +258,12 @@ def test_stl_colours_are_named(tmp_path):
     (tmp_path / "a.stl").write_bytes(data)
     with pytest.warns(UserWarning, match="colours of its faces are left out"):
         check_box(load_mesh(tmp_path / "a.stl"), np.full((6, 3), 128))
+
+
+@pytest.mark.parametrize("ascii", [False, True])
+def test_a_truncated_stl_is_no_point_cloud(tmp_path, ascii):
+    data = trimesh.creation.box([0.1, 0.06, 0.04]).export(file_type="stl_ascii" if ascii else "stl")
+    data = data.encode() if ascii else data
+    (tmp_path / "a.stl").write_bytes(data[: len(data) // 2])
+    with pytest.raises(MeshError, match=r"a\.stl .* holds no triangles: it is empty, truncated"):
+        load_mesh(tmp_path / "a.stl")

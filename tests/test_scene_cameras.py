@@ -115,6 +115,14 @@ def test_lens_distortion_of_the_folder_layout(behind_a_lens: Path) -> None:
     np.testing.assert_array_equal(scene.mask(0), scene[0].mask)
 
 
+@pytest.mark.parametrize("lens", [{"coeffs": [-50, 0, 0, 0, 0]}, {"coeffs": [1e30, 0, 0, 0, 0]}])
+def test_coefficients_that_leave_no_picture_are_refused(behind_a_lens: Path, lens: dict) -> None:
+    file = behind_a_lens / "intrinsics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | lens))
+    with pytest.raises(SceneError, match=r"intrinsics\.json.* \d+ % of the picture is left.*k1 k2 p1 p2 k3"):
+        open_scene(behind_a_lens)
+
+
 def test_a_mask_of_another_size_is_named_behind_a_lens_too(behind_a_lens: Path) -> None:
     write_image(behind_a_lens / "masks" / "0.png", np.ones((HEIGHT // 2, WIDTH // 2), bool))
     with pytest.raises(FrameError, match="mask is 80x60 but colour is 160x120"):

@@ -113,6 +113,14 @@ def test_folder_layout(folder_scene: Path) -> None:
         scene[3]
 
 
+@pytest.mark.parametrize("text", ["\ufeff{}", "[{}]", "({})"])
+def test_ground_truth_as_people_write_it(folder_scene: Path, text: str) -> None:
+    rows = make_pose().tolist()
+    file = folder_scene / "annotated_poses" / "0001.txt"
+    file.write_text(text.format(";\n".join(str(row) for row in rows)), encoding="utf-8")
+    np.testing.assert_allclose(open_scene(folder_scene)[1].object_in_camera, make_pose())
+
+
 def test_symmetries_come_with_the_mesh(folder_scene: Path) -> None:
     assert open_scene(folder_scene).symmetries(unit_scale=1.0) is None
     (folder_scene / "mesh" / "symmetry.json").write_text(json.dumps({"symmetries": "180 z at 4 0 0"}))
@@ -218,11 +226,14 @@ def test_a_truncated_image_is_named_and_the_rest_reads(folder_scene: Path) -> No
 
 
 def test_a_truncated_first_image_does_not_stop_the_reader(folder_scene: Path) -> None:
-    (folder_scene / "rgb" / "0000.png").write_bytes(b"")
-    scene = open_scene(folder_scene)
-    check_frame(scene[1])
-    with pytest.raises(FrameError, match="it is empty"):
-        scene[0]
+    file = folder_scene / "rgb" / "0000.png"
+    whole = file.read_bytes()
+    for length, says in ((0, "it is empty"), (20, "damaged"), (len(whole) // 2, "truncated")):
+        file.write_bytes(whole[:length])
+        scene = open_scene(folder_scene)
+        check_frame(scene[1])
+        with pytest.raises(FrameError, match=rf"0000\.png.*{says}"):
+            scene[0]
 
 
 def test_frames_that_do_not_pair_up_are_named(folder_scene: Path, bop_scene: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pose6d.errors import MeshError
 from pose6d.geometry.debris import rest_of
-from pose6d.geometry.mesh import METRES_PER_UNIT, MOST_ROUNDING, Mesh, Unit, float32_rounding
+from pose6d.geometry.mesh import METRES_PER_UNIT, MOST_ROUNDING, Mesh, Unit, bounding_box, float32_rounding
 from pose6d.geometry.texture_atlas import Part, join_parts
 
 _MOST_STEPS = 0.05  # of the size: coordinates in coarser steps have no shape left
@@ -76,7 +76,7 @@ def _near_origin(parts: list[Part], name: str) -> list[Part]:
     vertices = np.concatenate([part.vertices for part in parts])
     if float32_rounding(vertices) <= MOST_ROUNDING:
         return parts
-    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    low, high = bounding_box(vertices)
     extent, step = float((high - low).max()), float(np.spacing(np.float32(np.abs(vertices).max())))
     offset = np.round((low + high) / 2, -math.floor(math.log10(extent)))
     where = ", ".join(f"{value:.12g}" for value in offset)

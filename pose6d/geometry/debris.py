@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pose6d.geometry.diameter import point_set_diameter
-from pose6d.geometry.mesh import Mesh
+from pose6d.geometry.mesh import Mesh, bounding_box
 
 _CELLS = 100  # along the diagonal; what is nearer than one cell is one piece
 _SMALL_PIECE, _ALL_PIECES = 0.02, 0.05  # shares of the surface: more is part of the object
+_LARGE_PIECE, _MOST_DOUBTFUL = 0.2, 0.25  # shares of the surface: more certainly is
 _FAR = 0.1  # of the body's diagonal; a rigid object rarely leaves such gaps
 _MATTERS = 1.05  # times the diameter
 _SHARE_OF_GAP = 0.01  # share of the surface that is debris at a gap of one diagonal; nearer, less is
@@ -63,6 +64,9 @@ def loose_pieces(vertices: np.ndarray, faces: np.ndarray) -> tuple[LoosePieces |
     least 2 % of the surface. A smaller one is loose if a gap of more than a tenth of the body's diagonal separates it
     from the body's box. It is debris if it is the smaller, the nearer it is: at most 1 % of the surface at a gap of one
     diagonal, 0.1 % at a tenth of it. If all of them together have more than 5 %, the object consists of small parts.
+    What else lies that far from all pieces of at least 20 %, or a diagonal of theirs where it has more than 5 %, may be
+    a piece of wall or floor, or a part of the object; where these have more than a quarter of the surface, they are
+    parts.
     Parts that touch, fill holes or lie within the box of the others therefore always stay.
 
     Args:
@@ -86,26 +90,30 @@ def loose_pieces(vertices: np.ndarray, faces: np.ndarray) -> tuple[LoosePieces |
         low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
         np.minimum.at(low, label[rest], vertices[rest])
         np.maximum.at(high, label[rest], vertices[rest])
-        body = share >= min(_SMALL_PIECE, share.max())
-        inner, outer = low[body].min(axis=0), high[body].max(axis=0)
-        size = np.linalg.norm(outer - inner)
-        gaps = np.linalg.norm(np.maximum(np.maximum(inner - high, low - outer), 0), axis=1)
-        loose = ~body & (gaps > _FAR * size)
+        gaps, size = _gaps(low, high, share >= min(_SMALL_PIECE, share.max()))
+        loose = gaps > _FAR * size
         small = loose & (share * size <= _SHARE_OF_GAP * gaps)
         lost = debris.share if debris else 0.0
-        if lost + share[loose].sum() > _ALL_PIECES:
-            return debris, None
-        if not small.any():
+        if not small.any() or lost + share[loose].sum() > _ALL_PIECES:
             break
         rest = rest & ~small[label]
         known = (debris.count, debris.gap) if debris else (0, 0.0)
         lost += float(share[small].sum())
         debris = LoosePieces(rest, known[0] + int(small.sum()), lost, max(known[1], float(gaps[small].max())))
         label, count = _pieces(vertices, faces, rest)  # with far debris gone, what is nearer comes apart
-    if not loose.any():
+    gaps, size = _gaps(low, high, share >= min(_LARGE_PIECE, share.max()))
+    loose = gaps > np.where(share <= _ALL_PIECES, _FAR, 1) * size
+    if not loose.any() or share[loose].sum() > _MOST_DOUBTFUL:
         return debris, None
     doubtful = rest & loose[label]
     return debris, LoosePieces(~doubtful, int(loose.sum()), float(share[loose].sum()), float(gaps[loose].max()))
+
+
+def _gaps(low: np.ndarray, high: np.ndarray, body: np.ndarray) -> tuple[np.ndarray, float]:
+    """(P,) from the boxes of pieces, low and high (P, 3), to the box of those that are the body, and its diagonal."""
+    inner, outer = low[body].min(axis=0), high[body].max(axis=0)
+    gaps = np.linalg.norm(np.maximum(np.maximum(inner - high, low - outer), 0), axis=1)
+    return gaps, float(np.linalg.norm(outer - inner))
 
 
 def rest_of(vertices: np.ndarray, faces: np.ndarray, name: str) -> np.ndarray | None:
@@ -139,8 +147,8 @@ def _pieces(vertices: np.ndarray, faces: np.ndarray, kept: np.ndarray) -> tuple[
     from scipy.sparse.csgraph import connected_components
 
     inside = vertices if kept.all() else vertices[kept]
-    low = inside.min(axis=0)
-    size = float(np.linalg.norm(np.asarray(inside.max(axis=0) - low, np.float64))) / _CELLS or 1.0
+    low, high = bounding_box(inside)
+    size = float(np.linalg.norm((high - low).astype(np.float64))) / _CELLS or 1.0
     shape = (_CELLS + 3,) * 3  # of a grid with an empty rim
     cell = ((inside - low) / size).astype(np.int64) + 1
     flat = np.zeros(len(vertices), np.int64)  # (V,) the cell of each vertex

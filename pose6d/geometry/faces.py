@@ -41,6 +41,8 @@ def _not_a_number(line: bytes) -> bytes | None:
             float(word)
         except ValueError:
             return word
+        if b"_" in word:  # which Python allows
+            return word
     return None
 
 
@@ -138,7 +140,7 @@ def strip_triangles(strip: np.ndarray) -> np.ndarray:
 
 
 def joined_corners(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (C,) that agree in all columns of integers >= -1 become one vertex.
+    """Corners (C,) that agree in all columns of integers, the first >= 0 and the others >= -1, become one vertex.
 
     Returns:
         (V,) one corner of each vertex, in the order of the columns' values, and (C,) the vertex of each corner.
@@ -151,6 +153,10 @@ def joined_corners(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if int(key.max(initial=0)) >= 2**62 // width:
             key = np.unique(key, return_inverse=True)[1]
         key = key * width + (column + 1)
+    if int(key.max(initial=0)) < 4 * len(key):  # then counting is faster than sorting
+        first = np.full(int(key.max()) + 1, -1)
+        first[key[::-1]] = np.arange(len(key))[::-1]  # the last one written is the first one there
+        return first[first >= 0], (np.cumsum(first >= 0) - 1)[key]
     _, first, vertex = np.unique(key, return_index=True, return_inverse=True)
     return first, vertex
 

@@ -8,7 +8,6 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -22,6 +21,9 @@ _COMPRESSIONS = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_m
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_ATTRIBUTES = {"POSITION": 3, "NORMAL": 3, "TEXCOORD": 2}  # how many numbers a vertex has of each
+_MOST_ZEROS = 2**26  # numbers; more would be made to fill the memory
+_MOST_VISITS = 10  # of each node on average; the format allows one
 
 
 def read_gltf(path: Path, files: SideFiles) -> list[Part]:
@@ -55,7 +57,7 @@ def _container(path: Path) -> tuple[dict[str, Any], bytes | None]:
         else:
             header = json.loads(raw)
         major = str(header.get("asset", {}).get("version", "2")).split(".")[0]
-    except (ValueError, struct.error, AttributeError) as error:
+    except (ValueError, struct.error, AttributeError, RecursionError) as error:
         raise MeshError(f"mesh {path} is not readable glTF ({error}): it is damaged; export it again") from error
     if major != "2":
         raise MeshError(f"mesh {path} is glTF {major}, wanted glTF 2: export or convert it again")
@@ -102,16 +104,18 @@ class _Gltf:
         roots = [i for i in range(len(nodes)) if i not in children]
         if scenes:
             roots = scenes[self._header.get("scene", 0)].get("nodes", [])
-        waiting = [(root, np.eye(4), 0) for root in reversed(roots)]
+        waiting = [(root, np.eye(4)) for root in reversed(roots)]
+        visits = 0
         while waiting:
-            index, above, depth = waiting.pop()
-            if depth > len(nodes):
-                raise ValueError("its nodes are children of themselves")
+            index, above = waiting.pop()
+            visits += 1
+            if visits > _MOST_VISITS * len(nodes):
+                raise ValueError("its nodes are children of themselves, or of very many others")
             node = nodes[index]
             transform = above @ _local_transform(node)
             if "mesh" in node:
                 yield node, transform
-            waiting += [(child, transform, depth + 1) for child in reversed(node.get("children", []))]
+            waiting += [(child, transform) for child in reversed(node.get("children", []))]
 
     def _faces(self, primitive: dict) -> np.ndarray | None:
         """(F, 3) indices of vertices, None for what is no surface."""
@@ -140,6 +144,9 @@ class _Gltf:
         attributes = primitive["attributes"]
         found = {name: self._accessor(index) for name, index in attributes.items() if not name.startswith("_")}
         positions = found["POSITION"].astype(np.float64)
+        for name, values in found.items():
+            if values.shape != (len(positions), _ATTRIBUTES.get(name.split("_")[0], values.shape[1])):
+                raise ValueError(f"{name} has the shape {values.shape}, there are {len(positions)} vertices")
         if len(faces) and int(faces.max()) >= len(positions):
             raise MeshError(
                 f"mesh {self._path} has faces that index vertices {faces.min()}..{faces.max()}, but there are "
@@ -157,6 +164,8 @@ class _Gltf:
         count = accessor["count"]
         if "bufferView" in accessor:
             values = self._values(accessor["bufferView"], accessor.get("byteOffset", 0), kind, count, width)
+        elif count * width > _MOST_ZEROS:
+            raise ValueError(f"accessor of {count} values without data")
         else:
             values = np.zeros((count, width), kind)
         if "sparse" in accessor:  # most values as above, some replaced
@@ -172,8 +181,10 @@ class _Gltf:
 
     def _values(self, view: int, offset: int, kind: np.dtype, count: int, width: int) -> np.ndarray:
         data = self._bytes(view)
-        stride = self._header["bufferViews"][view].get("byteStride", kind.itemsize * width)
+        stride = self._header["bufferViews"][view].get("byteStride") or kind.itemsize * width
         last = offset + stride * (count - 1) + kind.itemsize * width
+        if min(count, offset) < 0 or stride < kind.itemsize * width:
+            raise ValueError(f"accessor of {count} values, {stride} bytes apart, from byte {offset}")
         if count and last > len(data):
             raise ValueError(f"buffer view {view} has {len(data)} bytes, {last} are needed")
         return np.ndarray((count, width), kind, data, offset, (stride, kind.itemsize))
@@ -209,7 +220,7 @@ def _read_uri(uri: str, files: SideFiles) -> bytes:
     """The content of a data URI, or of a file beside."""
     if uri.startswith("data:"):
         return base64.b64decode(uri.partition(",")[2])
-    found = files.find(unquote(uri)) or files.find(uri)
+    found = files.find(uri)
     if found is None:
         raise MeshError(f"mesh {files.mesh} needs the file {uri!r}, which is missing: put it beside the mesh")
     return found.read_bytes()

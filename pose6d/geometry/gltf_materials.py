@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -13,6 +12,9 @@ from pose6d.geometry.texture_atlas import Part
 
 # These writers store the colours one sees (sRGB) where the format asks for linear ones.
 _WRITERS_OF_SRGB = ("trimesh", "assimp", "open asset import")
+
+
+_REPEAT = 10497  # how a texture goes on beyond its border
 
 
 class GltfMaterials:
@@ -52,6 +54,7 @@ class GltfMaterials:
                 part.image = self._texture(texture["index"], factor)
             if part.image is not None and uv is not None:
                 part.uv = _transformed(uv.astype(np.float64), transform)
+                self._warn_of_sampler(texture["index"], part.uv)
                 if stored is not None and (stored[:, :3] != stored[0, :3]).any():
                     self._files.warn("its vertex colours, which would shade its texture, are left out")
                 return
@@ -75,6 +78,14 @@ class GltfMaterials:
                 "it has texture coordinates but names no texture, so it is drawn in grey: export it again with its "
                 "material and texture"
             )
+
+    def _warn_of_sampler(self, index: int, uv: np.ndarray) -> None:
+        """Say if a texture would end or be mirrored at its border, and is repeated instead."""
+        sampler = self._header["textures"][index].get("sampler")
+        modes = {} if sampler is None else self._header["samplers"][sampler]
+        outside = np.abs(uv - 0.5).max(axis=0, initial=0) > 0.51
+        if any(modes.get(f"wrap{axis}", _REPEAT) != _REPEAT and outside[i] for i, axis in enumerate("ST")):
+            self._files.warn("a texture that is clamped or mirrored at its border is repeated instead: bake it")
 
     def _texture(self, index: int, tint: np.ndarray | None) -> np.ndarray | None:
         """(H, W, 3) uint8, multiplied by `tint` (3,); None if there is or can be none."""
@@ -103,7 +114,7 @@ class GltfMaterials:
             return self._files.decoded(self._view_bytes(entry["bufferView"]), f"texture image {what}")
         if uri.startswith("data:"):
             return self._files.decoded(base64.b64decode(uri.partition(",")[2]), "texture image embedded")
-        return self._files.image(unquote(uri))
+        return self._files.image(uri)
 
     def _lost(self, what: str) -> None:
         self._files.lost = True
@@ -128,7 +139,7 @@ def _surface(material: dict) -> tuple[np.ndarray | None, dict | None]:
         factor, texture = shine if lit else None, shining  # black, grey or white says nothing, the texture does
     elif texture is None and lit and not any((factor or ())[:3]):
         factor = shine
-    return None if factor is None else np.asarray(factor, np.float64)[:3], texture
+    return None if factor is None else np.nan_to_num(np.asarray(factor, np.float64)[:3]), texture
 
 
 def _transformed(uv: np.ndarray, transform: dict) -> np.ndarray:

@@ -177,7 +177,7 @@ def _corners(
     """(C, 3) int64 index of v, vt and vn at each corner, -1 where absent, and (F,) corners of each face."""
     counts = np.fromiter((len(line.split()) for line in lines), np.int64, len(lines))
     text = b" ".join(b" ".join(lines).split())
-    corners = np.full((int(counts.sum()), 3), 0, np.int64)
+    corners = np.zeros((int(counts.sum()), 3))
     if b"/" in text:
         text = (text + b" ").replace(b"//", b"/0/").replace(b"/ ", b"/0 ")
         marks = np.frombuffer(text, np.uint8)
@@ -186,9 +186,14 @@ def _corners(
         if int(slashes.max(initial=0)) > 2:
             raise MeshError(f"mesh {path}: f has corners of more than v/vt/vn: it is damaged; export it again")
         values, _ = numbers([text.replace(b"/", b" ")], f"mesh {path}: f")
+        if len(values) != len(ends) + int(slashes.sum()):
+            raise MeshError(f"mesh {path}: f has corners that begin with a slash: it is damaged; export it again")
         corners[np.arange(3) <= slashes[:, None]] = values
     else:
         corners[:, 0] = numbers([text], f"mesh {path}: f")[0]
+    if not (np.abs(corners) < 2**53).all() or (corners % 1).any():
+        raise MeshError(f"mesh {path}: f has indices that are no whole numbers: it is damaged; export it again")
+    corners = corners.astype(np.int64)
     corners = np.where(corners < 0, corners + np.repeat(before, counts, axis=0), corners - 1)
     for column, (name, size) in enumerate(zip(("v", "vt", "vn"), sizes, strict=True)):
         used = corners[:, column]

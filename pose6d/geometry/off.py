@@ -25,7 +25,7 @@ def read_off(path: Path, files: SideFiles) -> list[Part]:
         raise MeshError(f"{what} is binary OFF, which is not supported: export it as text, or as .ply")
     lines = [line.partition(b"#")[0].strip() for line in text_lines(data, path)]
     text = b"\n".join(line for line in lines if line)
-    head = re.match(rb"(?P<st>ST)?(?P<c>C)?(?P<n>N)?(?P<more>4?n?)OFF\b", text)
+    head = re.match(rb"(?P<st>ST)?(?P<c>C)?(?P<n>N)?(?P<more>4?n?)OFF(?![A-Za-z])", text)
     if head is not None and head["more"]:
         raise MeshError(f"{what} has vertices of another dimension ({head[0].decode()}): export plain OFF or .ply")
     lines = (text[head.end() :] if head is not None else text).strip().split(b"\n")

@@ -91,8 +91,11 @@ class _Body:
         Raises:
             IndexError: the file ends before.
         """
-        if not self._order:
-            return self._raw[places].astype(np.float64 if kind[0] == "f" else np.int64 if kind != "u1" else np.uint8)
+        if not self._order:  # where it holds other numbers than its header says, they are as they are
+            values = self._raw[places]
+            with np.errstate(invalid="ignore"):
+                whole = values.astype(np.uint8 if kind == "u1" else np.int64)
+            return whole if kind[0] != "f" and (whole == values).all() else values
         found = self._raw[places[:, None] + np.arange(self.width(kind))]
         return found.view(np.dtype(self._order + kind)).ravel().astype(kind)
 
@@ -110,7 +113,7 @@ def read_ply(path: Path, files: SideFiles) -> list[Part]:
     for element in header.elements:
         try:
             elements[element.name.lower()], place = _read(element, body, place)
-        except (IndexError, ValueError) as error:
+        except (IndexError, ValueError, OverflowError) as error:
             raise MeshError(
                 f"mesh {path} is damaged: it ends within its {element.count} of element {element.name!r}, or their "
                 "lists have impossible lengths; copy or export it again"
@@ -249,7 +252,9 @@ def _list(properties: dict) -> tuple[np.ndarray, np.ndarray] | None:
     for name in _CORNERS:
         if isinstance(properties.get(name), tuple):
             values, counts = properties[name]
-            return values.astype(np.int64), counts
+            with np.errstate(invalid="ignore"):
+                whole = values.astype(np.int64)
+            return np.where(whole == values, whole, -1), counts
     return None
 
 
@@ -267,6 +272,8 @@ def _header(data: bytes, path: Path) -> _Header:
                     order = _FORMATS[words[1]]
                 case ["element"]:
                     elements.append(_Element(words[1], int(words[2])))
+                    if elements[-1].count < 0:
+                        raise ValueError
                 case ["property"] if words[1] == "list":
                     kinds = [_TYPES[word] for word in words[2:4]]
                     elements[-1].properties.append(_Property(words[4].lower(), kinds[1], kinds[0]))
@@ -285,10 +292,12 @@ def _header(data: bytes, path: Path) -> _Header:
 
 def _read(element: _Element, body: _Body, start: int) -> tuple[dict, int]:
     """The properties of all rows by name, (N,) each or for a list (values, counts (N,)); and the place behind them."""
-    if not element.count:
+    if not element.count or not element.properties:
         return {p.name: (np.empty(0), np.empty(0, int)) if p.count_kind else np.empty(0) for p in element.properties}, (
             start
         )
+    if element.count * sum(body.width(p.count_kind or p.kind) for p in element.properties) > len(body) - start:
+        raise IndexError
     places, end = _same_lengths(element, body, start) or _lengths_one_by_one(element, body, start)
     if end > len(body):
         raise IndexError

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import threading
 import unicodedata
 import warnings
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pose6d.errors import MeshError
 
@@ -39,11 +41,15 @@ class SideFiles:
         self._missing: set[str] = set()
 
     def find(self, name: str, *folders: Path) -> Path | None:
-        """The file of that name in the first of the folders, or beside the mesh; the end of its path may have to do."""
-        plain = name.strip().replace("\\", "/")
-        steps = [step for step in plain.split("/") if step]
-        names = [plain, *("/".join(steps[i:]) for i in range(1, len(steps)))]
-        for folder in (*folders, self.mesh.parent):
+        """The file of that name in the first of the folders, or beside the mesh; the end of its path may have to do.
+
+        A URL's name may have %20 for a blank; a link to the mesh may lie in another folder than the mesh itself.
+        """
+        plain, names = name.strip().replace("\\", "/"), []
+        for spelling in dict.fromkeys((plain, unquote(plain))):
+            steps = [step for step in spelling.split("/") if step]
+            names += [spelling, *("/".join(steps[i:]) for i in range(1, len(steps)))]
+        for folder in dict.fromkeys((*folders, self.mesh.parent, Path(os.path.realpath(self.mesh)).parent)):
             for candidate in filter(None, names):
                 found = _file_of_any_case(folder, candidate)
                 if found is not None:
@@ -68,7 +74,8 @@ class SideFiles:
             raise
         except Exception as error:  # Pillow raises many types: OSError, SyntaxError, struct.error, ...
             cure = "make it smaller" if isinstance(error, MeshError) else "save the image again as PNG or JPEG"
-            self.warn(f"its {what} cannot be read ({error}), so the mesh is drawn without it: {cure}")
+            why = "it is no image" if isinstance(error, UnidentifiedImageError) else error
+            self.warn(f"its {what} cannot be read ({why}), so the mesh is drawn without it: {cure}")
             self.lost = True
             return None
 
@@ -139,6 +146,8 @@ def _read_image(data: bytes, what: str) -> np.ndarray:
 
 def rgb_pixels(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 of an image of any mode."""
+    if image.mode == "F":  # Pillow would clip it
+        raise ValueError("floating-point pixels, wanted 8 bits of RGB")
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scale
         return np.repeat((np.asarray(image) // 257).astype(np.uint8)[..., None], 3, axis=2)
     return np.asarray(image.convert("RGB"))

@@ -35,6 +35,11 @@ def read_with_trimesh(path: Path, files: SideFiles) -> list[Part]:
             f"mesh file {path} cannot be read ({type(error).__name__}: {error}): it is damaged, or not really "
             f"{path.suffix}; open it in a mesh editor and export it again"
         ) from error
+    if scene.is_empty:
+        raise MeshError(
+            f"mesh file {path} ({len(data)} bytes) holds no triangles: it is empty, truncated or otherwise damaged, or "
+            f"not really {path.suffix}; copy or export it again"
+        )
     return parts_of(scene)
 
 

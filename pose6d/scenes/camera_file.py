@@ -24,13 +24,23 @@ _PROJECTION = ("p", "projectionmatrix")
 _FOCAL_AND_CENTRE = (("fx", "flx"), ("fy", "fly"), ("ppx", "cx"), ("ppy", "cy"))
 _WIDTH, _HEIGHT = ("width", "imagewidth", "w"), ("height", "imageheight", "h")
 _MODEL = ("model", "distortionmodel", "cameramodel")
-_COEFFICIENTS = ("coeffs", "d", "distcoeffs", "distortioncoefficients", "distortioncoeffs", "distortion", "dist")
+_COEFFICIENTS = (
+    "coeffs",
+    "d",
+    "distcoeffs",
+    "distortioncoefficients",
+    "distortioncoeffs",
+    "distortion",
+    "dist",
+    "disto",
+)
 
 _FORMS = {4: "fx fy cx cy", 9: "", 12: "3x4 matrix", 16: "4x4 matrix"}
 """by how many numbers there are"""
 _SEPARATOR = re.compile(r"[\s,;|()\[\]{}]+")
 _PAIR = re.compile(r"(?m)^(\s*[A-Za-z_]\w*)(\s*=\s*|[ \t]+)(?=[-+.\d\[])")  # fx = 600, or fx 600
-_HEADING = re.compile(r"(?m)^\s*\[[A-Za-z_]\w*\]\s*$")  # [camera]
+_HEADING = re.compile(r"(?m)^\s*\[([A-Za-z_]\w*)\]\s*$")  # [camera]
+_LENS = "give k1, k2, p1, p2, k3 as 'coeffs', or by name, or undistort the pictures yourself and take it out"
 _WANTED = "3x3 numbers [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, or fx, fy, cx, cy by name"
 
 
@@ -86,8 +96,11 @@ def read_camera(path: Path) -> CameraFile:
     if numbers is not None:
         K, form = _matrix_of(numbers, path)
         return CameraFile(path, K, form=form)
-    values, form = _parsed(text, path)
-    return _camera_of(_section(values, path), form, path)
+    try:
+        values, form = _parsed(text, path)
+        return _camera_of(_section(values, path), form, path)
+    except RecursionError as error:
+        raise SceneError(f"{path} is nested too deep to be a camera's: was it made by mistake?") from error
 
 
 def _decoded(path: Path) -> str:
@@ -108,7 +121,7 @@ def _numbers(text: str) -> list[float] | None:
     """The numbers of a text that is nothing else than one matrix; None for any other text, and where there are none."""
     text = re.sub(r"(#|//|%).*", "", text)
     text = re.sub(r"^\s*[A-Za-z_]\w*\s*[=:]", "", text)  # K = ...
-    text = re.sub(r"\b(np|numpy)\.(array|asarray|matrix)\b|,\s*dtype\s*=\s*[\w.]+", "", text)
+    text = re.sub(r"\b(\w+\.)?(array|asarray|matrix|tensor)\b|,\s*(dtype|device)\s*=\s*[\w.:'\"]+", "", text)
     spellings = text, re.sub(r"(?<=\d),(?=\d)", ".", text)  # the comma separates, or is the decimal point
     words, decimals = ([word for word in _SEPARATOR.split(spelling) if word] for spelling in spellings)
     try:
@@ -122,7 +135,7 @@ def _matrix_of(numbers: Any, path: Path) -> tuple[np.ndarray, str]:
     """(3, 3) intrinsics from any of `_FORMS`, and which it is."""
     try:
         values = np.asarray(numbers, dtype=np.float64).ravel()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SceneError(f"{path}: a value of the intrinsics is no number: {error}; wanted {_WANTED}") from error
     if values.size not in _FORMS:
         raise SceneError(f"{path} has {values.size} numbers, wanted 9: {_WANTED}")
@@ -151,15 +164,16 @@ def _parsed(text: str, path: Path) -> tuple[dict[str, Any], str]:
     if path.suffix == ".json" or text.lstrip().startswith("{"):
         try:
             values, form = json.loads(text), "JSON"
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise SceneError(f"{path} cannot be read as JSON: {error}") from error
     elif text.startswith("%YAML:") or "opencv-matrix" in text or "<opencv_storage>" in text:
         values, form = _opencv_storage(text, path), "OpenCV's file storage"
     else:
+        values, form = None, "YAML"
         try:
-            # Each message of a recorded topic is a document of its own.
-            values, form = next(yaml.safe_load_all(_PAIR.sub(r"\1: ", _HEADING.sub("", text))), None), "YAML"
-        except yaml.YAMLError as error:
+            plain, *sections = (_first_document(part) for part in _HEADING.split(text))
+            values = dict(plain or {}) | dict(zip(sections[::2], sections[1::2], strict=True)) if sections else plain
+        except (yaml.YAMLError, ValueError) as error:
             raise SceneError(f"{path} is no text file of numbers, and no YAML: {error}") from error
     if not isinstance(values, Mapping):
         found = next((line.strip()[:60] for line in text.splitlines() if line.strip()), "")
@@ -167,25 +181,39 @@ def _parsed(text: str, path: Path) -> tuple[dict[str, Any], str]:
     return _named(values), form
 
 
+def _first_document(text: str) -> Any:
+    """What YAML says, or lines like fx = 600; each message of a recorded topic is a document of its own."""
+    return next(yaml.safe_load_all(_PAIR.sub(r"\1: ", text)), None)
+
+
 def _opencv_storage(text: str, path: Path) -> dict[str, Any]:
     try:
         storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         root = storage.root()
-        return {name: _opencv_value(root.getNode(name)) for name in root.keys()}  # noqa: SIM118
-    except cv2.error as error:
-        raise SceneError(f"{path} cannot be read as OpenCV's file storage: {error.err}") from error
+        return _opencv_value(root) if root.isMap() else {}
+    except (cv2.error, SystemError) as error:
+        said = error.err if isinstance(error, cv2.error) else "it ends too early, or is damaged"
+        raise SceneError(f"{path} cannot be read as OpenCV's file storage: {said}") from error
 
 
 def _opencv_value(node: Any) -> Any:
+    """A matrix is a mapping with its numbers as "data"; OpenCV's own reader of one trusts its size and may crash."""
     if node.isMap():
-        return node.mat()
+        return {name: _opencv_value(node.getNode(name)) for name in node.keys()}  # noqa: SIM118
+    if node.isSeq():
+        return [_opencv_value(node.at(i)) for i in range(node.size())]
     if node.isString():
         return node.string()
     return node.real() if node.isReal() or node.isInt() else None
 
 
 def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {re.sub(r"[^a-z0-9]", "", str(key).lower()): value for key, value in values.items()}
+    """By name in letters and digits only; the coefficients of a lens under a name of their own are taken out of it."""
+    named = {re.sub(r"[^a-z0-9]", "", str(key).lower()): value for key, value in values.items()}
+    for key, value in list(named.items()):
+        if (key in _COEFFICIENTS or "distort" in key) and isinstance(value, Mapping) and "data" not in value:
+            named |= _named(named.pop(key))
+    return named
 
 
 def _first(values: Mapping[str, Any], names: Iterable[str]) -> Any:
@@ -224,26 +252,25 @@ def _cameras_in(name: str, values: dict[str, Any]) -> Iterator[tuple[str, dict[s
 def _camera_of(values: dict[str, Any], form: str, path: Path) -> CameraFile:
     K = _intrinsics(values, path)
     try:
-        height, width = (_whole(_first(values, names)) for names in (_HEIGHT, _WIDTH))
+        width, height = (int(_first(values, names) or 0) for names in (_WIDTH, _HEIGHT))
+        if isinstance(values.get("resolution"), list):  # Kalibr's
+            width, height = map(int, values["resolution"])
         scale = None if values.get("depthscale") is None else float(values["depthscale"])
         roi = {key: int(value) for key, value in _named(values.get("roi") or {}).items()}
+        offset = np.array([roi.get("xoffset", 0), roi.get("yoffset", 0)], np.float64)
         binning = [max(int(values.get(key) or 1), 1) for key in ("binningx", "binningy")]
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise SceneError(f"{path}: a value is no number: {error}") from error
     if roi.get("width") and roi.get("height"):  # ROS: K is of the whole sensor, the pictures are a part of it
-        K[:2, 2] -= roi.get("xoffset", 0), roi.get("yoffset", 0)
+        K[:2, 2] -= offset
         height, width = roi["height"], roi["width"]
     K[:2] /= np.array(binning)[:, None]  # and the pixels are joined
-    size = None if height is None or width is None else (height // binning[1], width // binning[0])
+    size = (height // binning[1], width // binning[0]) if height and width else None
     if scale is not None:
         scale *= 1e-3 if "camk" in values else 1  # BOP's is in millimetres
         if not 0 < scale < 1e3:
             raise SceneError(f"{path}: depth_scale is {scale:g}, wanted metres per depth unit, such as 0.001")
     return CameraFile(path, K, size, scale, _lens_of(values, path), form)
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
 
 
 def _intrinsics(values: dict[str, Any], path: Path) -> np.ndarray:
@@ -266,6 +293,17 @@ def _data(values: Any) -> Any:
 
 def _lens_of(values: dict[str, Any], path: Path) -> Lens | None:
     model, coefficients = _first(values, _MODEL), _data(_first(values, _COEFFICIENTS))
+    strange = [
+        key
+        for key, value in values.items()
+        if "distort" in key
+        and "undistort" not in key
+        and key not in (*_MODEL, *_COEFFICIENTS)
+        and not isinstance(value, (str, bool))
+        and np.any(np.asarray(value, dtype=object))
+    ]
+    if strange:
+        raise SceneError(f"{path}: the lens distortion is under names that are not known ({shorten(strange)}): {_LENS}")
     if coefficients is None or isinstance(coefficients, str):
         model = coefficients if model is None else model
         # As nerfstudio and COLMAP write them.
@@ -276,6 +314,6 @@ def _lens_of(values: dict[str, Any], path: Path) -> Lens | None:
             coefficients = coefficients[:5]
     try:
         numbers = np.asarray(coefficients, dtype=np.float64).ravel()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SceneError(f"{path}: a coefficient of the lens is no number: {error}") from error
     return find_lens(model, numbers.tolist(), str(path))

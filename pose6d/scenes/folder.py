@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -89,12 +90,12 @@ class FolderScene(Scene):
 
 
 def read_matrix(path: Path, shape: tuple[int, int], what: str) -> np.ndarray:
-    """Read a text file of numbers, separated by blanks or commas, as a float64 matrix of `shape`."""
+    """Read a text file of numbers, with any brackets, commas and semicolons, as a float64 matrix of `shape`."""
     if not path.is_file():
         raise SceneError(f"{path} is missing: wanted {what}, {shape[0]} lines of {shape[1]} numbers")
     try:
-        text = path.read_text(encoding="utf-8")
-        values = np.array([float(word) for word in text.replace(",", " ").split()])
+        text = re.sub(r"[,;\[\]()]", " ", path.read_text(encoding="utf-8-sig"))
+        values = np.array([float(word) for word in text.split()])
     except (OSError, ValueError) as error:
         raise SceneError(f"{path} is no text file of numbers: {error}") from error
     if values.size != shape[0] * shape[1]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pose6d.errors import FrameError
+from pose6d.errors import FrameError, SceneError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.geometry.symmetry import mesh_symmetries
@@ -18,6 +18,8 @@ from pose6d.scenes.camera_file import CameraFile
 from pose6d.scenes.images import read_mask, shorten
 from pose6d.scenes.layout import BESIDE_MESHES, MESH_FOLDER, Masks
 from pose6d.scenes.lens import Undistortion
+
+_LEAST_SEEN = 0.5  # of a picture without distortion that a lens saw; a fisheye sees more than all of it
 
 
 @dataclass
@@ -181,6 +183,12 @@ class Scene(ABC):
             self.notes.append(f"{camera.path.name} is read as {camera.form}")
         if camera.lens is not None:
             self._undistortion = Undistortion(camera.lens, camera.K, self.size)
+            if self._undistortion.seen < _LEAST_SEEN:
+                raise SceneError(
+                    f"{camera.path}: with the distortion of its lens ({camera.lens.model}, "
+                    f"{list(camera.lens.coefficients)}), {100 * self._undistortion.seen:.0f} % of the picture is left: "
+                    "are the coefficients those of this camera, in the model's order (k1 k2 p1 p2 k3)?"
+                )
             self.notes.append(
                 f"the distortion of the lens ({camera.lens.model}, up to {self._undistortion.shift:.1f} pixels) is "
                 "taken out of colour, depth and masks"

@@ -111,11 +111,14 @@ def read_mask(path: Path) -> np.ndarray:
     alpha, lossy = _cut_out(image), image.format in ("JPEG", "MPO")
     if alpha is not None:
         return alpha
+    numbers = np.asarray(image) if image.mode == "P" else None
     if image.mode not in ("1", "L", "F") and not image.mode.startswith("I"):
         image = image.convert("RGB")  # drops alpha, and looks colours of a palette up
     values = np.asarray(image)
     if values.ndim == 3:
         values = values.max(axis=2)
+    if numbers is not None and numbers.any() and (values.all() or not values.any()):  # colours that do not tell
+        values = numbers
     return values > (values.max() / 2 if lossy else 0)
 
 
@@ -162,22 +165,20 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
 def _load(path: Path) -> Image.Image:
     """The image, turned as its EXIF data say."""
     with _opened(path) as image:
-        try:
-            image.load()
-            turned = ImageOps.exif_transpose(image)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _undecodable(path, error) from error
+        image.load()
+        turned = ImageOps.exif_transpose(image)
         turned.format = image.format  # of the file
         return turned
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The image with its header read."""
+    """The image with its header read; what cannot be decoded of it inside is a FrameError as well."""
     if not path.is_file():
         raise FrameError(f"{path} is missing")
     try:
-        image = Image.open(path)
+        with Image.open(path) as image:
+            yield image
     except (OSError, SyntaxError, ValueError) as error:
         raise _undecodable(path, error) from error
     except Image.DecompressionBombError as error:
@@ -185,8 +186,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"{path} is too large to be a picture of a depth camera: {error}; make colour, depth and masks smaller by "
             "the same factor, and the first two rows of K with them"
         ) from error
-    with image:
-        yield image
 
 
 def _undecodable(path: Path, error: Exception) -> FrameError:

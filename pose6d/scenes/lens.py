@@ -112,7 +112,9 @@ def find_lens(model: object, coefficients: Sequence[float], source: str) -> Lens
     if not np.isfinite(coefficients).all() or len(coefficients) < least:
         raise SceneError(f"{stated} is none: wanted at least {least} finite numbers; or {cure}")
     try:
-        lens.distort(np.zeros(1), np.zeros(1))
+        with np.errstate(all="ignore"):
+            if not np.isfinite(lens.distort(np.full(1, 0.1), np.zeros(1))).all():
+                raise ValueError("no ray appears anywhere with it")
     except ValueError as error:
         raise SceneError(f"{stated} is none: {error}; or {cure}") from error
     return lens
@@ -128,6 +130,7 @@ class Undistortion:
 
     Attributes:
         shift: by how many pixels the lens moves what is seen at the picture's border, at most.
+        seen: the share of the pinhole camera's picture that the lens saw, 0..1.
     """
 
     def __init__(self, lens: Lens, K: np.ndarray, size: tuple[int, int]) -> None:
@@ -139,7 +142,9 @@ class Undistortion:
         # Far outside, a polynomial turns back and would show the picture once more.
         farther_x, farther_y = lens.distort(1.001 * x, 1.001 * y)
         sound = (farther_x - seen_x) * x + (farther_y - seen_y) * y >= 0
-        self.shift = float(np.hypot(across - u, down - v)[sound].max())
+        self.shift = float(np.hypot(across - u, down - v)[sound].max(initial=0))
+        inside = (np.abs(across - size[1] / 2) <= size[1] / 2) & (np.abs(down - size[0] / 2) <= size[0] / 2)
+        self.seen = float((sound & inside).mean())
         self._map = np.float32(np.where(sound, across, _NOWHERE)), np.float32(np.where(sound, down, _NOWHERE))
 
     def smooth(self, image: np.ndarray) -> np.ndarray:
