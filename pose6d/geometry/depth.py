@@ -112,23 +112,25 @@ def check_depth(
     values = _to_numpy(depth)
     if values.ndim != 2 or values.size == 0:
         raise FrameError(f"{source}: depth of shape {values.shape}; one value per pixel (H, W) is needed")
-    where, place = is_measured(values), "in the image"
+    looked_at, place = values, "in the image"
     if mask is not None:
         inside = _to_numpy(mask).astype(bool)
         if inside.shape != values.shape:
             raise FrameError(
                 f"{source}: the mask is {_size(inside)} and the depth {_size(values)} pixels; both must be of one size"
             )
-        if not inside.any():
+        looked_at = values[inside]
+        if not len(looked_at):
             raise FrameError(f"{source}: the mask is empty; it must be non-zero where the object is seen")
-        where, place = where & inside, f"under the mask of {int(inside.sum())} pixels"
-    count = int(where.sum())
+        place = f"under the mask of {len(looked_at)} pixels"
+    measured = looked_at[is_measured(looked_at)]
+    count = len(measured)
     if count == 0 or (mask is not None and count < _FEWEST_PIXELS):
         raise FrameError(
             f"{source}: {count} valid depth values {place} (0, 65535, negative, NaN and infinity count as missing); is "
             "depth aligned to colour, and is the object within the sensor's range and not transparent or mirror-like?"
         )
-    median = float(np.median(values[where]))
+    median = float(np.median(measured))
     low, high = _MEDIAN_RANGE
     if median > high:
         raise FrameError(
