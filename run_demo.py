@@ -29,7 +29,7 @@ from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, Pose6DError, SceneError, with_cure
+from pose6d.errors import FrameError, Pose6DError, SceneError
 from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
@@ -49,11 +49,11 @@ from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames
 from pose6d.scenes.unused import same_file, unused_files
-from pose6d.stopping import exit_code, finish_what_is_begun, stopping_by_signals
+from pose6d.stopping import exit_code, finish_what_is_begun, run_command
 from pose6d.weights import find_weights
 from test_data.default_scene import AVOCADO, SCENES, get_default_scene
 
-OK, BAD_INPUT, SOME_FRAMES_FAILED = 0, 2, 3
+OK, SOME_FRAMES_FAILED = 0, 3
 
 
 @dataclass
@@ -113,18 +113,7 @@ class Options:
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = tyro.cli(Options, args=args, description=__doc__, use_underscores=True)
-    with stopping_by_signals():
-        try:
-            return run_demo(options)
-        except Pose6DError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return BAD_INPUT
-        except OSError as error:  # a path that the system does not take, wherever it is first touched
-            print(f"error: {with_cure(error)}", file=sys.stderr)
-            return BAD_INPUT
-        except KeyboardInterrupt as stop:
-            print("interrupted", file=sys.stderr)
-            return exit_code(stop)
+    return run_command(lambda: run_demo(options))
 
 
 def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPose) -> int:
@@ -269,7 +258,7 @@ def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.
         symmetries, beside = mesh_symmetries(file, scale), symmetry_beside(file)
         source = str(beside[0]) if beside else "none stated"
     print(f"symmetries: {source if symmetries is None else f'{len(symmetries)} ({source})'}")
-    unused = unused_files(scene, file, options.symmetry)
+    unused = unused_files(scene, file, options.symmetry, options.mask_file)
     if options.fps is not None and options.debug == 0 and not options.compare:
         unused.append("--fps: nothing with a time axis is written at --debug 0 without --compare")
     for note in unused:

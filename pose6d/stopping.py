@@ -1,4 +1,4 @@
-"""Signals that ask a program to end, as the KeyboardInterrupt that a Ctrl-C raises: what is done by then is kept."""
+"""How a command ends: its exit codes, and signals that ask it to end, as the KeyboardInterrupt that a Ctrl-C raises."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import FrameType
 from typing import Any, TextIO
 
+from pose6d.errors import Pose6DError, with_cure
+
+BAD_INPUT = 2
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows lacks one
 
 
@@ -46,6 +49,22 @@ def stopping_by_signals() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def run_command(run: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """The exit code of a command: what `run` returns, or that of bad input or of a stop, which are said on stderr."""
+    with stopping_by_signals():
+        try:
+            return run()
+        except Pose6DError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return BAD_INPUT
+        except OSError as error:  # a path that the system does not take, wherever it is first touched
+            print(f"error: {with_cure(error)}", file=sys.stderr)
+            return BAD_INPUT
+        except KeyboardInterrupt as stop:
+            print(interrupted, file=sys.stderr)
+            return exit_code(stop)
 
 
 def finish_what_is_begun() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pose6d.free_cores import FreeCores
+from tests.front_door import Door, find_make, make_door
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -53,3 +54,15 @@ def shared_data() -> Path:
 def device(request: pytest.FixtureRequest) -> torch.device:
     """Each device that the code has to work on: the CPU always, CUDA where there is one."""
     return torch.device(request.param)
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    """A copy of the quick-start commands, with stand-ins for what they call."""
+    return make_door(tmp_path)
+
+
+@pytest.fixture
+def make() -> str:
+    """The path of make; tests are skipped without it."""
+    return find_make()

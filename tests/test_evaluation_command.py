@@ -14,6 +14,7 @@ import estimater
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.prediction import PoseRequest
+from pose6d.stopping import BAD_INPUT
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_each_object_has_one_estimator_that_knows_its_symmetries(
     assert (settings["dataset"], settings["est_refine_iter"], settings["device"]) == ("tiny", 3, "cpu")
     assert command.main(predict_arguments(bop, output, "--est_refine_iter", "3")) == command.OK
     assert len(recording) == 2  # nothing was left to do
-    assert command.main(predict_arguments(bop, output)) == command.BAD_INPUT
+    assert command.main(predict_arguments(bop, output)) == BAD_INPUT
 
 
 def test_tracking_starts_from_the_last_pose(bop: Path, tmp_path: Path, recording: list[RecordingEstimator]) -> None:
@@ -85,7 +86,7 @@ def test_tracking_starts_from_the_last_pose(bop: Path, tmp_path: Path, recording
     assert command.main(predict_arguments(bop, tmp_path / "r.csv", *more)) == command.OK
     assert recording[0].calls == [("register", 5), ("start_from", 0.6), ("track_one", 2)]
     assert recording[0].arguments["symmetries"] is None
-    assert command.main(predict_arguments(bop, tmp_path / "several.csv", "--track")) == command.BAD_INPUT
+    assert command.main(predict_arguments(bop, tmp_path / "several.csv", "--track")) == BAD_INPUT
 
 
 def test_predict_then_score_from_the_command_line(
@@ -125,7 +126,7 @@ def test_names_that_are_too_long(bop: Path, tmp_path: Path, recording: list, cap
         ["score", "--results", str(tmp_path / long), "--dataset", str(bop)],
         ["check", str(tmp_path / long)],
     ):
-        assert command.main(arguments) == command.BAD_INPUT
+        assert command.main(arguments) == BAD_INPUT
         assert "File name too long" in capsys.readouterr().err
 
 
@@ -141,7 +142,7 @@ def test_names_that_are_too_long(bop: Path, tmp_path: Path, recording: list, cap
 def test_bad_arguments(
     bop: Path, tmp_path: Path, more: list[str], message: str, capsys: pytest.CaptureFixture, recording: list
 ) -> None:
-    assert command.main(predict_arguments(bop, tmp_path / "r.csv", *more)) == command.BAD_INPUT
+    assert command.main(predict_arguments(bop, tmp_path / "r.csv", *more)) == BAD_INPUT
     assert message in capsys.readouterr().err
 
 
@@ -171,6 +172,6 @@ def test_detections_that_miss_an_object_leave_it_out(
 def test_private_ground_truth_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture, recording: list) -> None:
     itodd = write_dataset(tmp_path / "itodd", scenes=1, images=1, gray=True)
     (itodd / "test" / "000001" / "scene_gt.json").unlink()
-    assert command.main(predict_arguments(itodd, tmp_path / "r.csv")) == command.BAD_INPUT
+    assert command.main(predict_arguments(itodd, tmp_path / "r.csv")) == BAD_INPUT
     assert "kept private" in capsys.readouterr().err
     assert not (tmp_path / "r.csv").exists()

@@ -22,6 +22,7 @@ from pose6d.evaluation.detections import VisibleMasks
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
 from pose6d.evaluation.results_file import PoseEstimate, read_results
 from pose6d.evaluation.scoring import score, score_table
+from pose6d.stopping import BAD_INPUT
 
 HERE = Path(__file__).resolve().parent
 
@@ -260,7 +261,7 @@ def test_command_line_scores_and_checks(bop: Path, tmp_path: Path, capsys: pytes
     assert str(tmp_path / "truth.scores.json") in printed
     lines = output.read_text().splitlines()
     output.write_text("\n".join([*lines, lines[1]]) + "\n")
-    assert command.main(["score", "--results", str(output), "--dataset", str(bop)]) == command.BAD_INPUT
+    assert command.main(["score", "--results", str(output), "--dataset", str(bop)]) == BAD_INPUT
     assert f"line {len(lines) + 1}: duplicate target" in capsys.readouterr().err
     assert command.main(["check", str(output), "--dataset", str(bop)]) == command.PROBLEMS
     assert f"line {len(lines) + 1}: duplicate target" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from pose6d.errors import ResultsError
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.results_file import HEADER, PoseEstimate, check_results, read_results
+from pose6d.stopping import BAD_INPUT
 
 R = "1 0 0 0 1 0 0 0 1"
 GOOD = f"3,14,5,0.9,{R},10 -20 700,0.5"
@@ -97,5 +98,5 @@ def test_the_checker_lists_every_problem(tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(ResultsError, match=r"line 3: score holds nan.*and 2 more problems"):
         read_results(path)
     assert command.main(["check", str(write(tmp_path / "good.csv", GOOD))]) == command.OK
-    assert command.main(["check", str(tmp_path / "absent.csv")]) == command.BAD_INPUT
+    assert command.main(["check", str(tmp_path / "absent.csv")]) == BAD_INPUT
     assert "absent.csv cannot be read" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -124,6 +125,20 @@ def test_estimators_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     estimator.register(K, scene.rgb, scene.depth, scene.mask, 1, progress=watched)
     assert used[0] == 2 and set(used[2:]) == {1}
     assert torch.get_num_threads() == 2
+
+
+def test_tracking_measures_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    cores = FreeCores(lambda: 0.25 * next(ticks), lambda: 0.25 * next(ticks))  # time passes, and half of it is free
+    monkeypatch.setattr(frame_processor, "FreeCores", lambda: cores)
+    scene = render_scene(torus(), random_poses(1, 0.6)[0])
+    estimator = FoundationPose(scene.mesh, **random_networks())
+    torch.set_num_threads(2)
+    estimator.start_from(scene.truth)
+    estimator.track_one(scene.rgb, scene.depth, K)
+    assert torch.get_num_threads() == 2
+    with cores:
+        assert torch.get_num_threads() == 1
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")

@@ -11,19 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.front_door import Door, find_make, make_door
+from tests.front_door import Door
 
 Install = Callable[..., tuple[str, list[str]]]  # what was said, and what pip was asked to install
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Door:
-    return make_door(tmp_path)
-
-
-@pytest.fixture
-def make() -> str:
-    return find_make()
 
 
 def test_no_engine_uses_the_virtual_environment_and_says_why(door: Door) -> None:

@@ -5,26 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.front_door import REPOSITORY, Door, find_make, make_door
+from tests.front_door import REPOSITORY, Door
 
 RunMake = Callable[..., subprocess.CompletedProcess[str]]
 
 OPENCV = ["libGL.so.1", "libgthread-2.0.so.0"]
 OPEN3D = ["libEGL.so.1", "libX11.so.6", "libgomp.so.1", "libusb-1.0.so.0"]
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Door:
-    return make_door(tmp_path)
-
-
-@pytest.fixture
-def make() -> str:
-    return find_make()
 
 
 @pytest.fixture

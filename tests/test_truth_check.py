@@ -29,6 +29,7 @@ from pose6d.scenes import open_scene
 from pose6d.scenes.bop_folder import BopFolder
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import write_image
+from pose6d.stopping import BAD_INPUT
 
 NAN, INF = float("nan"), float("inf")
 
@@ -99,7 +100,7 @@ def test_ground_truth_of_bop(bop: Path, tmp_path: Path, change: Callable[[Any], 
     edit_json(broken / "test" / "000001" / "scene_gt.json", change)
     (tmp_path / "r.csv").write_text(HEADER + "\n")
     arguments = ["score", "--results", str(tmp_path / "r.csv"), "--dataset", str(broken)]
-    assert command.main(arguments) == command.BAD_INPUT
+    assert command.main(arguments) == BAD_INPUT
     with pytest.raises(Pose6DError, match=rf"(scene_gt\.json|scene 1, image 0).*{message}"):
         command.run_score(command.Score(tmp_path / "r.csv", command.DatasetOptions(broken)))
 

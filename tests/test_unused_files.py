@@ -110,7 +110,7 @@ def test_models_of_bop_state_their_symmetries_wherever_they_are_used(scene: Path
 
 
 def test_strange_files_are_named(scene: Path, tmp_path: Path) -> None:
-    assert open_scene(scene).unused == []
+    assert load(scene)[1] == []
     np.save(scene / "transforms.npy", np.eye(4)[None])
     (scene / "symmetry.json").write_text("{}")
     (scene / "mesh" / "symmetries.json").write_text("{}")
@@ -120,7 +120,7 @@ def test_strange_files_are_named(scene: Path, tmp_path: Path) -> None:
     write_image(scene / "masks" / "cup" / "0.png", np.ones(SIZE, bool))
     for name in ("7", "8"):
         np.savetxt(scene / "annotated_poses" / f"{name}.txt", np.eye(4))
-    named = "\n".join(open_scene(scene).unused)
+    named = "\n".join(load(scene)[1])
     for text in (
         f"symmetry.json, transforms.npy in {scene}: not part of the folder layout",
         f"symmetries.json in {scene / 'mesh'}",
@@ -138,9 +138,20 @@ def test_strange_files_are_named(scene: Path, tmp_path: Path) -> None:
 
 def test_bop_scenes_and_captures_have_no_strange_files_of_their_own(tmp_path: Path) -> None:
     bop = write_dataset(tmp_path / "bop", scenes=1, images=1) / "test" / "000001"
-    assert open_scene(bop, object_id=BOX).unused == []
+    assert open_scene(bop, object_id=BOX).strange == []
     (bop / "notes.txt").write_text("")
-    assert open_scene(bop, object_id=BOX).unused == [f"notes.txt in {bop}: not part of the bop layout"]
+    assert open_scene(bop, object_id=BOX).strange == [bop / "notes.txt"]
+
+
+def test_a_folder_of_the_users_own_is_strange_unless_something_in_it_is_used(scene: Path) -> None:
+    save_mesh(box_mesh(), scene / "meshes" / "cup.ply")
+    (scene / "hand_made").mkdir()
+    shutil.copy(scene / "masks" / "0.png", scene / "hand_made" / "0.png")
+    note = f"not used: hand_made, meshes in {scene}: not part of the folder layout"
+    assert load(scene)[1] == [note]
+    relative = Path(os.path.relpath(scene / "meshes" / "cup.ply"))
+    used = load(scene, mesh_file=relative, mask_file=scene / "hand_made" / "0.png")[1]
+    assert not any("not part of" in text for text in used)
 
 
 def test_options_without_effect(

@@ -28,10 +28,10 @@ from pose6d.evaluation.open_dataset import open_dataset
 from pose6d.evaluation.prediction import Job, PoseRequest, describe, predict
 from pose6d.evaluation.results_file import check_results
 from pose6d.evaluation.scoring import score, score_table
-from pose6d.stopping import exit_code, stopping_by_signals
+from pose6d.stopping import run_command
 from pose6d.weights import find_weights
 
-OK, PROBLEMS, BAD_INPUT, SOME_TARGETS_FAILED = 0, 1, 2, 3
+OK, PROBLEMS, SOME_TARGETS_FAILED = 0, 1, 3
 
 
 @dataclass(frozen=True)
@@ -232,18 +232,9 @@ def main(args: list[str] | None = None) -> int:
         commands, prog="python -m pose6d.evaluation", args=args, description=__doc__, use_underscores=True
     )
     runs: dict[type, Any] = {Predict: run_predict, Score: run_score, Check: run_check}
-    with stopping_by_signals():
-        try:
-            return runs[type(options)](options)
-        except Pose6DError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return BAD_INPUT
-        except OSError as error:  # a path that the system does not take, wherever it is first touched
-            print(f"error: {with_cure(error)}", file=sys.stderr)
-            return BAD_INPUT
-        except KeyboardInterrupt as stop:
-            print("interrupted; what is done is kept, the same command continues", file=sys.stderr)
-            return exit_code(stop)
+    return run_command(
+        lambda: runs[type(options)](options), "interrupted; what is done is kept, the same command continues"
+    )
 
 
 def _check_truth(dataset: PoseDataset) -> None:

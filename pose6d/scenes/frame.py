@@ -87,7 +87,8 @@ class Scene(ABC):
         mesh_unit: the unit of that file where the layout fixes it ("mm" in BOP), else "auto".
         object_id: the object that was chosen, where there are several.
         objects: the objects that the recording has masks or poses of, where there are several.
-        unused: what lies in the folder, or was given for it, and is not read; for people.
+        unused: what belongs to the recording, or was given for it, and is not read; for people.
+        strange: what lies in the folder or in its mesh/ and is not part of the layout.
     """
 
     kind: str
@@ -103,6 +104,7 @@ class Scene(ABC):
         self.mesh_files: list[Path] = []
         self.mesh_unit: UnitChoice = "auto"
         self.unused: list[str] = []
+        self.strange: list[Path] = []
         self.object_id: str | None = None
         self.objects: list[str] = []
 
@@ -124,14 +126,11 @@ class Scene(ABC):
         """Note what lies in the folder, or in its mesh/, under a name that the layout does not have."""
         mesh = self.path / "mesh"
         for folder, names, suffixes in ((self.path, known, ()), (mesh, MESH_FOLDER, BESIDE_MESHES)):
-            entries = sorted(folder.iterdir()) if folder.is_dir() else []
-            strange = [
-                entry.name
-                for entry in entries
+            self.strange += [
+                entry
+                for entry in (sorted(folder.iterdir()) if folder.is_dir() else [])
                 if entry.name not in names and entry.suffix.lower() not in suffixes and not entry.name.startswith(".")
             ]
-            if strange:
-                self.unused.append(f"{shorten(strange)} in {folder}: not part of the {self.kind} layout")
 
     def _name_unused_masks(self, masks: Masks) -> None:
         """Note the masks of no frame, and those of objects where the recording has masks of its own as well."""

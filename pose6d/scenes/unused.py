@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 from pose6d.geometry.symmetry import symmetry_beside
@@ -17,15 +18,27 @@ def same_file(a: Path, b: Path) -> bool:
         return False
 
 
-def unused_files(scene: Scene, mesh_file: Path, symmetry: str | None) -> list[str]:
+def _lies_in(file: Path, place: Path) -> bool:
+    """Whether a file is `place`, or lies in that folder."""
+    return any(same_file(way, place) for way in (file, *file.absolute().parents))
+
+
+def unused_files(scene: Scene, mesh_file: Path, symmetry: str | None, mask_file: Path | None = None) -> list[str]:
     """What is not used, and why, for people.
 
     Args:
         scene: the recording.
         mesh_file: the mesh that is used.
         symmetry: what was given as the object's symmetries: a text or the path of a file; None for the mesh's own.
+        mask_file: the mask, or the folder of masks, that was given; None for the recording's own.
     """
-    notes = list(scene.unused)
+    given = [mesh_file, *(Path(each) for each in (symmetry, mask_file) if each)]
+    strange = [entry for entry in scene.strange if not any(_lies_in(file, entry) for file in given)]
+    notes = [
+        f"{shorten([entry.name for entry in entries])} in {folder}: not part of the {scene.kind} layout"
+        for folder, entries in groupby(strange, key=lambda entry: entry.parent)
+    ]
+    notes += scene.unused
     others = [file.name for file in scene.mesh_files if not same_file(file, mesh_file)]
     if others:
         notes.append(f"{shorten(others)} in {scene.mesh_files[0].parent}: the mesh is {mesh_file}")
