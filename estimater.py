@@ -19,8 +19,18 @@ from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
 from learning.training.predict_score import ScorePredictor, Scorer
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
-from pose6d.geometry.distinct_poses import distinct_best
-from pose6d.geometry.frame_input import (
+from pose6d.geometry.observation import Observation
+from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import as_mesh
+from pose6d.mesh.symmetry import centred_symmetries
+from pose6d.mesh.units import check_diameter
+from pose6d.rendering import make_renderer
+from pose6d.search.alignment import TRACKING_ROUNDS, aligned
+from pose6d.search.axis_rotations import Turns, finest_turns, likely_turns, principal_axes
+from pose6d.search.distinct_poses import distinct_best
+from pose6d.search.frame_input import (
     check_depth_roughly,
     check_frame,
     check_mask,
@@ -29,19 +39,8 @@ from pose6d.geometry.frame_input import (
     initial_translation,
     mask_middle,
 )
-from pose6d.geometry.frame_processor import FrameProcessor
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import as_mesh
-from pose6d.geometry.observation import Observation
-from pose6d.geometry.symmetry import centred_symmetries
-from pose6d.geometry.transforms import make_transform, random_rotations
-from pose6d.geometry.units import check_diameter
-from pose6d.geometry.viewpoints import starting_rotations
-from pose6d.rendering import make_renderer
-from pose6d.rendering.alignment import TRACKING_ROUNDS, aligned
-from pose6d.rendering.appearance import appearance
-from pose6d.rendering.turned_poses import Turns, finest_turns, likely_turns, principal_axes
-from pose6d.schedule import (
+from pose6d.search.frame_processor import FrameProcessor
+from pose6d.search.schedule import (
     DISTINCT,
     FALLBACK,
     FINALISTS,
@@ -55,6 +54,7 @@ from pose6d.schedule import (
     Schedule,
     choose_schedule,
 )
+from pose6d.search.texture_correlation import appearance
 
 _On = tuple[Observation, Tensor, float]
 """what hypotheses are compared with: a frame, its K (3, 3), and the object's diameter"""
@@ -66,7 +66,7 @@ class FoundationPose(FrameProcessor):
     Args:
         mesh: the object in metres, or the path of one (`load_mesh`). Its loose debris is left out (`Mesh.keep_debris`).
         symmetries: (S, 4, 4) transforms of the mesh frame that leave the object's look unchanged, identity included
-            (`pose6d.geometry.symmetry`). They thin out the hypotheses.
+            (`pose6d.mesh.symmetry`). They thin out the hypotheses.
         scorer: ranks hypotheses; made from `weights` where omitted.
         refiner: moves hypotheses; made from `weights` where omitted.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.

@@ -13,11 +13,11 @@ from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.errors import FrameError, Pose6DError
-from pose6d.geometry.frame_input import check_depth_roughly, check_frame, check_result
-from pose6d.geometry.frame_processor import FrameProcessor
 from pose6d.geometry.transforms import make_transform
 from pose6d.rendering import make_renderer
-from pose6d.rendering.alignment import TRACKING_ROUNDS, aligned
+from pose6d.search.alignment import TRACKING_ROUNDS, aligned
+from pose6d.search.frame_input import check_depth_roughly, check_frame, check_result
+from pose6d.search.frame_processor import FrameProcessor
 
 
 class ManyObjects(FrameProcessor):

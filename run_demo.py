@@ -36,10 +36,10 @@ from pose6d.evaluation.run_record import RunRecord
 from pose6d.evaluation.truth_check import check_frame_truth
 from pose6d.geometry.camera import describe_intrinsics, unusual_intrinsics
 from pose6d.geometry.depth import check_depth
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
-from pose6d.geometry.symmetry import mesh_symmetries, resolve_symmetry, symmetry_beside
-from pose6d.geometry.units import UnitChoice, resolve_unit
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
+from pose6d.mesh.symmetry import mesh_symmetries, resolve_symmetry, symmetry_beside
+from pose6d.mesh.units import UnitChoice, resolve_unit
 from pose6d.rendering import make_renderer
 from pose6d.report.comparison_plots import write_comparison
 from pose6d.report.html_report import write_html_report

@@ -21,7 +21,7 @@ ASSETS = Path(__file__).resolve().parent
 sys.path.insert(0, str(ASSETS.parent))
 
 from pose6d.errors import OutputError  # noqa: E402  (the checkout need not be installed)
-from pose6d.geometry.mesh_files import load_mesh  # noqa: E402
+from pose6d.mesh.mesh_files import load_mesh  # noqa: E402
 from pose6d.rendering import make_renderer  # noqa: E402
 from pose6d.report.overlay import PoseOverlay  # noqa: E402
 from pose6d.scenes import Frame, open_scene  # noqa: E402

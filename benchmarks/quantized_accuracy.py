@@ -33,10 +33,10 @@ from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.accuracy.scores import RIGHT, Record, score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.versions import versions
-from learning.variants import VARIANTS
+from learning.inference.variants import VARIANTS
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, Pose6DError, WeightsError
-from pose6d.schedule import SCHEDULES, Schedule
+from pose6d.search.schedule import SCHEDULES, Schedule
 from quantization.comparison import BASELINE, FASTEST, PLAIN, available
 
 _Z = 1.96  # of a 95 % interval

@@ -30,6 +30,7 @@ from benchmarks.accuracy.scoreboard import Options as SceneOptions
 from benchmarks.accuracy.scoreboard import Scoreboard
 from benchmarks.accuracy.scores import RIGHT
 from benchmarks.accuracy.suites import check_registers
+from benchmarks.reach_plot import write_reach_plot
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
@@ -40,7 +41,6 @@ from pose6d.evaluation.batched_pose_errors import add
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.rendering.interface import Renderer
-from pose6d.report.reach_plot import write_reach_plot
 
 _EDGES = tuple(range(0, 181, 15))  # degrees
 _COUNTS = (6, 12, 24, 48, 96, 252)

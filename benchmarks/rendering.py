@@ -20,9 +20,9 @@ import tyro
 
 from benchmarks.versions import commit
 from pose6d.device import resolve_device
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
 from pose6d.geometry.transforms import random_rotations
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
 from pose6d.rendering import Backend, Renderer, make_renderer
 
 SIZE = 160

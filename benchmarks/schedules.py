@@ -35,12 +35,12 @@ from benchmarks.accuracy.scoreboard import Options as SceneOptions
 from benchmarks.accuracy.scoreboard import Scoreboard
 from benchmarks.accuracy.scores import RIGHT, Record, score
 from benchmarks.accuracy.suites import check_registers
+from benchmarks.schedule_plot import pareto_front, write_schedule_plot
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from pose6d.errors import FrameError, Pose6DError
-from pose6d.geometry.viewpoints import starting_rotations
-from pose6d.report.schedule_plot import pareto_front, write_schedule_plot
-from pose6d.schedule import FALLBACK, SCHEDULES, Grid, Schedule, Stage
+from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.search.schedule import FALLBACK, SCHEDULES, Grid, Schedule, Stage
 
 _GRIDS: dict[str, Grid] = {"60": "icosahedron", "120": "covering_120", "168": "covering_168", "252": "views"}
 _FULL = "full"

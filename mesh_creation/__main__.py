@@ -12,20 +12,24 @@ from typing import Annotated, Any
 
 import tyro
 
-from mesh_creation.simulator import Simulation, simulate
+from mesh_creation.simulation.simulator import Simulation, simulate
 from pose6d.errors import MissingDependencyError, Pose6DError
-from pose6d.geometry.mesh import Unit
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.mesh.mesh import Unit
+from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.layout import read_json
 from pose6d.stopping import exit_code, stopping_by_signals
 
 # Step -> module, its options, what it does. Modules are loaded when asked for: some need extras.
 _STEPS = {
-    "board": ("mesh_creation.board_pdf", "BoardOptions", "print a board of markers"),
-    "record": ("mesh_creation.record", "RecordOptions", "record with a RealSense camera, or import a .bag or .db3"),
-    "register": ("mesh_creation.register_scan", "RegisterOptions", "find the camera of every frame"),
-    "fuse": ("mesh_creation.fuse_scan", "FuseOptions", "make the textured mesh"),
-    "label": ("mesh_creation.labels", "LabelOptions", "write poses, masks and boxes of every frame"),
+    "board": ("mesh_creation.board.board_pdf", "BoardOptions", "print a board of markers"),
+    "record": (
+        "mesh_creation.recording.record",
+        "RecordOptions",
+        "record with a RealSense camera, or import a .bag or .db3",
+    ),
+    "register": ("mesh_creation.registration.register_scan", "RegisterOptions", "find the camera of every frame"),
+    "fuse": ("mesh_creation.fusion.fuse_scan", "FuseOptions", "make the textured mesh"),
+    "label": ("mesh_creation.labels.label_scan", "LabelOptions", "write poses, masks and boxes of every frame"),
     "run": ("mesh_creation.__main__", "RunOptions", "register, fuse and label a scan; finished steps are skipped"),
     "simulate": ("mesh_creation.__main__", "SimulateOptions", "make a recording with ground truth, without a camera"),
 }

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from pose6d.errors import OutputError, SceneError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.layout import read_json
 
 

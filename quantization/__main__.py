@@ -23,12 +23,12 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from benchmarks.quantization.variants_plot import write_quantization_plot
 from estimater import FoundationPose
+from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
-from learning.variants import VARIANTS
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import FrameError, MissingDependencyError, OutputError, Pose6DError, WeightsError
-from pose6d.report.quantization_plot import write_quantization_plot
 from pose6d.weights import find_weights
 from quantization.calibration import HELD_OUT_SEED, calibration_pairs, calibration_pool
 from quantization.comparison import (

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from learning.datasets.mesh_pool import MeshPool
-from learning.datasets.pools import PoolConfig, make_pool
-from learning.datasets.pose_perturbation import Perturbation, perturb_poses, scoring_hypotheses
-from learning.datasets.scene_batches import TRAINING_SCENES, sample_scenes
-from learning.inputs import pair_inputs
+from learning.datasets.objects.mesh_pool import MeshPool
+from learning.datasets.objects.training_pool import PoolConfig, make_pool
+from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses, scoring_hypotheses
+from learning.datasets.scenes.scene_batches import TRAINING_SCENES, sample_scenes
+from learning.inference.inputs import pair_inputs
 from learning.models.config import NetworkConfig
 from pose6d.errors import WeightsError
 from pose6d.geometry.camera import backproject

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learning.inputs import apply_update
+from learning.inference.inputs import apply_update
+from learning.inference.onnx_runtime import OnnxRunner
+from learning.inference.runtime import NetworkRunner, make_runner
+from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
-from learning.onnx_runtime import OnnxRunner
-from learning.runtime import NetworkRunner, make_runner
-from learning.variants import VARIANTS
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import find_weights
 from quantization.calibration import Pairs

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from learning.datasets.procedural_shapes import Piece, assemble
-from pose6d.geometry.mesh import Mesh
+from learning.datasets.objects.shapes import Piece, assemble
+from pose6d.mesh.mesh import Mesh
 
 TEXTURE_SIZE = 512
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from learning.datasets.procedural_objects import make_object
-from learning.datasets.procedural_shapes import Chart, Part, assemble, box, superquadric, tube
-from learning.datasets.procedural_textures import make_palette, paint_texture
-from pose6d.geometry.mesh import Mesh
+from learning.datasets.objects.random_objects import make_object
+from learning.datasets.objects.shapes import Chart, Part, assemble, box, superquadric, tube
+from learning.datasets.surfaces.textures import make_palette, paint_texture
+from pose6d.mesh.mesh import Mesh
 from test_data.avocado_mesh import make_avocado
 
 _BOARD_TOP = 0.014

@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from pose6d.errors import OutputError
-from pose6d.geometry.mesh_files import save_mesh
+from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, Renderer, Rendering, make_renderer
 from pose6d.scenes.images import write_depth, write_image
 from test_data.default_scene import AVOCADO, SCENES

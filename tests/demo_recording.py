@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import save_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import make_renderer
 from pose6d.scenes.images import write_depth, write_image
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learning.inputs import pair_inputs
+from learning.inference.inputs import pair_inputs
 from learning.models.blocks import SelfAttention
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.observation import Observation
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Renderer
 

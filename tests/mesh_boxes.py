@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from pose6d.geometry.mesh import Mesh, texture_colors
+from pose6d.mesh.mesh import Mesh, texture_colors
 
 SIZE = np.array([0.1, 0.06, 0.04])
 NORMALS = np.concatenate([np.eye(3), -np.eye(3)])

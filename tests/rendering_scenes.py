@@ -7,7 +7,7 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import Renderer, Rendering
 
 K = torch.tensor([[500.0, 0.0, 63.0], [0.0, 480.0, 49.5], [0.0, 0.0, 1.0]])

@@ -11,8 +11,8 @@ import torch
 from pose6d.evaluation.comparison import compare_poses
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.symmetry import parse_symmetry
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.rendering import make_renderer
 from pose6d.report.html_report import write_html_report
 from pose6d.report.result_writer import ResultWriter

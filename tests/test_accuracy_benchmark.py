@@ -22,10 +22,10 @@ from benchmarks.accuracy.scoreboard import Options
 from benchmarks.accuracy.scores import Record, score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.accuracy.trajectories import LARGEST_STEP, LARGEST_TURN
-from learning.datasets.procedural_objects import make_object
+from learning.datasets.objects.random_objects import make_object
 from pose6d.errors import FrameError
 from pose6d.evaluation.pose_errors import add_s, rotation_error, translation_error
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 
 _SUITES = ("easy", "cluttered", "occluded", "textureless", "noisy_depth", "reconstructed_mesh")
 

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from estimater import FoundationPose
 from learning.models.config import NetworkConfig
-from pose6d.cuda_graphs import GraphedFunction
 from pose6d.cuda_kernels import available
 from pose6d.geometry.camera import crop_windows
-from pose6d.geometry.mesh import GREY, Mesh
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
+from pose6d.mesh.mesh import GREY, Mesh
 from pose6d.rendering import make_renderer
-from pose6d.rendering.alignment import _Crops, _step, _step_kernels, aligned
-from pose6d.rendering.appearance import texture_pair
 from pose6d.rendering.interface import ALBEDO, Renderer, Shading
+from pose6d.search.alignment import _Crops, _step, _step_kernels, aligned
+from pose6d.search.cuda_graphs import GraphedFunction
+from pose6d.search.texture_correlation import texture_pair
 from tests.estimater_scene import MatchingScorer, PlantingRefiner, Scene, render_scene
 from tests.rendering_scenes import K, random_poses, torus
 

@@ -16,13 +16,13 @@ from torch import Tensor
 from estimater import FoundationPose
 from learning.models.config import NetworkConfig
 from learning.models.score_network import Scores
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
-from pose6d.rendering.appearance import appearance
 from pose6d.rendering.interface import Renderer, Shading
-from pose6d.rendering.turned_poses import Turns, finest_turns, likely_turns, principal_axes
+from pose6d.search.axis_rotations import Turns, finest_turns, likely_turns, principal_axes
+from pose6d.search.texture_correlation import appearance
 from tests.estimater_scene import K
 
 SIZE = (240, 320)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pose6d.errors import OutputError
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.mesh.mesh_files import load_mesh
 from pose6d.rendering import make_renderer
 from pose6d.scenes import Scene, open_scene
 from test_data.avocado_mesh import make_avocado

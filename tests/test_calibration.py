@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pose6d.errors import OutputError
 from pose6d.evaluation.calibration import expected_calibration_error, fit_platt, reliability_bins, roc_auc
-from pose6d.report.calibration_plot import write_reliability_diagram
+from pose6d.evaluation.calibration_plot import write_reliability_diagram
 from pose6d.scenes.images import read_color
 
 

@@ -20,8 +20,8 @@ from pose6d.evaluation.comparison import (
 )
 from pose6d.evaluation.pose_errors import add_s
 from pose6d.evaluation.run_folder import RunFolder
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.symmetry import parse_symmetry
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.report.comparison_plots import error_figure, pose_figure, write_comparison
 from pose6d.scenes.frame import Frame, Scene
 

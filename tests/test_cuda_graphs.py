@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pose6d.cuda_graphs import Recorder
+from pose6d.search.cuda_graphs import Recorder
 
 pytestmark = [
     pytest.mark.cuda,

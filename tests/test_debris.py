@@ -13,10 +13,10 @@ from mesh_boxes import SIZE, check_box
 from PIL import Image
 
 from pose6d.errors import MeshError
-from pose6d.geometry import side_files
-from pose6d.geometry.debris import loose_pieces, without_debris
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import as_mesh, load_mesh, save_mesh
+from pose6d.mesh import side_files
+from pose6d.mesh.debris import loose_pieces, without_debris
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import as_mesh, load_mesh, save_mesh
 from pose6d.scenes import open_scene
 from run_demo import Options, load_object
 from tests.demo_recording import write_recording

@@ -11,7 +11,7 @@ import torch
 from pose6d.errors import FrameError
 from pose6d.geometry import depth as depth_module
 from pose6d.geometry.depth import check_depth, depth_tolerance, erode_depth, filter_depth, is_measured, smooth_depth
-from pose6d.geometry.frame_input import check_depth_roughly
+from pose6d.search.frame_input import check_depth_roughly
 
 MISSING = [float("nan"), float("inf"), -1.0, 65.535, 65535.0, 0.0]
 

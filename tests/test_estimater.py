@@ -15,12 +15,12 @@ from learning.models.config import NetworkConfig
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from learning.training.predict_score import ScorePredictor
 from pose6d.errors import FrameError, MeshError, Pose6DError, SceneError
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.observation import observe
-from pose6d.geometry.symmetry import symmetry_transforms
 from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.symmetry import symmetry_transforms
 from pose6d.rendering import make_renderer
-from pose6d.schedule import Schedule, Stage
+from pose6d.search.schedule import Schedule, Stage
 from tests.estimater_scene import SMALL, K, MatchingScorer, PlantingRefiner, Scene, random_networks, render_scene
 
 

@@ -21,7 +21,7 @@ from pose6d.evaluation.detections import DetectionFile, VisibleMasks
 from pose6d.evaluation.open_dataset import open_dataset
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
 from pose6d.evaluation.scoring import score
-from pose6d.geometry.mesh_files import save_mesh
+from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes.images import write_depth, write_image
 from pose6d.scenes.run_length import decode_rle, encode_rle
 

@@ -17,7 +17,7 @@ from pose6d.evaluation.average_recall import average_recall, found, match
 from pose6d.evaluation.pose_errors import euler_angles, euler_error, nearest_symmetric_truth
 from pose6d.evaluation.tracking_errors import jitter, loss_statistics
 from pose6d.evaluation.visible_surface import TAUS, render_depth, vsd
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from estimater import FoundationPose
-from pose6d.geometry import frame_processor
 from pose6d.geometry.camera import project
-from pose6d.geometry.frame_input import cut_around
 from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.search import frame_processor
+from pose6d.search.frame_input import cut_around
 from tests.estimater_scene import K, Scene, random_networks, render_scene
 from tests.rendering_scenes import torus
 

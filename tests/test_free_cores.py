@@ -15,7 +15,7 @@ import torch
 
 from estimater import FoundationPose
 from pose6d.free_cores import FreeCores, available_seconds
-from pose6d.geometry import frame_processor
+from pose6d.search import frame_processor
 from tests.estimater_scene import K, random_networks, render_scene
 from tests.rendering_scenes import random_poses, torus
 

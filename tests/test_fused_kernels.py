@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from learning.fused_inputs import CHANNELS, available, moved, network_pairs
-from learning.inputs import apply_update, pair_inputs
+from learning.inference.fused_inputs import CHANNELS, available, moved, network_pairs
+from learning.inference.inputs import apply_update, pair_inputs
 from learning.models.config import NetworkConfig
 from pose6d import cuda_kernels
 from pose6d.geometry import depth as depth_module
 from pose6d.geometry import depth_loops
-from pose6d.geometry import distinct_poses as distinct_module
 from pose6d.geometry.camera import crop_transforms, crop_windows
 from pose6d.geometry.depth import erode_depth, filter_depth, smooth_depth
-from pose6d.geometry.distinct_poses import distinct_best
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import Renderer, make_renderer
-from pose6d.rendering import appearance as appearance_module
-from pose6d.rendering.appearance import appearance, texture_pair
 from pose6d.rendering.interface import ALBEDO
+from pose6d.search import distinct_poses as distinct_module
+from pose6d.search import texture_correlation as appearance_module
+from pose6d.search.distinct_poses import distinct_best
+from pose6d.search.texture_correlation import appearance, texture_pair
 from tests.rendering_scenes import box, torus
 
 DEVICE = torch.device("cuda")

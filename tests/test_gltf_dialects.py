@@ -16,7 +16,7 @@ from mesh_boxes import TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, save_tex
 from PIL import Image
 
 from pose6d.errors import MeshError
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.mesh.mesh_files import load_mesh
 
 TRIANGLES = np.concatenate([[[4 * i, 4 * i + 1, 4 * i + 2], [4 * i, 4 * i + 2, 4 * i + 3]] for i in range(6)])
 UV_DOWN = np.stack([UV[:, 0], 1 - UV[:, 1]], axis=1).astype(np.float32)

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from estimater import FoundationPose
-from learning.inputs import pair_inputs
+from learning.inference.inputs import pair_inputs
 from learning.models.config import NetworkConfig
 from many_objects import ManyObjects
 from pose6d.geometry.camera import crop_coverage, crop_images, crop_transforms
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
-from pose6d.rendering.alignment import aligned
-from pose6d.rendering.appearance import appearance
+from pose6d.search.alignment import aligned
+from pose6d.search.texture_correlation import appearance
 from tests.rendering_scenes import box, torus
 
 K = np.array([[300.0, 0.0, 159.5], [0.0, 300.0, 119.5], [0.0, 0.0, 1.0]])

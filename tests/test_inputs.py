@@ -7,11 +7,11 @@ import pytest
 import torch
 import trimesh
 
-from learning.inputs import apply_update, network_inputs, pair_inputs, update_target
+from learning.inference.inputs import apply_update, network_inputs, pair_inputs, update_target
 from learning.models.config import NetworkConfig
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle, so3_exp
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 
 SIZE = 160

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from learning.datasets.lighting import Lighting, light_surfaces
 from learning.datasets.random_draws import Draw
-from learning.datasets.sensor_noise import SensorNoise, degrade_color, degrade_depth
+from learning.datasets.scenes.lighting import Lighting, light_surfaces
+from learning.datasets.sensor.sensor_noise import SensorNoise, degrade_color, degrade_depth
 from pose6d.rendering.interface import Rendering
 
 _SIZE = 48

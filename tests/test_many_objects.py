@@ -11,7 +11,7 @@ from many_objects import ManyObjects
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering import make_renderer
-from pose6d.schedule import Schedule
+from pose6d.search.schedule import Schedule
 from tests.estimater_scene import K, MatchingScorer, PlantingRefiner, random_networks
 from tests.rendering_scenes import box, torus
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
 from pose6d.errors import MeshError
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 
 QUAD = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
 QUAD_FACES = np.array([[0, 1, 2], [0, 2, 3]])

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mesh_creation.board import Board, Place, charuco_board, default_board, detect_board, load_board, save_board
-from mesh_creation.board_pdf import PAPERS, BoardOptions, fitting_board, main, print_board
+from mesh_creation.board.board import Board, Place, charuco_board, default_board, detect_board, load_board, save_board
+from mesh_creation.board.board_pdf import PAPERS, BoardOptions, fitting_board, main, print_board
 from pose6d.errors import SceneError
 
 BOARDS = {

@@ -12,23 +12,23 @@ import pytest
 import torch
 import trimesh
 
-from mesh_creation import flip_alignment, fuse_scan
-from mesh_creation.closed_surface import close_surface, decimate
-from mesh_creation.depth_cleaning import clean_depth
-from mesh_creation.flip_alignment import align_flipped
-from mesh_creation.frame_alignment import Cloud
-from mesh_creation.fuse_scan import FuseOptions, main
-from mesh_creation.object_region import WorkArea, find_object
-from mesh_creation.register_scan import RegisterOptions
-from mesh_creation.register_scan import main as register
-from mesh_creation.symmetry_proposal import propose_symmetries
-from mesh_creation.uv_atlas import paint, unwrap
-from mesh_creation.view_blending import View, ViewBlender
-from mesh_creation.volume_fusion import TsdfVolume
+from mesh_creation.fusion import flip_alignment, fuse_scan
+from mesh_creation.fusion.closed_surface import close_surface, decimate
+from mesh_creation.fusion.flip_alignment import align_flipped
+from mesh_creation.fusion.fuse_scan import FuseOptions, main
+from mesh_creation.fusion.symmetry_proposal import propose_symmetries
+from mesh_creation.fusion.uv_atlas import paint, unwrap
+from mesh_creation.fusion.view_blending import View, ViewBlender
+from mesh_creation.fusion.volume_fusion import TsdfVolume
+from mesh_creation.registration.depth_cleaning import clean_depth
+from mesh_creation.registration.frame_alignment import Cloud
+from mesh_creation.registration.object_region import WorkArea, find_object
+from mesh_creation.registration.register_scan import RegisterOptions
+from mesh_creation.registration.register_scan import main as register
 from pose6d.errors import OutputError, SceneError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
-from pose6d.geometry.symmetry import parse_symmetry
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
+from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.rendering import ALBEDO, make_renderer
 from pose6d.scenes import open_scene
 from tests.mesh_creation_scans import block, house_scan, pose_errors, scan

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 
 from mesh_creation import __main__ as commands
 from mesh_creation.__main__ import main as run_step
-from mesh_creation.label_formats import joined_outline
-from mesh_creation.label_masks import MaskRenderer, box_around
-from mesh_creation.labels import LabelOptions, main, split_frames
+from mesh_creation.labels.label_formats import joined_outline
+from mesh_creation.labels.label_masks import MaskRenderer, box_around
+from mesh_creation.labels.label_scan import LabelOptions, main, split_frames
 from mesh_creation.scan_folder import ScannedObject
 from pose6d.errors import OutputError, SceneError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import save_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import write_image
 from pose6d.scenes.run_length import decode_rle, encode_rle

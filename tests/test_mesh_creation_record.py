@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mesh_creation.board import Board, charuco_board, default_board, load_board, save_board
-from mesh_creation.coverage import AZIMUTHS, Coverage
-from mesh_creation.record import RecordOptions, main, record, warm_up
+from mesh_creation.board.board import Board, charuco_board, default_board, load_board, save_board
+from mesh_creation.recording.coverage import AZIMUTHS, Coverage
+from mesh_creation.recording.record import RecordOptions, main, record, warm_up
 from pose6d.errors import DeviceError, OutputError, SceneError
 from pose6d.scenes import open_scene
 from pose6d.scenes.realsense import CameraFrame

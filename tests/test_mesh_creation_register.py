@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mesh_creation import board_reading, register_scan
-from mesh_creation.board import Detection, charuco_board, default_board, load_board, save_board
-from mesh_creation.board_pose import estimate_board_pose
-from mesh_creation.depth_scale import check_depth_scale, measure_depth_scale
-from mesh_creation.keyframes import choose_keyframes, view_distances
-from mesh_creation.pose_graph import Edge, optimize
-from mesh_creation.register_scan import RegisterOptions, main
+from mesh_creation.board import board_reading
+from mesh_creation.board.board import Detection, charuco_board, default_board, load_board, save_board
+from mesh_creation.board.board_pose import estimate_board_pose
+from mesh_creation.registration import register_scan
+from mesh_creation.registration.depth_scale import check_depth_scale, measure_depth_scale
+from mesh_creation.registration.keyframes import choose_keyframes, view_distances
+from mesh_creation.registration.pose_graph import Edge, optimize
+from mesh_creation.registration.register_scan import RegisterOptions, main
 from pose6d.errors import FrameError, OutputError, SceneError
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.scenes import open_scene
 from tests.mesh_creation_scans import house_scan, pose_errors, scan
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from mesh_creation.__main__ import main
-from mesh_creation.board import detect_board, load_board
-from mesh_creation.simulated_camera import CameraModel, blur_by_motion, image_motion, measure_depth
-from mesh_creation.simulated_path import kept_frames
-from mesh_creation.simulator import Simulation, simulate
+from mesh_creation.board.board import detect_board, load_board
+from mesh_creation.simulation.simulated_camera import CameraModel, blur_by_motion, image_motion, measure_depth
+from mesh_creation.simulation.simulated_path import kept_frames
+from mesh_creation.simulation.simulator import Simulation, simulate
 from pose6d.errors import OutputError, SceneError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh, save_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh, save_mesh
 from pose6d.rendering import make_renderer
 from pose6d.scenes import Frame, open_scene
 from tests.mesh_creation_scans import CAMERA

@@ -16,8 +16,8 @@ from scipy.spatial.distance import pdist
 from trimesh.visual.material import PBRMaterial
 
 from pose6d.errors import MeshError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh, save_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh, save_mesh
 
 QUAD = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
 QUAD_FACES = np.array([[0, 1, 2], [0, 2, 3]])

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from learning.inference.runtime import fold_batch_norm
 from learning.models.blocks import EncoderLayer, SelfAttention
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
-from learning.runtime import fold_batch_norm
 from pose6d.errors import WeightsError
 
 SMALL = {"width": 4, "input_size": 32}

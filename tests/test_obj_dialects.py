@@ -12,8 +12,8 @@ from mesh_boxes import COLORS, TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, 
 from PIL import Image
 
 from pose6d.errors import MeshError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
 
 
 @pytest.fixture(autouse=True)

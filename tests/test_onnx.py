@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from learning import onnx_runtime
+from learning.inference import onnx_runtime
+from learning.inference.onnx_runtime import OnnxRunner, imported_file, provider_for
+from learning.inference.runtime import NetworkRunner, make_runner
+from learning.inference.variants import VARIANTS, resolve_variant
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
-from learning.onnx_runtime import OnnxRunner, imported_file, provider_for
-from learning.runtime import NetworkRunner, make_runner
 from learning.training.predict_score import ScorePredictor
-from learning.variants import VARIANTS, resolve_variant
 from pose6d.errors import DeviceError, MissingDependencyError, WeightsError
 from pose6d.weights import save_weights, sha256
 

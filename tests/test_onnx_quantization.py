@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from learning.onnx_runtime import CONFIG, PRECISION, SOURCE
-from learning.runtime import make_runner
+from learning.inference.onnx_runtime import CONFIG, PRECISION, SOURCE
+from learning.inference.runtime import make_runner
 from pose6d.errors import WeightsError
 from pose6d.weights import save_weights, sha256
 from quantization.calibration import Pairs

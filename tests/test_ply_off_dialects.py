@@ -12,7 +12,7 @@ import trimesh
 from mesh_boxes import COLORS, TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, save_texture
 
 from pose6d.errors import MeshError
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.mesh.mesh_files import load_mesh
 
 QUADS = np.arange(24).reshape(6, 4)
 XYZ = {axis: ("float", VERTICES[:, i]) for i, axis in enumerate("xyz")}

@@ -9,14 +9,21 @@ import pytest
 import torch
 from PIL import Image
 
-from learning.datasets.mesh_pool import MeshPool
-from learning.datasets.pools import MAXIMUM_FACES, PoolConfig, load_meshes, load_textures, make_pool, repeated
-from learning.datasets.procedural_hands import make_hand, make_hands
-from learning.datasets.procedural_objects import make_object
-from learning.datasets.procedural_textures import make_textures
+from learning.datasets.objects.hands import make_hand, make_hands
+from learning.datasets.objects.mesh_pool import MeshPool
+from learning.datasets.objects.random_objects import make_object
+from learning.datasets.objects.training_pool import (
+    MAXIMUM_FACES,
+    PoolConfig,
+    load_meshes,
+    load_textures,
+    make_pool,
+    repeated,
+)
+from learning.datasets.surfaces.textures import make_textures
 from pose6d.errors import FrameError, MeshError, SceneError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import save_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import save_mesh
 
 CPU = torch.device("cpu")
 

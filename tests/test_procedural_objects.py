@@ -11,19 +11,19 @@ import pytest
 from PIL import Image
 
 from learning.datasets.__main__ import SheetOptions, main, object_sheet
-from learning.datasets.procedural_lofts import bent_sheet, circle, flange, flat_sheet, hollow_tube, prism, ring_prism
-from learning.datasets.procedural_materials import (
+from learning.datasets.objects.lofts import bent_sheet, circle, flange, flat_sheet, hollow_tube, prism, ring_prism
+from learning.datasets.objects.parts import PARTS
+from learning.datasets.objects.random_objects import KINDS, MADE_SHARE, make_kind, make_object, make_objects
+from learning.datasets.objects.shapes import Part, joined
+from learning.datasets.surfaces.materials import (
     MATERIALS,
     choose_material,
     make_materials,
     material_palette,
     paint_material,
 )
-from learning.datasets.procedural_objects import KINDS, MADE_SHARE, make_kind, make_object, make_objects
-from learning.datasets.procedural_parts import PARTS
-from learning.datasets.procedural_shapes import Part, joined
-from learning.datasets.procedural_textures import PAINTERS, make_palette, make_texture, make_textures, paint_texture
-from pose6d.geometry.mesh import Mesh
+from learning.datasets.surfaces.textures import PAINTERS, make_palette, make_texture, make_textures, paint_texture
+from pose6d.mesh.mesh import Mesh
 
 SEEDS = range(60)
 
@@ -245,7 +245,7 @@ def test_making_objects_needs_no_mesh_library() -> None:
     """Machines that only train have numpy, scipy and Pillow, but no trimesh."""
     script = (
         "import sys; sys.modules['trimesh'] = None\n"
-        "from learning.datasets.procedural_objects import make_object\n"
+        "from learning.datasets.objects.random_objects import make_object\n"
         "print(len(make_object(0).faces))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from learning import torch_int8
+from benchmarks.quantization.variants_plot import write_quantization_plot
+from learning.inference import torch_int8
+from learning.inference.runtime import NetworkRunner, dynamically_quantized, fold_batch_norm, make_runner
+from learning.inference.torch_int8 import Range
+from learning.inference.variants import VARIANTS
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
-from learning.runtime import NetworkRunner, dynamically_quantized, fold_batch_norm, make_runner
-from learning.torch_int8 import Range
-from learning.variants import VARIANTS
 from pose6d.errors import DeviceError, OutputError, WeightsError
-from pose6d.report.quantization_plot import write_quantization_plot
 from pose6d.weights import save_weights
 from quantization.__main__ import Create, create
 from quantization.calibration import Pairs, calibration_pairs

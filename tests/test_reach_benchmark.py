@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.accuracy.objects import HELD_OUT_SEED
 from benchmarks.accuracy.report import write_content
 from benchmarks.reach import Options, Paths, Reach, main, read_results, summary
-from learning.datasets.procedural_objects import make_object
+from learning.datasets.objects.random_objects import make_object
 
 
 @pytest.fixture

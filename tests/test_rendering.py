@@ -10,7 +10,7 @@ import trimesh
 from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial.transform import Rotation
 
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, Rendering, Shading, make_renderer
 from tests.rendering_scenes import SIZE, K, at, box, random_poses, render, square, torus
 

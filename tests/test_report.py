@@ -15,8 +15,8 @@ import torch
 
 from pose6d.errors import OutputError
 from pose6d.evaluation.run_folder import RunFolder, read_poses
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
 from pose6d.rendering import make_renderer
 from pose6d.report.contact_sheet import contact_sheet, hypothesis_sheet, object_windows
 from pose6d.report.overlay import BLUE, GREEN, ORANGE, RED, PoseOverlay, draw_axes, draw_box, draw_contour, oriented_box

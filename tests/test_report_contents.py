@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 from pose6d.report import html_report
 from pose6d.report.html_report import json_for_page

@@ -10,7 +10,7 @@ import trimesh
 
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 
 
 def lines_of(confidence: dict[str, float], folder: Path) -> list[str]:

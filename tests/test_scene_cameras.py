@@ -13,7 +13,7 @@ from PIL import Image
 
 import run_demo
 from pose6d.errors import FrameError, MeshError, SceneError
-from pose6d.geometry.mesh_files import save_mesh
+from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import make_renderer
 from pose6d.scenes import Scene, open_scene
 from pose6d.scenes.images import write_depth, write_image

@@ -7,11 +7,11 @@ from typing import get_args
 import pytest
 import torch
 
-from pose6d.geometry.distinct_poses import distinct_best
-from pose6d.geometry.symmetry import parse_symmetry
+from pose6d.geometry.rotation_grids import icosahedral_rotations, starting_rotations
 from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle, so3_exp
-from pose6d.geometry.viewpoints import icosahedral_rotations, starting_rotations
-from pose6d.schedule import SCHEDULES, Grid, Stage
+from pose6d.mesh.symmetry import parse_symmetry
+from pose6d.search.distinct_poses import distinct_best
+from pose6d.search.schedule import SCHEDULES, Grid, Stage
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.accuracy.objects import HELD_OUT_SEED
 from benchmarks.accuracy.scores import Record
+from benchmarks.schedule_plot import pareto_front
 from benchmarks.schedules import (
     Options,
     Results,
@@ -22,10 +23,9 @@ from benchmarks.schedules import (
     with_fallback,
     write_results,
 )
-from learning.datasets.procedural_objects import make_object
-from pose6d.geometry.mesh import Mesh
-from pose6d.report.schedule_plot import pareto_front
-from pose6d.schedule import Schedule, Stage
+from learning.datasets.objects.random_objects import make_object
+from pose6d.mesh.mesh import Mesh
+from pose6d.search.schedule import Schedule, Stage
 
 
 def _records(errors: list[float], confidence: list[float | None], seconds: float) -> list[Record]:

@@ -7,9 +7,9 @@ from dataclasses import fields
 import pytest
 import torch
 
-from learning.datasets.color_effects import blur_kernels, compress, convolve
-from learning.datasets.depth_effects import fatten, inverse_depth, stereo_overlap
-from learning.datasets.sensor_noise import SensorNoise, degrade_color, degrade_depth
+from learning.datasets.sensor.color_effects import blur_kernels, compress, convolve
+from learning.datasets.sensor.depth_effects import fatten, inverse_depth, stereo_overlap
+from learning.datasets.sensor.sensor_noise import SensorNoise, degrade_color, degrade_depth
 
 
 def _only(**effects: float) -> SensorNoise:

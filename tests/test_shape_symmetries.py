@@ -8,8 +8,8 @@ import trimesh
 
 from benchmarks.accuracy.objects import symmetric_objects
 from pose6d.errors import MeshError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.shape_symmetries import shape_symmetries
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.shape_symmetries import shape_symmetries
 
 
 def degrees(transforms: np.ndarray) -> np.ndarray:

@@ -23,13 +23,13 @@ from benchmarks.speed.frames import Frame, cluttered_frame, group_frame, lumpy_b
 from benchmarks.speed.options import SECTIONS, Options
 from benchmarks.speed.report import panels, read_json, table_lines, write_json
 from benchmarks.speed.sections import _stage_rows
+from benchmarks.speed.speed_plot import Bars, Curves, write_speed_plot
 from benchmarks.speed.timing import median, percentiles, time_calls
 from estimater import FoundationPose
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
 from learning.models.refine_network import RefineNet
-from pose6d.geometry.mesh import Mesh
-from pose6d.report.speed_plot import Bars, Curves, write_speed_plot
+from pose6d.mesh.mesh import Mesh
 from pose6d.weights import save_weights
 
 SMALL = {"width": 2, "input_size": 16}

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 
 from pose6d.errors import MeshError
-from pose6d.geometry.symmetry import bop_symmetry, load_symmetry, parse_symmetry, resolve_symmetry, symmetry_transforms
 from pose6d.geometry.transforms import rotation_angle, transform_points
+from pose6d.mesh.symmetry import bop_symmetry, load_symmetry, parse_symmetry, resolve_symmetry, symmetry_transforms
 
 
 def _nearest(T: torch.Tensor, group: torch.Tensor) -> float:

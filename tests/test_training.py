@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from learning.datasets.mesh_pool import MeshPool
-from learning.datasets.pools import PoolConfig
-from learning.datasets.pose_perturbation import Perturbation, perturb_poses, scoring_hypotheses
-from learning.datasets.procedural_objects import make_objects
-from learning.datasets.procedural_textures import make_textures
-from learning.datasets.scene_batches import SceneConfig, sample_scenes
-from learning.datasets.sensor_noise import SensorNoise
+from learning.datasets.objects.mesh_pool import MeshPool
+from learning.datasets.objects.random_objects import make_objects
+from learning.datasets.objects.training_pool import PoolConfig
+from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses, scoring_hypotheses
+from learning.datasets.scenes.scene_batches import SceneConfig, sample_scenes
+from learning.datasets.sensor.sensor_noise import SensorNoise
+from learning.datasets.surfaces.textures import make_textures
 from learning.models.config import NetworkConfig
 from learning.models.loading import start_from
 from learning.models.refine_network import RefineNet

@@ -23,8 +23,8 @@ from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.open_dataset import open_dataset
 from pose6d.evaluation.results_file import HEADER, PoseEstimate
 from pose6d.evaluation.truth_check import check_frame_truth, check_truths
-from pose6d.geometry.mesh_files import save_mesh
 from pose6d.geometry.pose_check import check_in_front, check_rigid
+from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.bop_folder import BopFolder
 from pose6d.scenes.frame import Frame

@@ -8,8 +8,8 @@ import pytest
 import trimesh
 
 from pose6d.errors import FrameError, MeshError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.units import resolve_unit
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.units import resolve_unit
 
 K = np.array([[600.0, 0, 319.5], [0, 600.0, 239.5], [0, 0, 1]])
 

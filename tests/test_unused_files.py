@@ -15,8 +15,8 @@ from evaluation_dataset import K as INTRINSICS
 
 import run_demo
 from pose6d.errors import MeshError, SceneError
-from pose6d.geometry.mesh_files import save_mesh
-from pose6d.geometry.symmetry import mesh_symmetries, symmetry_beside
+from pose6d.mesh.mesh_files import save_mesh
+from pose6d.mesh.symmetry import mesh_symmetries, symmetry_beside
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import write_depth, write_image
 from run_demo import Options

@@ -10,15 +10,15 @@ import torch
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
-from pose6d.geometry.symmetry import parse_symmetry
-from pose6d.geometry.transforms import random_rotations, rotation_angle
-from pose6d.geometry.viewpoints import (
+from pose6d.geometry.rotation_grids import (
     covering_rotations,
     icosahedral_rotations,
     icosphere,
     rotation_hypotheses,
     starting_rotations,
 )
+from pose6d.geometry.transforms import random_rotations, rotation_angle
+from pose6d.mesh.symmetry import parse_symmetry
 
 
 @pytest.mark.parametrize(("level", "count"), [(0, 12), (1, 42), (2, 162)])

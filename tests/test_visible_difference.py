@@ -9,11 +9,11 @@ import pytest
 import torch
 import trimesh
 
-from learning.datasets.mesh_pool import MeshPool
+from learning.datasets.objects.mesh_pool import MeshPool
 from learning.models.config import NetworkConfig
 from learning.training.visible_difference import visible_difference
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.mesh.mesh import Mesh
 
 K = torch.tensor([[[300.0, 0.0, 80.0], [0.0, 300.0, 80.0], [0.0, 0.0, 1.0]]])
 SIZE = (160, 160)

@@ -21,10 +21,10 @@ from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError
 from pose6d.evaluation.pose_errors import add, add_s, rotation_error, translation_error
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.observation import Observation
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.interface import Renderer
-from pose6d.schedule import Schedule
+from pose6d.search.schedule import Schedule
 
 _POINTS = 1000  # of the surface, for ADD and ADD-S
 _ROUGH_POINTS = 200  # enough to tell which hypotheses may be the best

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from learning.datasets.procedural_objects import make_objects
-from learning.datasets.procedural_shapes import Part, box, disc, extrusion, lathe, superquadric, tube
-from pose6d.geometry.mesh import GREY, Mesh
-from pose6d.geometry.mesh_files import load_mesh
-from pose6d.geometry.shape_symmetries import shape_symmetries
-from pose6d.geometry.symmetry import parse_symmetry
+from learning.datasets.objects.random_objects import make_objects
+from learning.datasets.objects.shapes import Part, box, disc, extrusion, lathe, superquadric, tube
+from pose6d.mesh.mesh import GREY, Mesh
+from pose6d.mesh.mesh_files import load_mesh
+from pose6d.mesh.shape_symmetries import shape_symmetries
+from pose6d.mesh.symmetry import parse_symmetry
 
 HELD_OUT_SEED = 1_000_000  # training uses the seeds below
 _PROCEDURAL_DIAMETER = 0.2  # metres

@@ -1,7 +1,7 @@
 """The camera of the first published scores, kept as it was.
 
-The one that training simulates (`learning.datasets.sensor_noise`) is meant to become better. Scores from before and
-after can be compared, and the use of each of its effects can be measured, only with a camera that stays the same.
+The one that training simulates (`learning.datasets.sensor.sensor_noise`) is meant to become better. Scores from before
+and after can be compared, and the use of each of its effects can be measured, only with a camera that stays the same.
 Depth noise is given in the length unit of the depth map (diameters of the target).
 """
 

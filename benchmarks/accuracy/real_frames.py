@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.accuracy.objects import TargetObject
 from benchmarks.accuracy.scenes import EvaluationScene, View
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes import open_scene
 
 

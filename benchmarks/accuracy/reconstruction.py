@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import coo_matrix, diags
 
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 
 _CELL = 1 / 60  # diameters; voxels of a few millimetres are usual
 _NOISE = 0.003  # diameters

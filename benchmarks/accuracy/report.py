@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.accuracy.scores import Record, Scores, judged, score
 from benchmarks.accuracy.suites import SUITES
 from pose6d.errors import OutputError
-from pose6d.report.calibration_plot import write_reliability_diagram
+from pose6d.evaluation.calibration_plot import write_reliability_diagram
 
 _POSE_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("results", "results", "d"),

@@ -10,10 +10,10 @@ import torch
 
 from benchmarks.accuracy.plain_camera import degrade_color, degrade_depth
 from benchmarks.accuracy.suites import Suite
-from learning.datasets.mesh_pool import MeshPool
-from learning.datasets.procedural_textures import make_textures
-from learning.datasets.scene_batches import SceneBatch, SceneConfig, sample_scenes
-from pose6d.geometry.mesh import Mesh
+from learning.datasets.objects.mesh_pool import MeshPool
+from learning.datasets.scenes.scene_batches import SceneBatch, SceneConfig, sample_scenes
+from learning.datasets.surfaces.textures import make_textures
+from pose6d.mesh.mesh import Mesh
 
 _BACKGROUNDS = 40
 _BACKGROUND_SEED = 1_000_007

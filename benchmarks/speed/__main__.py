@@ -22,7 +22,7 @@ from benchmarks.speed.report import markdown, read_json, write_figure, write_jso
 from benchmarks.speed.sections import hypotheses, register, stages, track
 from benchmarks.versions import versions
 from pose6d.errors import Pose6DError
-from pose6d.schedule import SCHEDULES
+from pose6d.search.schedule import SCHEDULES
 from pose6d.weights import find_weights
 
 MEASURE: dict[str, Callable[[Bench], Table]] = {

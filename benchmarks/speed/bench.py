@@ -18,8 +18,8 @@ from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
-from pose6d.geometry.mesh import Mesh
-from pose6d.schedule import Schedule
+from pose6d.mesh.mesh import Mesh
+from pose6d.search.schedule import Schedule
 
 _MOST_OBJECTS = 16
 

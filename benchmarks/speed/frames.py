@@ -11,8 +11,8 @@ import torch
 from benchmarks.accuracy.scene_workers import make
 from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.accuracy.suites import SUITES
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 
 _SEED = 7

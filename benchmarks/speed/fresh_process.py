@@ -54,7 +54,7 @@ def measure_memory(bench: Bench, frame: Frame) -> dict[str, float]:
 def _write_request(bench: Bench, frame: Frame, folder: Path, without_doubt: bool) -> Request:
     import numpy as np
 
-    from pose6d.geometry.mesh_files import save_mesh
+    from pose6d.mesh.mesh_files import save_mesh
 
     if bench.options.mesh_folder is not None:
         mesh = (bench.options.mesh_folder / bench.mesh.name).resolve()
@@ -98,7 +98,7 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
     from estimater import FoundationPose
     from learning.training.predict_pose_refine import PoseRefinePredictor
     from learning.training.predict_score import ScorePredictor
-    from pose6d.geometry.mesh_files import load_mesh
+    from pose6d.mesh.mesh_files import load_mesh
 
     lap("Python and imports")
     torch.zeros(1, device=request.device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pose6d.schedule import SCHEDULES
+from pose6d.search.schedule import SCHEDULES
 
 Section = Literal["stages", "register", "track", "objects", "image sizes", "mesh sizes", "hypotheses", "cold start"]
 SECTIONS: tuple[Section, ...] = (

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.bench import Table
+from benchmarks.speed.speed_plot import Bars, Curves, write_speed_plot
 from pose6d.errors import OutputError
-from pose6d.report.speed_plot import Bars, Curves, write_speed_plot
 
 
 def write_json(path: Path, tables: Mapping[str, Table], facts: Mapping[str, Any]) -> None:

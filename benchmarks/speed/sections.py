@@ -15,16 +15,16 @@ from benchmarks.speed.bench import Bench, Table
 from benchmarks.speed.frames import Frame
 from benchmarks.speed.timing import median, percentiles, time_calls, until_done
 from estimater import FoundationPose
-from learning.inputs import observed_inputs
-from learning.runtime import make_runner
-from pose6d.cuda_graphs import Recorder, TensorFunction
+from learning.inference.inputs import observed_inputs
+from learning.inference.runtime import make_runner
 from pose6d.geometry.camera import crop_transforms
 from pose6d.geometry.depth import filter_depth
-from pose6d.geometry.frame_input import HostBuffers
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Renderer
+from pose6d.search.cuda_graphs import Recorder, TensorFunction
+from pose6d.search.frame_input import HostBuffers
 
 _PIECE_REPEATS = {"cuda": 9, "cpu": 3}
 

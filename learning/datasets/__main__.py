@@ -10,11 +10,11 @@ import numpy as np
 import torch
 import tyro
 
-from learning.datasets.procedural_hands import make_hands
-from learning.datasets.procedural_materials import make_materials
-from learning.datasets.procedural_objects import KINDS, make_kind, make_objects
-from pose6d.geometry.mesh import Mesh
+from learning.datasets.objects.hands import make_hands
+from learning.datasets.objects.random_objects import KINDS, make_kind, make_objects
+from learning.datasets.surfaces.materials import make_materials
 from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 from pose6d.report.contact_sheet import contact_sheet
 from pose6d.scenes.images import write_image

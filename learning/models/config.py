@@ -56,8 +56,8 @@ class NetworkConfig:
         clip_to_image: what is rendered ends where the image ends, as what is observed does. Without it, networks pull
             an object that the border cuts into the image. The published networks were trained without.
         confidence: the scorer has a head that judges each pose by itself. The published one has none.
-        appearance_weight: what a texture that agrees entirely (`pose6d.rendering.appearance`) adds to the scorer's
-            ranking; fitted on held-out scenes, since the scale of a ranking is a network's own.
+        appearance_weight: what a texture that agrees entirely (`pose6d.search.texture_correlation`) adds to the
+            scorer's ranking; fitted on held-out scenes, since the scale of a ranking is a network's own.
         confidence_scale, confidence_offset: probability = sigmoid(scale * logit + offset), fitted on held-out scenes
             (Platt 1999).
     """

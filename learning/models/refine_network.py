@@ -29,7 +29,7 @@ class RefineNet(nn.Module):
         self.rot_head = _head(self.config)
 
     def forward(self, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw outputs; `learning.inputs.apply_update` turns them into new poses.
+        """Raw outputs; `learning.inference.inputs.apply_update` turns them into new poses.
 
         Args:
             A: (N, 6, s, s) rendered RGB and normalised xyz.

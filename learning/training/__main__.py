@@ -10,8 +10,8 @@ from typing import Annotated
 import tyro
 
 from learning.training.loop import read_log
+from learning.training.training_plot import write_training_plot
 from pose6d.errors import Pose6DError, TrainingError
-from pose6d.report.training_plot import write_training_plot
 
 
 @dataclass

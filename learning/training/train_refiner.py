@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from learning.datasets.mesh_faults import MeshFaults, draw_faults, show_faults
-from learning.datasets.mesh_pool import MeshPool
-from learning.datasets.pools import PoolConfig, make_pool
-from learning.datasets.pose_perturbation import Perturbation, perturb_poses
+from learning.datasets.objects.mesh_pool import MeshPool
+from learning.datasets.objects.training_pool import PoolConfig, make_pool
 from learning.datasets.random_draws import Draw
-from learning.datasets.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
-from learning.inputs import apply_update, pair_inputs, update_target
+from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses
+from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
+from learning.datasets.surfaces.mesh_faults import MeshFaults, draw_faults, show_faults
+from learning.inference.inputs import apply_update, pair_inputs, update_target
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
 from learning.models.loading import start_from

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from learning.inputs import network_inputs
+from learning.inference.inputs import network_inputs
 from learning.models.config import NetworkConfig
 from pose6d.geometry.camera import crop_images, crop_transforms
 from pose6d.rendering.interface import ALBEDO, Renderer

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pose6d.evaluation.pose_errors import add, add_s, rotation_error, translation_error
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 
 _MOST_POINTS = 5000  # beyond, ADD of a sample of the surface differs from that of all vertices by far less than 1 %
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from pose6d.errors import OutputError
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import save_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import Renderer, make_renderer
 from pose6d.scenes.images import write_image
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pose6d.errors import FrameError, SceneError
 from pose6d.evaluation.pose_errors import add, add_s, euler_angles, euler_error, nearest_symmetric_truth, rotation_error
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.scenes.frame import Scene
 from pose6d.scenes.layout import read_json
 

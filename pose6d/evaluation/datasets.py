@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pose6d.errors import SceneError
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.pose_check import PoseUnit
+from pose6d.mesh.mesh import Mesh
 from pose6d.scenes.bop_folder import TrueInstance
 from pose6d.scenes.frame import Frame
 

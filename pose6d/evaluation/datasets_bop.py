@@ -13,9 +13,9 @@ import numpy as np
 
 from pose6d.errors import MeshError, SceneError
 from pose6d.evaluation.datasets import PoseDataset, Target, find_folder, find_keyframes, read_keyframes
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
-from pose6d.geometry.symmetry import bop_symmetry
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
+from pose6d.mesh.symmetry import bop_symmetry
 from pose6d.scenes.bop_folder import BopFolder, TrueInstance
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import listing, shorten

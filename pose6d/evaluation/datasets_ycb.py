@@ -13,8 +13,8 @@ from scipy.io import loadmat
 from pose6d.errors import FrameError, SceneError
 from pose6d.evaluation.datasets import PoseDataset, Target, find_keyframes, named_models, read_keyframes
 from pose6d.geometry.camera import check_intrinsics
-from pose6d.geometry.mesh import Mesh
-from pose6d.geometry.mesh_files import load_mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.bop_folder import TrueInstance
 from pose6d.scenes.folder import FolderScene
 from pose6d.scenes.frame import Frame, checked_truth

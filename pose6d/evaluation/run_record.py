@@ -12,7 +12,7 @@ import numpy as np
 
 from pose6d.evaluation.accuracy import pose_error_table, summarise_errors
 from pose6d.evaluation.run_folder import RunFolder
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.scenes.images import shorten
 
 DOUBTFUL = 0.5  # a pose of less confidence is more likely wrong than right

@@ -31,7 +31,7 @@ from pose6d.evaluation.results_file import Key, PoseEstimate, read_results
 from pose6d.evaluation.tracking_errors import jitter, loss_statistics
 from pose6d.evaluation.truth_check import check_truths
 from pose6d.evaluation.visible_surface import TAUS, render_depth, shows_object, vsd
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 
 # ceil(pi / 0.01) turns, as in the BOP toolkit: no point moves by more than 0.01 diameters from one to the next.

@@ -9,9 +9,9 @@ import numpy as np
 
 from pose6d.errors import FrameError, SceneError
 from pose6d.evaluation.datasets import PoseDataset
-from pose6d.geometry.mesh import Mesh
 from pose6d.geometry.pose_check import check_distance, check_in_front
-from pose6d.geometry.units import check_diameter
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.units import check_diameter
 from pose6d.scenes.frame import Frame
 
 

@@ -13,7 +13,7 @@ from pose6d.errors import DeviceError
 from pose6d.rendering.interface import ALBEDO, Renderer, Rendering, Shading
 
 if TYPE_CHECKING:
-    from pose6d.geometry.mesh import Mesh
+    from pose6d.mesh.mesh import Mesh
 
 __all__ = ["ALBEDO", "Backend", "Renderer", "Rendering", "Shading", "make_renderer"]
 

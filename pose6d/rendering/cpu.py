@@ -16,7 +16,7 @@ from pose6d.rendering.interface import Rendering, Shading
 from pose6d.rendering.mesh_buffers import MeshBuffers
 
 if TYPE_CHECKING:
-    from pose6d.geometry.mesh import Mesh
+    from pose6d.mesh.mesh import Mesh
 
 _draw: Any = cpu_kernels.draw  # numba's own annotations know neither its arguments nor its settings
 _numba: Any = numba

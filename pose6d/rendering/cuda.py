@@ -17,7 +17,7 @@ from pose6d.rendering.interface import Rendering, Shading
 from pose6d.rendering.mesh_buffers import MeshBuffers
 
 if TYPE_CHECKING:
-    from pose6d.geometry.mesh import Mesh
+    from pose6d.mesh.mesh import Mesh
 
 _ENOUGH_THREADS = 1 << 19  # a few times what a large GPU runs at once
 

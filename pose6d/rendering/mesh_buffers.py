@@ -12,7 +12,7 @@ import torch
 from pose6d.errors import MeshError
 
 if TYPE_CHECKING:
-    from pose6d.geometry.mesh import Mesh
+    from pose6d.mesh.mesh import Mesh
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pose6d.rendering.interface import Rendering, Shading
 from pose6d.rendering.mesh_buffers import MeshBuffers
 
 if TYPE_CHECKING:
-    from pose6d.geometry.mesh import Mesh
+    from pose6d.mesh.mesh import Mesh
 
 _FAR = 100.0  # metres
 _TILE = 8  # images are drawn with sides of a multiple of this, as the CUDA rasteriser wants, and cut to size

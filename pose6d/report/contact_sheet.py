@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pose6d.geometry.camera import crop_images, crop_transforms
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.interface import Renderer
 from pose6d.report.overlay import draw_contour, draw_text
 

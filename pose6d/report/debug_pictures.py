@@ -11,7 +11,7 @@ import torch
 from pose6d.errors import OutputError
 from pose6d.geometry.camera import backproject
 from pose6d.geometry.depth import filter_depth
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import write_depth, write_image
 
@@ -45,7 +45,7 @@ def write_result_clouds(
     green = np.tile(np.array([[40, 230, 60]], dtype=np.uint8), (len(surface), 1))
     _write_cloud(folder / "scene_complete.ply", np.concatenate([points, surface]), np.concatenate([colors, green]))
     if posed_mesh:
-        from pose6d.geometry.mesh_files import save_mesh  # slow to import
+        from pose6d.mesh.mesh_files import save_mesh  # slow to import
 
         posed = replace(mesh, vertices=mesh.vertices.astype(np.float64) @ R.T + t, normals=mesh.normals @ R.T)
         save_mesh(posed, folder / "model_tf.obj")

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.interface import Renderer
 
 GREEN, RED, BLUE, ORANGE = (60, 220, 60), (235, 50, 50), (60, 110, 255), (255, 160, 30)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pose6d.geometry.camera import crop_images
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.interface import Renderer
 from pose6d.report.contact_sheet import contact_sheet, object_windows
 from pose6d.report.overlay import draw_contour, draw_text

@@ -13,7 +13,7 @@ import numpy as np
 from pose6d.evaluation.pose_errors import nearest_symmetric_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.interface import Renderer
 from pose6d.report.contact_sheet import hypothesis_sheet
 from pose6d.report.debug_pictures import write_frame_pictures, write_result_clouds

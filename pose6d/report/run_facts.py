@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from pose6d.geometry.mesh import Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.scenes.frame import Scene
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from pose6d.errors import FrameError, SceneError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
-from pose6d.geometry.symmetry import mesh_symmetries
-from pose6d.geometry.units import UnitChoice
+from pose6d.mesh.symmetry import mesh_symmetries
+from pose6d.mesh.units import UnitChoice
 from pose6d.scenes.camera_file import CameraFile
 from pose6d.scenes.images import read_mask, shorten
 from pose6d.scenes.layout import BESIDE_MESHES, MESH_FOLDER, Masks

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learning.inference.onnx_runtime import CONFIG, FORMAT, FORMAT_VERSION, PRECISION, SOURCE, OnnxRunner
+from learning.inference.runtime import NetworkRunner, fold_batch_norm
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
-from learning.onnx_runtime import CONFIG, FORMAT, FORMAT_VERSION, PRECISION, SOURCE, OnnxRunner
-from learning.runtime import NetworkRunner, fold_batch_norm
 from pose6d.errors import MissingDependencyError, WeightsError
 from quantization.calibration import Pairs
 

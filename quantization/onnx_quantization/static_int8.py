@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from learning.inference.onnx_runtime import import_onnxruntime
 from learning.models.config import NetworkConfig
-from learning.onnx_runtime import import_onnxruntime
 from quantization.calibration import Pairs
 from quantization.onnx_quantization.export import import_onnx
 from quantization.weight_int8 import quantize_weight

@@ -11,11 +11,11 @@ from typing import Literal
 
 import torch
 
+from learning.inference.onnx_runtime import OnnxRunner
+from learning.inference.runtime import NetworkRunner
+from learning.inference.variants import Variant
 from learning.models.config import Kind
 from learning.models.loading import load_network
-from learning.onnx_runtime import OnnxRunner
-from learning.runtime import NetworkRunner
-from learning.variants import Variant
 from pose6d.errors import WeightsError
 from pose6d.weights import find_weights, sha256
 from quantization.calibration import LEAST_PAIRS, calibration_pairs, calibration_pool

@@ -1,4 +1,4 @@
-"""Making the files that `learning.torch_int8` runs: int8 weights, and ranges of activations from calibration pairs."""
+"""Making the files that `torch_int8` runs: int8 weights, and ranges of activations from calibration pairs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from learning.inference.runtime import fold_batch_norm
+from learning.inference.torch_int8 import Range
+from learning.inference.variants import Variant
 from learning.models.blocks import SelfAttention
 from learning.models.config import Kind
 from learning.models.loading import load_network
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
-from learning.runtime import fold_batch_norm
-from learning.torch_int8 import Range
-from learning.variants import Variant
 from pose6d.errors import WeightsError
 from pose6d.weights import find_weights, sha256, write_tensors
 from quantization.calibration import LEAST_PAIRS, Pairs, calibration_pairs, calibration_pool

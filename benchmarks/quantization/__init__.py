@@ -1,0 +1,1 @@
+"""What the quantised variants are worth."""

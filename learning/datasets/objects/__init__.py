@@ -1,0 +1,1 @@
+"""Objects to train on, made from random parts."""

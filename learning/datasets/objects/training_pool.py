@@ -1,0 +1,157 @@
+"""The mesh pool that both trainers draw from: procedural meshes, and what users mix in of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from learning.datasets.objects.hands import make_hands
+from learning.datasets.objects.mesh_pool import MeshPool
+from learning.datasets.objects.random_objects import TEXTURE_SIZE, make_objects
+from learning.datasets.surfaces.materials import make_materials
+from learning.datasets.surfaces.textures import make_textures
+from pose6d.errors import MeshError, SceneError
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
+from pose6d.scenes.images import COLOR_SUFFIXES, listing, read_color
+
+MESH_SUFFIXES = (".obj", ".ply", ".glb")
+MAXIMUM_FACES = 50_000
+"""of one mesh of a user's; thousands of meshes share the GPU's memory, and crops show no finer detail"""
+_MAXIMUM_TEXTURE = 512
+_MATERIAL_SHARE = 0.3  # of the procedural backgrounds
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """How many procedural meshes and backgrounds to make, from which seeds, and what to mix in."""
+
+    objects: int = 2500
+    backgrounds: int = 300
+    seed: int = 0
+    """objects use the seeds from here on; evaluation uses seeds from 1,000,000 on"""
+    workers: int | None = None
+    """processes; all cores where omitted"""
+    hands: int = 60
+    """hands and fingers that hide parts of objects"""
+    mesh_dir: Path | None = None
+    """folder (with its subfolders) of own meshes to train on as well: .obj, .ply or .glb of any unit and at most 50,000
+    faces"""
+    texture_dir: Path | None = None
+    """folder (with its subfolders) of own images, which become backgrounds and surfaces of procedural objects"""
+    own_share: float = 0.1
+    """share of the objects that are own meshes (few are repeated, all are used in any case), of the backgrounds that
+    are own images, and of the procedural objects that wear one"""
+
+
+def make_pool(config: PoolConfig, device: torch.device, progress: bool = True) -> MeshPool:
+    """Read what the user mixes in, make the procedural meshes and upload all.
+
+    Objects are the procedural ones followed by the user's.
+
+    Raises:
+        MeshError: mesh_dir holds no mesh, or one that cannot be used; the message names it.
+        SceneError: texture_dir holds no image; FrameError: one that cannot be read.
+        ValueError: own_share is not in 0..1 (1 excluded).
+    """
+    if not 0 <= config.own_share < 1:
+        raise ValueError(f"own_share is {config.own_share}: wanted a share from 0 up to, but not including, 1")
+    # The user's files first: what is wrong with them shows before minutes are spent.
+    own_meshes = load_meshes(config.mesh_dir) if config.mesh_dir else []
+    own_images = load_textures(config.texture_dir) if config.texture_dir else []
+    seeds = range(config.seed, config.seed + config.objects)
+    objects = make_objects(seeds, workers=config.workers, progress=progress)
+    if own_images:
+        objects = _redressed(objects, own_images, config.own_share, config.seed)
+    hands = make_hands(range(config.seed, config.seed + config.hands), workers=config.workers, progress=progress)
+    backgrounds = [*_procedural_backgrounds(config.backgrounds, config.seed)]
+    backgrounds += repeated(own_images, config.own_share, len(backgrounds))
+    objects += repeated(own_meshes, config.own_share, len(objects))
+    return MeshPool(objects, backgrounds, device, occluders=hands)
+
+
+def load_meshes(folder: Path) -> list[Mesh]:
+    """All meshes of a folder and its subfolders in the order of their paths, scaled to unit diameter and centred.
+
+    Raises:
+        MeshError: no such folder, no mesh in it, a mesh that cannot be read, has more than MAXIMUM_FACES faces or no
+            extent.
+    """
+    paths = _files_in(folder, MESH_SUFFIXES, "mesh_dir", "meshes", MeshError)
+    return [_usable(load_mesh(path), path) for path in paths]
+
+
+def load_textures(folder: Path) -> list[np.ndarray]:
+    """All images of a folder and its subfolders, cut to their middle square, each (256, 256, 3) uint8 RGB.
+
+    Raises:
+        SceneError: no such folder, or no image in it.
+        FrameError: an image cannot be read.
+    """
+    paths = _files_in(folder, COLOR_SUFFIXES, "texture_dir", "images", SceneError)
+    return [_square(read_color(path)) for path in paths]
+
+
+def repeated(own: Sequence, share: float, others: int) -> list:
+    """The user's own things, repeated in turn until they are `share` of the whole with `others`; at least once each."""
+    if len(own) == 0:
+        return []
+    wanted = round(share / (1 - share) * others)
+    return [own[i % len(own)] for i in range(max(wanted, len(own)))]
+
+
+def _files_in(
+    folder: Path, suffixes: tuple[str, ...], argument: str, what: str, error: type[MeshError | SceneError]
+) -> list[Path]:
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise error(f"{argument} {folder} {found}: wanted a folder of {what} ({', '.join(suffixes)})")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    if not paths:
+        raise error(f"{argument} {folder} holds no {what} ({', '.join(suffixes)}); found: {listing(folder)}")
+    return paths
+
+
+def _usable(mesh: Mesh, path: Path) -> Mesh:
+    if len(mesh.faces) > MAXIMUM_FACES:
+        raise MeshError(
+            f"mesh {path} has {len(mesh.faces):,} faces, wanted at most {MAXIMUM_FACES:,}: decimate it (Blender's "
+            "modifier Decimate, or MeshLab's quadric edge collapse with texture) and keep the original elsewhere"
+        )
+    if not mesh.diameter > 0:
+        raise MeshError(f"mesh {path} has no extent: all of its vertices lie in one point")
+    texture = mesh.texture
+    if texture is not None and max(texture.shape[:2]) > _MAXIMUM_TEXTURE:
+        ratio = _MAXIMUM_TEXTURE / max(texture.shape[:2])
+        size = [max(1, round(side * ratio)) for side in texture.shape[1::-1]]
+        texture = np.asarray(Image.fromarray(texture).resize((size[0], size[1]), Image.Resampling.BOX))
+    return replace(mesh, texture=texture).centered().scaled(1.0 / mesh.diameter)
+
+
+def _square(image: np.ndarray) -> np.ndarray:
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    cut = Image.fromarray(image[top : top + side, left : left + side])
+    return np.asarray(cut.resize((TEXTURE_SIZE, TEXTURE_SIZE), Image.Resampling.BOX))
+
+
+def _redressed(objects: list[Mesh], images: list[np.ndarray], share: float, seed: int) -> list[Mesh]:
+    """The objects, a share of which wear an image in place of their texture."""
+    rng = np.random.default_rng([seed, 0x0F])
+    chosen, which = rng.random(len(objects)) < share, rng.integers(0, len(images), len(objects))
+    return [
+        replace(mesh, texture=images[i]) if wears else mesh
+        for mesh, wears, i in zip(objects, chosen, which, strict=True)
+    ]
+
+
+def _procedural_backgrounds(count: int, seed: int) -> np.ndarray:
+    """(count, 256, 256, 3) uint8 RGB."""
+    materials = round(_MATERIAL_SHARE * count)
+    return np.concatenate([make_textures(count - materials, seed), make_materials(materials, seed)])

@@ -1,0 +1,1 @@
+"""Scenes of objects, lit and rendered, and hypotheses in them."""

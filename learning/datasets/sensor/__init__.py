@@ -1,0 +1,1 @@
+"""What cameras do to colour and depth."""

@@ -1,0 +1,1 @@
+"""What runs the networks: their inputs, and PyTorch, ONNX Runtime and int8 behind one interface."""

@@ -1,0 +1,347 @@
+"""Boards of markers: their layout in metres, and finding them in pictures. The only file that uses cv2.aruco.
+
+The board's frame has its origin in the middle of the printed pattern, x to the right and y up the page, z out of the
+paper towards the reader, so that an object which stands on the board has z > 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from mesh_creation.board.marker_corners import refine_corners
+from pose6d.errors import OutputError, SceneError
+
+BoardKind = Literal["ring", "grid", "charuco", "markers"]
+Paper = Literal["a4", "letter"]
+
+_CORNERS = np.array([[-1, 1], [1, 1], [1, -1], [-1, -1]]) / 2  # clockwise from the top left, as OpenCV counts them
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one marker lies: its centre in metres, turned by `turn` degrees counter-clockwise."""
+
+    id: int
+    x: float
+    y: float
+    turn: float = 0.0
+
+
+@dataclass(frozen=True)
+class Board:
+    """A flat pattern of markers; lengths in metres.
+
+    Attributes:
+        kind: `ring` has markers around the border and an empty middle for the object, `grid` has them everywhere,
+            `charuco` is a chessboard with markers in its white squares, `markers` has them where `places` says.
+        dictionary: name of OpenCV's marker dictionary, such as DICT_6X6_250.
+        columns, rows: squares of a charuco board, markers along the edges of the others; 0 for `markers`.
+        square: side of a charuco square; for the others the distance between the centres of neighbours.
+        marker: side of a marker, over its black border.
+        first_id: number of the top left marker; the others follow row by row. A charuco board starts at 0.
+        places: of each marker of a board of kind `markers`; empty where the layout is not known.
+
+    Raises:
+        SceneError: the lengths or numbers cannot be those of a board.
+    """
+
+    kind: BoardKind = "ring"
+    dictionary: str = "DICT_4X4_50"
+    columns: int = 5
+    rows: int = 7
+    square: float = 0.038
+    marker: float = 0.030
+    first_id: int = 0
+    places: tuple[Place, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("ring", "grid", "charuco", "markers"):
+            raise SceneError(f"board kind {self.kind!r} is unknown: wanted ring, grid, charuco or markers")
+        available = len(_dictionary(self.dictionary).bytesList)
+        if not 0 < self.marker < 1:
+            raise SceneError(f"board: a marker of {self.marker} m; wanted metres, such as 0.03 for 30 mm")
+        if self.kind == "markers":
+            ids = [place.id for place in self.places]
+        else:
+            if self.places:
+                raise SceneError(
+                    f"board: places are given, but a {self.kind} has its own layout; wanted kind 'markers'"
+                )
+            fewest = 3 if self.kind == "ring" else 2
+            if min(self.columns, self.rows) < fewest:
+                raise SceneError(f"board of {self.columns}x{self.rows}: a {self.kind} needs {fewest}x{fewest} or more")
+            if not self.marker < self.square < 1:
+                raise SceneError(
+                    f"board: marker {self.marker} m and square {self.square} m; wanted metres and square > marker"
+                )
+            if self.kind == "charuco" and self.first_id:
+                raise SceneError(f"board: first_id is {self.first_id}, but a charuco board starts at 0")
+            ids = [place.id for place in self.marker_places]
+        if len(set(ids)) != len(ids):
+            raise SceneError("board: two places have the same marker number; each number may appear once")
+        if ids and not 0 <= min(ids) <= max(ids) < available:
+            raise SceneError(
+                f"board: markers {min(ids)} to {max(ids)}, but {self.dictionary} has 0 to {available - 1}: take a "
+                "larger dictionary, such as DICT_6X6_250"
+            )
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the pattern in metres; (0, 0) where the layout is not known."""
+        if self.kind == "markers":
+            if not self.places:
+                return 0.0, 0.0
+            reach = 2 * np.abs(np.concatenate([self._marker_corners(place) for place in self.places])).max(axis=0)
+            return float(reach[0]), float(reach[1])
+        if self.kind == "charuco":
+            return self.columns * self.square, self.rows * self.square
+        return (self.columns - 1) * self.square + self.marker, (self.rows - 1) * self.square + self.marker
+
+    @property
+    def free_area(self) -> tuple[float, float]:
+        """Width and height in metres of the empty middle of a ring; (0, 0) for other boards."""
+        if self.kind != "ring":
+            return 0.0, 0.0
+        return (self.columns - 1) * self.square - self.marker, (self.rows - 1) * self.square - self.marker
+
+    @property
+    def marker_places(self) -> tuple[Place, ...]:
+        """Every marker of the board, in the order of its numbers."""
+        if self.kind == "markers":
+            return self.places
+        places, number = [], self.first_id
+        for row in range(self.rows):
+            for column in range(self.columns):
+                at_edge = row in (0, self.rows - 1) or column in (0, self.columns - 1)
+                # OpenCV's charuco boards have a black square in the top left corner.
+                if (self.kind == "ring" and not at_edge) or (self.kind == "charuco" and (row + column) % 2 == 0):
+                    continue
+                x, y = (column - (self.columns - 1) / 2) * self.square, ((self.rows - 1) / 2 - row) * self.square
+                places.append(Place(number, x, y))
+                number += 1
+        return tuple(places)
+
+    @property
+    def point_ids(self) -> np.ndarray:
+        """(N,) int64 numbers of all points that `detect_board` may find."""
+        if self.kind == "charuco":
+            return np.arange((self.columns - 1) * (self.rows - 1))
+        ids = np.array([place.id for place in self.marker_places], dtype=np.int64)
+        return (ids[:, None] * 4 + np.arange(4)).ravel()
+
+    def object_points(self, ids: np.ndarray) -> np.ndarray:
+        """Where points lie on the board.
+
+        Args:
+            ids: (N,) as in `Detection.ids`: 4 * marker + corner, or the number of a chessboard corner.
+
+        Returns:
+            (N, 3) float64 metres in the board's frame, z = 0.
+
+        Raises:
+            SceneError: the board has no such point, or its layout is not known.
+        """
+        if self.kind == "markers" and not self.places:
+            raise SceneError("board.json lists no places: where the markers lie on this board is not known")
+        known = _points(self)
+        lost = sorted({int(i) for i in np.asarray(ids).ravel()} - known.keys())
+        if lost:
+            raise SceneError(f"the board has no points {lost[:8]}: is board.json that of another board?")
+        points = np.zeros((len(ids), 3))
+        if len(ids):
+            points[:, :2] = np.stack([known[int(i)] for i in ids])
+        return points
+
+    def black_quads(self) -> np.ndarray:
+        """(Q, 4, 2) metres: quadrilaterals whose union is all that is printed black."""
+        quads = []
+        if self.kind == "charuco":
+            for row in range(self.rows):
+                for column in range(row % 2, self.columns, 2):
+                    centre = [(column - (self.columns - 1) / 2), ((self.rows - 1) / 2 - row)]
+                    quads.append((np.array(centre) + _CORNERS) * self.square)
+        for place in self.marker_places:
+            quads += [self._placed(place, quad) for quad in _marker_quads(self.dictionary, place.id)]
+        return np.array(quads).reshape(-1, 4, 2)
+
+    def _marker_corners(self, place: Place) -> np.ndarray:
+        return self._placed(place, _CORNERS)
+
+    def _placed(self, place: Place, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2) of a marker of side 1 about its centre, in the board's frame."""
+        cos, sin = np.cos(np.deg2rad(place.turn)), np.sin(np.deg2rad(place.turn))
+        return self.marker * points @ np.array([[cos, sin], [-sin, cos]]) + [place.x, place.y]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What of a board one picture shows.
+
+    Attributes:
+        corners: (N, 2) float64 pixels; integer coordinates are pixel centres.
+        ids: (N,) int64, for `Board.object_points`.
+        marker_ids: (M,) int64 markers of the board that were read, each once.
+        duplicates: markers seen more than once; none of their corners is used, as nobody knows which is the board's.
+        strangers: markers of the dictionary that are not on the board.
+    """
+
+    corners: np.ndarray
+    ids: np.ndarray
+    marker_ids: np.ndarray
+    duplicates: tuple[int, ...] = ()
+    strangers: tuple[int, ...] = ()
+
+
+def default_board(paper: Paper = "a4") -> Board:
+    """Markers of 30 mm around a middle of 122 mm by 198 mm (A4) or 160 mm (Letter), where the object stands."""
+    return Board(rows=7 if paper == "a4" else 6)
+
+
+def charuco_board(paper: Paper = "a4") -> Board:
+    """A chessboard of 36 mm squares that fills the page; its corners are the most exact where the object is small."""
+    return Board("charuco", columns=5, rows=7 if paper == "a4" else 6, square=0.036, marker=0.027)
+
+
+def detect_board(image: np.ndarray, board: Board) -> Detection:
+    """Find a board's points in a picture, to a fraction of a pixel.
+
+    Args:
+        image: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
+        board: which markers to look for; without a known layout the markers are found all the same.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+    grey = np.ascontiguousarray(grey)
+    quads, found, _ = _detector(board.dictionary).detectMarkers(grey)
+    ids = np.zeros(0, np.int64) if found is None else np.asarray(found, np.int64).ravel()
+    corners = np.array(quads, np.float64).reshape(-1, 4, 2)
+    on_board = np.isin(ids, [place.id for place in board.marker_places]) | (
+        board.kind == "markers" and not board.places
+    )
+    strangers = tuple(sorted({int(i) for i in ids[~on_board]}))
+    ids, corners = ids[on_board], corners[on_board]
+    values, counts = np.unique(ids, return_counts=True)
+    duplicates = tuple(int(i) for i in values[counts > 1])
+    once = ~np.isin(ids, duplicates)
+    ids, corners = ids[once], corners[once]
+    corners, sure = refine_corners(grey, corners, _dictionary(board.dictionary).markerSize + 2)
+    if board.kind == "charuco":
+        points, point_ids = _chessboard_corners(grey, board, corners, ids)
+    else:
+        points, point_ids = corners[sure], (ids[:, None] * 4 + np.arange(4))[sure]
+    return Detection(points, point_ids, np.sort(ids), duplicates, strangers)
+
+
+def load_board(path: str | os.PathLike[str]) -> Board:
+    """Read board.json.
+
+    Raises:
+        SceneError: the file is missing, no JSON, or describes no board.
+    """
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise TypeError(f"it holds a {type(values).__name__}")
+        places = tuple(Place(**place) for place in values.pop("places", ()))
+        return Board(**values, places=places)
+    except FileNotFoundError as error:
+        raise SceneError(
+            f"{path} is missing: it says which board the object stands on; "
+            "make it with `python -m mesh_creation board --scan`"
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise SceneError(f"{path} describes no board: {error}") from error
+    except SceneError as error:
+        raise SceneError(f"{path}: {error}") from error
+
+
+def save_board(board: Board, path: str | os.PathLike[str]) -> None:
+    """Write board.json; an existing file is replaced in one step."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(asdict(board), indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+@lru_cache
+def _dictionary(name: str) -> Any:
+    number = getattr(cv2.aruco, name, None) if name.startswith("DICT_") else None
+    if number is None:
+        known = [entry for entry in dir(cv2.aruco) if entry.startswith("DICT_")]
+        raise SceneError(f"board: dictionary {name!r} is unknown; there are {', '.join(known)}")
+    return cv2.aruco.getPredefinedDictionary(number)
+
+
+@lru_cache
+def _detector(dictionary: str) -> Any:
+    parameters = cv2.aruco.DetectorParameters()
+    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
+    parameters.cornerRefinementWinSize = 4
+    parameters.cornerRefinementMinAccuracy = 0.01
+    parameters.adaptiveThreshWinSizeStep = 5  # the default misses some markers of 25 pixels
+    return cv2.aruco.ArucoDetector(_dictionary(dictionary), parameters)
+
+
+@lru_cache
+def _points(board: Board) -> dict[int, np.ndarray]:
+    """(2,) metres of each point by its number."""
+    if board.kind == "charuco":
+        across, down = board.columns - 1, board.rows - 1
+        return {
+            row * across + column: board.square * np.array([column + 1 - board.columns / 2, board.rows / 2 - row - 1])
+            for row in range(down)
+            for column in range(across)
+        }
+    return {
+        place.id * 4 + corner: point
+        for place in board.marker_places
+        for corner, point in enumerate(board._marker_corners(place))
+    }
+
+
+@lru_cache
+def _charuco_detector(board: Board) -> Any:
+    pattern = cv2.aruco.CharucoBoard(
+        (board.columns, board.rows), board.square, board.marker, _dictionary(board.dictionary)
+    )
+    return cv2.aruco.CharucoDetector(pattern)
+
+
+def _chessboard_corners(
+    grey: np.ndarray, board: Board, corners: np.ndarray, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 2) pixels and (N,) numbers of the chessboard corners between the given markers."""
+    points = numbers = None
+    if len(ids):
+        given = [quad[None].astype(np.float32) for quad in corners]
+        points, numbers, _, _ = _charuco_detector(board).detectBoard(
+            grey, markerCorners=given, markerIds=ids.astype(np.int32)[:, None]
+        )
+    if points is None or numbers is None:
+        return np.zeros((0, 2)), np.zeros(0, np.int64)
+    return np.asarray(points, np.float64).reshape(-1, 2), np.asarray(numbers, np.int64).ravel()
+
+
+@lru_cache(maxsize=2048)
+def _marker_quads(dictionary: str, number: int) -> tuple[np.ndarray, ...]:
+    """Black parts (4, 2) of a marker of side 1 about its centre: in each row of cells, every run of black."""
+    cells = _dictionary(dictionary).markerSize + 2
+    image = cv2.aruco.generateImageMarker(_dictionary(dictionary), number, cells)
+    quads = []
+    for row, line in enumerate(image == 0):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(np.int8), [0]])))
+        for left, right in edges.reshape(-1, 2):
+            x, y = np.array([left, right, right, left]), np.array([row, row, row + 1, row + 1])
+            quads.append(np.stack([x / cells - 0.5, 0.5 - y / cells], axis=1))
+    return tuple(quads)

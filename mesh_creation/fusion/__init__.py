@@ -1,0 +1,1 @@
+"""From registered frames to a textured mesh."""

@@ -1,0 +1,339 @@
+"""`python -m mesh_creation fuse`: from a registered scan, or two of them, to a textured mesh."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, decimate
+from mesh_creation.fusion.flip_alignment import FlipAlignment, align_flipped
+from mesh_creation.fusion.registered_scan import RegisteredScan
+from mesh_creation.fusion.symmetry_proposal import propose_symmetries
+from mesh_creation.fusion.uv_atlas import atlas_size, paint, spread_colors, unwrap
+from mesh_creation.fusion.view_blending import View, ViewBlender, sharpness
+from mesh_creation.fusion.volume_fusion import TsdfVolume
+from mesh_creation.registration.frame_alignment import Cloud
+from mesh_creation.registration.object_region import ObjectRegion
+from mesh_creation.step_files import StepFolder, write_array, write_json
+from pose6d.errors import FrameError, OutputError, SceneError
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import save_mesh
+
+VERSION = 1
+_MARGIN = 0.008  # metres around the object that the volume covers
+_BELOW = 0.003  # metres under the paper
+_SEARCH_VOXEL = 0.002  # metres; enough to align two recordings
+_SEARCH_FRAMES = 60
+_SEARCH_VIEWS = 24
+_SEARCH_POINTS = 30_000
+
+
+@dataclass(frozen=True)
+class FuseOptions:
+    """Make a textured mesh of the object of a registered scan."""
+
+    scan: Path
+    """the folder of a registered scan"""
+    flipped: Path | None = None
+    """a second registered scan of the same object, upside down, which shows its underside"""
+    overwrite: bool = False
+    """make the mesh again, and replace the earlier one"""
+    name: str = "object"
+    """what the object is called in metadata.json and objects.json"""
+    voxel: float = 0.001
+    """metres; it grows by itself where the object is large"""
+    faces: int = 20_000
+    """most triangles of the mesh"""
+    texel: float = 0.0004
+    """metres of surface that one pixel of the texture covers"""
+    views: int = 60
+    """most pictures that the texture is blended from"""
+
+
+@dataclass
+class _Source:
+    """A scan and how its board lies in the first scan's."""
+
+    scan: RegisteredScan
+    region: ObjectRegion
+    board_in_main: np.ndarray
+
+
+def main(options: FuseOptions) -> Path:
+    """Fuse a scan.
+
+    The mesh's origin is the centre of its box, its z axis points up from the board. Writes mesh/object.obj with
+    .mtl and .png, mesh/formats/object.ply and .glb, mesh/metadata.json, objects.json, and transforms.npy as camera in
+    mesh, which is what the capture layout means by it. An interrupted run goes on from its last finished step.
+
+    Returns:
+        The folder mesh/.
+
+    Raises:
+        SceneError: the scan is not registered, nothing stands on the board, or two scans do not fit each other.
+        OutputError: mesh/ holds something that this step did not make.
+    """
+    folder = options.scan / "mesh"
+    if _finished(folder) and not options.overwrite:
+        print(f"{folder} is there already (--overwrite makes it again)")
+        return folder
+    _check_free(folder)
+    scans = [RegisteredScan(path) for path in (options.scan, options.flipped) if path is not None]
+    steps = StepFolder(options.scan / "fusion", _inputs(options, scans))
+    if _finished(folder):  # from here on the mesh counts as unfinished
+        steps.forget()
+        (folder / "metadata.json").unlink()
+
+    # 1. The object on the board, in both recordings; 2. how the second lies in the first.
+    sources = [_Source(scan, scan.find_object(), np.eye(4)) for scan in scans]
+    flip = _flip(sources, steps) if len(sources) == 2 else None
+
+    # 3. All depth in one volume; 4. its surface, closed and decimated.
+    surface, voxel = _surface(sources, options, steps)
+    center = (surface.vertices.min(axis=0) + surface.vertices.max(axis=0)) / 2
+    object_in_main = np.eye(4)
+    object_in_main[:3, 3] = center
+    mesh = Mesh(vertices=surface.vertices - center, faces=surface.faces, name=options.name)
+
+    # 5. Colours and texture.
+    blender = ViewBlender(mesh, _views(sources, object_in_main, options.views))
+    colors, seen = _vertex_colors(mesh, blender)
+    size = atlas_size(mesh, options.texel)
+    textured, painted = paint(_unwrapped(mesh, size, steps), size, blender.colors)
+    colored = Mesh(vertices=mesh.vertices, faces=mesh.faces, normals=mesh.normals, colors=colors, name=options.name)
+
+    # 6. Everything into its place, the metadata last.
+    poses = [np.linalg.inv(source.board_in_main) @ object_in_main for source in sources]
+    metadata = {
+        "version": VERSION,
+        "name": options.name,
+        "unit": "m",
+        "diameter": mesh.diameter,
+        "size": np.ptp(mesh.vertices, axis=0),
+        "symmetries": [],
+        "symmetries_proposed": propose_symmetries(colored, colors),
+        "object_in_board": poses[0],
+        "faces": len(mesh.faces),
+        "vertices": len(mesh.vertices),
+        "filled_share": _share(surface),
+        "filled_faces": "formats/filled.npy: true for the faces of object.ply that no camera has seen",
+        "voxel": voxel,
+        "texture": {"size": size, "seen_share": painted, "vertices_seen_share": seen},
+        "frames": [len(source.scan.frames) for source in sources],
+        "other_things_share": [source.region.dropped for source in sources],
+        "flipped": None if flip is None else {"scan": str(options.flipped), **asdict(flip)},
+        "warnings": _warnings(sources, surface, flip, painted),
+    }
+    _write(folder, textured, colored, surface, metadata, sources, poses)
+    for file in (options.scan / "fusion").glob("volume*.npz"):
+        file.unlink()  # the only large one, and not needed again
+    _tell(metadata, folder)
+    return folder
+
+
+def _flip(sources: list[_Source], steps: StepFolder) -> FlipAlignment:
+    done = steps.load("flip")
+    if done is None:
+        clouds, centers = zip(*(_seen_surface(source) for source in sources), strict=True)
+        name = " and ".join(str(source.scan.folder) for source in sources)
+        found = align_flipped(clouds[0], clouds[1], (centers[0], centers[1]), name)
+        done = {key: np.asarray(value) for key, value in asdict(found).items()}
+        steps.save("flip", **done)
+    sources[1].board_in_main = done["transform"]
+    return FlipAlignment(done["transform"], float(done["distance"]), float(done["color"]), float(done["margin"]))
+
+
+def _seen_surface(source: _Source) -> tuple[Cloud, np.ndarray]:
+    """The part of one recording's surface that was seen, coarsely, and the centre of the solid (3,), board frame."""
+    volume = _volume([source], _SEARCH_VOXEL, _SEARCH_FRAMES)
+    surface = close_surface(volume, source.region.points, source.scan.clearance)
+    mesh = Mesh(vertices=surface.vertices, faces=surface.faces)
+    kept = np.unique(surface.faces[~surface.filled])
+    # What the table's shadow and the cut at the board have shaped is not compared.
+    kept = kept[surface.vertices[kept, 2] > source.scan.clearance + 0.004]
+    kept = np.random.default_rng(0).permutation(kept)[:_SEARCH_POINTS]
+    blender = ViewBlender(mesh, _views([source], np.eye(4), _SEARCH_VIEWS))
+    points, normals = mesh.vertices[kept].astype(np.float64), mesh.normals[kept].astype(np.float64)
+    colors, trust = blender.colors(points, normals)
+    known = trust > 0
+    center = (surface.vertices.min(axis=0) + surface.vertices.max(axis=0)) / 2
+    return Cloud(points[known], normals[known], colors[known].astype(np.float64) / 255), center
+
+
+def _surface(sources: list[_Source], options: FuseOptions, steps: StepFolder) -> tuple[ClosedSurface, float]:
+    """The decimated surface in the first board's frame, and the voxel it was made with."""
+    done = steps.load("surface")
+    if done is not None:
+        print("the surface is there already")
+        return ClosedSurface(done["vertices"], done["faces"], done["filled"]), float(done["voxel"])
+    stored = steps.load("volume")
+    if stored is None:
+        volume = _volume(sources, options.voxel)
+        steps.save("volume", **volume.arrays())
+    else:
+        print("the volume is there already")
+        volume = TsdfVolume.from_arrays(stored)
+    floor = sources[0].scan.clearance if len(sources) == 1 else None
+    surface = close_surface(volume, _all_points(sources), floor)
+    small = decimate(surface, options.faces)
+    steps.save("surface", **asdict(small), voxel=volume.voxel)
+    return small, volume.voxel
+
+
+def _all_points(sources: list[_Source]) -> np.ndarray:
+    """(P, 3) the thinned surface of all sources in the first board's frame."""
+    return np.concatenate([s.region.points @ s.board_in_main[:3, :3].T + s.board_in_main[:3, 3] for s in sources])
+
+
+def _volume(sources: list[_Source], voxel: float, most: int | None = None) -> TsdfVolume:
+    """Integrate the frames of all sources (at most `most` of each) around the object."""
+    points = _all_points(sources)
+    low, high = points.min(axis=0) - _MARGIN, points.max(axis=0) + _MARGIN
+    if len(sources) == 1:
+        low[2] = -_BELOW
+    volume = TsdfVolume.around(low, high, voxel)
+    jobs = []
+    for source in sources:
+        frames = source.scan.frames
+        step = 1 if most is None else max(1, len(frames) // most)
+        jobs += [(source, index) for index in frames[::step]]
+    for source, index in tqdm(jobs, desc="fusing depth", unit="frame"):
+        view = source.scan.view(index)
+        if view is not None:
+            pose = source.board_in_main @ view.camera_in_board
+            volume.integrate(view.depth, view.cosine, view.support, view.K, pose, source.scan.clearance)
+    return volume
+
+
+def _views(sources: list[_Source], object_in_main: np.ndarray, most: int) -> list[View]:
+    """Keyframes of all sources as pictures of the object."""
+    views = []
+    for source in sources:
+        frames = source.scan.keyframes
+        share = max(1, most // len(sources))
+        for index in (frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, share).round().astype(int))):
+            try:
+                frame = source.scan.scene[index]
+            except FrameError:
+                continue
+            pose = np.linalg.inv(object_in_main) @ source.board_in_main @ source.scan.pose(index)
+            views.append(View(frame.rgb, frame.depth, frame.K, pose, sharpness(frame.rgb)))
+    if not views:
+        raise SceneError(f"{sources[0].scan.folder}: none of the keyframes can be read any more")
+    middle = float(np.median([view.sharpness for view in views]))
+    for view in views:
+        view.sharpness = float(np.clip(view.sharpness / max(middle, 1e-9), 0.3, 1.5))
+    return views
+
+
+def _vertex_colors(mesh: Mesh, blender: ViewBlender) -> tuple[np.ndarray, float]:
+    points = mesh.vertices.astype(np.float64)
+    colors, trust = blender.colors(points, mesh.normals.astype(np.float64))
+    filled = spread_colors(points, colors, trust > 0)
+    return np.clip(np.round(filled), 0, 255).astype(np.uint8), float((trust > 0).mean())
+
+
+def _unwrapped(mesh: Mesh, size: int, steps: StepFolder) -> Mesh:
+    done = steps.load("atlas")
+    if done is not None:
+        return Mesh(vertices=done["vertices"], faces=done["faces"], normals=done["normals"], uv=done["uv"])
+    made = unwrap(mesh, size)
+    steps.save("atlas", vertices=made.vertices, faces=made.faces, normals=made.normals, uv=made.uv)
+    return made
+
+
+def _share(surface: ClosedSurface) -> float:
+    """Share of the surface's area that was filled."""
+    a, b, c = np.moveaxis(surface.vertices[surface.faces], 1, 0)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    return float(area[surface.filled].sum() / area.sum())
+
+
+def _warnings(sources: list[_Source], surface: ClosedSurface, flip: FlipAlignment | None, painted: float) -> list[str]:
+    found = []
+    for source in sources:
+        if source.region.dropped > 0.1:
+            found.append(
+                f"{source.scan.folder}: {source.region.dropped:.0%} of what stands on the board is another thing"
+            )
+        if source.region.cut > 0.01:
+            found.append(f"{source.scan.folder}: the object reaches over the edge of the board and is cut off there")
+    if flip is not None and flip.margin < 1.15:
+        found.append(
+            f"the flipped scan fits almost as well another way round ({flip.margin:.2f} times worse): right for a "
+            "symmetric object, else compare the texture"
+        )
+    if painted < 0.8:
+        found.append(f"the pictures show {painted:.0%} of the surface; the rest takes on the colours beside it")
+    if _share(surface) > 0.35:
+        found.append(
+            f"{_share(surface):.0%} of the surface was not seen and is filled: film lower, higher, or a flipped scan"
+        )
+    return found
+
+
+def _write(
+    folder: Path,
+    textured: Mesh,
+    colored: Mesh,
+    surface: ClosedSurface,
+    metadata: dict[str, Any],
+    sources: list[_Source],
+    poses: list[np.ndarray],
+) -> None:
+    """Write the mesh beside its place, move it there, and then what depends on it."""
+    partial = folder.with_name("mesh.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    (partial / "formats").mkdir(parents=True)
+    save_mesh(textured, partial / "object.obj")
+    save_mesh(textured, partial / "formats" / "object.glb")
+    save_mesh(colored, partial / "formats" / "object.ply")
+    write_array(partial / "formats" / "filled.npy", surface.filled)
+    if folder.exists():
+        shutil.rmtree(folder)  # made by this step: see `_check_free`
+    for source, pose in zip(sources, poses, strict=True):
+        scan = source.scan.folder
+        cameras = [
+            np.full((4, 4), np.nan) if camera is None else np.linalg.inv(pose) @ camera for camera in source.scan.poses
+        ]
+        write_array(scan / "transforms.npy", np.stack(cameras))
+        # The flipped scan names the first one's mesh.
+        place = Path("mesh") if source is sources[0] else folder.resolve()
+        file = str(place / "object.obj")
+        write_json(scan / "objects.json", [{"name": metadata["name"], "mesh": file, "object_in_board": pose}])
+    write_json(partial / "metadata.json", metadata)
+    partial.rename(folder)
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / "metadata.json").is_file()
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse to replace a folder mesh/ that came from elsewhere."""
+    if folder.exists() and not _finished(folder) and any(folder.iterdir()) and not (folder / "formats").is_dir():
+        raise OutputError(
+            f"{folder} holds files that this step did not make: move them away, for example to mesh.before"
+        )
+
+
+def _inputs(options: FuseOptions, scans: list[RegisteredScan]) -> dict[str, Any]:
+    asked = {key: str(value) for key, value in asdict(options).items() if key not in ("overwrite", "name")}
+    stamps = [(scan.folder / "registration.json").stat().st_mtime_ns for scan in scans]
+    return {"version": VERSION, "options": asked, "registrations": stamps}
+
+
+def _tell(metadata: dict[str, Any], folder: Path) -> None:
+    size = " x ".join(f"{1000 * side:.0f}" for side in metadata["size"])
+    print(
+        f"{folder}: {size} mm, {metadata['faces']} faces, {metadata['filled_share']:.0%} of the surface filled, "
+        f"texture {metadata['texture']['size']} px, proposed symmetries: {metadata['symmetries_proposed']['text']}"
+    )
+    for line in metadata["warnings"]:
+        print(f"warning: {line}")

@@ -1,0 +1,169 @@
+"""Unwrapping a mesh into charts, and painting the texture that they index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import open3d as o3d
+from scipy import ndimage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from pose6d.mesh.mesh import Mesh
+
+_GUTTER = 3.0  # texels between charts, so that filtering never mixes them
+_STRETCH = 0.5  # 0 keeps all lengths and makes many small charts
+_USED = 0.6  # share of an atlas that charts cover
+_SIZES = (256, 512, 1024, 2048, 4096)
+
+Colors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def atlas_size(mesh: Mesh, texel: float) -> int:
+    """Side of the square texture, texels, in which one texel covers about `texel` metres of the mesh."""
+    a, b, c = np.moveaxis(mesh.vertices.astype(np.float64)[mesh.faces], 1, 0)
+    area = float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+    wanted = np.sqrt(area / _USED) / texel
+    return next((size for size in _SIZES if size >= 0.85 * wanted), _SIZES[-1])
+
+
+def unwrap(mesh: Mesh, size: int) -> Mesh:
+    """The mesh with uv; vertices on the seams of charts are doubled. Charts by Open3D's UVAtlas.
+
+    Zhou, Snyder, Guo and Shum, "Iso-charts: Stretch-driven Mesh Parameterization using Spectral Analysis" (2004).
+    """
+    corners = _manifold_corners(mesh.faces)
+    _, first = np.unique(corners, return_index=True)
+    # UVAtlas joins what lies at the same place: a micrometre keeps apart what was split.
+    apart = np.random.default_rng(0).uniform(-1e-6, 1e-6, (len(first), 3))
+    tensor = _tensor_mesh(mesh.vertices[mesh.faces.reshape(-1)[first]] + apart, corners)
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        tensor.compute_uvatlas(size=size, gutter=_GUTTER, max_stretch=_STRETCH)
+    corner_uv = tensor.triangle.texture_uvs.numpy().reshape(-1, 2).astype(np.float64)
+    keys = np.concatenate([mesh.faces.reshape(-1, 1), np.round(corner_uv * 1e6)], axis=1).astype(np.int64)
+    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    old = mesh.faces.reshape(-1)[first]
+    return Mesh(
+        vertices=mesh.vertices[old],
+        faces=inverse.reshape(-1, 3),
+        normals=mesh.normals[old],
+        uv=corner_uv[first],
+        colors=None if mesh.colors is None else mesh.colors[old],
+        name=mesh.name,
+    )
+
+
+def paint(mesh: Mesh, size: int, colors: Colors) -> tuple[Mesh, float]:
+    """Paint the texture of a mesh with uv.
+
+    Args:
+        mesh: with uv.
+        size: side of the texture, texels.
+        colors: gives colours (P, 3) of 0..255 and trusts (P,) at surface points (P, 3) with normals (P, 3).
+
+    Returns:
+        The mesh with its texture, and the share of texels that `colors` knew; the others take on what is nearest on
+        the surface.
+    """
+    positions, normals, row, column = _texels(mesh, size)
+    values, trust = colors(positions, normals)
+    known = trust > 0
+    values = spread_colors(positions, values, known)
+    texture = np.zeros((size, size, 3), np.float32)
+    painted = np.zeros((size, size), bool)
+    texture[row, column], painted[row, column] = values, True
+    # Texels between the charts repeat the nearest chart, for filtering and smaller mip levels.
+    nearest = ndimage.distance_transform_edt(~painted, return_distances=False, return_indices=True)
+    texture = texture[tuple(nearest)]
+    textured = Mesh(
+        vertices=mesh.vertices,
+        faces=mesh.faces,
+        normals=mesh.normals,
+        uv=mesh.uv,
+        texture=np.round(texture).astype(np.uint8),
+        name=mesh.name,
+    )
+    return textured, float(known.mean())
+
+
+def spread_colors(positions: np.ndarray, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Colours (P, 3) in which points that are not `known` (P,) take the mean of the 12 nearest known ones."""
+    if known.all():
+        return values
+    if not known.any():
+        return np.full_like(values, 128.0)
+    distance, near = cKDTree(positions[known]).query(positions[~known], k=min(12, int(known.sum())))
+    distance, near = distance.reshape(len(near), -1), near.reshape(len(near), -1)
+    weight = 1 / (distance + 1e-4)
+    filled = values.copy()
+    filled[~known] = (values[known][near] * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
+    return filled
+
+
+def _manifold_corners(faces: np.ndarray) -> np.ndarray:
+    """(F, 3) vertex numbers under which the faces (F, 3) form a manifold, as charts need it.
+
+    Corners of faces stay one vertex only where an edge of exactly two faces, in opposite directions, joins them. Faces
+    at edges that are shared by more even so are charts of their own.
+    """
+    alone = np.zeros(len(faces), bool)
+    while True:
+        corners = _joined_corners(faces, alone)
+        edge, *_ = _edges(corners)
+        _, inverse, uses = np.unique(edge, return_inverse=True, return_counts=True)
+        crowded = (uses[inverse] > 2).reshape(-1, 3).any(axis=1) & ~alone
+        if not crowded.any():
+            return corners
+        alone |= crowded
+
+
+def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the 3 F directed edges: a number that both directions share, the first vertex, and the second."""
+    start, end = faces.ravel().astype(np.int64), np.roll(faces, -1, axis=1).ravel().astype(np.int64)
+    return np.minimum(start, end) * (int(faces.max()) + 1) + np.maximum(start, end), start, end
+
+
+def _joined_corners(faces: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    """(F, 3) numbers of the corners, joined over manifold edges between faces that are not `alone` (F,)."""
+    corner = np.arange(faces.size).reshape(-1, 3)
+    at_start, at_end = corner.ravel(), np.roll(corner, -1, axis=1).ravel()
+    edge, start, end = _edges(faces)
+    order = np.argsort(edge, kind="stable")
+    _, first, uses = np.unique(edge[order], return_index=True, return_counts=True)
+    one, other = order[first[uses == 2]], order[first[uses == 2] + 1]
+    joined = (start[one] == end[other]) & ~alone[one // 3] & ~alone[other // 3]
+    one, other = one[joined], other[joined]
+    pairs = np.concatenate(
+        [np.stack([at_start[one], at_end[other]], axis=1), np.stack([at_end[one], at_start[other]], axis=1)]
+    )
+    graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(faces.size, faces.size))
+    return connected_components(graph, directed=False)[1].reshape(-1, 3)
+
+
+def _tensor_mesh(vertices: np.ndarray, faces: np.ndarray) -> Any:
+    return o3d.t.geometry.TriangleMesh(_tensor(vertices.astype(np.float32)), _tensor(faces.astype(np.int64)))
+
+
+def _tensor(values: np.ndarray) -> Any:
+    made: Any = o3d.core.Tensor  # its type information does not know arrays
+    return made(np.ascontiguousarray(values))
+
+
+def _texels(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Points (P, 3), unit normals (P, 3), rows (P,) and columns (P,) of the texels whose centre a face covers."""
+    assert mesh.uv is not None
+    tensor = _tensor_mesh(mesh.vertices, mesh.faces)
+    tensor.vertex["place"] = _tensor(mesh.vertices)
+    tensor.vertex["facing"] = _tensor(mesh.normals)
+    tensor.triangle.texture_uvs = _tensor(mesh.uv[mesh.faces])
+    baked = tensor.bake_vertex_attr_textures(
+        size, {"place", "facing"}, margin=1.0, fill=float("nan"), update_material=False
+    )
+    place, facing = (baked[name].numpy() for name in ("place", "facing"))
+    row, column = np.nonzero(np.isfinite(place).all(axis=2))
+    normals = facing[row, column].astype(np.float64)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return place[row, column].astype(np.float64), normals, row, column

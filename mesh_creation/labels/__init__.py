@@ -1,0 +1,1 @@
+"""Labels of the objects in a registered scan."""

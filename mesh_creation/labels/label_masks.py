@@ -1,0 +1,177 @@
+"""Poses, masks and boxes of a frame's objects, rendered from their meshes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mesh_creation.scan_folder import ScannedObject
+from pose6d.mesh.mesh import Mesh
+from pose6d.rendering import ALBEDO, make_renderer
+
+Box = tuple[int, int, int, int]
+"""x, y, width and height in pixels: it covers the pixels x to x + width - 1."""
+
+_NEAREST = 0.02  # metres; nothing nearer is labelled
+_WIDEST = 4096  # pixels of a silhouette, beyond which the object is all but inside the camera
+
+
+@dataclass(frozen=True)
+class ObjectLabel:
+    """One object in one frame.
+
+    Attributes:
+        item: which object.
+        object_in_camera: (4, 4) float64.
+        full: (H, W) bool, the silhouette inside the picture as if nothing hid it.
+        visible: (H, W) bool, what of it no other object hides.
+        full_pixels: of the silhouette, also of what lies outside the picture.
+        full_box: around the whole silhouette; it may reach outside the picture.
+        corners: (9, 2) float64 pixels: centre and corners of the box along the mesh's axes; z changes fastest, then y.
+    """
+
+    item: ScannedObject
+    object_in_camera: np.ndarray
+    full: np.ndarray
+    visible: np.ndarray
+    full_pixels: int
+    full_box: Box
+    corners: np.ndarray
+
+    @property
+    def visible_box(self) -> Box | None:
+        """Around what is visible; None where nothing is."""
+        return box_around(self.visible)
+
+    @property
+    def visibility(self) -> float:
+        """Share of the whole silhouette that is visible, 0..1."""
+        return float(self.visible.sum()) / self.full_pixels
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """A frame with the labels of the objects that its picture shows, or would show if nothing hid them.
+
+    Attributes:
+        number: its place in the recording, from 0.
+        name: of its files.
+        split: "train" or "test".
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) float32 metres.
+        K: (3, 3).
+        labels: in the order of the objects.
+    """
+
+    number: int
+    name: str
+    split: str
+    rgb: np.ndarray
+    depth: np.ndarray
+    K: np.ndarray
+    labels: list[ObjectLabel]
+
+
+def box_around(mask: np.ndarray) -> Box | None:
+    """The smallest box around the true pixels of (H, W); None where there are none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
+
+
+def box_corners(mesh: Mesh) -> np.ndarray:
+    """(9, 3) metres: centre, then corners of the box along the mesh's axes, x changing slowest, low before high."""
+    low, high = mesh.bounds.astype(np.float64)
+    corners = [[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])]
+    return np.concatenate([[(low + high) / 2], corners])
+
+
+class MaskRenderer:
+    """Draws objects where they stand and finds which of their pixels can be seen.
+
+    Args:
+        objects: all that stand on the board.
+        occluder_gap: metres by which measured depth must be nearer than an object to count as something in front of it
+            (a hand, a tool); 0 considers the objects only.
+    """
+
+    def __init__(self, objects: Sequence[ScannedObject], occluder_gap: float = 0.0) -> None:
+        self.objects = list(objects)
+        self.occluder_gap = occluder_gap
+        self._renderer = make_renderer([item.mesh for item in self.objects], "cpu")
+        self._points = [_outermost(item.mesh) for item in self.objects]
+        self._corners = [box_corners(item.mesh) for item in self.objects]
+
+    def label(self, camera_in_board: np.ndarray, K: np.ndarray, depth: np.ndarray) -> list[ObjectLabel]:
+        """Labels of the objects whose silhouette touches the picture.
+
+        Args:
+            camera_in_board: (4, 4).
+            K: (3, 3).
+            depth: (H, W) metres as measured; only `occluder_gap` uses its values.
+        """
+        size = depth.shape
+        drawn = []
+        for index, item in enumerate(self.objects):
+            pose = np.linalg.inv(camera_in_board) @ item.object_in_board
+            found = self._draw(index, pose, K, size)
+            if found is not None:
+                drawn.append((index, item, pose, *found))
+        nearest = np.full(size, np.inf, np.float32)
+        owner = np.full(size, -1)
+        for index, _, _, seen, _, _ in drawn:
+            closer = (seen > 0) & (seen < nearest)
+            nearest[closer], owner[closer] = seen[closer], index
+        if self.occluder_gap:
+            owner[(depth > 0) & (depth < nearest - self.occluder_gap)] = -1
+        return [
+            ObjectLabel(item, pose, seen > 0, owner == index, pixels, box, _projected(self._corners[index], pose, K))
+            for index, item, pose, seen, pixels, box in drawn
+        ]
+
+    def _draw(
+        self, index: int, pose: np.ndarray, K: np.ndarray, size: tuple[int, ...]
+    ) -> tuple[np.ndarray, int, Box] | None:
+        """Depth (H, W) inside the picture, silhouette pixels and box also outside; None where nothing is inside."""
+        points = self._points[index] @ pose[:3, :3].T + pose[:3, 3]
+        corners = self._corners[index] @ pose[:3, :3].T + pose[:3, 3]
+        if min(points[:, 2].min(), corners[:, 2].min()) < _NEAREST:
+            return None
+        pixels = points @ K.T
+        pixels = pixels[:, :2] / pixels[:, 2:]
+        left, top = np.floor(pixels.min(axis=0)).astype(int) - 1
+        right, bottom = np.ceil(pixels.max(axis=0)).astype(int) + 2
+        height, width = size
+        if right <= 0 or bottom <= 0 or left >= width or top >= height or max(right - left, bottom - top) > _WIDEST:
+            return None
+        K_window = np.array(K, dtype=np.float64)
+        K_window[:2, 2] -= [left, top]
+        seen = self._renderer.render(
+            torch.from_numpy(pose[None]).float(),
+            torch.from_numpy(K_window).float(),
+            (int(bottom - top), int(right - left)),
+            mesh_index=torch.tensor([index]),
+            shading=ALBEDO,
+        )
+        window = seen.depth[0].numpy()
+        inside = np.zeros(size, np.float32)
+        y0, y1, x0, x1 = max(top, 0), min(bottom, height), max(left, 0), min(right, width)
+        inside[y0:y1, x0:x1] = window[y0 - top : y1 - top, x0 - left : x1 - left]
+        box = box_around(window > 0)
+        if box is None or not inside.any():
+            return None
+        return inside, int((window > 0).sum()), (box[0] + int(left), box[1] + int(top), box[2], box[3])
+
+
+def _outermost(mesh: Mesh) -> np.ndarray:
+    """The vertices that faces use, (V, 3) float64: the picture of the mesh lies between their projections."""
+    return mesh.vertices[np.unique(mesh.faces)].astype(np.float64)
+
+
+def _projected(points: np.ndarray, pose: np.ndarray, K: np.ndarray) -> np.ndarray:
+    pixels = (points @ pose[:3, :3].T + pose[:3, 3]) @ K.T
+    return pixels[:, :2] / pixels[:, 2:]

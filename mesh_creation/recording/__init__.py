@@ -1,0 +1,1 @@
+"""Filming an object on the board."""

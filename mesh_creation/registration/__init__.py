@@ -1,0 +1,1 @@
+"""Where the camera was at every frame of a scan."""

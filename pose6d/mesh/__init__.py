@@ -1,0 +1,1 @@
+"""Meshes of objects: readers, units, symmetries, the diameter."""

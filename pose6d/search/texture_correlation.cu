@@ -1,0 +1,81 @@
+// The texture of N hypotheses and of what is seen there: the functions of appearance.py, which explain the steps.
+
+#include "pose6d/geometry/camera.cuh"
+#include "pose6d/search/block_sums.cuh"
+
+#define TEXTURES 6  // 3 channels expected, 3 found
+#define PLANES 7    // and where both are seen
+#define NO_MEAN 1e-6f
+#define SUMS 5  // squares of what is expected and found, their products, how many pixels are seen, and drawn
+
+// One thread per pixel of N crops. `planes` (N, 7, s, s): logarithms of the drawn and of the observed colour, 0 where
+// the surface is not seen, and 1 where it is seen, else 0; `seen` (N, s, s): the depth observed, `outside` the image.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    sample_textures(const float* __restrict__ drawn_color, const float* __restrict__ drawn_xyz,
+                    const float* __restrict__ rgb, int rgb_channel, int rgb_row, int rgb_column,
+                    const float* __restrict__ depth, int depth_row, int depth_column, int height, int width,
+                    const float* __restrict__ transforms, const float* __restrict__ diameters, int diameter_stride,
+                    float factor, float dark, float outside, int size, float* __restrict__ planes, float* __restrict__ seen) {
+    int pixels = size * size, blocks = (pixels + BLOCK - 1) / BLOCK;
+    int i = blockIdx.x / blocks, pixel = (blockIdx.x - i * blocks) * BLOCK + threadIdx.x;
+    if (pixel >= pixels) return;
+    int row = pixel / size;
+    float2 at = looked_at(transforms + i * 9, row, pixel - row * size);
+    const float* found = nearest(Image{depth, 0, depth_row, depth_column, height, width}, at.y, at.x);
+    float there = found ? fmaxf(__ldg(found), 0.0f) : outside;
+    size_t place = (size_t)i * pixels + pixel;
+    const float* drawn = drawn_color + place * 3;
+    float here = drawn_xyz[place * 3 + 2], limit = Length{diameters, diameter_stride, factor}.of(i);
+    bool same = here > 0.0f && (there == 0.0f || fabsf(there - here) < limit);
+    float values[PLANES] = {};
+    if (same) {
+        float3 color = bilinear(Image{rgb, rgb_channel, rgb_row, rgb_column, height, width}, at.y, at.x);
+        for (int c = 0; c < 3; c++) values[c] = logf(drawn[c] + dark);
+        values[3] = logf(color.x + dark), values[4] = logf(color.y + dark), values[5] = logf(color.z + dark);
+        values[6] = 1.0f;
+    }
+    seen[place] = there;
+    for (int c = 0; c < PLANES; c++) planes[((size_t)i * PLANES + c) * pixels + pixel] = values[c];
+}
+
+// One thread per pixel: what the planes are beside their surroundings, (N, 6, s, s), from the means of `planes` over
+// small and over large squares.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    compare_surroundings(const float* __restrict__ planes, const float* __restrict__ fine,
+                         const float* __restrict__ coarse, int size, float* __restrict__ textures) {
+    int pixels = size * size, blocks = (pixels + BLOCK - 1) / BLOCK;
+    int i = blockIdx.x / blocks, pixel = (blockIdx.x - i * blocks) * BLOCK + threadIdx.x;
+    if (pixel >= pixels) return;
+    size_t mask = ((size_t)i * PLANES + PLANES - 1) * pixels + pixel;
+    bool same = planes[mask] > 0.0f;
+    float close = fmaxf(fine[mask], NO_MEAN), around = fmaxf(coarse[mask], NO_MEAN);
+    for (int c = 0; c < TEXTURES; c++) {
+        size_t at = ((size_t)i * PLANES + c) * pixels + pixel;
+        textures[((size_t)i * TEXTURES + c) * pixels + pixel] = same ? fine[at] / close - coarse[at] / around : 0.0f;
+    }
+}
+
+// One block per hypothesis: how well its textures (6, s, s) agree.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    correlate(const float* __restrict__ textures, const float* __restrict__ same, int same_stride,
+              const float* __restrict__ seen, const int* __restrict__ instance, int size, float least, float* __restrict__ agreement) {
+    int i = blockIdx.x, pixels = size * size;
+    const float *expected = textures + (size_t)i * TEXTURES * pixels, *found = expected + (size_t)3 * pixels;
+    float values[SUMS] = {};
+    for (int pixel = threadIdx.x; pixel < pixels; pixel += BLOCK) {
+        for (int c = 0; c < 3; c++) {
+            float a = expected[c * pixels + pixel], b = found[c * pixels + pixel];
+            values[0] += a * a, values[1] += b * b, values[2] += a * b;
+        }
+        values[3] += same[(size_t)i * same_stride + pixel];
+        size_t at = (size_t)i * pixels + pixel;
+        values[4] += instance[at] >= 0 && seen[at] >= 0.0f ? 1.0f : 0.0f;
+    }
+    __shared__ float totals[SUMS];
+    sum_over_block<SUMS>(values, totals);
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    float counted = fmaxf(totals[3], 1.0f), share = counted / fmaxf(totals[4], 1.0f);
+    float power = (totals[0] / (3.0f * counted) + least) * (totals[1] / (3.0f * counted) + least);
+    agreement[i] = share * (totals[2] / (3.0f * counted)) * rsqrtf(power);
+}

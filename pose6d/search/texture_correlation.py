@@ -1,0 +1,159 @@
+"""How well the texture of a hypothesis fits the picture, whatever the light.
+
+A scoring network trained on everything at once looks at shape first: of two poses that differ in a faint texture alone,
+such as a bowl turned about its axis, it often prefers the wrong one. This measure sees nothing but texture.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from pose6d.cuda_kernels import Kernel, available, blocks_for, check_inputs, length, load_kernels
+from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
+from pose6d.geometry.observation import Observation
+from pose6d.rendering.interface import ALBEDO, Renderer, Rendering
+
+_SIZE = 96  # pixels, side of the crops
+_WINDOW = 1.1  # their side over the diameter
+_FINE = 3  # pixels; hypotheses are hardly better than that
+_AROUND = 0.19  # of the crop, side of the neighbourhood that a pixel is compared with; light varies more slowly
+_DARK = 0.03  # brightness below which noise drowns the texture
+_HIDDEN = 0.04  # diameters by which a surface in front of or behind the hypothesis is another one
+_OUTSIDE = -1.0  # the depth of a pixel outside the image
+_LEAST = 1e-5  # mean square of the logarithm's contrast: without texture nothing correlates
+
+
+def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: Tensor, diameter: float) -> Tensor:
+    """Correlation of rendered and observed texture where the hypothesis' surface is seen.
+
+    Both colours are taken as logarithms, so that light is a sum, and relative to their surroundings on the object, so
+    that only what varies quickly is left: zero-mean normalised cross-correlation (Lewis, "Fast Normalized
+    Cross-Correlation", 1995) with a local mean. The mesh is drawn without light. The correlation is multiplied by the
+    share of the hypothesis' pixels in the image that count, or a pose that fits in a corner alone would do as well as
+    the true one.
+
+    Args:
+        renderer: holds the centred mesh.
+        poses: (N, 4, 4) float32, hypotheses of the centred mesh in camera.
+        observation: one frame.
+        K: (3, 3) intrinsics of the observation.
+        diameter: metres.
+
+    Returns:
+        (N,) float32 in -1..1; 0 for a mesh without texture, or where nothing of the hypothesis is seen.
+    """
+    transforms, crop_K = crop_windows(poses, K, diameter, _WINDOW, _SIZE)
+    drawn = renderer.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
+    textures = texture_pair(drawn, observation, transforms, diameter)
+    return (_correlate_kernel if available(transforms.device) else _correlate)(drawn, *textures)
+
+
+def _correlate(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor, seen: Tensor) -> Tensor:
+    """(N,) correlation of what `texture_pair` gives, times the share of the drawn pixels that count."""
+    pixels = same.sum((1, 2, 3)).clamp(min=1.0)
+    share = pixels / (drawn.mask & (seen[:, 0] >= 0)).sum((1, 2)).clamp(min=1.0)
+
+    def mean(product: Tensor) -> Tensor:
+        return product.sum((1, 2, 3)) / (3.0 * pixels)
+
+    power = (mean(expected**2) + _LEAST) * (mean(found**2) + _LEAST)
+    return share * mean(expected * found) * torch.rsqrt(power)
+
+
+def _correlate_kernel(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor, seen: Tensor) -> Tensor:
+    """`_correlate` on a GPU; the textures expected and found lie in one tensor."""
+    agreement = torch.empty(len(expected), device=expected.device)
+    if len(expected):
+        _, _, correlate = _kernels(expected.device)
+        instance = drawn.instance.int().contiguous()
+        size = expected.shape[-1]
+        correlate(len(expected), expected, same, same.stride(0), seen, instance, size, _LEAST, agreement)
+    return agreement
+
+
+def texture_pair(
+    drawn: Rendering, observation: Observation, transforms: Tensor, diameter: float | Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a hypothesis should look like and what is there, whatever the light.
+
+    Args:
+        drawn: N square crops without light.
+        observation: one frame.
+        transforms: (N, 3, 3) from its pixels to those of the crops.
+        diameter: metres; (N,) for crops of several meshes.
+
+    Returns:
+        Textures (N, 3, s, s), expected and found: logarithms relative to the mean around, 0 where the surface is not
+        seen; (N, 1, s, s) 1.0 where it is seen, else 0.0; and the depth (N, 1, s, s) observed, metres, 0 = missing,
+        negative outside the image.
+    """
+    if available(transforms.device):
+        return _texture_kernels(drawn, observation, transforms, diameter)
+    size = drawn.color.shape[1]
+    seen = crop_images(observation.xyz[2:], transforms, size, mode="nearest")
+    inside = crop_coverage(transforms, size, *observation.xyz.shape[-2:])[:, None]
+    seen = torch.where(inside, seen.clamp(min=0.0), _OUTSIDE)
+    depth = drawn.depth[:, None]
+    limit = _HIDDEN * (diameter.view(-1, 1, 1, 1) if isinstance(diameter, Tensor) else diameter)
+    same = ((depth > 0) & ((seen == 0) | ((seen - depth).abs() < limit))).float()
+    around = _around(size)
+    fine, coarse = (_box(same, side).clamp(min=1e-6) for side in (_FINE, around))
+
+    def texture(color: Tensor) -> Tensor:
+        values = (color.contiguous() + _DARK).log() * same
+        # What is beside the object must not leak in.
+        return (_box(values, _FINE) / fine - _box(values, around) / coarse) * same
+
+    return (
+        texture(drawn.color.permute(0, 3, 1, 2)),
+        texture(crop_images(observation.rgb, transforms, size)),
+        same,
+        seen,
+    )
+
+
+def _texture_kernels(
+    drawn: Rendering, observation: Observation, transforms: Tensor, diameter: float | Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`texture_pair` on a GPU."""
+    count, size, device = len(transforms), drawn.color.shape[1], transforms.device
+    rgb, depth = observation.rgb.float(), observation.xyz[2].float()
+    check_inputs(device, rgb=(rgb, (3, *depth.shape)), depth=(depth, depth.shape))
+    planes, seen = torch.empty((count, 7, size, size), device=device), torch.empty((count, size, size), device=device)
+    textures = torch.empty((count, 6, size, size), device=device)
+    if count:
+        sample, compare, _ = _kernels(device)
+        blocks = count * blocks_for(size * size)
+        sample(
+            blocks,
+            *(drawn.color.contiguous(), drawn.xyz.contiguous()),
+            *(rgb, *rgb.stride(), depth, *depth.stride(), *depth.shape, transforms.contiguous()),
+            *(*length(diameter, _HIDDEN, transforms), _DARK, _OUTSIDE, size, planes, seen),
+        )
+        compare(blocks, planes, _box(planes, _FINE), _box(planes, _around(size)), size, textures)
+    return textures[:, :3], textures[:, 3:], planes[:, 6:], seen[:, None]
+
+
+def _kernels(device: torch.device) -> tuple[Kernel, ...]:
+    names = ("sample_textures", "compare_surroundings", "correlate")
+    return load_kernels("pose6d.search", "texture_correlation.cu", names, device.index, ("--fmad=false",))
+
+
+def _around(size: int) -> int:
+    """Pixels, odd: the side of the neighbourhood in crops of this size."""
+    return 2 * round(_AROUND * size / 2) + 1
+
+
+def _box(images: Tensor, side: int) -> Tensor:
+    """Means of (N, C, s, s) over squares of `side` pixels, 0 outside the image."""
+    band = _band(images.shape[-1], side, images.device)
+    return band @ images @ band  # ten times as fast as average pooling on a CPU
+
+
+@functools.cache
+def _band(size: int, side: int, device: torch.device) -> Tensor:
+    place = torch.arange(size, device=device)
+    return ((place[:, None] - place).abs() <= side // 2).float() / side
