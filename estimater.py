@@ -8,67 +8,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
-from learning.training.predict_score import ScorePredictor, Scorer
+from learning.training.predict_pose_refine import PoseRefinePredictor
+from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.geometry.observation import Observation
-from pose6d.geometry.rotation_grids import starting_rotations
-from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.geometry.transforms import make_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import as_mesh
 from pose6d.mesh.symmetry import centred_symmetries
 from pose6d.mesh.units import check_diameter
-from pose6d.rendering import make_renderer
-from pose6d.search.alignment import TRACKING_ROUNDS, aligned
-from pose6d.search.axis_rotations import Turns, finest_turns, likely_turns, principal_axes
-from pose6d.search.distinct_poses import distinct_best
-from pose6d.search.frame_input import (
-    check_depth_roughly,
-    check_frame,
-    check_mask,
-    check_result,
-    check_translation,
-    initial_translation,
-    mask_middle,
-)
-from pose6d.search.frame_processor import FrameProcessor
-from pose6d.search.schedule import (
-    DISTINCT,
-    FALLBACK,
-    FINALISTS,
-    LAST_STEPS,
-    RIVALS,
-    SCHEDULES,
-    TURN_STEPS,
-    TURNED,
-    Grid,
-    PairCounter,
-    Schedule,
-    choose_schedule,
-)
-from pose6d.search.texture_correlation import appearance
-
-_On = tuple[Observation, Tensor, float]
-"""what hypotheses are compared with: a frame, its K (3, 3), and the object's diameter"""
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.axis_rotations import AxisRotations
+from pose6d.search.device_runner import DeviceRunner
+from pose6d.search.frame_input import check_frame, check_mask, check_result, check_translation, mask_middle
+from pose6d.search.hypotheses import GridSampler
+from pose6d.search.interfaces import HypothesisSampler, ObjectModel, Progress, Refiner, Scorer, Watch, check_part
+from pose6d.search.schedule import FALLBACK, SCHEDULES, PairCounter, Schedule, choose_schedule
+from pose6d.search.search_steps import SearchSteps
+from pose6d.search.tracker import Tracker
 
 
-class FoundationPose(FrameProcessor):
+class FoundationPose:
     """Finds one object in a frame (`register`) and follows it through the next ones (`track_one`).
 
     Args:
         mesh: the object in metres, or the path of one (`load_mesh`). Its loose debris is left out (`Mesh.keep_debris`).
+            Or any other model of an object that can be drawn (`pose6d.search.interfaces.ObjectModel`).
         symmetries: (S, 4, 4) transforms of the mesh frame that leave the object's look unchanged, identity included
             (`pose6d.mesh.symmetry`). They thin out the hypotheses.
-        scorer: ranks hypotheses; made from `weights` where omitted.
-        refiner: moves hypotheses; made from `weights` where omitted.
+        scorer: ranks hypotheses; made from `weights` where omitted, like the refiner.
+        refiner: moves hypotheses. What is asked of both is in `pose6d.search.interfaces`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
         schedule: `full` refines all 252 hypotheses of the published method, `thorough` goes on with the best 24 of
@@ -77,6 +54,7 @@ class FoundationPose(FrameProcessor):
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
         profile: wait for the device after each stage and use no CUDA graph, so that `timings` is exact on CUDA.
+        sampler: where the search starts, in place of the schedule's grid; `symmetries` and `seed` are then its own.
 
     Attributes:
         poses: (N, 4, 4) float32 hypotheses that the last `register` ranked in the end, original mesh in camera, best
@@ -84,16 +62,19 @@ class FoundationPose(FrameProcessor):
         scores: (N,) float32, descending, comparable with each other only; None before.
         confidence: of the last call's pose, the probability that it is within 0.1 diameter; None before, and where the
             scorer has no head for it or tracking does not ask for it.
-        timings: seconds of each stage of the last call.
-        mesh, diameter: the object in its original frame, and its size in metres.
+        cropped: set to True for pictures that are cut out of larger ones: their principal point may lie anywhere. Else
+            one that looks like that of another resolution is refused.
+        object, diameter: what is looked for, and its size in metres.
+        mesh: of the object in its original frame; None for an object without one.
 
     Raises:
         MeshError, WeightsError, DeviceError: unusable mesh, weights or device.
+        Pose6DError: a part lacks something that is asked of it.
     """
 
     def __init__(
         self,
-        mesh: Mesh | str | Path,
+        mesh: Mesh | str | Path | ObjectModel,
         symmetries: np.ndarray | Tensor | None = None,
         scorer: Scorer | None = None,
         refiner: Refiner | None = None,
@@ -102,35 +83,46 @@ class FoundationPose(FrameProcessor):
         schedule: str | Schedule = "auto",
         seed: int = 0,
         profile: bool = False,
+        sampler: HypothesisSampler | None = None,
     ):
-        device = resolve_device(device)
-        self.mesh = as_mesh(mesh)
-        self.diameter = float(self.mesh.diameter)
-        check_diameter(self.mesh)
+        self.device, self.cropped = resolve_device(device), False
+        if isinstance(mesh, Mesh | str | Path):
+            mesh = as_mesh(mesh)
+            check_diameter(mesh)
+            self.object: ObjectModel = RenderedObject.from_mesh(mesh, self.device)
+        else:
+            self.object = mesh
+        self.refiner: Refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
+        self.scorer: Scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
+        check_part(self.object, ObjectModel)
+        check_part(self.refiner, Refiner)
+        check_part(self.scorer, Scorer)
+        self.mesh: Mesh | None = getattr(self.object, "mesh", None)
+        self.diameter = float(self.object.diameter)
+        self.schedule = choose_schedule(schedule, self.scorer.has_confidence)
+        center = self.object.center
+        if sampler is None:
+            turns = None if symmetries is None else centred_symmetries(symmetries, center)
+            sampler = GridSampler(turns, self.device, seed)
+        check_part(sampler, HypothesisSampler)
+        self._sampler = sampler
+        self._sampler.count(self.schedule.grid)  # made here, so that the first frame need not wait
+        self._rotations: AxisRotations | None = None
+        if self.object.textured and self.scorer.texture_weight > 0:
+            self._rotations = AxisRotations.about(self.object.principal_axes().to(self.device))
+        self._runner = DeviceRunner(self.device, (self.refiner, self.scorer, self.object), profile)
+        self._tracker = Tracker(self.object, np.asarray(center)[None], self.refiner, self.scorer, self._runner)
+        # Networks and renderer know only the object moved by -center; poses are converted where they enter and leave.
+        offset = -torch.as_tensor(center, dtype=torch.float32)
+        self._centred_from_original = make_transform(torch.eye(3), offset).to(self.device)
         self.poses: np.ndarray | None = None
         self.scores: np.ndarray | None = None
         self.confidence: float | None = None
 
-        self.refiner = refiner if refiner is not None else PoseRefinePredictor(weights, device)
-        self.scorer = scorer if scorer is not None else ScorePredictor(weights, device)
-        self._renderer = make_renderer(self.mesh.centered(), device)
-        super().__init__(device, profile)
-        # Networks and renderer know only the mesh moved by -center; poses are converted where they enter and leave.
-        center = torch.as_tensor(np.asarray(self.mesh.center), dtype=torch.float32)
-        eye = torch.eye(3)
-        self._centred_from_mesh = make_transform(eye, -center).to(self.device)
-        self._mesh_from_centred = make_transform(eye, center).to(self.device)
-        config = getattr(self.scorer, "config", None)
-        judged = bool(getattr(config, "confidence", False))
-        self._appearance_weight = float(getattr(config, "appearance_weight", 0.0))
-        turns_tell = self._appearance_weight > 0 and self.mesh.colored
-        self._turns = Turns.about(principal_axes(self.mesh).to(self.device)) if turns_tell else None
-        self.schedule = choose_schedule(schedule, judged)
-        self._symmetries = None if symmetries is None else centred_symmetries(symmetries, self.mesh.center)
-        self._seed = seed
-        self._grids: dict[Grid, Tensor] = {}
-        self._rotations(self.schedule.grid)
-        self._last: Tensor | None = None  # (4, 4) centred mesh in camera
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds of each stage of the last call."""
+        return dict(self._runner.timings)
 
     def register(
         self,
@@ -140,19 +132,14 @@ class FoundationPose(FrameProcessor):
         ob_mask: np.ndarray,
         iteration: int = 5,
         progress: Callable[[int, int], object] | None = None,
+        watch: Watch | None = None,
     ) -> np.ndarray:
         """Find the object in one frame.
 
-        1. Check the inputs.
-        2. Filter the depth and turn it into points.
-        3. Guess the translation: the middle of the mask at its median depth.
-        4. Set up the hypotheses: that translation with rotations that cover all viewpoints.
-        5. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
-           In the end, hypotheses whose texture agrees with the picture are worth more, and turns of the object that its
-           texture favours compete with them; the best few of all are turned finely, refined, aligned with texture and
-           depth, and compared once more.
-        6. If that leaves doubt, search again more thoroughly, and keep what is surer.
-        7. The best is the result, and where tracking starts.
+        1. Check the inputs and bring them to the device.
+        2. Search for the pose (`_search`).
+        3. If that leaves doubt, search again more thoroughly, and keep what is surer.
+        4. The best is the result, and where tracking starts.
 
         Args:
             K: (3, 3) intrinsics of both images.
@@ -161,6 +148,8 @@ class FoundationPose(FrameProcessor):
             ob_mask: (H, W), non-zero on the object.
             iteration: refinement steps of each hypothesis; where turns are tried, they come on top.
             progress: called with (pairs done, pairs in all) while the networks run.
+            watch: called after each step of the search with its name, the hypotheses (N, 4, 4), original mesh in
+                camera, and (N,) which of the hypotheses before the step each comes from. Watching takes time.
 
         Returns:
             (4, 4) float32, original mesh in camera (OpenCV axes), metres.
@@ -169,28 +158,113 @@ class FoundationPose(FrameProcessor):
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used; the message says why.
         """
-        self.timings, self.confidence = {}, None
-        with self._stage("check"):
+        runner = self._runner
+        runner.timings.clear()
+        self.confidence = None
+        with runner.stage("check"):
             rgb, depth = check_frame(K, rgb, depth, iteration, self.cropped)
             mask = check_mask(ob_mask, depth)
-        with self._stage("upload"):
-            frame = [*self._frame(rgb, depth, K), self._host("mask", mask), self._host("middle", mask_middle(mask))]
-        done = PairCounter(progress, self._cores.look)
-        results = []
+        with runner.stage("upload"):
+            frame = runner.upload_frame(rgb, depth, K)
+            frame += [runner.upload("mask", mask), runner.upload("middle", mask_middle(mask))]
+        done = PairCounter(progress, runner.cores.look)
+        results: list[tuple[float, Tensor, Tensor]] = []
         for schedule in (self.schedule, SCHEDULES[FALLBACK]):
-            poses, ranking, confidence, translation = self._search(schedule, iteration, frame, done)
-            with self._stage("copy"):
-                check_translation(translation.cpu(), mask)
+            plan = schedule if self._rotations is not None else schedule.without_texture()
+            pairs = plan.pairs(iteration, self._sampler.count(plan.grid))
+            done.expect(pairs)
+            # A GPU is not waited for: what has been launched is not yet done.
+            report = done if self.device.type == "cpu" else None
+            poses, ranking, confidence, start = runner.run(self._search, frame, plan, iteration, report, watch)
+            if report is None:
+                done(pairs)
+            with runner.stage("copy"):
+                check_translation(start.cpu(), mask)
                 results.append((float(confidence[0]) if len(confidence) else 1.0, poses, ranking))
-            if results[-1][0] >= schedule.sure:
+            if results[-1][0] >= schedule.min_confidence:
                 break
         surest, poses, ranking = max(results, key=lambda result: result[0])
         self.confidence = surest if len(confidence) else None
-        with self._stage("copy"):
-            self.poses, self.scores = (poses @ self._centred_from_mesh).cpu().numpy(), ranking.cpu().numpy()
+        with runner.stage("copy"):
+            self.poses, self.scores = (poses @ self._centred_from_original).cpu().numpy(), ranking.cpu().numpy()
         check_result(self.poses[0], "registration")
-        self._last = poses[0]
+        self._tracker.poses = poses[:1]
         return self.poses[0].copy()
+
+    def _search(
+        self,
+        rgb: Tensor,
+        depth: Tensor,
+        K: Tensor,
+        mask: Tensor,
+        middle: Tensor,
+        schedule: Schedule,
+        iteration: int,
+        progress: Progress | None,
+        watch: Watch | None,
+    ) -> tuple[Tensor, ...]:
+        """Search for the object as a schedule says.
+
+        1. Filter the depth and turn it into points.
+        2. Guess the translation, the middle of the mask at its median depth, and set up the hypotheses: that
+           translation with rotations that cover all viewpoints.
+        3. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
+        4. Hypotheses whose texture agrees with the picture are worth more.
+        5. Rotations of the object about its axes, those that its texture favours, compete with the best.
+        6. The best few are rotated finely, refined, aligned with texture and depth, and compared once more.
+
+        Returns:
+            The hypotheses (N, 4, 4) that are left, centred mesh in camera, best first; their ranking (N,) and
+            confidence, (0,) where the scorer has none; and the translation (3,) that they started from.
+        """
+        observation = self._runner.observe(rgb, depth, K)
+        with self._runner.stage("hypotheses"):
+            hypotheses = self._sampler.sample(observation, mask, middle, schedule.grid)
+            start = hypotheses.poses[0, :3, 3]
+            if self.device.type == "cpu":
+                check_translation(start, mask.numpy())
+            hypotheses = replace(hypotheses, poses=hypotheses.poses.nan_to_num(1.0, 1.0, 1.0))
+
+        steps = self._steps(observation, progress, watch)
+        hypotheses = steps.start(hypotheses)
+        for stage in schedule.plan(iteration):
+            hypotheses = steps.refine(hypotheses, stage.steps)
+            if stage.texture_top_k is not None:
+                hypotheses = steps.select_by_texture(hypotheses, stage.texture_top_k, stage.nms_degrees)
+            hypotheses = steps.score(hypotheses)
+            if stage.top_k is not None:
+                hypotheses = steps.select(hypotheses, stage.top_k, stage.nms_degrees)
+        hypotheses = steps.add_texture(hypotheses)
+
+        if (last := schedule.rotations) is not None:
+            assert self._rotations is not None
+            hypotheses = steps.select(hypotheses, last.competitors, last.nms_degrees)
+            competitors = len(hypotheses)
+            hypotheses = steps.propose_rotations(hypotheses, self._rotations, last.rotated, last.proposals)
+            hypotheses = steps.refine(hypotheses, last.steps, first=competitors)
+            hypotheses = steps.best(steps.add_texture(steps.score(hypotheses)), last.finalists)
+            # Texture decides between what has converged only.
+            hypotheses = steps.refine_rotations(hypotheses, self._rotations)
+            hypotheses = steps.refine(hypotheses, last.final_steps)
+            hypotheses = steps.align(hypotheses)
+            hypotheses = steps.add_texture(steps.score(hypotheses))
+            hypotheses = steps.sort(hypotheses)
+        else:
+            hypotheses = steps.align(steps.sort(hypotheses), last=1)
+
+        assert hypotheses.ranking is not None
+        confidence = hypotheses.ranking[:0] if hypotheses.confidence is None else hypotheses.confidence
+        return hypotheses.poses, hypotheses.ranking, confidence, start
+
+    def _steps(self, observation: Observation, progress: Progress | None, watch: Watch | None) -> SearchSteps:
+        """The steps on a frame; who watches sees poses of the original object."""
+        tell: Watch | None = None
+        if watch is not None:
+
+            def tell(step: str, poses: Tensor, parents: Tensor) -> None:
+                watch(step, poses @ self._centred_from_original, parents)
+
+        return SearchSteps(self.object, self.refiner, self.scorer, observation, self._runner, progress, tell)
 
     def track_one(
         self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = 2, judge: bool = False
@@ -218,24 +292,14 @@ class FoundationPose(FrameProcessor):
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used; the last pose is kept.
         """
-        if self._last is None:
+        if self._tracker.poses is None:
             raise Pose6DError(
                 "track_one has no pose to start from: call register on a frame first, or start_from(pose)"
             )
-        self.timings, self.confidence = {}, None
-        with self._stage("check"):
-            rgb, depth = check_frame(K, rgb, depth, iteration, self.cropped)
-            check_depth_roughly(depth)
-        with self._stage("upload"):
-            inputs = [*self._frame_around(self._last[None], [self.diameter], rgb, depth, K), self._last]
-        name = ("track", iteration, judge)
-        pose, object_in_camera, confidence = self._run(name, partial(self._follow, iteration, judge), inputs)
-        with self._stage("copy"):
-            result = object_in_camera.cpu().numpy()
-            check_result(result, "tracking")
-            self.confidence = float(confidence[0]) if len(confidence) else None
-        self._last = pose
-        return result
+        self.confidence = None
+        poses, confidences = self._tracker.track(rgb, depth, K, iteration, judge, self.cropped)
+        self.confidence = None if confidences is None else float(confidences[0])
+        return poses[0]
 
     def warm_up(
         self, height: int = 480, width: int = 640, register_iteration: int = 5, track_iteration: int = 2
@@ -266,134 +330,12 @@ class FoundationPose(FrameProcessor):
 
     def start_from(self, object_in_camera: np.ndarray) -> None:
         """Set the pose (4, 4) of the original mesh that the next `track_one` starts from, metres."""
-        pose = torch.as_tensor(np.asarray(object_in_camera), dtype=torch.float32, device=self.device)
+        pose = np.asarray(object_in_camera)
         if pose.shape != (4, 4):
-            raise FrameError(f"object_in_camera: shape {tuple(pose.shape)}; a 4x4 pose is needed")
-        if not pose.isfinite().all():
-            raise FrameError("object_in_camera holds values that are not finite; a 4x4 pose is needed")
-        self._last = pose @ self._mesh_from_centred
+            raise FrameError(f"object_in_camera: shape {pose.shape}; a 4x4 pose is needed")
+        self._tracker.start_from(pose[None], "object_in_camera")
 
     def reset(self) -> None:
         """Forget the last frame: `track_one` needs a new start."""
-        self._last, self.poses, self.scores, self.confidence, self.timings = None, None, None, None, {}
-
-    @property
-    def _parts(self) -> tuple[object, ...]:
-        return self.refiner, self.scorer, self._renderer
-
-    def _search(self, schedule: Schedule, iteration: int, frame: list[Tensor], done: PairCounter) -> tuple[Tensor, ...]:
-        """What `_find` finds with a schedule."""
-        if self._turns is None:
-            schedule = schedule.without_texture()
-        pairs = schedule.pairs(iteration, len(self._rotations(schedule.grid)))
-        done.expect(pairs)
-        on_cpu = self.device.type == "cpu"
-        find = partial(self._find, schedule, iteration, done if on_cpu else None)
-        found = self._run(("register", schedule, iteration), find, frame)
-        if not on_cpu:  # there, what has been launched is not yet done
-            done(pairs)
-        return found
-
-    def _find(
-        self,
-        schedule: Schedule,
-        iteration: int,
-        progress: Callable[[int], object] | None,
-        rgb: Tensor,
-        depth: Tensor,
-        K: Tensor,
-        mask: Tensor,
-        middle: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """The hypotheses (N, 4, 4) that a schedule leaves, centred mesh in camera, best first; their ranking (N,) and
-        confidence, (0,) where the scorer has none; and the translation (3,) that they started from."""
-        observation = self._observe(rgb, depth, K)
-        with self._stage("hypotheses"):
-            translation = initial_translation(observation.xyz[2], mask, middle, K)
-            if self.device.type == "cpu":
-                check_translation(translation, mask.numpy())
-            poses = make_transform(self._rotations(schedule.grid), translation.nan_to_num(1.0, 1.0, 1.0))
-        on = (observation, K, self.diameter)
-        one_window = True  # all hypotheses start in one place
-        for stage in schedule.plan(iteration):
-            with self._stage("refine"):
-                poses = self.refiner.predict(
-                    self._renderer, poses, *on, stage.steps, progress=progress, one_window=one_window
-                )
-            one_window = False
-            if stage.screen is not None:
-                with self._stage("appearance"):
-                    agreement = appearance(self._renderer, poses, *on)
-                    poses = poses[distinct_best(poses, agreement, stage.screen, self.diameter, stage.apart)]
-            with self._stage("score"):
-                ranking, confidence = self.scorer.predict(self._renderer, poses, *on, progress=progress)
-                if stage.keep is not None:
-                    poses = poses[distinct_best(poses, ranking, stage.keep, self.diameter, stage.apart)]
-        ranking = self._with_texture(ranking, poses, on)
-        if schedule.turns:
-            poses, ranking, confidence = self._turn(schedule.turns, poses, ranking, on, progress)
-        order = torch.argsort(ranking, descending=True, stable=True)
-        poses = poses[order]
-        if not schedule.turns:
-            with self._stage("align"):
-                poses = torch.cat([aligned(self._renderer, poses[:1], *on), poses[1:]])
-        return poses, ranking[order], ranking[:0] if confidence is None else confidence[order], translation
-
-    def _with_texture(self, ranking: Tensor, poses: Tensor, on: _On) -> Tensor:
-        """The ranking (N,) of (N, 4, 4) hypotheses with what the agreement of their texture adds."""
-        if not self._appearance_weight:
-            return ranking
-        with self._stage("appearance"):
-            agreement = appearance(self._renderer, poses, *on)
-        return ranking + self._appearance_weight * agreement
-
-    def _turn(
-        self, count: int, poses: Tensor, ranking: Tensor, on: _On, progress: Callable[[int], object] | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Let the best of (N, 4, 4) hypotheses with their ranking (N,) compete with so many turns of the object.
-
-        Returns:
-            (F, 4, 4) finalists, their ranking (F,) and confidence (F,).
-        """
-        assert self._turns is not None
-        with self._stage("turns"):
-            best = poses[distinct_best(poses, ranking, RIVALS, self.diameter, DISTINCT)]
-            turned = likely_turns(self._renderer, best[:TURNED], self._turns, *on, keep=count)
-            turned = self.refiner.predict(self._renderer, turned, *on, TURN_STEPS, progress=progress)
-            poses = torch.cat([best, turned])
-            ranking, _ = self.scorer.predict(self._renderer, poses, *on, progress=progress)
-            poses = poses[self._with_texture(ranking, poses, on).topk(FINALISTS).indices]
-            # Texture decides between what has converged only.
-            poses = finest_turns(self._renderer, poses, self._turns, *on)
-            poses = self.refiner.predict(self._renderer, poses, *on, LAST_STEPS, progress=progress)
-            poses = aligned(self._renderer, poses, *on)
-            ranking, confidence = self.scorer.predict(self._renderer, poses, *on, progress=progress)
-        return poses, self._with_texture(ranking, poses, on), confidence
-
-    def _follow(
-        self, iteration: int, judge: bool, rgb: Tensor, depth: Tensor, K: Tensor, pose: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The pose (4, 4) in the next frame, of the centred mesh and of the original one; and its confidence, (1,) or
-        (0,)."""
-        observation = self._observe(rgb, depth, K)
-        with self._stage("refine"):
-            pose = self.refiner.predict(self._renderer, pose[None], observation, K, self.diameter, iteration)
-        with self._stage("align"):
-            pose = aligned(self._renderer, pose, observation, K, self.diameter, TRACKING_ROUNDS[self.device.type])
-        confidence = None
-        if judge:
-            with self._stage("judge"):
-                confidence = self.scorer.predict(self._renderer, pose, observation, K, self.diameter).confidence
-        return pose[0], pose[0] @ self._centred_from_mesh, pose.new_empty(0) if confidence is None else confidence
-
-    def _rotations(self, grid: Grid) -> Tensor:
-        """(N, 3, 3) starting rotations of a schedule's grid; made when first asked for."""
-        if grid not in self._grids:
-            self._grids[grid] = self._make_grid(grid)
-        return self._grids[grid]
-
-    def _make_grid(self, grid: Grid) -> Tensor:
-        rotations = starting_rotations(grid, self._symmetries)
-        if self._seed:
-            rotations = random_rotations(1, torch.Generator().manual_seed(self._seed)) @ rotations
-        return rotations.to(self.device)
+        self._tracker.poses, self.poses, self.scores, self.confidence = None, None, None, None
+        self._runner.timings.clear()

@@ -43,12 +43,14 @@ from pose6d.mesh.units import UnitChoice, resolve_unit
 from pose6d.rendering import make_renderer
 from pose6d.report.comparison_plots import write_comparison
 from pose6d.report.html_report import write_html_report
+from pose6d.report.refinement_trace import RefinementTrace
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts, collecting_warnings
 from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames
 from pose6d.scenes.unused import same_file, unused_files
+from pose6d.search.interfaces import Watch
 from pose6d.stopping import exit_code, finish_what_is_begun, run_command
 from pose6d.weights import find_weights
 from test_data.default_scene import AVOCADO, SCENES, get_default_scene
@@ -177,8 +179,10 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
     with ResultWriter(
         folder, record, mesh, renderer, options.debug, compare=options.compare, symmetries=symmetries
     ) as writer:
-        with writer.watching_registration(estimator, first):
-            pose = register(estimator, record, first, options.est_refine_iter)
+        trace = RefinementTrace() if options.debug >= 2 else None
+        pose = register(estimator, record, first, options.est_refine_iter, trace)
+        if trace is not None:
+            writer.write_registration(first, estimator, trace)
         writer.write(first, pose)
         stopped = track(estimator, record, writer, scene, frames[1:], options)
         finish_what_is_begun()
@@ -281,7 +285,9 @@ def make_run_folder(debug_dir: Path | None, scene: Path, overwrite: bool) -> Run
     return RunFolder(debug_dir, overwrite=overwrite)
 
 
-def register(estimator: Any, record: RunRecord, frame: Frame, iterations: int) -> np.ndarray:
+def register(
+    estimator: Any, record: RunRecord, frame: Frame, iterations: int, watch: Watch | None = None
+) -> np.ndarray:
     """Find the object in the first frame; (4, 4) object in camera."""
     with tqdm(desc=f"register {frame.name}", unit="pair", mininterval=0.5, leave=False) as bar:
 
@@ -292,7 +298,7 @@ def register(estimator: Any, record: RunRecord, frame: Frame, iterations: int) -
         try:
             with record.stage("register"):
                 pose = estimator.register(
-                    frame.K, frame.rgb, frame.depth, frame.mask, iteration=iterations, progress=progress
+                    frame.K, frame.rgb, frame.depth, frame.mask, iteration=iterations, progress=progress, watch=watch
                 )
         except FrameError as error:
             raise FrameError(f"frame {frame.name}: {error}") from error

@@ -200,7 +200,7 @@ class _Bench:
         if name not in self._factories:
             options, schedule = self._options, SCHEDULES[self._options.schedule]
             if not options.fall_back:
-                schedule = replace(schedule, sure=0.0)
+                schedule = replace(schedule, min_confidence=0.0)
             self._factories[name] = estimators_of(name, options.weights, options.device, schedule)
         return self._factories[name]
 

@@ -10,7 +10,7 @@ and the figure go beside the JSON as .md and .png; `--from-json a.json b.json` m
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,14 +33,13 @@ from benchmarks.accuracy.suites import check_registers
 from benchmarks.reach_plot import write_reach_plot
 from benchmarks.versions import versions
 from estimater import FoundationPose
-from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
-from learning.training.predict_score import Scores
+from learning.training.predict_pose_refine import PoseRefinePredictor
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.evaluation.batched_pose_errors import add
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle
-from pose6d.rendering.interface import Renderer
+from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner, Scores
 
 _EDGES = tuple(range(0, 181, 15))  # degrees
 _COUNTS = (6, 12, 24, 48, 96, 252)
@@ -103,46 +102,16 @@ class Reach:
     degrees: float
 
 
-class _Watched:
-    """A refiner that remembers where the hypotheses were after each step."""
+class _IndifferentScorer:
+    """Prefers nothing."""
 
-    def __init__(self, refiner: Refiner) -> None:
-        self.refiner = refiner
-        self.path: list[Tensor] = []
+    has_confidence, texture_weight, recordable = False, 0.0, False
 
     def predict(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float,
-        iterations: int = 5,
-        progress: Callable[[int], object] | None = None,
-        one_window: bool = False,
-    ) -> Tensor:
-        """As the refiner's own."""
-        self.path = [poses]
-        on = (observation, K, diameter, 1, progress)
-        for step in range(iterations):
-            self.path.append(self.refiner.predict(renderer, self.path[-1], *on, one_window and step == 0))
-        return self.path[-1]
-
-
-class _Indifferent:
-    """A scorer that prefers nothing."""
-
-    def predict(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float,
-        progress: Callable[[int], object] | None = None,
+        self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None
     ) -> Scores:
         """Zeros."""
-        return Scores(poses.new_zeros(len(poses)), None)
+        return Scores(hypotheses.poses.new_zeros(len(hypotheses)), None)
 
 
 @dataclass
@@ -158,7 +127,7 @@ class Paths:
 def run(options: Options) -> tuple[list[Reach], dict[str, Any]]:
     """Follow all hypotheses of all refiners, and sum up; and with what it was done."""
     device = resolve_device(options.device)
-    refiners = {name: _Watched(PoseRefinePredictor(name, device)) for name in dict.fromkeys(options.weights)}
+    refiners = {name: PoseRefinePredictor(name, device) for name in dict.fromkeys(options.weights)}
     shared = ("suites", "scenes", "mesh_folder", "symmetric", "seed")
     scene_options = SceneOptions(**{name: getattr(options, name) for name in shared})
     found: list[Reach] = []
@@ -175,7 +144,7 @@ def run(options: Options) -> tuple[list[Reach], dict[str, Any]]:
                 if target is not shown:
                     shown, estimators = target, {n: _estimator(target, r, device) for n, r in refiners.items()}
                 for name, estimator in estimators.items():
-                    with_path = _follow(estimator, refiners[name], target, scene, options.steps)
+                    with_path = _follow(estimator, target, scene, options.steps)
                     paths[name] += [with_path] if with_path else []
             found += [summary(name, suite.name, _joined(own)) for name, own in paths.items() if own]
     if not found:
@@ -185,30 +154,30 @@ def run(options: Options) -> tuple[list[Reach], dict[str, Any]]:
 
 def _estimator(target: TargetObject, refiner: Refiner, device: torch.device) -> FoundationPose:
     return FoundationPose(
-        target.for_estimator, refiner=refiner, scorer=_Indifferent(), device=device, schedule="full", profile=True
+        target.for_estimator, refiner=refiner, scorer=_IndifferentScorer(), device=device, schedule="full", profile=True
     )
 
 
-def _follow(
-    estimator: FoundationPose, refiner: _Watched, target: TargetObject, scene: EvaluationScene, steps: int
-) -> Paths | None:
+def _follow(estimator: FoundationPose, target: TargetObject, scene: EvaluationScene, steps: int) -> Paths | None:
     """The paths of one scene's hypotheses; None where the frame is refused."""
     view = scene.views[0]
     assert view.truth is not None
+    path: list[Tensor] = []  # before the first step, and after each
+
+    def watch(step: str, poses: Tensor, parents: Tensor) -> None:
+        if step in ("start", "refine"):
+            path.append(poses)
+
     try:
-        estimator.register(view.K, view.rgb, view.depth, scene.mask, iteration=steps)
+        estimator.register(view.K, view.rgb, view.depth, scene.mask, iteration=steps, watch=watch)
     except FrameError:
         return None
-    order = most_different(refiner.path[0][:, :3, :3], len(refiner.path[0]))
-    centre = np.asarray(target.for_estimator.center, dtype=np.float32)
-    truth = torch.as_tensor(view.truth, dtype=torch.float32).clone()
-    truth[:3, 3] += truth[:3, :3] @ torch.from_numpy(centre)
-    truth = truth.to(order.device)
-    surface = target.mesh.sample_surface(_POINTS, seed=0).astype(np.float32) - centre
-    points = torch.from_numpy(surface).to(order.device)
+    order = most_different(path[0][:, :3, :3], len(path[0]))
+    truth = torch.as_tensor(view.truth, dtype=torch.float32).to(order.device)
+    points = torch.from_numpy(target.mesh.sample_surface(_POINTS, seed=0).astype(np.float32)).to(order.device)
     diameter = float(target.mesh.diameter)
-    errors = torch.stack([add(poses[order], truth, points) / diameter for poses in refiner.path], dim=-1)
-    angles = [rotation_angle(refiner.path[i][order, :3, :3], truth[:3, :3]).rad2deg().cpu().numpy() for i in (0, -1)]
+    errors = torch.stack([add(poses[order], truth, points) / diameter for poses in path], dim=-1)
+    angles = [rotation_angle(path[i][order, :3, :3], truth[:3, :3]).rad2deg().cpu().numpy() for i in (0, -1)]
     return Paths(angles[0][None], angles[1][None], errors.cpu().numpy()[None])
 
 

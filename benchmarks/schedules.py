@@ -142,7 +142,7 @@ def parse_schedule(text: str) -> Schedule:
         SystemExit: there is none of that name.
     """
     if text in SCHEDULES:
-        return replace(SCHEDULES[text], sure=0.0)
+        return replace(SCHEDULES[text], min_confidence=0.0)
     start, *stages = text.split("/")
     matches = [re.fullmatch(r"([1-9]\d*)(?:s([1-9]\d*))?k([1-9]\d*)(?:a([1-9]\d*))?", stage) for stage in stages]
     if start not in _GRIDS or not all(matches):

@@ -18,6 +18,8 @@ from learning.models.config import NetworkConfig
 from pose6d.errors import WeightsError
 from pose6d.geometry.camera import backproject
 from pose6d.geometry.observation import Observation
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.interfaces import Hypotheses
 
 CALIBRATION_SEED = 0  # objects that the networks were trained on
 HELD_OUT_SEED = 1_000_000  # objects that they were not
@@ -91,13 +93,6 @@ def _draw(pool: MeshPool, config: NetworkConfig, generator: torch.Generator) -> 
         poses = scoring_hypotheses(scenes.poses, diameter, _PER_SCENE, generator, Perturbation()).flatten(0, 1)
     each = torch.arange(len(scenes.poses)).repeat_interleave(_PER_SCENE)
     xyz = backproject(scenes.depth, scenes.K).permute(0, 3, 1, 2)
-    A, B = pair_inputs(
-        pool.renderer,
-        poses,
-        Observation(scenes.rgb[each], xyz[each]),
-        scenes.K[each],
-        diameter[each],
-        config,
-        mesh_index=scenes.mesh_index[each],
-    )
+    object = RenderedObject(pool.renderer, diameter[each], scenes.mesh_index[each])
+    A, B = pair_inputs(Hypotheses(poses), object, Observation(scenes.rgb[each], xyz[each], scenes.K[each]), config)
     return poses, torch.nan_to_num(A), torch.nan_to_num(B)

@@ -61,31 +61,23 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-class FakeRefiner:
-    """Moves every pose 1 mm per step."""
-
-    def predict(
-        self, renderer: Any, poses: Any, observation: Any, K: Any, diameter: Any, iterations: int, **_: Any
-    ) -> Any:
-        poses = poses.clone()
-        poses[:, 0, 3] += 0.001 * iterations
-        return poses
-
-
 class FakeEstimator:
     """Knows the poses, and is 2 mm off; takes the frame's number from the first colour value."""
 
     def __init__(self, mesh: Mesh, *, symmetries: np.ndarray | None, **_: Any) -> None:
         self.mesh, self.symmetries, self.timings = mesh, symmetries, {"refine": 0.001}
-        self.poses, self.scores, self.refiner = None, None, FakeRefiner()
+        self.poses, self.scores = None, None
         self.confidence: float | None = None
 
-    def register(self, K: Any, rgb: Any, depth: Any, ob_mask: Any, iteration: int, progress: Any) -> np.ndarray:
+    def register(
+        self, K: Any, rgb: Any, depth: Any, ob_mask: Any, iteration: int, progress: Any, watch: Any
+    ) -> np.ndarray:
         assert ob_mask.dtype == bool
         progress(252, 252)
-        starts = torch.eye(4).repeat(2, 1, 1)
-        starts[:, :3, 3] = torch.tensor([0.0, 0.0, 0.5])
-        self.refiner.predict(None, starts, None, None, self.mesh.diameter, iteration)
+        for step in range(iteration + 1 if watch else 0):
+            poses = torch.eye(4).repeat(2, 1, 1)
+            poses[:, :3, 3] = torch.tensor([0.001 * step, 0.0, 0.5])
+            watch("refine" if step else "start", poses, torch.arange(2))
         pose = self.track_one(rgb, depth, K, iteration)
         self.poses = np.stack([pose, true_pose(3).astype(np.float32)])
         self.scores = np.array([2.0, 1.0])

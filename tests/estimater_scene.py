@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from learning.training.predict_score import ScorePredictor
 from pose6d.geometry.observation import Observation
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
-from pose6d.rendering.interface import Renderer
+from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress
 
 SMALL = {"width": 4, "input_size": 32}
 K = np.array([[400.0, 0.0, 158.3], [0.0, 400.0, 121.7], [0.0, 0.0, 1.0]])
@@ -56,19 +55,18 @@ class PlantingRefiner:
         self.pose[:3, 3] += self.pose[:3, :3] @ torch.as_tensor(center, dtype=torch.float32)
         self.seen: Tensor | None = None
 
+    recordable = False
+
     def predict(
         self,
-        renderer: Renderer,
-        poses: Tensor,
+        hypotheses: Hypotheses,
+        object: ObjectModel,
         observation: Observation,
-        K: Tensor,
-        diameter: float,
-        iterations: int = 5,
-        progress: Callable[[int], object] | None = None,
-        one_window: bool = False,
+        steps: int = 5,
+        progress: Progress | None = None,
     ) -> Tensor:
+        poses = hypotheses.poses.clone()
         self.seen = poses.clone() if self.seen is None else self.seen
-        poses = poses.clone()
         poses[min(7, len(poses) - 1)] = self.pose.to(poses.device)
         return poses
 
@@ -76,16 +74,12 @@ class PlantingRefiner:
 class MatchingScorer:
     """Prefers the hypothesis whose rendering looks most like the observation."""
 
+    has_confidence, texture_weight, recordable = False, 0.0, False
+
     def predict(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float,
-        progress: Callable[[int], object] | None = None,
+        self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None
     ) -> Scores:
-        A, B = pair_inputs(renderer, poses, observation, K, diameter, NetworkConfig(kind="scorer", input_size=64))
+        A, B = pair_inputs(hypotheses, object, observation, NetworkConfig(kind="scorer", input_size=64))
         difference = (A - B).abs().mean(dim=(1, 2, 3))
         return Scores(-difference, torch.exp(-0.1 * difference))
 

@@ -26,6 +26,7 @@ from learning.datasets.objects.random_objects import make_object
 from pose6d.errors import FrameError
 from pose6d.evaluation.pose_errors import add_s, rotation_error, translation_error
 from pose6d.mesh.mesh import Mesh
+from pose6d.search.interfaces import Hypotheses
 
 _SUITES = ("easy", "cluttered", "occluded", "textureless", "noisy_depth", "reconstructed_mesh")
 
@@ -302,14 +303,14 @@ def test_only_the_confidence_of_absent_objects_counts(targets: list[TargetObject
 
 def test_fewer_hypotheses_are_the_most_different() -> None:
     class Still:
-        def predict(self, renderer: object, poses: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
-            return poses
+        def predict(self, hypotheses: Hypotheses, *_: object) -> torch.Tensor:
+            return hypotheses.poses
 
     angles = torch.tensor([0.0, 0.01, 0.02, 1.5, 3.1])
     poses = torch.eye(4).repeat(5, 1, 1)
     poses[:, 0, 0] = poses[:, 1, 1] = torch.cos(angles)
     poses[:, 1, 0], poses[:, 0, 1] = torch.sin(angles), -torch.sin(angles)
-    kept = FewerHypotheses(Still(), 3).predict(None, poses, None, None, 1.0)  # type: ignore[arg-type]
+    kept = FewerHypotheses(Still(), 3).predict(Hypotheses(poses), None, None)  # type: ignore[arg-type]
     assert torch.equal(kept, poses[[0, 4, 3]])
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from estimater import FoundationPose
-from learning.models.config import NetworkConfig
 from pose6d.cuda_kernels import available
 from pose6d.geometry.camera import crop_windows
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.mesh.mesh import GREY, Mesh
 from pose6d.rendering import make_renderer
-from pose6d.rendering.interface import ALBEDO, Renderer, Shading
-from pose6d.search.alignment import _Crops, _step, _step_kernels, aligned
+from pose6d.rendering.interface import ALBEDO, Shading
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.alignment import _Crops, _step, _step_kernels, align_poses
 from pose6d.search.cuda_graphs import GraphedFunction
+from pose6d.search.interfaces import Hypotheses
 from pose6d.search.texture_correlation import texture_pair
 from tests.estimater_scene import MatchingScorer, PlantingRefiner, Scene, render_scene
 from tests.rendering_scenes import K, random_poses, torus
@@ -28,6 +29,7 @@ SIZE = (100, 128)
 TEXTURE = torch.randint(60, 200, (16, 48, 3), generator=torch.Generator().manual_seed(2)).to(torch.uint8)
 MESH = replace(torus(), uv=torus().uv / [3, 1], texture=TEXTURE.numpy())  # once around, so that no turn looks like it
 DIAMETER = float(MESH.diameter)
+CARTON = RenderedObject.from_mesh(MESH, "cpu")
 TRUTH = random_poses(4, distance=0.45, spread=0.01, seed=5)
 
 
@@ -59,11 +61,10 @@ def errors(poses: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize(("noise", "gain"), [(0.0, 1.0), (0.01, 0.5), (0.01, 1.2)])
 def test_most_of_a_small_error_goes_whatever_the_light(noise: float, gain: float) -> None:
-    renderer = make_renderer(MESH, "cpu")
     left, shifted = [], []
     for i, truth in enumerate(TRUTH):
         start = off(truth, 1.0, 0.006, seed=i)
-        result = aligned(renderer, start[None], seen(MESH, truth, noise, gain), K, DIAMETER)
+        result = align_poses(start[None], CARTON, seen(MESH, truth, noise, gain))
         degrees, shift = errors(result[0], truth)
         left.append(float(degrees))
         shifted.append(float(shift))
@@ -72,7 +73,7 @@ def test_most_of_a_small_error_goes_whatever_the_light(noise: float, gain: float
 
 
 def test_the_truth_stays() -> None:
-    result = aligned(make_renderer(MESH, "cpu"), TRUTH[:1], seen(MESH, TRUTH[0]), K, DIAMETER)
+    result = align_poses(TRUTH[:1], CARTON, seen(MESH, TRUTH[0]))
     degrees, shift = errors(result, TRUTH[:1])
     assert float(degrees) < 0.25 and float(shift) < 0.002
 
@@ -82,29 +83,28 @@ def test_without_texture_depth_alone_moves_the_pose() -> None:
         MESH, texture=None, uv=None, colors=torch.full((len(MESH.vertices), 3), GREY, dtype=torch.uint8).numpy()
     )
     start = off(TRUTH[0], 0.0, 0.006)
-    result = aligned(make_renderer(mesh, "cpu"), start[None], seen(MESH, TRUTH[0]), K, DIAMETER)
+    result = align_poses(start[None], RenderedObject.from_mesh(mesh, "cpu"), seen(MESH, TRUTH[0]))
     assert float(errors(result[0], TRUTH[0])[1]) < 0.4 * 0.006  # though the picture is full of texture
 
 
 def test_a_pose_that_nothing_is_seen_of_stays() -> None:
     away = TRUTH[:1].clone()
     away[:, 0, 3] += 10.0
-    result = aligned(make_renderer(MESH, "cpu"), away, seen(MESH, TRUTH[0]), K, DIAMETER)
+    result = align_poses(away, CARTON, seen(MESH, TRUTH[0]))
     assert torch.allclose(result, away, atol=1e-5)
     far = observe(torch.zeros(*SIZE, 3), torch.zeros(SIZE), K)  # neither light nor depth
-    result = aligned(make_renderer(MESH, "cpu"), TRUTH[:1], far, K, DIAMETER)
+    result = align_poses(TRUTH[:1], CARTON, far)
     assert torch.allclose(result, TRUTH[:1], atol=1e-5)
 
 
 def test_several_meshes_in_one_batch_are_as_each_alone() -> None:
     other = torus(radius=0.04, tube=0.015)
-    both = make_renderer([MESH, other], "cpu")
+    both = RenderedObject.from_meshes([MESH, other], torch.device("cpu"))
     observation = seen(MESH, TRUTH[0], noise=0.005)
     starts = torch.stack([off(TRUTH[0], 1.0, 0.005), off(TRUTH[0], 1.0, 0.005, seed=1)])
-    diameters = torch.tensor([MESH.diameter, other.diameter], dtype=torch.float32)
-    together = aligned(both, starts, observation, K, diameters, mesh_index=torch.tensor([0, 1]))
+    together = align_poses(starts, both, observation)
     for i, mesh in enumerate((MESH, other)):
-        alone = aligned(make_renderer(mesh, "cpu"), starts[i : i + 1], observation, K, float(mesh.diameter))
+        alone = align_poses(starts[i : i + 1], RenderedObject.from_mesh(mesh, "cpu"), observation)
         assert torch.allclose(together[i : i + 1], alone, atol=1e-5)
 
 
@@ -114,11 +114,11 @@ def test_a_cuda_graph_gives_what_the_cpu_does() -> None:
     device = torch.device("cuda")
     observation = seen(MESH, TRUTH[0], noise=0.005)
     start = torch.stack([off(TRUTH[0], 1.0, 0.005, seed=i) for i in range(3)])
-    expected = aligned(make_renderer(MESH, "cpu"), start, observation, K, DIAMETER)
-    renderer = make_renderer(MESH, device)
+    expected = align_poses(start, CARTON, observation)
+    object = RenderedObject.from_mesh(MESH, device)
 
     def align(poses: Tensor, rgb: Tensor, xyz: Tensor, intrinsics: Tensor) -> tuple[Tensor, ...]:
-        return (aligned(renderer, poses, Observation(rgb, xyz), intrinsics, DIAMETER),)
+        return (align_poses(poses, object, Observation(rgb, xyz, intrinsics)),)
 
     inputs = [start, observation.rgb, observation.xyz, K]
     (result,) = GraphedFunction(align, inputs, device)(*inputs)
@@ -136,7 +136,8 @@ def test_kernels_step_as_the_tensor_expressions_do(missing: float) -> None:
     device, other = torch.device("cuda"), torus(radius=0.04, tube=0.015)
     observation = seen(MESH, TRUTH[0], noise=0.005)
     holes = torch.rand(SIZE, generator=torch.Generator().manual_seed(1)) < missing
-    observation = Observation(observation.rgb.to(device), observation.xyz.masked_fill(holes, 0.0).to(device))
+    xyz = observation.xyz.masked_fill(holes, 0.0)
+    observation = Observation(observation.rgb.to(device), xyz.to(device), K.to(device))
     starts = torch.stack([off(TRUTH[0], 1.0, 0.005, seed=i) for i in range(5)]).to(device)
     starts[3, 0, 3] += 0.1
     index = torch.tensor([0, 1, 0, 0, 1], device=device)
@@ -158,22 +159,10 @@ def test_kernels_step_as_the_tensor_expressions_do(missing: float) -> None:
 class StillRefiner(PlantingRefiner):
     """Leaves poses where they are, once the given one is among them."""
 
-    def predict(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        *on: object,
-        progress: Callable[[int], object] | None = None,
-        one_window: bool = False,
-    ) -> Tensor:
-        if len(poses) <= 10:  # turns, finalists, or the tracked pose
-            return poses
-        return super().predict(renderer, poses, *on, progress=progress)
-
-
-class ConfiguredScorer(MatchingScorer):
-    def __init__(self, appearance_weight: float):
-        self.config = NetworkConfig(kind="scorer", appearance_weight=appearance_weight)
+    def predict(self, hypotheses: Hypotheses, *on: Any) -> Tensor:
+        if len(hypotheses) <= 10:  # rotations, finalists, or the tracked pose
+            return hypotheses.poses
+        return super().predict(hypotheses, *on)
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +172,12 @@ def scene() -> Scene:
     return render_scene(MESH, pose)
 
 
-@pytest.mark.parametrize("appearance_weight", [0.0, 3.0])
-def test_what_is_found_is_aligned(scene: Scene, appearance_weight: float) -> None:
+@pytest.mark.parametrize("texture_weight", [0.0, 3.0])
+def test_what_is_found_is_aligned(scene: Scene, texture_weight: float) -> None:
     truth = torch.as_tensor(scene.truth)
     start = off(truth, 1.0, 0.006)
-    scorer = ConfiguredScorer(appearance_weight)
+    scorer = MatchingScorer()
+    scorer.texture_weight = texture_weight
     estimator = FoundationPose(MESH, refiner=StillRefiner(start.numpy(), MESH.center), scorer=scorer, device="cpu")
     found = estimator.register(**scene.frame, ob_mask=scene.mask)
     assert errors(torch.as_tensor(found), truth)[0] < 0.5

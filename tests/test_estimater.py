@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from learning.models.config import NetworkConfig
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from learning.training.predict_score import ScorePredictor
 from pose6d.errors import FrameError, MeshError, Pose6DError, SceneError
-from pose6d.geometry.observation import observe
+from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.symmetry import symmetry_transforms
 from pose6d.rendering import make_renderer
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.interfaces import Hypotheses
 from pose6d.search.schedule import Schedule, Stage
 from tests.estimater_scene import SMALL, K, MatchingScorer, PlantingRefiner, Scene, random_networks, render_scene
 
@@ -61,7 +64,7 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
 
 @pytest.mark.parametrize(
     ("schedule", "first", "last"),
-    [("full", 252, 252), ("pruned", 120, 12), (Schedule("other", "icosahedron", (Stage(1, keep=5),)), 60, 5)],
+    [("full", 252, 252), ("pruned", 120, 12), (Schedule("other", "covering_120", (Stage(1, top_k=5),)), 120, 5)],
 )
 def test_hypotheses_start_on_the_object_and_come_back_sorted(
     scene: Scene, schedule: str | Schedule, first: int, last: int
@@ -120,31 +123,30 @@ def test_networks_run_end_to_end_and_repeatably(scene: Scene, device: torch.devi
     np.testing.assert_array_equal(results[0], results[1])
 
 
+def seen(scene: Scene) -> tuple[RenderedObject, Observation]:
+    """The object and the frame on the CPU."""
+    return RenderedObject.from_mesh(scene.mesh, "cpu"), observe(scene.rgb, scene.depth, K)
+
+
 def test_batch_size_does_not_change_the_result(scene: Scene) -> None:
-    renderer = make_renderer(scene.mesh.centered(), "cpu")
-    camera = torch.as_tensor(K, dtype=torch.float32)
-    observation = observe(scene.rgb, scene.depth, camera)
     R = random_rotations(20, torch.Generator().manual_seed(0))
     poses = make_transform(R, torch.tensor([0.02, -0.01, 0.7]))
     results = []
     for batch_size in (7, 512):
         networks = random_networks(batch_size=batch_size)
-        arguments = (renderer, poses, observation, camera, float(scene.mesh.diameter))
+        arguments = (Hypotheses(poses), *seen(scene))
         scores = networks["scorer"].predict(*arguments)
-        results.append((networks["refiner"].predict(*arguments, iterations=1), scores.ranking, scores.confidence))
+        results.append((networks["refiner"].predict(*arguments, steps=1), scores.ranking, scores.confidence))
     assert results[0][1].std() > 1e-3, "the scores should tell hypotheses apart"
     torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=0)
 
 
 def test_hypotheses_in_one_place_may_share_their_window(scene: Scene) -> None:
-    renderer = make_renderer(scene.mesh.centered(), "cpu")
-    camera = torch.as_tensor(K, dtype=torch.float32)
-    observation = observe(scene.rgb, scene.depth, camera)
     poses = make_transform(random_rotations(9, torch.Generator().manual_seed(0)), torch.tensor([0.02, -0.01, 0.7]))
     refiner = random_networks(batch_size=4)["refiner"]
-    arguments = (renderer, poses, observation, camera, float(scene.mesh.diameter), 2)
-    wanted = refiner.predict(*arguments)
-    torch.testing.assert_close(refiner.predict(*arguments, one_window=True), wanted, atol=1e-6, rtol=0)
+    wanted = refiner.predict(Hypotheses(poses), *seen(scene), 2)
+    found = refiner.predict(Hypotheses(poses, shared_window=True), *seen(scene), 2)
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
     assert (wanted - poses).abs().max() > 1e-3
 
 
@@ -163,9 +165,9 @@ def test_doubt_brings_the_thorough_schedule_and_the_surer_result_counts(
     scene: Scene, sure: float, surer: float, hypotheses: int
 ) -> None:
     class Doubting(MatchingScorer):
-        def predict(self, renderer: object, poses: Tensor, *arguments: object, **options: object) -> Scores:
-            scores = super().predict(renderer, poses, *arguments, **options)
-            return Scores(scores.ranking, (surer if len(poses) in (24, 252) else sure) * scores.confidence)
+        def predict(self, hypotheses: Hypotheses, *arguments: Any) -> Scores:
+            scores = super().predict(hypotheses, *arguments)
+            return Scores(scores.ranking, (surer if len(hypotheses) in (24, 252) else sure) * scores.confidence)
 
     refiner = PlantingRefiner(scene.truth, scene.mesh.center)
     estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=Doubting(), device="cpu", schedule="pruned")

@@ -9,7 +9,7 @@ import torch
 from estimater import FoundationPose
 from pose6d.geometry.camera import project
 from pose6d.geometry.transforms import make_transform, random_rotations
-from pose6d.search import frame_processor
+from pose6d.search import tracker
 from pose6d.search.frame_input import cut_around
 from tests.estimater_scene import K, Scene, random_networks, render_scene
 from tests.rendering_scenes import torus
@@ -73,7 +73,7 @@ def test_tracking_in_the_part_gives_the_same_pose(scene: Scene, monkeypatch: pyt
         sizes.append(part[1].size)
         return part if len(sizes) <= 2 else given[:3]
 
-    monkeypatch.setattr(frame_processor, "cut_around", noting)
+    monkeypatch.setattr(tracker, "cut_around", noting)
     for _ in range(2):
         estimator = FoundationPose(scene.mesh, **random_networks())
         estimator.start_from(scene.truth)

@@ -15,7 +15,7 @@ import torch
 
 from estimater import FoundationPose
 from pose6d.free_cores import FreeCores, available_seconds
-from pose6d.search import frame_processor
+from pose6d.search import device_runner
 from tests.estimater_scene import K, random_networks, render_scene
 from tests.rendering_scenes import random_poses, torus
 
@@ -112,7 +112,7 @@ def test_the_number_comes_back_after_an_error() -> None:
 
 def test_estimators_follow(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine()
-    monkeypatch.setattr(frame_processor, "FreeCores", lambda: machine.cores)
+    monkeypatch.setattr(device_runner, "FreeCores", lambda: machine.cores)
     scene = render_scene(torus(), random_poses(1, 0.6)[0])
     estimator = FoundationPose(scene.mesh, **random_networks())
     torch.set_num_threads(2)
@@ -130,7 +130,7 @@ def test_estimators_follow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tracking_measures_too(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = itertools.count()
     cores = FreeCores(lambda: 0.25 * next(ticks), lambda: 0.25 * next(ticks))  # time passes, and half of it is free
-    monkeypatch.setattr(frame_processor, "FreeCores", lambda: cores)
+    monkeypatch.setattr(device_runner, "FreeCores", lambda: cores)
     scene = render_scene(torus(), random_poses(1, 0.6)[0])
     estimator = FoundationPose(scene.mesh, **random_networks())
     torch.set_num_threads(2)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from learning.inference.fused_inputs import CHANNELS, available, moved, network_pairs
+from learning.inference.fused_inputs import CHANNELS, available, network_pairs, update_poses
 from learning.inference.inputs import apply_update, pair_inputs
 from learning.models.config import NetworkConfig
 from pose6d import cuda_kernels
@@ -22,10 +23,12 @@ from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import Renderer, make_renderer
 from pose6d.rendering.interface import ALBEDO
+from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search import distinct_poses as distinct_module
-from pose6d.search import texture_correlation as appearance_module
-from pose6d.search.distinct_poses import distinct_best
-from pose6d.search.texture_correlation import appearance, texture_pair
+from pose6d.search import texture_correlation as texture_module
+from pose6d.search.distinct_poses import select_distinct
+from pose6d.search.interfaces import Hypotheses
+from pose6d.search.texture_correlation import texture_correlation, texture_pair
 from tests.rendering_scenes import box, torus
 
 DEVICE = torch.device("cuda")
@@ -151,15 +154,14 @@ def assert_same_inputs(found: torch.Tensor, *pair: torch.Tensor) -> None:
 @pytest.mark.parametrize("layout", ["observed", "planar", "cropped"])
 @pytest.mark.parametrize("size", [128, 160])
 def test_network_pairs_are_what_the_tensor_expressions_give(size: int, layout: str) -> None:
-    renderer, poses, camera = renderer_of_two(), hypotheses(12), K.to(DEVICE)
-    observation = scene()
+    object, poses, observation = RenderedObject(renderer_of_two(), DIAMETER), Hypotheses(hypotheses(12)), scene()
     if layout == "planar":
-        observation = Observation(observation.rgb.contiguous(), observation.xyz.contiguous())
+        observation = replace(observation, rgb=observation.rgb.contiguous(), xyz=observation.xyz.contiguous())
     elif layout == "cropped":  # neither colour nor pixels lie side by side
-        observation = Observation(observation.rgb[:, ::2, 10:-20:3], observation.xyz[:, ::2, 10:-20:3])
+        observation = replace(observation, rgb=observation.rgb[:, ::2, 10:-20:3], xyz=observation.xyz[:, ::2, 10:-20:3])
     config = NetworkConfig(input_size=size, clip_to_image=layout != "cropped")  # the part shows little of the objects
-    found = network_pairs(renderer, poses, observation, camera, DIAMETER, config)
-    A, B = pair_inputs(renderer, poses, observation, camera, DIAMETER, config)
+    found = network_pairs(poses, object, observation, config)
+    A, B = pair_inputs(poses, object, observation, config)
     assert (A[:4, 3:] != 0).float().mean() > 0.05
     assert (B[:4, 3:] != 0).float().mean() > 0.05
     assert_same_inputs(found, A, B)
@@ -171,23 +173,25 @@ def test_observed_colours_and_points_are_sampled_where_the_tensor_expressions_sa
     renderer = renderer_of_two()
     for seed, (zoom, diameter) in enumerate([(0.5, 0.1), (1.0, 0.3), (2.0, 0.2), (1.0, 3.0), (1.0, 1e-4)]):
         camera = (K * torch.tensor([[zoom], [zoom], [1.0]])).to(DEVICE)
-        poses, observation, config = hypotheses(12, seed), scene(seed), NetworkConfig(kind="scorer", input_size=64)
-        found = network_pairs(renderer, poses, observation, camera, diameter, config)
-        assert_same_inputs(found, *pair_inputs(renderer, poses, observation, camera, diameter, config))
+        config, object = NetworkConfig(kind="scorer", input_size=64), RenderedObject(renderer, diameter)
+        given = (Hypotheses(hypotheses(12, seed)), object, replace(scene(seed), K=camera), config)
+        assert_same_inputs(network_pairs(*given), *pair_inputs(*given))
 
 
 @on_gpu
 def test_every_hypothesis_may_have_its_mesh_and_diameter() -> None:
-    renderer, poses, observation, camera = renderer_of_two(), hypotheses(12), scene(), K.to(DEVICE)
+    renderer, poses, observation = renderer_of_two(), Hypotheses(hypotheses(12)), scene()
     config = NetworkConfig(kind="scorer", input_size=128, min_depth=0.1)
     meshes = (torch.arange(12) % 2).to(DEVICE)
     diameters = torch.linspace(0.1, 0.3, 12).to(DEVICE)
-    found = network_pairs(renderer, poses, observation, camera, diameters, config, meshes)
-    assert_same_inputs(found, *pair_inputs(renderer, poses, observation, camera, diameters, config, meshes))
-    one = network_pairs(renderer, poses, observation, camera, diameters[3], config)
-    assert torch.equal(one, network_pairs(renderer, poses, observation, camera, float(diameters[3]), config))
-    strided = torch.stack([diameters, diameters], 1)[:, 0]
-    assert torch.equal(found, network_pairs(renderer, poses, observation, camera, strided, config, meshes))
+
+    def pairs(diameter: float | torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+        return network_pairs(poses, RenderedObject(renderer, diameter, index), observation, config)
+
+    found = pairs(diameters, meshes)
+    assert_same_inputs(found, *pair_inputs(poses, RenderedObject(renderer, diameters, meshes), observation, config))
+    assert torch.equal(pairs(diameters[3]), pairs(float(diameters[3])))
+    assert torch.equal(found, pairs(torch.stack([diameters, diameters], 1)[:, 0], meshes))
 
 
 @on_gpu
@@ -195,7 +199,7 @@ def test_a_pose_that_is_not_finite_gives_black_observed_inputs() -> None:
     poses = hypotheses(3)
     poses[0, 2, 3], poses[1, 0, 3] = float("nan"), float("inf")
     config = NetworkConfig(input_size=64)
-    found = network_pairs(renderer_of_two(), poses, scene(), K.to(DEVICE), DIAMETER, config)
+    found = network_pairs(Hypotheses(poses), RenderedObject(renderer_of_two(), DIAMETER), scene(), config)
     assert (found[3:5] == 0).all()
     assert (found[5] != 0).any()
 
@@ -204,28 +208,30 @@ def test_a_pose_that_is_not_finite_gives_black_observed_inputs() -> None:
 def test_no_hypotheses_give_no_inputs_and_no_poses() -> None:
     none = hypotheses(2)[:0]
     config = NetworkConfig(input_size=128)
-    assert network_pairs(renderer_of_two(), none, scene(), K.to(DEVICE), DIAMETER, config).shape == (0, 8, 128, 128)
-    assert moved(none, none[:, 0, :3], none[:, 0, :3], DIAMETER, LIMIT).shape == (0, 4, 4)
+    object = RenderedObject(renderer_of_two(), DIAMETER)
+    assert network_pairs(Hypotheses(none), object, scene(), config).shape == (0, 8, 128, 128)
+    assert update_poses(none, none[:, 0, :3], none[:, 0, :3], DIAMETER, LIMIT).shape == (0, 4, 4)
 
 
 def test_tensors_that_a_kernel_would_misread_are_refused() -> None:
     pose, image, config = torch.eye(4)[None], torch.zeros(3, 8, 8), NetworkConfig()
-    frame, several = Observation(image, image), Observation(image[None], image[None])
-    elsewhere = Observation(image, image.to("meta"))
+    frame, several = Observation(image, image, K[None]), Observation(image[None], image[None], K)
+    elsewhere = Observation(image, image.to("meta"), K)
     renderer: Any = None
+    given = (Hypotheses(pose), RenderedObject(renderer, 0.2))
     with pytest.raises(ValueError, match=r"rgb is \(1, 3, 8, 8\): one frame"):
-        network_pairs(renderer, pose, several, K, 0.2, config)
+        network_pairs(*given, several, config)
     with pytest.raises(ValueError, match=r"xyz is \(3, 8, 8\) on meta, expected \(3, 8, 8\) on cpu"):
-        network_pairs(renderer, pose, elsewhere, K, 0.2, config)
+        network_pairs(*given, elsewhere, config)
     with pytest.raises(ValueError, match=r"K is \(1, 3, 3\) on cpu, expected \(3, 3\)"):
-        network_pairs(renderer, pose, frame, K[None], 0.2, config)
+        network_pairs(*given, frame, config)
     with pytest.raises(ValueError, match=r"diameter is \(3,\) on cpu, expected \(2,\)"):
-        moved(pose.repeat(2, 1, 1), torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(3), LIMIT)
+        update_poses(pose.repeat(2, 1, 1), torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(3), LIMIT)
     with pytest.raises(ValueError, match=r"rot is \(2, 3\) on cpu, expected \(1, 3\)"):
-        moved(pose, torch.zeros(1, 3), torch.zeros(2, 3), 0.2, LIMIT)
+        update_poses(pose, torch.zeros(1, 3), torch.zeros(2, 3), 0.2, LIMIT)
 
 
-@pytest.mark.parametrize("package", ["learning", "pose6d.geometry", "pose6d.rendering"])
+@pytest.mark.parametrize("package", ["learning.inference", "pose6d.geometry", "pose6d.rendering", "pose6d.search"])
 def test_sources_hold_what_they_include(package: str) -> None:
     """CuPy compiles a text, not a folder of files."""
     for file in importlib.resources.files(package).iterdir():
@@ -264,7 +270,7 @@ def test_textures_are_those_of_the_tensor_expressions(size: int, monkeypatch: py
         drawn = renderer.render(poses, crop_K, (size, size), shading=ALBEDO)
         found = texture_pair(drawn, observation, transforms, diameter)
         with monkeypatch.context() as patch:
-            patch.setattr(appearance_module, "available", lambda device: False)
+            patch.setattr(texture_module, "available", lambda device: False)
             expected = texture_pair(drawn, observation, transforms, diameter)
         assert found[2].mean() > 0.02  # two thirds of the hypotheses are at the edge or outside
         for a, b in zip(found, expected, strict=True):  # a pixel at a tie may be looked up to either side
@@ -273,18 +279,18 @@ def test_textures_are_those_of_the_tensor_expressions(size: int, monkeypatch: py
 
 @on_gpu
 def test_agreement_of_texture_is_that_of_the_tensor_expressions(monkeypatch: pytest.MonkeyPatch) -> None:
-    renderer, poses, observation, camera = renderer_of_two(), hypotheses(30), scene(), K.to(DEVICE)
-    found = appearance(renderer, poses, observation, camera, DIAMETER)
-    monkeypatch.setattr(appearance_module, "available", lambda device: False)
-    expected = appearance(renderer, poses, observation, camera, DIAMETER)
+    object, poses, observation = RenderedObject(renderer_of_two(), DIAMETER), hypotheses(30), scene()
+    found = texture_correlation(poses, object, observation)
+    monkeypatch.setattr(texture_module, "available", lambda device: False)
+    expected = texture_correlation(poses, object, observation)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
     assert found.shape == (30,) and found.std() > 1e-3
-    assert appearance(renderer, poses[:0], observation, camera, DIAMETER).shape == (0,)
+    assert texture_correlation(poses[:0], object, observation).shape == (0,)
 
 
 @on_gpu
 @pytest.mark.parametrize("count", [1, 120, 252, 1000])
-def test_the_distinct_best_are_those_of_the_tensor_expressions(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_select_distinct_are_those_of_the_tensor_expressions(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(count)
     poses = hypotheses(count).clone()
     near = random_rotations(count, generator).to(DEVICE)[: count // 2]
@@ -294,29 +300,29 @@ def test_the_distinct_best_are_those_of_the_tensor_expressions(count: int, monke
     unknown[::3] = float("nan")
     for values in (ranking, coarse, unknown):
         for keep, degrees in ((1, 10.0), (12, 25.0), (count + 5, 40.0)):
-            found = distinct_best(poses, values, keep, DIAMETER, degrees)
+            found = select_distinct(poses, values, keep, DIAMETER, degrees)
             with monkeypatch.context() as patch:
                 patch.setattr(distinct_module, "available", lambda device: False)
-                assert torch.equal(found, distinct_best(poses, values, keep, DIAMETER, degrees))
-    assert distinct_best(poses[:0], ranking[:0], 3, DIAMETER).shape == (0,)
+                assert torch.equal(found, select_distinct(poses, values, keep, DIAMETER, degrees))
+    assert select_distinct(poses[:0], ranking[:0], 3, DIAMETER).shape == (0,)
     with pytest.raises(ValueError, match="ranking is"):
-        distinct_best(poses, ranking[:-1], 3, DIAMETER)
+        select_distinct(poses, ranking[:-1], 3, DIAMETER)
 
 
 @on_gpu
-def test_one_window_is_packed_once() -> None:
-    renderer, poses, observation, camera = renderer_of_two(), hypotheses(7), scene(), K.to(DEVICE)
+def test_a_shared_window_is_packed_once() -> None:
+    object, poses, observation = RenderedObject(renderer_of_two(), DIAMETER), hypotheses(7), scene()
     poses[:, :3, 3] = poses[:1, :3, 3]
     config = NetworkConfig(input_size=128)
-    several = network_pairs(renderer, poses, observation, camera, DIAMETER, config)
-    once = network_pairs(renderer, poses, observation, camera, DIAMETER, config, one_window=True)
+    several = network_pairs(Hypotheses(poses), object, observation, config)
+    once = network_pairs(Hypotheses(poses, shared_window=True), object, observation, config)
     assert torch.equal(once, several[:8])
 
 
 @on_gpu
 @pytest.mark.parametrize("dtypes", [("float16", "float16"), ("float32", "float32"), ("float16", "float32")])
 @pytest.mark.parametrize("count", [1, 12, 300])
-def test_moved_is_what_the_tensor_expressions_give(count: int, dtypes: tuple[str, str]) -> None:
+def test_updates_are_what_the_tensor_expressions_give(count: int, dtypes: tuple[str, str]) -> None:
     generator = torch.Generator().manual_seed(count)
     # from steps that float16 rounds to nothing to those at the limit
     scales = 10.0 ** torch.linspace(-8, 4, count)[torch.randperm(count, generator=generator), None]
@@ -328,14 +334,16 @@ def test_moved_is_what_the_tensor_expressions_give(count: int, dtypes: tuple[str
     poses = hypotheses(count)
     diameters = torch.linspace(0.1, 0.4, count).to(DEVICE)
     for diameter in (DIAMETER, diameters, diameters[0]):
-        found = moved(poses, trans, rot, diameter, LIMIT)
+        found = update_poses(poses, trans, rot, diameter, LIMIT)
         wanted = apply_update(poses, trans, rot, diameter, LIMIT)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, wanted, rtol=0, atol=2e-6)
     # slices of a wider output, as a head may give them
     both = torch.cat([trans.float(), rot.float()], 1)
     wanted = apply_update(poses, trans, rot, DIAMETER, LIMIT)
-    torch.testing.assert_close(moved(poses, both[:, :3], both[:, 3:], DIAMETER, LIMIT), wanted, rtol=0, atol=2e-6)
+    torch.testing.assert_close(
+        update_poses(poses, both[:, :3], both[:, 3:], DIAMETER, LIMIT), wanted, rtol=0, atol=2e-6
+    )
 
 
 @on_gpu
@@ -344,7 +352,7 @@ def test_rotations_stay_rotations_over_thousands_of_steps() -> None:
     poses = hypotheses(4)
     steps = torch.randn(3000, 4, 3, generator=generator).to(DEVICE)
     for step in steps:
-        poses = moved(poses, torch.zeros_like(step), step, DIAMETER, LIMIT)
+        poses = update_poses(poses, torch.zeros_like(step), step, DIAMETER, LIMIT)
     R = poses[:, :3, :3].double()
     torch.testing.assert_close(R @ R.mT, torch.eye(3, dtype=R.dtype, device=DEVICE).expand_as(R), rtol=0, atol=1e-6)
 
@@ -380,13 +388,14 @@ def test_graphs_of_the_depth_filter_follow_their_input() -> None:
 
 @on_gpu
 def test_graphs_of_a_refinement_step_follow_their_inputs() -> None:
-    renderer, config, camera = renderer_of_two(), NetworkConfig(input_size=128), K.to(DEVICE)
+    object, config = RenderedObject(renderer_of_two(), DIAMETER), NetworkConfig(input_size=128)
+    camera = K.to(DEVICE)
 
     def pairs(poses: torch.Tensor, rgb: torch.Tensor, xyz: torch.Tensor, K: torch.Tensor) -> torch.Tensor:
-        return network_pairs(renderer, poses, Observation(rgb, xyz), K, DIAMETER, config)
+        return network_pairs(Hypotheses(poses), object, Observation(rgb, xyz, K), config)
 
     def update(poses: torch.Tensor, trans: torch.Tensor, rot: torch.Tensor) -> torch.Tensor:
-        return moved(poses, trans, rot, DIAMETER, LIMIT)
+        return update_poses(poses, trans, rot, DIAMETER, LIMIT)
 
     first, second = scene(1), scene(2)
     replay = graph_of(pairs, hypotheses(3, seed=1), first.rgb, first.xyz, camera)

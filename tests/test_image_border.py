@@ -20,8 +20,10 @@ from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
-from pose6d.search.alignment import aligned
-from pose6d.search.texture_correlation import appearance
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.alignment import align_poses
+from pose6d.search.interfaces import Hypotheses
+from pose6d.search.texture_correlation import texture_correlation
 from tests.rendering_scenes import box, torus
 
 K = np.array([[300.0, 0.0, 159.5], [0.0, 300.0, 119.5], [0.0, 0.0, 1.0]])
@@ -150,18 +152,16 @@ def test_coverage_is_where_nearest_crops_show_the_image(device: torch.device) ->
 
 @pytest.mark.parametrize("clip", [True, False])
 def test_what_is_rendered_ends_with_the_image_if_the_network_asks_for_it(clip: bool) -> None:
-    mesh, poses = carton(), hypotheses()
-    observation = Observation(torch.ones(3, *SIZE), torch.ones(3, *SIZE))
+    object, poses = RenderedObject.from_mesh(carton(), "cpu"), hypotheses()
+    observation = Observation(torch.ones(3, *SIZE), torch.ones(3, *SIZE), CAMERA)
     config = NetworkConfig(input_size=64, clip_to_image=clip)
-    A, B = pair_inputs(make_renderer(mesh, "cpu"), poses, observation, CAMERA, mesh.diameter, config)
+    A, B = pair_inputs(Hypotheses(poses), object, observation, config)
     outside = (B[:, :3] == 0).all(1)
     drawn_outside = (A.abs().sum(1) > 0) & outside
     assert drawn_outside.any() != clip
     assert (A[0].abs().sum(0) > 0).any() and torch.isfinite(A).all()
     # What lies inside is not touched.
-    whole, _ = pair_inputs(
-        make_renderer(mesh, "cpu"), poses, observation, CAMERA, mesh.diameter, config.replace(clip_to_image=False)
-    )
+    whole, _ = pair_inputs(Hypotheses(poses), object, observation, config.replace(clip_to_image=False))
     assert torch.equal(A.permute(0, 2, 3, 1)[~outside], whole.permute(0, 2, 3, 1)[~outside])
 
 
@@ -175,12 +175,12 @@ def test_texture_agrees_as_well_where_the_border_cuts_the_object(
     direction: tuple[int, int], device: torch.device
 ) -> None:
     mesh = carton()
-    renderer, camera = make_renderer(mesh, device), CAMERA.to(device)
+    object = RenderedObject.from_mesh(mesh, device)
 
     def agreement(truth: Tensor) -> float:
         rgb, depth, _ = frame(mesh, truth)
         seen = observe(rgb, torch.as_tensor(depth).to(device), K)
-        return float(appearance(renderer, truth[None].to(device), seen, camera, mesh.diameter))
+        return float(texture_correlation(truth[None].to(device), object, seen))
 
     whole, half = (agreement(cut_pose(mesh, way, share, 2)) for way, share in (((0, 0), 1.0), (direction, 0.5)))
     assert whole > 0.8
@@ -188,10 +188,9 @@ def test_texture_agrees_as_well_where_the_border_cuts_the_object(
 
 
 def test_texture_says_nothing_about_what_lies_outside() -> None:
-    mesh = carton()
     outside = hypotheses()[9]
-    seen = Observation(torch.rand(3, *SIZE), torch.zeros(3, *SIZE))
-    assert float(appearance(make_renderer(mesh, "cpu"), outside[None], seen, CAMERA, mesh.diameter)) == 0
+    seen = Observation(torch.rand(3, *SIZE), torch.zeros(3, *SIZE), CAMERA)
+    assert float(texture_correlation(outside[None], RenderedObject.from_mesh(carton(), "cpu"), seen)) == 0
 
 
 @pytest.mark.parametrize("direction", [(-1, 0), (0, 1), (1, 1)], ids=str)
@@ -206,7 +205,7 @@ def test_alignment_uses_what_is_inside(direction: tuple[int, int], device: torch
     )[0]
     near[:3, :3] *= torch.sign((near[:3, :3] * truth[:3, :3]).sum(0))
     seen = observe(rgb, torch.as_tensor(depth).to(device), K)
-    found = aligned(make_renderer(mesh, device), near[None].to(device), seen, CAMERA.to(device), mesh.diameter)[0].cpu()
+    found = align_poses(near[None].to(device), RenderedObject.from_mesh(mesh, device), seen)[0].cpu()
     before, after = (rotation_angle(pose[None, :3, :3], truth[:3, :3]).rad2deg() for pose in (near, found))
     assert before > 0.4 and after < before / 2
     assert (found[:3, 3] - truth[:3, 3]).norm() < 0.0007

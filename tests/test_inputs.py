@@ -13,6 +13,8 @@ from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle, so3_exp
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.interfaces import Hypotheses
 
 SIZE = 160
 K = torch.tensor([[400.0, 0.0, 158.3], [0.0, 400.0, 121.7], [0.0, 0.0, 1.0]])
@@ -67,12 +69,12 @@ def test_points_nearer_than_the_limit_are_missing() -> None:
 
 
 def test_rendered_and_observed_agree_at_the_true_pose_only(box: Mesh, device: torch.device) -> None:
-    renderer = make_renderer(box, device)
+    object = RenderedObject(make_renderer(box, device), float(box.diameter))
     truth, camera = random_poses(1, 3).to(device), K.to(device)
-    drawn = renderer.render(truth, camera, (240, 320))
-    observation = Observation(drawn.color[0].permute(2, 0, 1), drawn.xyz[0].permute(2, 0, 1))
+    drawn = object.render(truth, camera, (240, 320))
+    observation = Observation(drawn.color[0].permute(2, 0, 1), drawn.xyz[0].permute(2, 0, 1), camera)
     config = NetworkConfig()
-    A, B = pair_inputs(renderer, truth, observation, camera, box.diameter, config)
+    A, B = pair_inputs(Hypotheses(truth), object, observation, config)
     both = ((A[:, 5:] != 0) & (B[:, 5:] != 0))[:, 0]
     assert both.sum() > 2000
     # A crop pixel sees the nearest image pixel, here up to 0.5 px away, which is 0.9 mm or 0.01 radii on the object.
@@ -81,7 +83,7 @@ def test_rendered_and_observed_agree_at_the_true_pose_only(box: Mesh, device: to
     assert difference[:, :3].median() < 0.02
     moved = truth.clone()
     moved[:, 0, 3] += 0.02
-    A, B = pair_inputs(renderer, moved, observation, camera, box.diameter, config)
+    A, B = pair_inputs(Hypotheses(moved), object, observation, config)
     both = ((A[:, 5:] != 0) & (B[:, 5:] != 0))[:, 0]
     assert (A - B).abs().permute(0, 2, 3, 1)[both][:, :3].median() > 0.02
 
@@ -95,10 +97,13 @@ def test_images_per_sample_give_what_each_frame_gives_alone(box: Mesh) -> None:
     rgb = torch.cat([f.color for f in frames]).permute(0, 3, 1, 2)
     xyz = torch.cat([f.xyz for f in frames]).permute(0, 3, 1, 2)
     config = NetworkConfig(input_size=64)
-    A, B = pair_inputs(renderer, poses, Observation(rgb, xyz), cameras, diameters, config)
+    A, B = pair_inputs(Hypotheses(poses), RenderedObject(renderer, diameters), Observation(rgb, xyz, cameras), config)
     for i in range(2):
         alone = pair_inputs(
-            renderer, poses[i : i + 1], Observation(rgb[i], xyz[i]), cameras[i], float(diameters[i]), config
+            Hypotheses(poses[i : i + 1]),
+            RenderedObject(renderer, float(diameters[i])),
+            Observation(rgb[i], xyz[i], cameras[i]),
+            config,
         )
         torch.testing.assert_close(A[i : i + 1], alone[0], atol=1e-5, rtol=0)
         torch.testing.assert_close(B[i : i + 1], alone[1], atol=1e-5, rtol=0)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from estimater import FoundationPose
 from many_objects import ManyObjects
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering import make_renderer
+from pose6d.search.interfaces import Hypotheses
 from pose6d.search.schedule import Schedule
 from tests.estimater_scene import K, MatchingScorer, PlantingRefiner, random_networks
 from tests.rendering_scenes import box, torus
@@ -41,7 +45,7 @@ def frame() -> dict[str, np.ndarray]:
 
 def estimators(frame: dict, device: torch.device | str = "cpu") -> list[FoundationPose]:
     networks = random_networks(device)
-    return [FoundationPose(mesh, schedule=Schedule("brief", "icosahedron"), **networks) for mesh in frame["meshes"]]
+    return [FoundationPose(mesh, schedule=Schedule("brief", "covering_120"), **networks) for mesh in frame["meshes"]]
 
 
 def test_each_object_is_found_and_followed_as_if_it_were_alone(frame: dict, device: torch.device) -> None:
@@ -85,9 +89,17 @@ def test_objects_must_share_their_networks(frame: dict) -> None:
         ManyObjects([first, second])
     with pytest.raises(Pose6DError, match="no estimators"):
         ManyObjects([])
-    mesh = frame["meshes"][0]
-    other = FoundationPose(
-        mesh, refiner=PlantingRefiner(frame["truth"][0], mesh.center), scorer=MatchingScorer(), device="cpu"
-    )
-    with pytest.raises(Pose6DError, match="needs a PoseRefinePredictor"):
-        ManyObjects([other])
+
+
+def test_any_refiner_and_scorer_that_keep_the_protocol_follow_many(frame: dict) -> None:
+    meshes, truth = frame["meshes"], frame["truth"]
+
+    class Homing(PlantingRefiner):
+        def predict(self, hypotheses: Hypotheses, *_: Any) -> Tensor:
+            return torch.as_tensor(truth) @ make_transform(torch.eye(3), torch.as_tensor(centers)).float()
+
+    centers = np.stack([mesh.center for mesh in meshes])
+    refiner, scorer = Homing(truth[0], centers[0]), MatchingScorer()
+    together = ManyObjects([FoundationPose(mesh, refiner=refiner, scorer=scorer, device="cpu") for mesh in meshes])
+    together.start_from(truth)
+    np.testing.assert_allclose(together.track_many(frame["rgb"], frame["depth"], K), truth, atol=2e-3)

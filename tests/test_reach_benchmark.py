@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from benchmarks.accuracy.objects import HELD_OUT_SEED
 from benchmarks.accuracy.report import write_content
 from benchmarks.reach import Options, Paths, Reach, main, read_results, summary
 from learning.datasets.objects.random_objects import make_object
+from pose6d.search.interfaces import Hypotheses
 
 
 @pytest.fixture
@@ -42,12 +44,14 @@ def test_shares_are_those_of_the_paths(paths: Paths) -> None:
 class Homing:
     """A refiner that turns nothing and halves the way to a depth; counts its steps."""
 
+    recordable = False
+
     def __init__(self, name: str, device: torch.device) -> None:
         self.name, self.steps = name, 0
 
-    def predict(self, renderer: object, poses: Tensor, *arguments: object) -> Tensor:
-        self.steps += 1
-        return poses
+    def predict(self, hypotheses: Hypotheses, object: Any, observation: Any, steps: int, *_: Any) -> Tensor:
+        self.steps += steps
+        return hypotheses.poses
 
 
 def test_one_command_follows_all_hypotheses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

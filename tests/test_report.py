@@ -224,29 +224,27 @@ def test_overlay_fits_the_real_frames(shared_data: Path) -> None:
         assert iou == pytest.approx(entry["mask_iou"], abs=0.02)
 
 
-def test_refinement_trace_changes_nothing_and_finds_the_paths() -> None:
-    class Halving:
-        def predict(self, renderer, poses, observation, K, diameter, iterations=5, progress=None, one_window=False):
-            for _ in range(iterations):
-                poses = poses.clone()
-                poses[:, :3, 3] /= 2
-            return poses
-
-    starts = torch.eye(4).repeat(3, 1, 1)
-    starts[:, 2, 3] = torch.tensor([0.8, 1.6, 2.4])
-    trace = RefinementTrace(Halving())
-    end = trace.predict(None, starts, None, None, 0.1, iterations=3)
-    assert torch.equal(end, Halving().predict(None, starts, None, None, 0.1, iterations=3))
-
-    center = np.array([0.01, 0.02, 0.03])
-    moved = np.eye(4)
-    moved[:3, 3] = -center
-    best = end.numpy()[[2, 0, 1]] @ moved  # sorted by some scorer, in the original mesh frame
-    paths = trace.paths(best, center, count=2)
-    assert paths.shape == (2, 4, 4, 4)
-    np.testing.assert_allclose(paths[:, -1], best[:2], atol=1e-6)
-    np.testing.assert_allclose(paths[0, :, 2, 3] + 0.03, [2.4, 1.2, 0.6, 0.3], atol=1e-6)
+def test_refinement_trace_finds_the_ways_of_what_is_left() -> None:
+    poses = torch.eye(4).repeat(3, 1, 1)
+    poses[:, 2, 3] = torch.tensor([0.8, 1.6, 2.4])
+    trace = RefinementTrace()
+    trace("start", poses + 1, torch.arange(3))
+    for _ in range(2):  # a second search drops the first
+        trace("start", poses, torch.arange(3))
+        halved = poses.clone()
+        halved[:, 2, 3] /= 2
+        trace("refine", halved, torch.arange(3))
+        trace("select", halved[[2, 0]], torch.tensor([2, 0]))
+        turned = halved[[2, 0, 2]]
+        turned[2, 0, 3] = 0.1
+        trace("rotate", turned, torch.tensor([0, 1, 0]))
+        trace("sort", turned[[2, 0, 1]], torch.tensor([2, 0, 1]))
+    assert trace.names == ["start", "refine", "rotate"]
+    paths = trace.best(2)
+    assert paths.shape == (2, 3, 4, 4)
+    np.testing.assert_allclose(paths[:, :, 2, 3], [[2.4, 1.2, 1.2], [2.4, 1.2, 1.2]], atol=1e-6)
+    np.testing.assert_allclose(paths[:, :, 0, 3], [[0, 0, 0.1], [0, 0, 0]], atol=1e-6)
 
     renderer = make_renderer(make_box(), "cpu")
-    sheet = refinement_sheet(renderer, np.full((240, 320, 3), 90, np.uint8), K, paths, make_box(), size=64)
-    assert sheet.shape == (2 * 68 + 4, 4 * 68 + 4, 3)
+    sheet = refinement_sheet(renderer, np.full((240, 320, 3), 90, np.uint8), K, paths, trace.names, make_box(), size=64)
+    assert sheet.shape == (2 * 68 + 4, 3 * 68 + 4, 3)

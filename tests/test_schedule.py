@@ -10,7 +10,7 @@ import torch
 from pose6d.geometry.rotation_grids import icosahedral_rotations, starting_rotations
 from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle, so3_exp
 from pose6d.mesh.symmetry import parse_symmetry
-from pose6d.search.distinct_poses import distinct_best
+from pose6d.search.distinct_poses import select_distinct
 from pose6d.search.schedule import SCHEDULES, Grid, Stage
 
 
@@ -26,7 +26,7 @@ def test_the_result_has_taken_all_steps_whatever_the_schedule(schedule: object, 
 
 def test_pruned_shows_the_networks_less_than_a_fifth_of_what_full_does() -> None:
     full, pruned = SCHEDULES["full"], SCHEDULES["pruned"]
-    assert list(pruned.plan(5)) == [Stage(1, keep=12, apart=25.0, screen=40), Stage(4)]
+    assert list(pruned.plan(5)) == [Stage(1, top_k=12, nms_degrees=25.0, texture_top_k=40), Stage(4)]
     # Ten turns of the object, refined twice, compete with six hypotheses; three of all are refined twice again.
     assert (full.pairs(5, 252), pruned.pairs(5, 120)) == (1512 + 45, 120 + 40 + 12 * 5 + 45)
     # Texture neither turns nor screens where there is none.
@@ -57,20 +57,20 @@ def poses_at(*degrees: float, shift: float = 0.0) -> torch.Tensor:
 def test_repeated_hypotheses_wait_behind_distinct_ones() -> None:
     poses = poses_at(0.0, 3.0, 90.0, 94.0, 180.0)
     ranking = torch.tensor([5.0, 6.0, 3.0, 2.0, 1.0])
-    assert distinct_best(poses, ranking, 3, diameter=0.2).tolist() == [1, 2, 4]
-    assert distinct_best(poses, ranking, 9, diameter=0.2).tolist() == [1, 2, 4, 0, 3]
+    assert select_distinct(poses, ranking, 3, diameter=0.2).tolist() == [1, 2, 4]
+    assert select_distinct(poses, ranking, 9, diameter=0.2).tolist() == [1, 2, 4, 0, 3]
 
 
 def test_the_same_turn_elsewhere_is_another_hypothesis() -> None:
     poses = torch.cat([poses_at(0.0), poses_at(0.0, shift=0.02)])
     ranking = torch.tensor([1.0, 2.0])
-    assert distinct_best(poses, ranking, 1, diameter=0.2).tolist() == [1]
+    assert select_distinct(poses, ranking, 1, diameter=0.2).tolist() == [1]
     far, near = torch.cat([poses, poses_at(90.0)]), torch.tensor([2.0, 3.0, 1.0])
-    assert distinct_best(far, near, 2, diameter=0.2).tolist() == [1, 0]  # 35 mm apart, 10 mm is the same
-    assert distinct_best(far, near, 2, diameter=2.0).tolist() == [1, 2]
+    assert select_distinct(far, near, 2, diameter=0.2).tolist() == [1, 0]  # 35 mm apart, 10 mm is the same
+    assert select_distinct(far, near, 2, diameter=2.0).tolist() == [1, 2]
 
 
 def test_what_counts_as_the_same_may_be_set() -> None:
     poses, ranking = poses_at(0.0, 20.0, 90.0), torch.tensor([3.0, 2.0, 1.0])
-    assert distinct_best(poses, ranking, 2, diameter=0.2).tolist() == [0, 1]
-    assert distinct_best(poses, ranking, 2, diameter=0.2, degrees=25.0).tolist() == [0, 2]
+    assert select_distinct(poses, ranking, 2, diameter=0.2).tolist() == [0, 1]
+    assert select_distinct(poses, ranking, 2, diameter=0.2, degrees=25.0).tolist() == [0, 2]

@@ -30,6 +30,7 @@ from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
 from learning.models.refine_network import RefineNet
 from pose6d.mesh.mesh import Mesh
+from pose6d.search.interfaces import Hypotheses
 from pose6d.weights import save_weights
 
 SMALL = {"width": 2, "input_size": 16}
@@ -145,8 +146,8 @@ def test_flops_of_a_network_grow_with_its_pairs_and_need_no_device(device: str) 
 
 
 class _Standing:
-    def predict(self, renderer: object, poses: torch.Tensor, *_: object) -> torch.Tensor:
-        return poses
+    def predict(self, hypotheses: Hypotheses, *_: object) -> torch.Tensor:
+        return hypotheses.poses
 
 
 def test_flops_of_shared_images_count_once() -> None:
@@ -156,8 +157,8 @@ def test_flops_of_shared_images_count_once() -> None:
     once, each = (count_flops(lambda n=n: network.refine(images[:n], 3)) for n in (4, 6))
     assert each - once == 2 * image_flops(config)
     refiner = CountingRefiner(_Standing())
-    for one_window in (True, False):
-        refiner.predict(None, torch.eye(4).expand(5, 4, 4), None, None, 0.1, 3, one_window=one_window)
+    for shared in (True, False):
+        refiner.predict(Hypotheses(torch.eye(4).expand(5, 4, 4), shared_window=shared), None, None, 3)
     assert (refiner.pairs, refiner.shared) == (30, 4)
 
 

@@ -16,14 +16,14 @@ from benchmarks.accuracy.objects import TargetObject
 from benchmarks.accuracy.scenes import EvaluationScene, View
 from benchmarks.accuracy.scores import Record
 from estimater import FoundationPose
-from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
+from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError
 from pose6d.evaluation.pose_errors import add, add_s, rotation_error, translation_error
 from pose6d.geometry.observation import Observation
 from pose6d.mesh.mesh import Mesh
-from pose6d.rendering.interface import Renderer
+from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner
 from pose6d.search.schedule import Schedule
 
 _POINTS = 1000  # of the surface, for ADD and ADD-S
@@ -113,23 +113,20 @@ class FewerHypotheses:
     def __init__(self, refiner: Refiner, count: int) -> None:
         if count < 1:
             raise ValueError(f"{count} hypotheses: at least one is needed")
-        self.refiner, self.count = refiner, count
+        self.refiner, self.count, self.recordable = refiner, count, False
 
     def predict(
         self,
-        renderer: Renderer,
-        poses: Tensor,
+        hypotheses: Hypotheses,
+        object: ObjectModel,
         observation: Observation,
-        K: Tensor,
-        diameter: float,
-        iterations: int = 5,
-        progress: Callable[[int], object] | None = None,
-        one_window: bool = False,
+        steps: int = 5,
+        progress: Progress | None = None,
     ) -> Tensor:
         """As the refiner's own."""
-        if len(poses) > self.count:
-            poses = poses[most_different(poses[:, :3, :3], self.count)]
-        return self.refiner.predict(renderer, poses, observation, K, diameter, iterations, progress, one_window)
+        if len(hypotheses) > self.count:
+            hypotheses = hypotheses.take(most_different(hypotheses.poses[:, :3, :3], self.count))
+        return self.refiner.predict(hypotheses, object, observation, steps, progress)
 
 
 def most_different(rotations: Tensor, count: int) -> Tensor:

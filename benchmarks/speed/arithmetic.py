@@ -13,12 +13,9 @@ from benchmarks.speed.timing import median, until_done
 from learning.models.blocks import image_encoder
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
-from learning.models.score_network import Scores
-from learning.training.predict_pose_refine import Refiner
-from learning.training.predict_score import Scorer
 from pose6d.device import fast_dtype
 from pose6d.geometry.observation import Observation
-from pose6d.rendering.interface import Renderer
+from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner, Scorer, Scores
 
 _SIDE = {"cuda": 8192, "cpu": 2048}  # of the matrices that the ceiling is measured with
 
@@ -60,22 +57,19 @@ class CountingRefiner:
     """A refiner that keeps count of the pairs it has seen, and of the images that it needed not encode."""
 
     def __init__(self, refiner: Refiner):
-        self._refiner, self.pairs, self.shared = refiner, 0, 0
+        self._refiner, self.pairs, self.shared, self.recordable = refiner, 0, 0, False
 
     def predict(
         self,
-        renderer: Renderer,
-        poses: Tensor,
+        hypotheses: Hypotheses,
+        object: ObjectModel,
         observation: Observation,
-        K: Tensor,
-        diameter: float,
-        iterations: int = 5,
-        progress: Callable[[int], object] | None = None,
-        one_window: bool = False,
+        steps: int = 5,
+        progress: Progress | None = None,
     ) -> Tensor:
-        self.pairs += len(poses) * iterations
-        self.shared += len(poses) - 1 if one_window else 0
-        return self._refiner.predict(renderer, poses, observation, K, diameter, iterations, progress, one_window)
+        self.pairs += len(hypotheses) * steps
+        self.shared += len(hypotheses) - 1 if hypotheses.shared_window else 0
+        return self._refiner.predict(hypotheses, object, observation, steps, progress)
 
 
 class CountingScorer:
@@ -83,16 +77,10 @@ class CountingScorer:
 
     def __init__(self, scorer: Scorer):
         self._scorer, self.pairs = scorer, 0
-        self.config = getattr(scorer, "config", None)  # decides whether turns are tried
+        self.has_confidence, self.texture_weight, self.recordable = scorer.has_confidence, scorer.texture_weight, False
 
     def predict(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float,
-        progress: Callable[[int], object] | None = None,
+        self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None
     ) -> Scores:
-        self.pairs += len(poses)
-        return self._scorer.predict(renderer, poses, observation, K, diameter, progress)
+        self.pairs += len(hypotheses)
+        return self._scorer.predict(hypotheses, object, observation, progress)

@@ -87,7 +87,7 @@ class Bench:
     def estimator_without_doubt(self, mesh: Mesh | None = None, **more: Any) -> FoundationPose:
         """One whose schedule never falls back to another one, so that rows of a table did the same work."""
         estimator = self.estimator(mesh, **more)
-        estimator.schedule = replace(estimator.schedule, sure=0.0)
+        estimator.schedule = replace(estimator.schedule, min_confidence=0.0)
         return estimator
 
     def warm_up(self, estimator: FoundationPose, frame: Frame) -> None:

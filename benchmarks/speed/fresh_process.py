@@ -119,7 +119,7 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
     if request.without_doubt:
         from dataclasses import replace
 
-        estimator.schedule = replace(estimator.schedule, sure=0.0)
+        estimator.schedule = replace(estimator.schedule, min_confidence=0.0)
     before = _resident_mib()
     _forget_peak()
     last = time.time()

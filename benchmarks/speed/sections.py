@@ -21,10 +21,10 @@ from pose6d.geometry.camera import crop_transforms
 from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, random_rotations
-from pose6d.rendering import make_renderer
-from pose6d.rendering.interface import Renderer
+from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.cuda_graphs import Recorder, TensorFunction
-from pose6d.search.frame_input import HostBuffers
+from pose6d.search.device_runner import HostBuffers
+from pose6d.search.interfaces import Hypotheses
 
 _PIECE_REPEATS = {"cuda": 9, "cpu": 3}
 
@@ -75,11 +75,11 @@ def _pieces(bench: Bench, frame: Frame) -> list[dict[str, object]]:
     n = options.piece_hypotheses
     runner = make_runner("refiner", options.weights, device)
     judge = make_runner("scorer", options.weights, device)
-    renderer, poses, observation, K = _hypotheses(bench, frame, n)
-    diameter, config = bench.mesh.diameter, runner.config
+    object, hypotheses, observation = _hypotheses(bench, frame, n)
+    poses, config = hypotheses.poses, runner.config
     size = (config.input_size, config.input_size)
-    transforms = crop_transforms(poses, K, diameter, config.window, config.input_size)
-    A, B = runner.inputs(renderer, poses, observation, K, diameter)
+    transforms = crop_transforms(poses, observation.K, bench.mesh.diameter, config.window, config.input_size)
+    A, B = runner.inputs(hypotheses, object, observation)
     trans, rot = runner.refine(A, B)
     host, depth = HostBuffers(device), torch.from_numpy(frame.depth).to(device)
     work: dict[str, Callable[[], object]] = {
@@ -87,12 +87,12 @@ def _pieces(bench: Bench, frame: Frame) -> list[dict[str, object]]:
             host(name, getattr(frame, name)).to(device, non_blocking=True) for name in ("rgb", "depth")
         ],
         "depth filter": lambda: filter_depth(depth),
-        f"render {n} of {size[1]}x{size[0]}": lambda: renderer.render(poses, transforms @ K, size),
-        f"crop {n} of the frame, plain": lambda: observed_inputs(observation, poses, transforms, diameter, config),
-        "render, crop and normalise, fused on CUDA": lambda: runner.inputs(renderer, poses, observation, K, diameter),
+        f"render {n} of {size[1]}x{size[0]}": lambda: object.render(poses, transforms @ observation.K, size),
+        f"crop {n} of the frame, plain": lambda: observed_inputs(poses, object, observation, transforms, config),
+        "render, crop and normalise, fused on CUDA": lambda: runner.inputs(hypotheses, object, observation),
         f"refiner network, {n} pairs": lambda: runner.refine(A, B),
         f"scorer network, {n} pairs": lambda: judge.score(A, B),
-        "move the hypotheses": lambda: runner.move(poses, trans, rot, diameter),
+        "move the hypotheses": lambda: runner.move(poses, trans, rot, object.diameter),
         "copy of the poses to the host": lambda: poses.cpu(),
     }
     flops = {"refiner": network_flops(config, n), "scorer": network_flops(judge.config, n)}
@@ -111,15 +111,15 @@ def upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
     return HostBuffers(device)("array", array).to(device, non_blocking=True)
 
 
-def _hypotheses(bench: Bench, frame: Frame, count: int) -> tuple:
-    """Renderer of the centred mesh, (count, 4, 4) poses of it at the true place, observation, and K on the device."""
+def _hypotheses(bench: Bench, frame: Frame, count: int) -> tuple[RenderedObject, Hypotheses, Observation]:
+    """The object, `count` random rotations of it at its true place, and the frame, on the device."""
     mesh, device = bench.mesh, bench.device
     R = random_rotations(count, torch.Generator().manual_seed(0))
     truth = torch.as_tensor(frame.truths[0], dtype=torch.float32)
     place = truth[:3, :3] @ torch.as_tensor(mesh.center) + truth[:3, 3]
     rgb, depth, K = (torch.from_numpy(array).to(device) for array in (frame.rgb, frame.depth, frame.K))
-    observation: Observation = observe(rgb, filter_depth(depth), K)
-    return make_renderer(mesh.centered(), device), make_transform(R, place).to(device), observation, K
+    poses = make_transform(R, place).to(device)
+    return RenderedObject.from_mesh(mesh, device), Hypotheses(poses), observe(rgb, filter_depth(depth), K)
 
 
 def register(bench: Bench) -> Table:
@@ -191,16 +191,16 @@ def hypotheses(bench: Bench) -> Table:
     warm_ups = 2 if bench.device.type == "cuda" else 0
     repeats = max(1, options.repeats // 2)
     for count in options.hypotheses:
-        renderer, poses, *given = _hypotheses(bench, frame, count)
-        given.append(bench.mesh.diameter)
+        object, start, observation = _hypotheses(bench, frame, count)
 
-        def refine(poses: Tensor, renderer: Renderer = renderer, given: list = given) -> tuple[Tensor, ...]:
-            return (bench.refiner.predict(renderer, poses, *given, iterations=steps),)
+        def refine(poses: Tensor, on: tuple = (object, observation)) -> tuple[Tensor, ...]:
+            return (bench.refiner.predict(Hypotheses(poses), *on, steps=steps),)
 
-        def score(poses: Tensor, renderer: Renderer = renderer, given: list = given) -> tuple[Tensor, ...]:
-            return (bench.scorer.predict(renderer, poses, *given).ranking,)
+        def score(poses: Tensor, on: tuple = (object, observation)) -> tuple[Tensor, ...]:
+            return (bench.scorer.predict(Hypotheses(poses), *on).ranking,)
 
-        times = {f"{work.__name__} ms": median(_graphed(work, poses), repeats, warm_ups) for work in (refine, score)}
+        works = (refine, score)
+        times = {f"{work.__name__} ms": median(_graphed(work, start.poses), repeats, warm_ups) for work in works}
         pairs = count * (steps + 1)
         table.rows.append({"hypotheses": count, **times, "pairs": pairs, "ms per pair": sum(times.values()) / pairs})
     return table

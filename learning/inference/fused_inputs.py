@@ -16,7 +16,7 @@ from pose6d import cuda_kernels
 from pose6d.cuda_kernels import Kernel, blocks_for, check_inputs, length, load_kernels
 from pose6d.geometry.camera import crop_windows
 from pose6d.geometry.observation import Observation
-from pose6d.rendering.interface import Renderer
+from pose6d.search.interfaces import Hypotheses, ObjectModel
 
 CHANNELS = 8  # 3 of colour, 3 of normalised xyz, and 2 that are zero: tensor cores want multiples of 8
 
@@ -27,36 +27,26 @@ def available(device: torch.device) -> bool:
 
 
 def network_pairs(
-    renderer: Renderer,
-    poses: Tensor,
-    observation: Observation,
-    K: Tensor,
-    diameter: float | Tensor,
-    config: NetworkConfig,
-    mesh_index: Tensor | None = None,
-    one_window: bool = False,
+    hypotheses: Hypotheses, object: ObjectModel, observation: Observation, config: NetworkConfig
 ) -> Tensor:
     """Both inputs of a network, cast and padded: `learning.inference.inputs.pair_inputs` on a GPU.
 
     Args:
-        renderer: holds the centred mesh (or meshes).
-        poses: (N, 4, 4) float32, hypotheses of the centred mesh in camera. All tensors are on its GPU.
-        observation: one frame, (3, H, W) float32 with any strides.
-        K: (3, 3) intrinsics of the observation.
-        diameter: metres, a number or (N,).
+        hypotheses: N poses of the centred object in camera. All tensors are on its GPU.
+        object: what they are of, one or several.
+        observation: one frame, (3, H, W) float32 with any strides, and K (3, 3).
         config: crop ratio, crop size and nearest depth of the network, and whether what is rendered ends at the
             image's border.
-        mesh_index: (N,) int64, which mesh of the renderer each hypothesis is of.
-        one_window: the hypotheses share one translation, and so what is observed.
 
     Returns:
-        (N + M, 8, s, s) float16 in channels_last memory: N rendered inputs, then the observed ones, M = N or with
-        `one_window` 1. Channels are red, green, blue, x, y, z, 0, 0.
+        (N + M, 8, s, s) float16 in channels_last memory: N rendered inputs, then the observed ones, M = N, or 1 where
+        the hypotheses share their window. Channels are red, green, blue, x, y, z, 0, 0.
 
     Raises:
         ValueError: a tensor is of another shape, or on another device.
         MissingDependencyError: CuPy is not installed, or cannot compile for this GPU.
     """
+    poses, K, diameter = hypotheses.poses, observation.K, object.diameter
     count, size, device = len(poses), config.input_size, poses.device
     rgb, xyz = observation.rgb.float(), observation.xyz.float()
     if rgb.ndim != 3:
@@ -67,7 +57,7 @@ def network_pairs(
         device, poses=(poses, (count, 4, 4)), rgb=(rgb, (3, *rgb.shape[1:])), xyz=(xyz, rgb.shape), K=(K, (3, 3))
     )
     radius = length(diameter, 0.5, poses)
-    images = count + (min(count, 1) if one_window else count)
+    images = count + (min(count, 1) if hypotheses.shared_window else count)
     out = torch.empty(
         (images, CHANNELS, size, size), dtype=torch.float16, device=device, memory_format=torch.channels_last
     )
@@ -75,7 +65,7 @@ def network_pairs(
         return out
     poses, K = poses.float().contiguous(), K.float().contiguous()
     transforms, crop_K = crop_windows(poses, K, diameter, config.window, size)
-    drawn = renderer.render(poses, crop_K, (size, size), mesh_index=mesh_index, shading=PUBLISHED_SHADING)
+    drawn = object.render(poses, crop_K, (size, size), shading=PUBLISHED_SHADING)
     pack_pairs, _ = _kernels(device)
     pack_pairs(
         images * blocks_for(size * size),
@@ -86,7 +76,7 @@ def network_pairs(
     return out
 
 
-def moved(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, rotation_limit: float) -> Tensor:
+def update_poses(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, rotation_limit: float) -> Tensor:
     """New hypotheses from the refiner's raw outputs: `learning.inference.inputs.apply_update` on a GPU.
 
     Args:

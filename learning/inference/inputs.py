@@ -13,7 +13,8 @@ from learning.models.config import NetworkConfig
 from pose6d.geometry.camera import crop_coverage, crop_images, crop_transforms
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, so3_exp, so3_log
-from pose6d.rendering.interface import Renderer, Shading
+from pose6d.rendering.interface import Shading
+from pose6d.search.interfaces import Hypotheses, ObjectModel
 
 PUBLISHED_SHADING = Shading()
 _XYZ_LIMIT = 2.0  # radii; coordinates at least this far from the hypothesis are background
@@ -51,71 +52,50 @@ def network_inputs(
 
 
 def rendered_inputs(
-    renderer: Renderer,
-    poses: Tensor,
-    K: Tensor,
-    transforms: Tensor,
-    diameter: float | Tensor,
-    config: NetworkConfig,
-    image_size: tuple[int, int],
-    mesh_index: Tensor | None = None,
-    shading: Shading = PUBLISHED_SHADING,
+    poses: Tensor, object: ObjectModel, observation: Observation, transforms: Tensor, config: NetworkConfig
 ) -> Tensor:
-    """Input A: each hypothesis drawn straight into its crop of an image (height, width), black outside that image.
+    """Input A: each hypothesis drawn straight into its crop (N, 3, 3) of the observation, black outside that image.
 
     Other arguments as in `pair_inputs`; (N, 6, s, s).
     """
     size = (config.input_size, config.input_size)
-    drawn = renderer.render(poses, transforms @ K, size, mesh_index=mesh_index, shading=shading)
+    drawn = object.render(poses, transforms @ observation.K, size, shading=PUBLISHED_SHADING)
     color, xyz = drawn.color.permute(0, 3, 1, 2), drawn.xyz.permute(0, 3, 1, 2)
     if config.clip_to_image:
-        inside = crop_coverage(transforms, config.input_size, *image_size)[:, None]
+        inside = crop_coverage(transforms, config.input_size, *observation.rgb.shape[-2:])[:, None]
         color, xyz = color * inside, xyz * inside
-    return network_inputs(color, xyz, poses, diameter, config.min_depth)
+    return network_inputs(color, xyz, poses, object.diameter, config.min_depth)
 
 
 def observed_inputs(
-    observation: Observation, poses: Tensor, transforms: Tensor, diameter: float | Tensor, config: NetworkConfig
+    poses: Tensor, object: ObjectModel, observation: Observation, transforms: Tensor, config: NetworkConfig
 ) -> Tensor:
-    """Input B: the same windows of the observation. Arguments as in `pair_inputs`; (N, 6, s, s)."""
+    """Input B: the same windows of the observation. Arguments as in `rendered_inputs`; (N, 6, s, s)."""
     rgb = crop_images(observation.rgb, transforms, config.input_size, mode="bilinear")
     xyz = crop_images(observation.xyz, transforms, config.input_size, mode="nearest")
-    return network_inputs(rgb, xyz, poses, diameter, config.min_depth)
+    return network_inputs(rgb, xyz, poses, object.diameter, config.min_depth)
 
 
 def pair_inputs(
-    renderer: Renderer,
-    poses: Tensor,
-    observation: Observation,
-    K: Tensor,
-    diameter: float | Tensor,
-    config: NetworkConfig,
-    mesh_index: Tensor | None = None,
-    shading: Shading = PUBLISHED_SHADING,
-    one_window: bool = False,
+    hypotheses: Hypotheses, object: ObjectModel, observation: Observation, config: NetworkConfig
 ) -> tuple[Tensor, Tensor]:
     """Both inputs of a network.
 
     Args:
-        renderer: holds the centred mesh (or meshes).
-        poses: (N, 4, 4) hypotheses of the centred mesh in camera.
+        hypotheses: N poses of the centred object in camera.
+        object: what they are of, one or several.
         observation: one frame, or N images.
-        K: (3, 3) or (N, 3, 3) intrinsics of the observation.
-        diameter: metres, a number or (N,).
         config: crop ratio, crop size and nearest depth of the network, and whether A ends at the image's border.
-        mesh_index: (N,) int64, which mesh of the renderer each hypothesis is of.
-        shading: light of the rendered side.
-        one_window: the hypotheses share one translation, and so what is observed.
 
     Returns:
-        A (rendered) and B (observed), each (N, 6, s, s) float32, channels_last; with `one_window` B is (1, 6, s, s).
+        A (rendered) and B (observed), each (N, 6, s, s) float32, channels_last; B is (1, 6, s, s) where the hypotheses
+        share their window.
     """
-    transforms = crop_transforms(poses, K, diameter, config.window, config.input_size)
-    image_size = (observation.rgb.shape[-2], observation.rgb.shape[-1])
-    A = rendered_inputs(renderer, poses, K, transforms, diameter, config, image_size, mesh_index, shading)
-    windows = slice(1) if one_window else slice(None)
-    B = observed_inputs(observation, poses[windows], transforms[windows], diameter, config)
-    return A, B
+    poses = hypotheses.poses
+    transforms = crop_transforms(poses, observation.K, object.diameter, config.window, config.input_size)
+    A = rendered_inputs(poses, object, observation, transforms, config)
+    rows = slice(1) if hypotheses.shared_window else slice(None)
+    return A, observed_inputs(poses[rows], object.rows(rows), observation, transforms[rows], config)
 
 
 def apply_update(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, rotation_limit: float) -> Tensor:

@@ -25,7 +25,7 @@ from learning.models.config import Kind, NetworkConfig
 from learning.models.score_network import Scores
 from pose6d.errors import DeviceError, MissingDependencyError, WeightsError
 from pose6d.geometry.observation import Observation
-from pose6d.rendering.interface import Renderer
+from pose6d.search.interfaces import Hypotheses, ObjectModel
 from pose6d.weights import find_weights, load_weights, sha256
 
 FORMAT = "pose6d.format"
@@ -155,18 +155,9 @@ class OnnxRunner:
         size = max(n, 1) if whole else self.batch_size
         return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
-    def inputs(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float | Tensor,
-        mesh_index: Tensor | None = None,
-        one_window: bool = False,
-    ) -> tuple[Tensor, Tensor]:
+    def inputs(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> tuple[Tensor, Tensor]:
         """As `learning.inference.inputs.pair_inputs`."""
-        return pair_inputs(renderer, poses, observation, K, diameter, self.config, mesh_index, one_window=one_window)
+        return pair_inputs(hypotheses, object, observation, self.config)
 
     def move(self, poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor) -> Tensor:
         """As `learning.inference.inputs.apply_update`."""

@@ -30,7 +30,7 @@ from learning.models.score_network import ScoreNetMultiPair, Scores
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import DeviceError, WeightsError
 from pose6d.geometry.observation import Observation
-from pose6d.rendering.interface import Renderer
+from pose6d.search.interfaces import Hypotheses, ObjectModel
 from pose6d.weights import find_weights
 
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
@@ -165,27 +165,17 @@ class NetworkRunner:
             _use_fused_kernels(prepared)
         self.network = prepared
 
-    def inputs(
-        self,
-        renderer: Renderer,
-        poses: Tensor,
-        observation: Observation,
-        K: Tensor,
-        diameter: float | Tensor,
-        mesh_index: Tensor | None = None,
-        one_window: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """What the network sees of hypotheses (N, 4, 4): A and B of `inputs.pair_inputs`, or as `cast`
+    def inputs(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> tuple[Tensor, Tensor]:
+        """What the network sees of N hypotheses: A and B of `inputs.pair_inputs`, or as `cast`
         gives them, B behind A in memory."""
-        on = (renderer, poses, observation, K, diameter, self.config, mesh_index)
         if not self._fused_inputs:
-            return pair_inputs(*on, one_window=one_window)
-        images = fused_inputs.network_pairs(*on, one_window)
-        return images[: len(poses)], images[len(poses) :]
+            return pair_inputs(hypotheses, object, observation, self.config)
+        images = fused_inputs.network_pairs(hypotheses, object, observation, self.config)
+        return images[: len(hypotheses)], images[len(hypotheses) :]
 
     def move(self, poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor) -> Tensor:
         """The hypotheses (N, 4, 4) after the step that `refine` gave, as `learning.inference.inputs.apply_update`."""
-        update = fused_inputs.moved if self._fused_inputs else apply_update
+        update = fused_inputs.update_poses if self._fused_inputs else apply_update
         return update(poses, trans, rot, diameter, self.config.rotation_limit)
 
     def cast(self, x: Tensor) -> Tensor:

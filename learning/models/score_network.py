@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from learning.models.blocks import PositionalEmbedding, SelfAttention, encode_pairs, image_encoder, pair_encoder
 from learning.models.config import NetworkConfig
-
-
-class Scores(NamedTuple):
-    """What a scorer says of the hypotheses of one or several objects.
-
-    Attributes:
-        ranking: (G, L) or (L,), higher is better, comparable within a row only.
-        confidence: the same shape, how sure it is that a pose is right, comparable everywhere; a logit as the network
-            gives it, a probability as `ScorePredictor` does. None where the network has no such head.
-    """
-
-    ranking: Tensor
-    confidence: Tensor | None
+from pose6d.search.interfaces import Scores
 
 
 class ScoreNetMultiPair(nn.Module):

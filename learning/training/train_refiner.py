@@ -30,6 +30,8 @@ from learning.training.losses import add_error, refiner_loss
 from pose6d.geometry.camera import backproject
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.interfaces import Hypotheses
 from pose6d.weights import save_weights
 
 _LEAST_VISIBLE = 0.2
@@ -57,9 +59,10 @@ class RefinerConfig:
     device: str = "auto"
 
 
-def observation_of(scenes: SceneBatch) -> Observation:
-    """The scenes as the networks' inputs want them."""
-    return Observation(scenes.rgb, backproject(scenes.depth, scenes.K).permute(0, 3, 1, 2))
+def observe_scenes(scenes: SceneBatch, poses_per_scene: int) -> Observation:
+    """The scenes as the networks' inputs want them, for so many hypotheses in each."""
+    xyz = backproject(scenes.depth, scenes.K).permute(0, 3, 1, 2)
+    return Observation(scenes.rgb, xyz, scenes.K.repeat_interleave(poses_per_scene, 0))
 
 
 @dataclass
@@ -81,8 +84,8 @@ def refiner_samples(pool: MeshPool, config: RefinerConfig, generator: torch.Gene
     truth, mesh_index = scenes.poses.repeat_interleave(times, 0), scenes.mesh_index.repeat_interleave(times)
     diameter = torch.ones(len(truth), device=pool.device)
     poses = perturb_poses(truth, diameter, generator, config.perturbation)
-    K = scenes.K.repeat_interleave(times, 0)
-    A, B = pair_inputs(pool.renderer, poses, observation_of(scenes), K, diameter, config.network, mesh_index=mesh_index)
+    object = RenderedObject(pool.renderer, diameter, mesh_index)
+    A, B = pair_inputs(Hypotheses(poses), object, observe_scenes(scenes, times), config.network)
     A = show_faults(A, draw_faults(Draw(pool.device, generator), len(A), config.faults))
     weight = (scenes.visible > _LEAST_VISIBLE).float().repeat_interleave(times)
     return RefinerBatch(poses, truth, mesh_index, torch.nan_to_num(A), torch.nan_to_num(B), weight)

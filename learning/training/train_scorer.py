@@ -28,9 +28,11 @@ from learning.models.score_network import ScoreNetMultiPair
 from learning.training.contact_sheet import save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
-from learning.training.train_refiner import observation_of
+from learning.training.train_refiner import observe_scenes
 from learning.training.visible_difference import visible_difference
 from pose6d.rendering.interface import Renderer
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.interfaces import Hypotheses
 from pose6d.weights import save_weights
 
 _LEAST_VISIBLE = 0.2  # for the ranking
@@ -136,15 +138,9 @@ def _group_inputs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A and B (N * L, 6, s, s) of hypotheses (N, L, 4, 4) of meshes (N,)."""
     group = poses.shape[1]
-    return pair_inputs(
-        renderer,
-        poses.reshape(-1, 4, 4),
-        observation_of(scenes),
-        scenes.K.repeat_interleave(group, 0),
-        torch.ones(poses.shape[0] * group, device=poses.device),
-        network,
-        mesh_index=mesh_index.repeat_interleave(group),
-    )
+    diameter = torch.ones(poses.shape[0] * group, device=poses.device)
+    object = RenderedObject(renderer, diameter, mesh_index.repeat_interleave(group))
+    return pair_inputs(Hypotheses(poses.reshape(-1, 4, 4)), object, observe_scenes(scenes, group), network)
 
 
 def _pose_errors(

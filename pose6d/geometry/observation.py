@@ -18,10 +18,12 @@ class Observation:
     Attributes:
         rgb: (3, H, W) or (N, 3, H, W) float32 in 0..1.
         xyz: the same shape, metres in camera axes, 0 where depth is missing.
+        K: (3, 3) float32 intrinsics; (M, 3, 3), one for each hypothesis, where they are of several images.
     """
 
     rgb: Tensor
     xyz: Tensor
+    K: Tensor
 
 
 def observe(rgb: np.ndarray | Tensor, depth: np.ndarray | Tensor, K: np.ndarray | Tensor) -> Observation:
@@ -35,5 +37,5 @@ def observe(rgb: np.ndarray | Tensor, depth: np.ndarray | Tensor, K: np.ndarray 
     depth = torch.as_tensor(depth, dtype=torch.float32)
     rgb = torch.as_tensor(rgb, device=depth.device)
     color = rgb.float() / 255.0 if rgb.dtype == torch.uint8 else rgb.float()
-    xyz = backproject(depth, torch.as_tensor(K, dtype=torch.float32, device=depth.device))
-    return Observation(color.permute(2, 0, 1), xyz.permute(2, 0, 1))
+    K = torch.as_tensor(K, dtype=torch.float32, device=depth.device)
+    return Observation(color.permute(2, 0, 1), backproject(depth, K).permute(2, 0, 1), K)

@@ -26,6 +26,8 @@ _lock = threading.Lock()  # not every numba threading layer may be entered from 
 class CpuRenderer:
     """The `Renderer` for CPU tensors; uses as many threads as PyTorch."""
 
+    recordable = False  # in a CUDA graph
+
     def __init__(self, meshes: Sequence[Mesh], device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.buffers = MeshBuffers.from_meshes(meshes, self.device)

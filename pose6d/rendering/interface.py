@@ -52,9 +52,14 @@ class Rendering:
 
 
 class Renderer(Protocol):
-    """One rendering backend, holding one or more meshes on one device."""
+    """One rendering backend, holding one or more meshes on one device.
+
+    Attributes:
+        recordable: whether `render` may become part of a CUDA graph.
+    """
 
     device: torch.device
+    recordable: bool
 
     def render(
         self,

@@ -32,6 +32,8 @@ class NvdiffrastRenderer:
         ValueError: more than one mesh.
     """
 
+    recordable = False  # in a CUDA graph
+
     def __init__(self, meshes: Sequence[Mesh], device: torch.device | str = "cuda") -> None:
         try:
             import nvdiffrast.torch as dr

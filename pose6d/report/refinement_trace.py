@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,56 +15,34 @@ from pose6d.report.overlay import draw_contour, draw_text
 
 
 class RefinementTrace:
-    """Stands in for a refiner and keeps the poses after each of its steps.
+    """Watches a registration and keeps where each of the hypotheses that are left has been."""
 
-    Args:
-        refiner: whose `predict` refines poses (N, 4, 4) by a number of steps.
-    """
+    def __init__(self) -> None:
+        self.names: list[str] = []  # of the steps that changed poses
+        self.paths: list[torch.Tensor] = []  # after each of these, (N, 4, 4) original mesh in camera
 
-    def __init__(self, refiner: Any) -> None:
-        self.refiner = refiner
-        self.steps: list[torch.Tensor] = []  # the start and each step, (N, 4, 4)
+    def __call__(self, step: str, poses: torch.Tensor, parents: torch.Tensor) -> None:
+        """`pose6d.search.interfaces.Watch`; a search that begins anew drops the old one."""
+        if step == "start":
+            self.names, self.paths = [], []
+        self.paths = [path[parents] for path in self.paths]
+        if not self.paths or not torch.equal(self.paths[-1], poses):
+            self.names.append(step)
+            self.paths.append(poses)
 
-    def predict(
-        self,
-        renderer: Renderer,
-        poses: torch.Tensor,
-        observation: Any,
-        K: torch.Tensor,
-        diameter: float,
-        iterations: int = 5,
-        progress: Callable[[int], object] | None = None,
-        one_window: bool = False,
-    ) -> torch.Tensor:
-        """Refine as the refiner would, one step per call."""
-        self.steps = [poses]
-        for step in range(iterations):
-            poses = self.refiner.predict(
-                renderer, poses, observation, K, diameter, 1, progress=progress, one_window=one_window and step == 0
-            )
-            self.steps.append(poses)
-        return poses
-
-    def paths(self, best: np.ndarray, center: np.ndarray, count: int) -> np.ndarray:
-        """The ways that the best hypotheses took.
-
-        Args:
-            best: (N, 4, 4) final poses of the original mesh, best first.
-            center: (3,) of the mesh, which lies at the origin in the refiner's poses.
-            count: how many hypotheses.
-
-        Returns:
-            (count, steps + 1, 4, 4) poses of the original mesh.
-        """
-        mesh_in_centred = np.eye(4)
-        mesh_in_centred[:3, 3] = -np.asarray(center, dtype=np.float64)
-        steps = torch.stack(self.steps).double().cpu().numpy() @ mesh_in_centred  # (steps + 1, N, 4, 4)
-        distances = np.abs(steps[-1][None] - np.asarray(best)[:count, None]).max(axis=(2, 3))
-        return np.swapaxes(steps[:, distances.argmin(axis=1)], 0, 1)
+    def best(self, count: int) -> np.ndarray:
+        """(count, steps + 1, 4, 4) the ways of the first hypotheses, original mesh in camera."""
+        return torch.stack([path[:count] for path in self.paths], dim=1).double().cpu().numpy()
 
 
 def refinement_sheet(
-    renderer: Renderer, rgb: np.ndarray, K: np.ndarray, paths: np.ndarray, mesh: Mesh, size: int = 160
+    renderer: Renderer,
+    rgb: np.ndarray,
+    K: np.ndarray,
+    paths: np.ndarray,
+    names: Sequence[str],
+    mesh: Mesh,
+    size: int = 160,
 ) -> np.ndarray:
     """One row per hypothesis: its outline on the observed image at the start and after each step.
 
@@ -74,6 +51,7 @@ def refinement_sheet(
         rgb: (H, W, 3) uint8.
         K: (3, 3) intrinsics.
         paths: (rows, steps + 1, 4, 4) object in camera, metres.
+        names: of the steps, the start included.
         mesh: in the frame of the poses.
         size: width and height of each crop, pixels.
 
@@ -93,6 +71,6 @@ def refinement_sheet(
     for i, (crop, mask) in enumerate(zip(crops, masks, strict=True)):
         picture = np.ascontiguousarray(crop)
         draw_contour(picture, mask, thickness=1)
-        draw_text(picture, f"hypothesis {i // columns}" if i % columns == 0 else f"step {i % columns}")
+        draw_text(picture, f"hypothesis {i // columns}" if i % columns == 0 else f"{i % columns} {names[i % columns]}")
         pictures.append(picture)
     return contact_sheet(pictures, columns)

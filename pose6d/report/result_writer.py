@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -103,23 +101,14 @@ class ResultWriter:
         text = f"{frame.name}   green: prediction, magenta: ground truth"
         return self._overlay.draw(frame.rgb, object_in_camera, frame.K, text, truth)
 
-    @contextmanager
-    def watching_registration(self, estimator: Any, frame: Frame) -> Iterator[None]:
-        """Write pictures of the registration of `frame` that happens inside, if the level asks for them.
+    def write_registration(self, frame: Frame, estimator: Any, trace: RefinementTrace) -> None:
+        """Write pictures of the registration of a frame.
 
         Args:
-            estimator: each step of its `refiner` is watched; its `poses` (N, 4, 4) and `scores` (N,) are shown.
-            frame: the frame that is registered.
+            frame: the frame that was registered.
+            estimator: its `poses` (N, 4, 4) and `scores` (N,) are shown.
+            trace: watched the registration.
         """
-        if self.level < 2:
-            yield
-            return
-        refiner = estimator.refiner
-        estimator.refiner = trace = RefinementTrace(refiner)
-        try:
-            yield
-        finally:
-            estimator.refiner = refiner
         with self.record.stage("draw and write"):
             folder, mesh = self.folder.path, self.mesh
             write_frame_pictures(folder, frame)
@@ -127,5 +116,5 @@ class ResultWriter:
             view = (self.renderer, frame.rgb, frame.K)
             scores = hypothesis_sheet(*view, estimator.poses, estimator.scores, mesh)
             write_image(folder / "vis_score.png", scores)
-            paths = trace.paths(estimator.poses, mesh.center, count=6)
-            write_image(folder / "vis_refiner.png", refinement_sheet(*view, paths, mesh))
+            steps = refinement_sheet(*view, trace.best(6), trace.names, mesh)
+            write_image(folder / "vis_refiner.png", steps)

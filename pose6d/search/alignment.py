@@ -17,7 +17,8 @@ from pose6d.cuda_kernels import available, blocks_for, check_inputs, load_kernel
 from pose6d.geometry.camera import crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, so3_exp
-from pose6d.rendering.interface import ALBEDO, Renderer, Rendering
+from pose6d.rendering.interface import ALBEDO, Rendering
+from pose6d.search.interfaces import ObjectModel
 from pose6d.search.texture_correlation import texture_pair
 
 _SIZE = 160  # pixels, side of the crops
@@ -35,15 +36,7 @@ TRACKING_ROUNDS = {"cpu": 1, "cuda": 2}
 """steps that a tracked pose takes, by type of device; most of the way is in the first"""
 
 
-def aligned(
-    renderer: Renderer,
-    poses: Tensor,
-    observation: Observation,
-    K: Tensor,
-    diameter: float | Tensor,
-    rounds: int = 3,
-    mesh_index: Tensor | None = None,
-) -> Tensor:
+def align_poses(poses: Tensor, object: ObjectModel, observation: Observation, rounds: int = 3) -> Tensor:
     """Poses moved by the few millimetres and tenths of a degree that texture and depth ask for.
 
     Lengthened Gauss-Newton steps on two kinds of residuals: the difference of rendered and observed texture (both
@@ -53,27 +46,24 @@ def aligned(
     neither tells stays as it was.
 
     Args:
-        renderer: holds the centred mesh, or several.
-        poses: (N, 4, 4) float32, centred mesh in camera, about a degree and a hundredth of a diameter off.
+        poses: (N, 4, 4) float32, centred object in camera, about a degree and a hundredth of a diameter off.
+        object: what they are of, one or several.
         observation: one frame.
-        K: (3, 3) intrinsics of the observation.
-        diameter: metres; (N,) for poses of several meshes.
         rounds: Gauss-Newton steps.
-        mesh_index: (N,) int64, which of the renderer's meshes each pose is of; the first where omitted.
 
     Returns:
         (N, 4, 4) float32, centred mesh in camera.
     """
+    diameter = object.diameter
     if not isinstance(diameter, Tensor):
         diameter = poses.new_full((len(poses),), diameter)
     step = _step_kernels if available(poses.device) else _step
-    starts, moved = poses, poses.new_zeros(len(poses), 6)
+    starts, total = poses, poses.new_zeros(len(poses), 6)
     for _ in range(rounds):
-        transforms, crop_K = crop_windows(poses, K, diameter, _WINDOW, _SIZE)
-        size = (_SIZE, _SIZE)
-        drawn = renderer.render(poses, crop_K, size, mesh_index=mesh_index, shading=ALBEDO, normals=True)
+        transforms, crop_K = crop_windows(poses, observation.K, diameter, _WINDOW, _SIZE)
+        drawn = object.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO, normals=True)
         crops = _Crops(crop_K, drawn, *texture_pair(drawn, observation, transforms, diameter))
-        poses, moved = step(crops, starts, poses, moved, diameter)
+        poses, total = step(crops, starts, poses, total, diameter)
     return poses
 
 
@@ -88,13 +78,13 @@ class _Crops(NamedTuple):
     seen: Tensor
 
 
-def _step(crops: _Crops, starts: Tensor, poses: Tensor, moved: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
+def _step(crops: _Crops, starts: Tensor, poses: Tensor, total: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
     """One Gauss-Newton step, lengthened.
 
     Args:
         crops: of the poses.
         starts, poses: (N, 4, 4) before the first step, and before this one.
-        moved: (N, 6) the steps so far, rotation and translation.
+        total: (N, 6) the steps so far, rotation and translation.
         diameter: (N,) metres.
 
     Returns:
@@ -104,16 +94,16 @@ def _step(crops: _Crops, starts: Tensor, poses: Tensor, moved: Tensor, diameter:
     trust = _trust(starts)
     weighted = jacobian * weight[..., None]
     hessian = jacobian.mT @ weighted + trust
-    slope = (residual[:, None] @ weighted)[:, 0] + (trust @ moved[..., None])[..., 0]
+    slope = (residual[:, None] @ weighted)[:, 0] + (trust @ total[..., None])[..., 0]
     step, _ = torch.linalg.solve_ex(hessian, -slope)  # never singular, and unlike solve does not wait for the device
     step = _STRIDE * step
     turn, shift = step[:, :3], step[:, 3:] * diameter[:, None]
     poses = make_transform(so3_exp(turn) @ poses[:, :3, :3], poses[:, :3, 3] + shift)
-    return poses, moved + step
+    return poses, total + step
 
 
 def _step_kernels(
-    crops: _Crops, starts: Tensor, poses: Tensor, moved: Tensor, diameter: Tensor
+    crops: _Crops, starts: Tensor, poses: Tensor, total: Tensor, diameter: Tensor
 ) -> tuple[Tensor, Tensor]:
     """`_step` on a GPU."""
     K, drawn, expected, _, same, seen = crops
@@ -121,9 +111,9 @@ def _step_kernels(
     count, size, device = len(poses), expected.shape[-1], poses.device
     diameter, starts, poses = (x.float().contiguous() for x in (diameter, starts, poses))
     check_inputs(device, diameter=(diameter, (count,)), K=(K, (count, 3, 3)))
-    out, moved = torch.empty_like(poses), moved.clone()
+    out, total = torch.empty_like(poses), total.clone()
     if not count:
-        return out, moved
+        return out, total
     names = ("sum_gains", "sum_spreads", "sum_systems", "step_poses")
     sum_gains, sum_spreads, sum_systems, step_poses = load_kernels(
         "pose6d.search", "alignment.cu", names, poses.get_device()
@@ -137,8 +127,8 @@ def _step_kernels(
     sum_spreads(blocks, *maps, gains, least_power, diameter, spreads)
     limits = (_LEAST_COLOR, _COLOR, _LEAST_DEPTH, _DEPTH)
     sum_systems(blocks, *maps, gains, least_power, spreads, *limits, poses, K.contiguous(), diameter, systems)
-    step_poses(count, systems, per_image, starts, _TURN, _ACROSS, _ALONG, _STRIDE, diameter, moved, poses, out)
-    return out, moved
+    step_poses(count, systems, per_image, starts, _TURN, _ACROSS, _ALONG, _STRIDE, diameter, total, poses, out)
+    return out, total
 
 
 def _trust(poses: Tensor) -> Tensor:

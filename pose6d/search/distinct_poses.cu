@@ -22,7 +22,7 @@ __device__ __forceinline__ bool same(const float* poses, int i, int j, float lea
 
 // One block. `repeated` (N) is room for whether a pose is the same as a better one; `chosen` (keep) are the results.
 extern "C" __global__ void __launch_bounds__(BLOCK)
-    distinct_best(const float* __restrict__ poses, const float* __restrict__ ranking, int count, int keep,
+    select_distinct(const float* __restrict__ poses, const float* __restrict__ ranking, int count, int keep,
                   float least_trace, float distance, int* repeated, long long* __restrict__ chosen) {
     __shared__ int distinct;
     if (threadIdx.x == 0) distinct = 0;

@@ -1,9 +1,8 @@
-"""What people hand in of a frame: checked, uploaded, and turned into a first guess of where the object is."""
+"""What people hand in of a frame, checked, and cut to what matters."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pose6d.errors import FrameError
@@ -14,58 +13,10 @@ _REACH = 1.3  # diameters that tracking can see of, around the last middle of th
 _NEAREST = 0.5  # of the object's depth, that it may come to until the next frame
 
 
-class HostBuffers:
-    """Where the arrays of a frame wait for the device to fetch them, so that the host need not wait for the copy.
-
-    Page-locked memory is slow to allocate and is kept for the next frame: a call that uploads must wait for its result
-    before the next one begins.
-
-    Args:
-        device: without CUDA, nothing is copied.
-    """
-
-    def __init__(self, device: torch.device):
-        self._device = device
-        self._buffers: dict[str, Tensor] = {}
-
-    def __call__(self, name: str, array: np.ndarray) -> Tensor:
-        """A host tensor of the array's values that a device can fetch."""
-        values = torch.from_numpy(array)
-        if self._device.type != "cuda":
-            return values
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.shape != values.shape or buffer.dtype != values.dtype:
-            buffer = self._buffers[name] = torch.empty_like(values, pin_memory=True)
-        return buffer.copy_(values)
-
-
 def mask_middle(mask: np.ndarray) -> np.ndarray:
     """(2,) float32 (u, v), the middle of the bounding box of a mask (H, W) bool that is not empty, pixels."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return np.array([columns[0] + columns[-1], rows[0] + rows[-1]], dtype=np.float32) / 2
-
-
-def initial_translation(depth: Tensor, mask: Tensor, middle: Tensor, K: Tensor) -> Tensor:
-    """The point behind the middle of the mask at the median depth under the mask; the device is not waited for.
-
-    It lies on the object's near side, up to a radius in front of its centre; the refiner makes up for that.
-
-    Args:
-        depth: (H, W) metres, filtered, 0 = missing.
-        mask: (H, W) bool.
-        middle: (2,) pixels, from `mask_middle`.
-        K: (3, 3).
-
-    Returns:
-        (3,) metres, camera axes; infinite where there is no depth under the mask.
-    """
-    under = mask & (depth > 0)
-    ascending = torch.where(under, depth, torch.inf).flatten().sort().values
-    lower_middle = (under.sum()[None] - 1).clamp(min=0) // 2
-    u, v = middle.unbind()
-    y = (v - K[1, 2]) / K[1, 1]
-    x = (u - K[0, 2] - K[0, 1] * y) / K[0, 0]
-    return torch.stack([x, y, torch.ones_like(x)]) * ascending.gather(0, lower_middle)
 
 
 def check_translation(translation: Tensor, mask: np.ndarray) -> None:

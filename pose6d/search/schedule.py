@@ -8,19 +8,6 @@ from typing import Literal
 
 from pose6d.errors import Pose6DError
 
-RIVALS = 6
-"""hypotheses that turns of the object compete with"""
-TURNED = 2
-"""of these, the ones that are turned"""
-TURN_STEPS = 2
-"""refinement steps that turned hypotheses take by themselves"""
-FINALISTS = 3
-"""the best of both, which are turned finely, refined further and compared again"""
-LAST_STEPS = 2
-"""refinement steps of the finalists"""
-DISTINCT = 25.0
-"""degrees between the rivals, as far as there are such"""
-
 Grid = Literal["views", "icosahedron", "covering_120", "covering_168"]
 """Starting rotations by name; `pose6d.geometry.rotation_grids.starting_rotations` makes them."""
 
@@ -31,17 +18,40 @@ class Stage:
 
     Attributes:
         steps: refinement steps of each hypothesis.
-        keep: how many distinct hypotheses go on; all where None.
-        apart: degrees by which rotations must differ to be distinct; the fewer steps, the farther hypotheses of one
+        top_k: how many distinct hypotheses go on; all where None.
+        nms_degrees: by how much rotations must differ to be distinct; the fewer steps, the farther hypotheses of one
             pose still are from each other.
-        screen: how many distinct hypotheses are scored: those whose texture fits best, which takes a third of the time
-            of scoring on a CPU, less on a GPU; all where None, and where there is no texture.
+        texture_top_k: how many distinct hypotheses are scored: those whose texture fits best, which takes a third of
+            the time of scoring on a CPU, less on a GPU; all where None, and where there is no texture.
     """
 
     steps: int
-    keep: int | None = None
-    apart: float = 10.0
-    screen: int | None = None
+    top_k: int | None = None
+    nms_degrees: float = 10.0
+    texture_top_k: int | None = None
+
+
+@dataclass(frozen=True)
+class RotationStage:
+    """In the end, rotations of the object about its axes that its texture favours compete with the best hypotheses.
+
+    Attributes:
+        proposals: how many rotations.
+        competitors: hypotheses that they compete with.
+        rotated: of these, the ones that are rotated.
+        steps: refinement steps that rotated hypotheses take by themselves.
+        finalists: the best of both, which are rotated finely, refined further, aligned and compared again.
+        final_steps: refinement steps of the finalists.
+        nms_degrees: between the competitors, as far as there are such.
+    """
+
+    proposals: int = 10
+    competitors: int = 6
+    rotated: int = 2
+    steps: int = 2
+    finalists: int = 3
+    final_steps: int = 2
+    nms_degrees: float = 25.0
 
 
 @dataclass(frozen=True)
@@ -54,16 +64,16 @@ class Schedule:
             the 60 that turn an icosahedron onto itself, 44.5 degrees; or optimised ones, 120 with 37.2 degrees and 168
             with 32.8.
         stages: all but the last, which takes the steps that the others leave.
-        sure: a result of less confidence is doubted: the schedule `FALLBACK` follows, and the surer of both counts.
-        turns: in the end, so many turns of the object that its texture favours compete with the best hypotheses; none
-            where there is no texture.
+        min_confidence: a result of less confidence is doubted: the schedule `FALLBACK` follows, and the surer of both
+            counts.
+        rotations: what is done about sides that look alike by shape; nothing where None, and where there is no texture.
     """
 
     name: str
     grid: Grid
     stages: tuple[Stage, ...] = ()
-    sure: float = 0.0
-    turns: int = 10
+    min_confidence: float = 0.0
+    rotations: RotationStage | None = RotationStage()
 
     def plan(self, steps: int) -> Iterator[Stage]:
         """The stages when what they leave shall have taken so many steps."""
@@ -75,19 +85,22 @@ class Schedule:
         yield Stage(steps)
 
     def without_texture(self) -> Schedule:
-        """The same for meshes without texture, and for scorers that do not let it have a say."""
-        return replace(self, turns=0, stages=tuple(replace(stage, screen=None) for stage in self.stages))
+        """The same for objects without texture, and for scorers that do not let it have a say."""
+        stages = tuple(replace(stage, texture_top_k=None) for stage in self.stages)
+        return replace(self, rotations=None, stages=stages)
 
     def pairs(self, steps: int, hypotheses: int) -> int:
         """How many pairs of images the networks will see of so many hypotheses."""
         pairs = 0
         for stage in self.plan(steps):
             pairs += hypotheses * stage.steps
-            hypotheses = min(hypotheses, stage.screen or hypotheses)
+            hypotheses = min(hypotheses, stage.texture_top_k or hypotheses)
             pairs += hypotheses
-            hypotheses = min(hypotheses, stage.keep or hypotheses)
-        if self.turns:
-            pairs += self.turns * (TURN_STEPS + 1) + min(hypotheses, RIVALS) + FINALISTS * (LAST_STEPS + 1)
+            hypotheses = min(hypotheses, stage.top_k or hypotheses)
+        if self.rotations is not None:
+            last = self.rotations
+            pairs += last.proposals * (last.steps + 1) + min(hypotheses, last.competitors)
+            pairs += last.finalists * (last.final_steps + 1)
         return pairs
 
 
@@ -98,18 +111,20 @@ SCHEDULES = {
     schedule.name: schedule
     for schedule in (
         Schedule("full", "views"),
-        Schedule(FALLBACK, "views", (Stage(2, keep=24, apart=15.0),)),
-        Schedule("pruned", "covering_120", (Stage(1, keep=12, apart=25.0, screen=40),), sure=0.95),
+        Schedule(FALLBACK, "views", (Stage(2, top_k=24, nms_degrees=15.0),)),
+        Schedule(
+            "pruned", "covering_120", (Stage(1, top_k=12, nms_degrees=25.0, texture_top_k=40),), min_confidence=0.95
+        ),
     )
 }
 
 
-def choose_schedule(schedule: str | Schedule, judged: bool) -> Schedule:
+def choose_schedule(schedule: str | Schedule, has_confidence: bool) -> Schedule:
     """The schedule that a name stands for.
 
     Args:
         schedule: `auto`, a name, or a Schedule, which is returned.
-        judged: whether the scorer has a confidence; without one nobody would notice that a pruned search has missed.
+        has_confidence: of the scorer; without one nobody would notice that a pruned search has missed.
 
     Raises:
         Pose6DError: no such schedule.
@@ -117,7 +132,7 @@ def choose_schedule(schedule: str | Schedule, judged: bool) -> Schedule:
     if isinstance(schedule, Schedule):
         return schedule
     if schedule == "auto":
-        schedule = "pruned" if judged else "full"
+        schedule = "pruned" if has_confidence else "full"
     if schedule not in SCHEDULES:
         raise Pose6DError(f"schedule is {schedule!r}: choose auto, {', '.join(SCHEDULES)}, or pass a Schedule")
     return SCHEDULES[schedule]

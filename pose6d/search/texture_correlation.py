@@ -14,7 +14,8 @@ from torch import Tensor
 from pose6d.cuda_kernels import Kernel, available, blocks_for, check_inputs, length, load_kernels
 from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
 from pose6d.geometry.observation import Observation
-from pose6d.rendering.interface import ALBEDO, Renderer, Rendering
+from pose6d.rendering.interface import ALBEDO, Rendering
+from pose6d.search.interfaces import ObjectModel
 
 _SIZE = 96  # pixels, side of the crops
 _WINDOW = 1.1  # their side over the diameter
@@ -26,7 +27,7 @@ _OUTSIDE = -1.0  # the depth of a pixel outside the image
 _LEAST = 1e-5  # mean square of the logarithm's contrast: without texture nothing correlates
 
 
-def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: Tensor, diameter: float) -> Tensor:
+def texture_correlation(poses: Tensor, object: ObjectModel, observation: Observation) -> Tensor:
     """Correlation of rendered and observed texture where the hypothesis' surface is seen.
 
     Both colours are taken as logarithms, so that light is a sum, and relative to their surroundings on the object, so
@@ -36,18 +37,16 @@ def appearance(renderer: Renderer, poses: Tensor, observation: Observation, K: T
     the true one.
 
     Args:
-        renderer: holds the centred mesh.
-        poses: (N, 4, 4) float32, hypotheses of the centred mesh in camera.
+        poses: (N, 4, 4) float32, hypotheses of the centred object in camera.
+        object: what they are of.
         observation: one frame.
-        K: (3, 3) intrinsics of the observation.
-        diameter: metres.
 
     Returns:
-        (N,) float32 in -1..1; 0 for a mesh without texture, or where nothing of the hypothesis is seen.
+        (N,) float32 in -1..1; 0 for an object without texture, or where nothing of the hypothesis is seen.
     """
-    transforms, crop_K = crop_windows(poses, K, diameter, _WINDOW, _SIZE)
-    drawn = renderer.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
-    textures = texture_pair(drawn, observation, transforms, diameter)
+    transforms, crop_K = crop_windows(poses, observation.K, object.diameter, _WINDOW, _SIZE)
+    drawn = object.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
+    textures = texture_pair(drawn, observation, transforms, object.diameter)
     return (_correlate_kernel if available(transforms.device) else _correlate)(drawn, *textures)
 
 

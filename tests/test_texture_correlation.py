@@ -14,15 +14,16 @@ import trimesh
 from torch import Tensor
 
 from estimater import FoundationPose
-from learning.models.config import NetworkConfig
 from learning.models.score_network import Scores
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
-from pose6d.rendering.interface import Renderer, Shading
-from pose6d.search.axis_rotations import Turns, finest_turns, likely_turns, principal_axes
-from pose6d.search.texture_correlation import appearance
+from pose6d.rendering.interface import Shading
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.axis_rotations import AxisRotations, propose_rotations, refine_rotations
+from pose6d.search.interfaces import Hypotheses
+from pose6d.search.texture_correlation import texture_correlation
 from tests.estimater_scene import K
 
 SIZE = (240, 320)
@@ -62,7 +63,7 @@ def seen(mesh: Mesh, change: Callable[[Tensor], Tensor] = lambda rgb: rgb) -> Ob
 
 
 def agreement(mesh: Mesh, observation: Observation) -> Tensor:
-    return appearance(make_renderer(mesh, "cpu"), poses(), observation, torch.tensor(K).float(), mesh.diameter)
+    return texture_correlation(poses(), RenderedObject.from_mesh(mesh, "cpu"), observation)
 
 
 @pytest.mark.parametrize("contrast", [0.5, 0.08])
@@ -93,7 +94,7 @@ def test_what_is_hidden_does_not_count() -> None:
     left = slice(0, 165)  # a card over the left half, nearer than the can
     hidden[0][:, :, left] = torch.rand(hidden[0][:, :, left].shape, generator=torch.Generator().manual_seed(1))
     hidden[1][2, :, left] = 0.3
-    found = agreement(mesh, Observation(*hidden))
+    found = agreement(mesh, Observation(*hidden, observation.K))
     assert found.argmax() == 0 and found[0] > 0.5
 
 
@@ -101,24 +102,30 @@ def test_a_surface_that_is_elsewhere_counts_against_a_pose() -> None:
     mesh, observation = can(0.5), seen(can(0.5))
     xyz = observation.xyz.clone()
     xyz[2, :, 166:] += 0.03  # the right half lies behind the hypothesis
-    whole, half = (float(agreement(mesh, each)[0]) for each in (observation, Observation(observation.rgb, xyz)))
+    whole, half = (
+        float(agreement(mesh, each)[0]) for each in (observation, Observation(observation.rgb, xyz, observation.K))
+    )
     assert half == pytest.approx(0.5 * whole, abs=0.1)
 
 
 class UndecidedScorer:
     """Finds all hypotheses equally good."""
 
-    def __init__(self, weight: float):
-        self.config = NetworkConfig(kind="scorer", appearance_weight=weight)
+    has_confidence, recordable = False, False
 
-    def predict(self, renderer: Renderer, poses: Tensor, *_: object, **__: object) -> Scores:
-        return Scores(torch.zeros(len(poses)), None)
+    def __init__(self, weight: float):
+        self.texture_weight = weight
+
+    def predict(self, hypotheses: Hypotheses, *_: object) -> Scores:
+        return Scores(torch.zeros(len(hypotheses)), None)
 
 
 class TurningRefiner:
     """Leaves the four turns of the can, the true one last."""
 
-    def predict(self, *_: object, **__: object) -> Tensor:
+    recordable = False
+
+    def predict(self, *_: object) -> Tensor:
         return poses().flip(0)
 
 
@@ -140,35 +147,35 @@ def degrees_off(found: Tensor) -> Tensor:
 
 
 def test_principal_axes_are_those_of_the_shape() -> None:
-    axes = principal_axes(can(0.5))
+    axes = RenderedObject.from_mesh(can(0.5), "cpu").principal_axes()
     torch.testing.assert_close(axes @ axes.T, torch.eye(3), atol=1e-5, rtol=0)
     assert axes[2].abs().argmax() == 2 and axes[2, 2].abs() > 0.999  # longest along z
 
 
 def test_a_mesh_without_surface_has_axes_all_the_same() -> None:
     line = Mesh(vertices=np.linspace(0, 0.1, 9).reshape(3, 3), faces=np.array([[0, 1, 1]]), name="line")
-    axes = principal_axes(line)
+    axes = RenderedObject.from_mesh(line, "cpu").principal_axes()
     torch.testing.assert_close(axes @ axes.T, torch.eye(3))
 
 
 @pytest.mark.parametrize("contrast", [0.5, 0.08])
 def test_the_texture_finds_the_turn_that_the_hypotheses_lack(contrast: float) -> None:
-    mesh, observation, camera = can(contrast), seen(can(contrast)), torch.tensor(K).float()
+    object, observation = RenderedObject.from_mesh(can(contrast), "cpu"), seen(can(contrast))
     wrong = poses()[[1, 3]]  # 40 and 126 degrees off, 5 and 6 degrees from a multiple of 15
-    turns = Turns.about(principal_axes(mesh))
-    found = likely_turns(make_renderer(mesh, "cpu"), wrong, turns, observation, camera, mesh.diameter, keep=5)
+    rotations = AxisRotations.about(object.principal_axes())
+    found, origins = propose_rotations(wrong, rotations, object, observation, top_k=5)
+    torch.testing.assert_close(found[:, :3, 3], wrong[origins][:, :3, 3])
     assert found.shape == (5, 4, 4) and degrees_off(found)[0] < 2.5
     torch.testing.assert_close(found[:, :3, 3], wrong[:1, :3, 3].expand(5, 3))  # turned in place
 
 
 @pytest.mark.parametrize(("contrast", "within"), [(0.5, 1.1), (0.08, 2.2)])
 def test_the_last_degrees_are_found_about_any_axis(contrast: float, within: float) -> None:
-    mesh, observation, camera = can(contrast), seen(can(contrast)), torch.tensor(K).float()
+    object, observation = RenderedObject.from_mesh(can(contrast), "cpu"), seen(can(contrast))
     off = torch.deg2rad(torch.tensor([[0.0, 0.0, 5.0], [0.0, 0.0, -3.0], [3.5, 0.0, 0.0], [0.0, 0.0, 0.0]]))
     near = poses()[:1].expand(4, 4, 4).clone()
     near[:, :3, :3] = near[:, :3, :3] @ so3_exp(off)
-    turns = Turns.about(principal_axes(mesh))
-    found = finest_turns(make_renderer(mesh, "cpu"), near, turns, observation, camera, mesh.diameter)
+    found = refine_rotations(near, AxisRotations.about(object.principal_axes()), object, observation)
     assert (degrees_off(found) < within).all()
     torch.testing.assert_close(found[:, :3, 3], near[:, :3, 3])  # turned in place
 
@@ -176,12 +183,14 @@ def test_the_last_degrees_are_found_about_any_axis(contrast: float, within: floa
 class Unturning:
     """Leaves one wrong turn of the can for every hypothesis, and everything else as it is."""
 
+    recordable = False
+
     def __init__(self, hypotheses: int):
         self.hypotheses, self.calls = hypotheses, 0
 
-    def predict(self, renderer: Renderer, given: Tensor, *_: object, **__: object) -> Tensor:
+    def predict(self, given: Hypotheses, *_: object) -> Tensor:
         self.calls += 1
-        return poses()[[2]].expand_as(given) if len(given) == self.hypotheses else given
+        return poses()[[2]].expand_as(given.poses) if len(given) == self.hypotheses else given.poses
 
 
 @pytest.mark.parametrize("colored", [True, False])
@@ -202,11 +211,13 @@ def test_register_tries_turns_where_there_is_a_texture(colored: bool) -> None:
 class ThirdTurnRefiner:
     """Leaves the third quarter of many hypotheses at the true turn of the can, all others at a wrong one."""
 
+    recordable = False
+
     def __init__(self) -> None:
         self.shared: list[object] = []
 
-    def predict(self, renderer: Renderer, given: Tensor, *_: object, **options: object) -> Tensor:
-        self.shared.append(options.get("one_window", False))
+    def predict(self, given: Hypotheses, *_: object) -> Tensor:
+        self.shared.append(given.shared_window)
         turn = torch.full((len(given),), 2)
         if len(given) > 20:
             turn[len(given) // 2 : 3 * len(given) // 4] = 0
@@ -221,9 +232,9 @@ def test_texture_screens_what_is_scored(colored: bool) -> None:
     scored: list[Tensor] = []
 
     class WatchedScorer(UndecidedScorer):
-        def predict(self, renderer: Renderer, poses: Tensor, *_: object, **__: object) -> Scores:
-            scored.append(poses)
-            return super().predict(renderer, poses)
+        def predict(self, hypotheses: Hypotheses, *_: object) -> Scores:
+            scored.append(hypotheses.poses)
+            return super().predict(hypotheses)
 
     given = mesh if colored else replace(mesh, colors=None)
     refiner = ThirdTurnRefiner()

@@ -1,0 +1,60 @@
+"""A trained network as the estimator uses it: from hypotheses and a frame, in batches that the device holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from learning.inference.runtime import make_runner
+from learning.models.config import Kind
+from learning.models.refine_network import RefineNet
+from learning.models.score_network import ScoreNetMultiPair
+from pose6d.search.interfaces import Hypotheses, ObjectModel
+
+
+class Predictor:
+    """Base of the predictors.
+
+    Args:
+        weights: `auto`, a released set's name, a folder or a file.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        amp: the fastest number format, float16 on CUDA (`NetworkRunner`); None means yes, False float32.
+        quantized: a quantised variant (`runtime.make_runner`): "torch" or True, "onnx", or one by name.
+        network: run this network instead of loading weights.
+        batch_size: hypotheses per forward pass; None chooses by the device.
+
+    Attributes:
+        config: of the network.
+        device: where it runs.
+        recordable: whether `predict` may become part of a CUDA graph.
+
+    Raises:
+        WeightsError: missing, corrupt, or of another architecture.
+        DeviceError: the device is not there.
+        MissingDependencyError: the variant needs a package that is not installed.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(
+        self,
+        weights: str | Path = "auto",
+        device: str | torch.device = "auto",
+        amp: bool | None = None,
+        quantized: str | bool | None = None,
+        network: RefineNet | ScoreNetMultiPair | None = None,
+        batch_size: int | None = None,
+    ):
+        self._runner = make_runner(self.kind, weights, device, amp, quantized, network, batch_size)
+        self.config = self._runner.config
+        self.device = self._runner.device
+        self.recordable: bool = self._runner.recordable
+
+    def _batches(self, hypotheses: Hypotheses, object: ObjectModel) -> Iterator[tuple[Hypotheses, ObjectModel]]:
+        """Parts of the hypotheses, and what they are of."""
+        for rows in self._runner.chunks(len(hypotheses)):
+            yield replace(hypotheses, poses=hypotheses.poses[rows]), object.rows(rows)

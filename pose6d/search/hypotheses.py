@@ -1,0 +1,67 @@
+"""Where the search for an object starts: rotations from all around, at the place under the mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pose6d.geometry.observation import Observation
+from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.search.interfaces import Hypotheses
+
+
+class GridSampler:
+    """Rotations of a grid, all at the point behind the middle of the mask.
+
+    Args:
+        symmetries: (S, 4, 4) transforms of the centred object that leave its look unchanged, identity included; they
+            thin out the grid.
+        device: of the hypotheses.
+        seed: 0 is the plain grid; any other number turns the whole grid by a random rotation drawn from it.
+    """
+
+    def __init__(self, symmetries: Tensor | None, device: torch.device, seed: int = 0):
+        self._symmetries, self._device, self._seed = symmetries, device, seed
+        self._grids: dict[str, Tensor] = {}
+
+    def count(self, grid: str) -> int:
+        """How many hypotheses `sample` gives."""
+        return len(self.rotations(grid))
+
+    def sample(self, observation: Observation, mask: Tensor, middle: Tensor, grid: str) -> Hypotheses:
+        """See `HypothesisSampler.sample`; the poses are infinite where there is no depth under the mask."""
+        translation = initial_translation(observation.xyz[2], mask, middle, observation.K)
+        return Hypotheses(make_transform(self.rotations(grid), translation), shared_window=True)
+
+    def rotations(self, grid: str) -> Tensor:
+        """(N, 3, 3) of a grid (`pose6d.search.schedule.Grid`); made when first asked for."""
+        if grid not in self._grids:
+            rotations = starting_rotations(grid, self._symmetries)
+            if self._seed:
+                rotations = random_rotations(1, torch.Generator().manual_seed(self._seed)) @ rotations
+            self._grids[grid] = rotations.to(self._device)
+        return self._grids[grid]
+
+
+def initial_translation(depth: Tensor, mask: Tensor, middle: Tensor, K: Tensor) -> Tensor:
+    """The point behind the middle of the mask at the median depth under the mask; the device is not waited for.
+
+    It lies on the object's near side, up to a radius in front of its centre; the refiner makes up for that.
+
+    Args:
+        depth: (H, W) metres, filtered, 0 = missing.
+        mask: (H, W) bool.
+        middle: (2,) pixels, from `mask_middle`.
+        K: (3, 3).
+
+    Returns:
+        (3,) metres, camera axes; infinite where there is no depth under the mask.
+    """
+    under = mask & (depth > 0)
+    ascending = torch.where(under, depth, torch.inf).flatten().sort().values
+    lower_middle = (under.sum()[None] - 1).clamp(min=0) // 2
+    u, v = middle.unbind()
+    y = (v - K[1, 2]) / K[1, 1]
+    x = (u - K[0, 2] - K[0, 1] * y) / K[0, 0]
+    return torch.stack([x, y, torch.ones_like(x)]) * ascending.gather(0, lower_middle)

@@ -1,0 +1,133 @@
+"""The steps of a registration: each takes hypotheses and gives new ones, takes its time, and tells who watches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pose6d.geometry.observation import Observation
+from pose6d.search.alignment import align_poses
+from pose6d.search.axis_rotations import AxisRotations, propose_rotations, refine_rotations
+from pose6d.search.device_runner import DeviceRunner
+from pose6d.search.distinct_poses import select_distinct
+from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner, Scorer, Watch
+from pose6d.search.texture_correlation import texture_correlation
+
+
+class SearchSteps:
+    """The steps, on one frame.
+
+    Args:
+        object: to be found.
+        refiner, scorer: see there.
+        observation: the frame, with its depth filtered.
+        runner: takes the time.
+        progress: called with the number of pairs of images that a network has seen since the last call.
+        watch: called after each step with poses of the centred object.
+    """
+
+    def __init__(
+        self,
+        object: ObjectModel,
+        refiner: Refiner,
+        scorer: Scorer,
+        observation: Observation,
+        runner: DeviceRunner,
+        progress: Progress | None = None,
+        watch: Watch | None = None,
+    ):
+        self._object, self._refiner, self._scorer, self._observation = object, refiner, scorer, observation
+        self._stage, self._progress, self._watch = runner.stage, progress, watch
+
+    def start(self, hypotheses: Hypotheses) -> Hypotheses:
+        """Nothing is done to them yet."""
+        return self._tell("start", hypotheses)
+
+    def refine(self, hypotheses: Hypotheses, steps: int, first: int = 0) -> Hypotheses:
+        """Refined so many times; those before `first` stay as they are."""
+        stay, moving = hypotheses.poses[:first], replace(hypotheses, poses=hypotheses.poses[first:])
+        at_once = steps if self._watch is None else 1
+        with self._stage("refine"):
+            for _ in range(0, steps, at_once):
+                poses = self._refiner.predict(moving, self._object, self._observation, at_once, self._progress)
+                moving = Hypotheses(poses)
+                refined = Hypotheses(torch.cat([stay, poses])) if first else moving
+                self._tell("refine", refined)
+        return refined
+
+    def score(self, hypotheses: Hypotheses) -> Hypotheses:
+        """Ranked by the scorer, and judged."""
+        with self._stage("score"):
+            scores = self._scorer.predict(hypotheses, self._object, self._observation, self._progress)
+        return replace(hypotheses, ranking=scores.ranking, confidence=scores.confidence)
+
+    def add_texture(self, hypotheses: Hypotheses) -> Hypotheses:
+        """Ranked by how well their texture agrees, too, as far as the scorer lets it have a say."""
+        if not self._scorer.texture_weight:
+            return hypotheses
+        assert hypotheses.ranking is not None
+        agreement = self._agreement(hypotheses)
+        return replace(hypotheses, ranking=hypotheses.ranking + self._scorer.texture_weight * agreement)
+
+    def select_by_texture(self, hypotheses: Hypotheses, top_k: int, nms_degrees: float) -> Hypotheses:
+        """The distinct ones whose texture agrees best."""
+        return self._select(hypotheses, self._agreement(hypotheses), top_k, nms_degrees)
+
+    def select(self, hypotheses: Hypotheses, top_k: int, nms_degrees: float) -> Hypotheses:
+        """The distinct ones that rank highest."""
+        assert hypotheses.ranking is not None
+        return self._select(hypotheses, hypotheses.ranking, top_k, nms_degrees)
+
+    def best(self, hypotheses: Hypotheses, top_k: int) -> Hypotheses:
+        """Those that rank highest."""
+        assert hypotheses.ranking is not None
+        return self._take("select", hypotheses, hypotheses.ranking.topk(top_k).indices)
+
+    def sort(self, hypotheses: Hypotheses) -> Hypotheses:
+        """All, best first."""
+        assert hypotheses.ranking is not None
+        return self._take("sort", hypotheses, torch.argsort(hypotheses.ranking, descending=True, stable=True))
+
+    def propose_rotations(
+        self, hypotheses: Hypotheses, rotations: AxisRotations, rotated: int, proposals: int
+    ) -> Hypotheses:
+        """The hypotheses, and behind them the likeliest rotations of the first few."""
+        with self._stage("rotate"):
+            poses, origins = propose_rotations(
+                hypotheses.poses[:rotated], rotations, self._object, self._observation, proposals
+            )
+            own = torch.arange(len(hypotheses), device=poses.device)
+        return self._tell("rotate", Hypotheses(torch.cat([hypotheses.poses, poses])), torch.cat([own, origins]))
+
+    def refine_rotations(self, hypotheses: Hypotheses, rotations: AxisRotations) -> Hypotheses:
+        """Rotated by the few degrees that make their texture agree best."""
+        with self._stage("rotate"):
+            poses = refine_rotations(hypotheses.poses, rotations, self._object, self._observation)
+        return self._tell("rotate", Hypotheses(poses))
+
+    def align(self, hypotheses: Hypotheses, last: int | None = None) -> Hypotheses:
+        """Laid onto texture and depth; those from `last` on stay as they are."""
+        with self._stage("align"):
+            poses = align_poses(hypotheses.poses[:last], self._object, self._observation)
+            if last is not None:
+                poses = torch.cat([poses, hypotheses.poses[last:]])
+        return self._tell("align", replace(hypotheses, poses=poses))
+
+    def _agreement(self, hypotheses: Hypotheses) -> Tensor:
+        with self._stage("texture"):
+            return texture_correlation(hypotheses.poses, self._object, self._observation)
+
+    def _select(self, hypotheses: Hypotheses, ranking: Tensor, top_k: int, nms_degrees: float) -> Hypotheses:
+        chosen = select_distinct(hypotheses.poses, ranking, top_k, self._object.diameter, nms_degrees)
+        return self._take("select", hypotheses, chosen)
+
+    def _take(self, step: str, hypotheses: Hypotheses, rows: Tensor) -> Hypotheses:
+        return self._tell(step, hypotheses.take(rows), rows)
+
+    def _tell(self, step: str, hypotheses: Hypotheses, parents: Tensor | None = None) -> Hypotheses:
+        if self._watch is not None:
+            same = torch.arange(len(hypotheses), device=hypotheses.poses.device)
+            self._watch(step, hypotheses.poses, same if parents is None else parents)
+        return hypotheses
