@@ -37,9 +37,8 @@ from learning.training.predict_pose_refine import PoseRefinePredictor, Refiner
 from learning.training.predict_score import Scores
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
-from pose6d.evaluation.batched_pose_errors import add
 from pose6d.geometry.observation import Observation
-from pose6d.geometry.transforms import rotation_angle
+from pose6d.geometry.transforms import rotation_angle, transform_points
 from pose6d.rendering.interface import Renderer
 
 _EDGES = tuple(range(0, 181, 15))  # degrees
@@ -207,7 +206,9 @@ def _follow(
     surface = target.mesh.sample_surface(_POINTS, seed=0).astype(np.float32) - centre
     points = torch.from_numpy(surface).to(order.device)
     diameter = float(target.mesh.diameter)
-    errors = torch.stack([add(poses[order], truth, points) / diameter for poses in refiner.path], dim=-1)
+    there = transform_points(truth, points)
+    off = [(transform_points(poses[order], points) - there).norm(dim=-1).mean(dim=-1) for poses in refiner.path]
+    errors = torch.stack(off, dim=-1) / diameter
     angles = [rotation_angle(refiner.path[i][order, :3, :3], truth[:3, :3]).rad2deg().cpu().numpy() for i in (0, -1)]
     return Paths(angles[0][None], angles[1][None], errors.cpu().numpy()[None])
 
