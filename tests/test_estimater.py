@@ -61,7 +61,7 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
 
 @pytest.mark.parametrize(
     ("schedule", "first", "last"),
-    [("full", 252, 252), ("pruned", 120, 12), (Schedule("other", "icosahedron", (Stage(1, keep=5),)), 60, 5)],
+    [("full", 252, 252), ("pruned", 120, 12), (Schedule("other", "covering_120", (Stage(1, keep=5),)), 120, 5)],
 )
 def test_hypotheses_start_on_the_object_and_come_back_sorted(
     scene: Scene, schedule: str | Schedule, first: int, last: int
@@ -219,7 +219,7 @@ def test_tracking_starts_from_a_given_pose_and_ends_with_reset(scene: Scene) -> 
 
 
 def test_warming_up_leaves_an_estimator_as_new(scene: Scene, device: torch.device) -> None:
-    brief = Schedule("brief", "icosahedron")
+    brief = Schedule("brief", "covering_120")
     fresh, warm = (FoundationPose(scene.mesh, schedule=brief, **random_networks(device)) for _ in range(2))
     assert warm.warm_up(240, 320) > 0
     assert warm.poses is None and warm.confidence is None
@@ -243,7 +243,7 @@ def test_missing_depth_is_missing_however_it_is_written(scene: Scene, device: to
     written = generator.choice(np.float32([np.nan, np.inf, -np.inf, -1, 65.535, 65535]), scene.depth.shape)
     results = []
     for missing in (np.float32(0), written):
-        estimator = FoundationPose(scene.mesh, schedule=Schedule("brief", "icosahedron"), **random_networks(device))
+        estimator = FoundationPose(scene.mesh, schedule=Schedule("brief", "covering_120"), **random_networks(device))
         depth = np.where(unseen, missing, scene.depth)
         found = estimator.register(K, scene.rgb, depth, scene.mask, 1)
         results.append([found, estimator.track_one(scene.rgb, depth, K, 1)])

@@ -41,7 +41,7 @@ def frame() -> dict[str, np.ndarray]:
 
 def estimators(frame: dict, device: torch.device | str = "cpu") -> list[FoundationPose]:
     networks = random_networks(device)
-    return [FoundationPose(mesh, schedule=Schedule("brief", "icosahedron"), **networks) for mesh in frame["meshes"]]
+    return [FoundationPose(mesh, schedule=Schedule("brief", "covering_120"), **networks) for mesh in frame["meshes"]]
 
 
 def test_each_object_is_found_and_followed_as_if_it_were_alone(frame: dict, device: torch.device) -> None:
