@@ -222,7 +222,7 @@ def test_a_run_without_truth_has_a_page(browser: Any, tmp_path: Path) -> None:
 
 
 def test_a_page_without_video_shows_its_frames(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html_report, "shrunk_video", lambda *_: b"")
+    monkeypatch.setattr(html_report, "shrink_video", lambda *_: b"")
     with Opened(browser, write_page(tmp_path, compare=False)) as opened:
         first = opened.picture("#screen")
         assert first.std() > 5
