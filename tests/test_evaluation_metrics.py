@@ -16,12 +16,7 @@ from pose6d.evaluation.tracking_errors import jitter, loss_statistics
 from pose6d.evaluation.visible_surface import TAUS, render_depth, vsd
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
-
-
-def make_pose(R: object, t: object) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = R, np.ravel(t)
-    return pose
+from tests.evaluation_dataset import box_mesh, make_pose
 
 
 def random_poses(count: int, seed: int) -> np.ndarray:
@@ -52,12 +47,6 @@ def test_golden_vsd_with_our_own_renderer(golden: Path) -> None:
         errors = vsd(*depths, K, known["diameter"], TAUS, known["vsd_delta"])
         # Observed at most 6e-4: single pixels on the silhouette and exactly at tau differ between renderers.
         np.testing.assert_allclose(errors, case["vsd"], atol=1e-3)
-
-
-def box_mesh() -> Mesh:
-    corners = np.array([[x, y, z] for x in (-0.06, 0.06) for y in (-0.04, 0.04) for z in (-0.05, 0.05)])
-    faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6]]
-    return Mesh(corners, np.array([*faces, [0, 6, 4], [1, 5, 7], [1, 7, 3]]))
 
 
 def test_vsd_forgives_a_symmetry_and_charges_a_shift() -> None:

@@ -10,12 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pose6d.evaluation.pose_errors import add, add_s, mspd, mssd, rotation_error, translation_error
-
-
-def make_pose(R: object, t: object) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = R, np.ravel(t)
-    return pose
+from tests.evaluation_dataset import make_pose
 
 
 def test_the_reference_toolkit_agrees(golden: Path) -> None:

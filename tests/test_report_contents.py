@@ -23,7 +23,7 @@ from pose6d.report.run_facts import collect_warnings, find_commit
 from pose6d.report.scene_view import first_points, simplify_mesh
 from pose6d.report.video import VideoWriter, shrink_video
 from pose6d.scenes.frame import Frame
-from tests.report_runs import FRAMES, K, make_box, make_pose, write_page
+from tests.report_runs import BOX, FRAMES, K, make_pose, write_page
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_the_cloud_leaves_out_the_far_background() -> None:
 
 
 def test_the_overlay_shows_truth_beside_the_prediction() -> None:
-    overlay, rgb = PoseOverlay(make_box(), make_renderer(make_box(), "cpu")), np.full((120, 160, 3), 90, np.uint8)
+    overlay, rgb = PoseOverlay(BOX, make_renderer(BOX, "cpu")), np.full((120, 160, 3), 90, np.uint8)
     plain, both = overlay.draw(rgb, make_pose(0), K), overlay.draw(rgb, make_pose(0), K, truth=make_pose(6))
 
     def magenta(image: np.ndarray) -> int:

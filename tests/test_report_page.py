@@ -15,7 +15,7 @@ import torch
 
 from pose6d.rendering import make_renderer
 from pose6d.report import html_report
-from tests.report_runs import FRAMES, HOSTILE, K, make_box, make_pose, write_page
+from tests.report_runs import BOX, FRAMES, HOSTILE, K, make_pose, write_page
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_the_camera_view_is_the_picture(browser: Any, compared: Path) -> None:
         picture = opened.picture("#space canvas")
     seen = np.abs(picture.astype(int) - picture[2, 2]).max(axis=2) > 12
     mask = (
-        make_renderer(make_box(), "cpu")
+        make_renderer(BOX, "cpu")
         .render(
             torch.as_tensor(make_pose(0)[None], dtype=torch.float32),
             torch.as_tensor(K, dtype=torch.float32),
