@@ -65,9 +65,8 @@ def test_half_precision_files_load_as_float32_and_keep_their_values(tmp_path: Pa
             assert torch.equal(loaded[name], wanted), f"{name} is a vector and should be stored exactly"
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-@pytest.mark.parametrize("place", ["", "{kind}", "{run}"])
-def test_published_checkpoints_load(tmp_path: Path, wrapped: bool, place: str) -> None:
+@pytest.mark.parametrize(("place", "wrapped"), [("", False), ("{kind}", True), ("{run}", True)])
+def test_published_checkpoints_load(tmp_path: Path, place: str, wrapped: bool) -> None:
     networks = {}
     # Directly in the folder there is room for one network only.
     for kind in KINDS if place else KINDS[:1]:

@@ -67,7 +67,7 @@ def write_html_report(
         note=_note(comparison.symmetry_note if comparison else ""),
         warnings=_warnings(facts, record, comparison),
         times=_times(record),
-        settings=_definitions({name: _spoken(value) for name, value in facts.settings.items()}),
+        settings=_definitions({name: _describe(value) for name, value in facts.settings.items()}),
         machine=_definitions(machine),
         pictures=pictures,
         size=f"{writer.first.rgb.shape[1]} / {writer.first.rgb.shape[0]}",
@@ -253,7 +253,7 @@ def _definitions(values: Mapping[str, Any]) -> str:
     return "".join(f"<div><dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd></div>" for k, v in values.items())
 
 
-def _spoken(value: Any) -> str:
+def _describe(value: Any) -> str:
     if value is None:
         return "not set"
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
