@@ -45,7 +45,7 @@ from pose6d.report.comparison_plots import write_comparison
 from pose6d.report.html_report import write_html_report
 from pose6d.report.refinement_trace import RefinementTrace
 from pose6d.report.result_writer import ResultWriter
-from pose6d.report.run_facts import RunFacts, collecting_warnings
+from pose6d.report.run_facts import RunFacts, collect_warnings
 from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames
@@ -154,7 +154,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         if notes:
             print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
         print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}, the only mask that is used")
-    with collecting_warnings() as warned:
+    with collect_warnings() as warned:
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)
         with record.stage("load networks"):

@@ -36,9 +36,8 @@ from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
-from pose6d.evaluation.batched_pose_errors import add
 from pose6d.geometry.observation import Observation
-from pose6d.geometry.transforms import rotation_angle
+from pose6d.geometry.transforms import rotation_angle, transform_points
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner, Scores
 
 _EDGES = tuple(range(0, 181, 15))  # degrees
@@ -176,7 +175,9 @@ def _follow(estimator: FoundationPose, target: TargetObject, scene: EvaluationSc
     truth = torch.as_tensor(view.truth, dtype=torch.float32).to(order.device)
     points = torch.from_numpy(target.mesh.sample_surface(_POINTS, seed=0).astype(np.float32)).to(order.device)
     diameter = float(target.mesh.diameter)
-    errors = torch.stack([add(poses[order], truth, points) / diameter for poses in path], dim=-1)
+    there = transform_points(truth, points)
+    off = [(transform_points(poses[order], points) - there).norm(dim=-1).mean(dim=-1) for poses in path]
+    errors = torch.stack(off, dim=-1) / diameter
     angles = [rotation_angle(path[i][order, :3, :3], truth[:3, :3]).rad2deg().cpu().numpy() for i in (0, -1)]
     return Paths(angles[0][None], angles[1][None], errors.cpu().numpy()[None])
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pose6d.errors import OutputError
@@ -31,9 +30,7 @@ def write_reach_plot(
     Raises:
         OutputError: the file cannot be written.
     """
-    # Not pyplot: it keeps global state and may look for a display.
     figure = Figure(figsize=(12.0, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for number, name in enumerate(by_error):
         color = colormaps["tab10"](number % 10)

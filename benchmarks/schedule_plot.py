@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
 
@@ -46,9 +45,7 @@ def write_schedule_plot(
     Raises:
         OutputError: the file cannot be written.
     """
-    # Not pyplot: it keeps global state and may look for a display.
     figure = Figure(figsize=(5.4 * len(panels) + 2.0, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
     for number, (accuracy, curves) in enumerate(panels.items()):
         axis = figure.add_subplot(1, len(panels), number + 1)
         if wanted is not None:

@@ -42,7 +42,7 @@ from pose6d.errors import FrameError, Pose6DError
 from pose6d.geometry.rotation_grids import starting_rotations
 from pose6d.search.schedule import FALLBACK, SCHEDULES, Grid, Schedule, Stage
 
-_GRIDS: dict[str, Grid] = {"60": "icosahedron", "120": "covering_120", "168": "covering_168", "252": "views"}
+_GRIDS: dict[str, Grid] = {"120": "covering_120", "252": "views"}
 _FULL = "full"
 _PERMITTED_LOSS = 0.5  # points
 _SAVE_EVERY = 30.0  # seconds
@@ -55,19 +55,14 @@ class Options:
 
     schedules: tuple[str, ...] = (
         "pruned",
-        "60/2k12",
-        "60/1k16a25",
         "120/1k12a25",
         "120/1k12",
         "120/1k16a25",
         "120/1k24a25",
         "120/1k24a25/1k8a15",
         "120/2k12a15",
-        "168/1k12a25",
-        "168/1k24a25/1k8a15",
     )
-    """besides full and thorough; named ones, or START/STEPS[sSCREEN]kKEEP[aAPART][/...] with 60, 120, 168 or 252
-    rotations"""
+    """besides full and thorough; named ones, or START/STEPS[sSCREEN]kKEEP[aAPART][/...] with 120 or 252 rotations"""
     sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9, 0.95)
     """the confidences below which the thorough schedule follows; 0: never"""
     suites: tuple[str, ...] = ("cluttered",)

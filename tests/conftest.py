@@ -31,8 +31,14 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden(repository: Path) -> Path:
+    """The folder of the numbers that are facts."""
+    return repository / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder `shared` beside the checkout: real frames and reference values that are not part of the project."""
+    """The folder `shared` beside the checkout: real frames and meshes that are not part of the project."""
     folder = REPOSITORY.parent / "shared"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there: this test needs the reference data beside the checkout")

@@ -12,16 +12,11 @@ from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import make_renderer
 from pose6d.scenes.images import write_depth, write_image
+from tests.mesh_boxes import make_box
 
 HEIGHT, WIDTH, FRAMES = 120, 160, 5
 K = np.array([[150.0, 0, 79.5], [0, 150.0, 59.5], [0, 0, 1]])
-
-
-def make_box() -> Mesh:
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * [0.05, 0.04, 0.07]
-    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    faces = np.array([triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))])
-    return Mesh(vertices=corners, faces=faces, colors=np.full((8, 3), 150, dtype=np.uint8), name="box")
+BOX = make_box((0.1, 0.08, 0.14), colors=150)
 
 
 def true_pose(index: int) -> np.ndarray:
@@ -39,7 +34,7 @@ def estimated_pose(index: int) -> np.ndarray:
 
 def write_recording(scene: Path) -> Path:
     """A box on a wall at 1 m; the first colour value of each frame is its number."""
-    renderer = make_renderer(make_box(), "cpu")
+    renderer = make_renderer(BOX, "cpu")
     for i in range(FRAMES):
         pose = torch.as_tensor(true_pose(i)[None], dtype=torch.float32)
         drawn = renderer.render(pose, torch.as_tensor(K, dtype=torch.float32), (HEIGHT, WIDTH))
@@ -52,7 +47,7 @@ def write_recording(scene: Path) -> Path:
         if i == 0:
             write_image(scene / "masks" / "0000.png", mask)
     np.savetxt(scene / "cam_K.txt", K)
-    save_mesh(make_box(), _made(scene / "mesh") / "box.ply")
+    save_mesh(BOX, _made(scene / "mesh") / "box.ply")
     return scene
 
 

@@ -41,8 +41,12 @@ class Door:
         )
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.call(str(self.root / "run_container.sh"), *arguments, **environment)
+
+    def call(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run any command in the checkout."""
         return subprocess.run(
-            [str(self.root / "run_container.sh"), *arguments],
+            command,
             cwd=self.root,
             env={"PATH": str(self.bin), "RECORDS": str(self.records), **environment},
             stdin=subprocess.DEVNULL,

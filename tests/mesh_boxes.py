@@ -1,4 +1,4 @@
-"""A box with a colour on each side, to be written in many dialects and looked at after loading."""
+"""Boxes: a plain one for any test, and one with a colour on each side, to be written in many dialects."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ VERTEX_COLORS = COLORS.repeat(4, axis=0)
 # Each side has a tile of its own, six beside each other.
 TEXTURE = COLORS.astype(np.uint8).repeat(16, axis=0)[None].repeat(16, axis=0)
 UV = np.array([[(side + s) / 6, t] for side in range(6) for s, t in ((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8))])
+
+
+def make_box(sides: object, colors: np.ndarray | int = 180, name: str = "box") -> Mesh:
+    """Twelve triangles around the origin with `sides` in metres; `colors` (8, 3), or one value for all."""
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * sides / 2
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = np.array([triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))])
+    return Mesh(corners, faces, colors=np.broadcast_to(np.uint8(colors), (8, 3)).copy(), name=name)
 
 
 def save_texture(path, texture: np.ndarray = TEXTURE) -> None:

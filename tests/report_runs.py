@@ -11,25 +11,18 @@ import torch
 from pose6d.evaluation.comparison import compare_poses
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
-from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.rendering import make_renderer
 from pose6d.report.html_report import write_html_report
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts
 from pose6d.scenes.frame import Frame, Scene
+from tests.mesh_boxes import make_box
 
 K = np.array([[200.0, 0, 79.5], [0, 200.0, 59.5], [0, 0, 1]])
 FRAMES = 24
 HOSTILE = 'cup "5" & </script><b>'
-
-
-def make_box(side: float = 0.1) -> Mesh:
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * side / 2
-    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    faces = np.array([triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))])
-    colors = np.array([[60 + 24 * i, 200 - 20 * i, 120] for i in range(8)], dtype=np.uint8)
-    return Mesh(vertices=corners, faces=faces, colors=colors, name="models/box.ply")
+BOX = make_box(0.1, np.array([[60 + 24 * i, 200 - 20 * i, 120] for i in range(8)]), "models/box.ply")
 
 
 def make_pose(index: int, error: float = 0.0) -> np.ndarray:
@@ -49,7 +42,7 @@ class Recording(Scene):
 
 def write_page(folder: Path, *, compare: bool, level: int = 1) -> Path:
     """Run nothing, but write the page as a run would."""
-    mesh, record = make_box(), RunRecord()
+    mesh, record = BOX, RunRecord()
     renderer = make_renderer(mesh, "cpu")
     symmetries = parse_symmetry("180 x").numpy() if compare else None
     background = np.random.default_rng(0).integers(90, 150, (120, 160, 3)).astype(np.uint8)

@@ -78,7 +78,7 @@ SINGLE_HOME = ("pyrealsense2", "cv2.aruco")
 # Slow to import, and not needed by every run, so nothing imports them before they are. What starts may import PyTorch,
 # numba, trimesh (with scipy and networkx: every run reads a mesh), Pillow and what is as small.
 DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")
-DEFERRED += ("cupy", "ray", "viser", "pyrealsense2", "learning.datasets", "mesh_creation", "quantization")
+DEFERRED += ("cupy", "ray", "pyrealsense2", "learning.datasets", "mesh_creation", "quantization")
 FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything
 
 

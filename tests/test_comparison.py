@@ -13,10 +13,10 @@ from pose6d.errors import SceneError
 from pose6d.evaluation.comparison import (
     PoseComparison,
     compare_poses,
-    continuous,
+    nearest_turn,
     recording_fps,
     require_ground_truth,
-    wrapped,
+    unwrap_degrees,
 )
 from pose6d.evaluation.pose_errors import add_s
 from pose6d.evaluation.run_folder import RunFolder
@@ -79,8 +79,12 @@ def test_known_offsets_are_found_on_their_axes() -> None:
 def test_an_angle_across_180_degrees_is_a_small_error() -> None:
     found = compare([pose(x=-179.5), pose(z=179)], [pose(x=179.5), pose(z=-179)])
     np.testing.assert_allclose(found.euler_deg, [[1, 0, 0], [0, 0, -2]], atol=1e-6)
-    assert wrapped(np.array([181.0, -540.0, 359.0])).tolist() == [-179.0, -180.0, -1.0]
-    turning = continuous(np.array([[170.0, 0, 0], [-175.0, 0, 0], [-150.0, 0, 0]]))
+    assert nearest_turn(np.array([181.0, -90.0, 359.0]), np.array([0.0, 200.0, 710.0])).tolist() == [
+        -179.0,
+        270.0,
+        719.0,
+    ]
+    turning = unwrap_degrees(np.array([[170.0, 0, 0], [-175.0, 0, 0], [-150.0, 0, 0]]))
     np.testing.assert_allclose(turning[:, 0], [170, 185, 210])
 
 
@@ -178,7 +182,7 @@ def test_figures_and_table_are_written(tmp_path: Path) -> None:
 
 
 def test_the_pose_figure_follows_turns_beyond_180_degrees_and_names_symmetry() -> None:
-    truths = [pose(x=wrapped(170 + 3 * i)) for i in range(10)]
+    truths = [pose(x=170 + 3 * i) for i in range(10)]
     figure = pose_figure(compare(truths, truths, symmetries=parse_symmetry("180 z").numpy()))
     assert "closest to the prediction" in figure.get_suptitle()
     about_x = figure.axes[1]

@@ -221,7 +221,7 @@ def test_tracking_starts_from_a_given_pose_and_ends_with_reset(scene: Scene) -> 
 
 
 def test_warming_up_leaves_an_estimator_as_new(scene: Scene, device: torch.device) -> None:
-    brief = Schedule("brief", "icosahedron")
+    brief = Schedule("brief", "covering_120")
     fresh, warm = (FoundationPose(scene.mesh, schedule=brief, **random_networks(device)) for _ in range(2))
     assert warm.warm_up(240, 320) > 0
     assert warm.poses is None and warm.confidence is None
@@ -245,7 +245,7 @@ def test_missing_depth_is_missing_however_it_is_written(scene: Scene, device: to
     written = generator.choice(np.float32([np.nan, np.inf, -np.inf, -1, 65.535, 65535]), scene.depth.shape)
     results = []
     for missing in (np.float32(0), written):
-        estimator = FoundationPose(scene.mesh, schedule=Schedule("brief", "icosahedron"), **random_networks(device))
+        estimator = FoundationPose(scene.mesh, schedule=Schedule("brief", "covering_120"), **random_networks(device))
         depth = np.where(unseen, missing, scene.depth)
         found = estimator.register(K, scene.rgb, depth, scene.mask, 1)
         results.append([found, estimator.track_one(scene.rgb, depth, K, 1)])

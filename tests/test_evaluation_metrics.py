@@ -1,4 +1,4 @@
-"""VSD against the golden numbers, batched errors against plain ones, and what recall, AUC, AR and tracking count."""
+"""VSD against the golden numbers, and what recall, AUC, AR and tracking count."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial.transform import Rotation
 
-from pose6d.evaluation import batched_pose_errors as batched
-from pose6d.evaluation import pose_errors as plain
 from pose6d.evaluation.auc import auc, recall
 from pose6d.evaluation.average_recall import average_recall, found, match
 from pose6d.evaluation.pose_errors import euler_angles, euler_error, nearest_symmetric_truth
@@ -19,12 +16,7 @@ from pose6d.evaluation.tracking_errors import jitter, loss_statistics
 from pose6d.evaluation.visible_surface import TAUS, render_depth, vsd
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
-
-
-def make_pose(R: object, t: object) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = R, np.ravel(t)
-    return pose
+from tests.evaluation_dataset import box_mesh, make_pose
 
 
 def random_poses(count: int, seed: int) -> np.ndarray:
@@ -33,105 +25,28 @@ def random_poses(count: int, seed: int) -> np.ndarray:
     return np.stack([make_pose(R, rng.uniform([-0.1, -0.1, 0.5], [0.1, 0.1, 0.9])) for R in rotations])
 
 
-@pytest.fixture(scope="module")
-def golden(shared_data: Path) -> dict:
-    return json.loads((shared_data / "golden" / "pose_errors.json").read_text())
-
-
-def golden_depths(golden: dict, case: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def golden_depths(known: dict, case: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimate, truth and scene (H, W) in millimetres, the scene as the golden file's depth_rule says."""
-    mesh = Mesh(np.array(golden["vertices"]) / 1000, np.array(golden["faces"]))
+    mesh = Mesh(np.array(known["vertices"]) / 1000, np.array(known["faces"]))
     poses = np.stack([make_pose(case[f"R_{w}"], np.array(case[f"t_{w}"]) / 1000) for w in ("est", "gt")])
-    size = (golden["height"], golden["width"])
-    estimate, truth = render_depth(make_renderer(mesh, "cpu"), poses, np.array(golden["K"]), size) * 1000.0
+    size = (known["height"], known["width"])
+    estimate, truth = render_depth(make_renderer(mesh, "cpu"), poses, np.array(known["K"]), size) * 1000.0
     scene = np.where(truth > 0, truth, case["wall_depth"])
     if case["occluded_left"]:
-        (fx, _, cx), (tx, _, tz) = golden["K"][0], np.ravel(case["t_gt"])
+        (fx, _, cx), (tx, _, tz) = known["K"][0], np.ravel(case["t_gt"])
         scene[:, : int(np.floor(cx + fx * tx / tz))] = tz - 150
     return estimate, truth, scene
 
 
-def test_golden_vsd_with_our_own_renderer(golden: dict) -> None:
-    np.testing.assert_allclose(TAUS, golden["vsd_taus"])
-    K = np.array(golden["K"])
-    for case in golden["cases"]:
-        depths = golden_depths(golden, case)
-        errors = vsd(*depths, K, golden["diameter"], TAUS, golden["vsd_delta"])
+def test_golden_vsd_with_our_own_renderer(golden: Path) -> None:
+    known = json.loads((golden / "pose_errors.json").read_text())
+    np.testing.assert_allclose(TAUS, known["vsd_taus"])
+    K = np.array(known["K"])
+    for case in known["cases"]:
+        depths = golden_depths(known, case)
+        errors = vsd(*depths, K, known["diameter"], TAUS, known["vsd_delta"])
         # Observed at most 6e-4: single pixels on the silhouette and exactly at tau differ between renderers.
         np.testing.assert_allclose(errors, case["vsd"], atol=1e-3)
-
-
-def test_golden_errors_to_six_digits(golden: dict) -> None:
-    points, K = np.array(golden["vertices"]), np.array(golden["K"])
-    symmetries = np.stack([make_pose(s["R"], s["t"]) for s in golden["symmetries"]])
-    for case in golden["cases"]:
-        poses = make_pose(case["R_est"], case["t_est"]), make_pose(case["R_gt"], case["t_gt"])
-        torches = [torch.from_numpy(pose)[None] for pose in poses]
-        measured = {
-            "add": (plain.add(*poses, points), batched.add(*torches, torch.from_numpy(points))),
-            "adi": (plain.add_s(*poses, points), batched.add_s(*torches, torch.from_numpy(points))),
-            "mssd": (
-                plain.mssd(*poses, points, symmetries),
-                batched.mssd(*torches, torch.from_numpy(points), torch.from_numpy(symmetries)),
-            ),
-            "mspd": (
-                plain.mspd(*poses, points, K, symmetries),
-                batched.mspd(*torches, *map(torch.from_numpy, (points, K, symmetries))),
-            ),
-            "te": (plain.translation_error(*poses), batched.translation_error(*torches)),
-            "re": (np.degrees(plain.rotation_error(*poses)), torch.rad2deg(batched.rotation_error(*torches))),
-        }
-        for name, (one, many) in measured.items():
-            # arccos, which the golden angles come from, is exact to about 1e-6 degrees only.
-            floor = 1e-5 if name == "re" else 1e-9
-            assert float(one) == pytest.approx(case[name], rel=1e-6, abs=floor), name
-            assert float(many[0]) == pytest.approx(case[name], rel=1e-6, abs=floor), name
-
-
-def test_batched_errors_equal_the_plain_ones() -> None:
-    estimates, truths = random_poses(7, 1), random_poses(7, 2)
-    points = np.random.default_rng(3).uniform(-0.1, 0.1, (60, 3))
-    symmetries = np.stack([np.eye(4), make_pose(np.diag([-1.0, -1.0, 1.0]), [0.02, 0, 0])])
-    K = np.array([[600.0, 0, 320], [0, 610, 240], [0, 0, 1]])
-    E, T, P, S, k = (torch.from_numpy(a) for a in (estimates, truths, points, symmetries, K))
-    pairs = [
-        (plain.add(estimates, truths, points), batched.add(E, T, P)),
-        (plain.add_s(estimates, truths, points), batched.add_s(E, T, P)),
-    ]
-    for s_plain, s_batched in ((symmetries, S), (None, None)):
-        pairs += [
-            (plain.mssd(estimates, truths, points, s_plain), batched.mssd(E, T, P, s_batched)),
-            (plain.mspd(estimates, truths, points, K, s_plain), batched.mspd(E, T, P, k, s_batched)),
-            (plain.rotation_error(estimates, truths, s_plain), batched.rotation_error(E, T, s_batched)),
-            (plain.translation_error(estimates, truths, s_plain), batched.translation_error(E, T, s_batched)),
-        ]
-    for one, many in pairs:
-        np.testing.assert_allclose(many.numpy(), one, rtol=1e-6, atol=1e-9)
-
-
-def test_batched_vsd_equals_the_plain_one() -> None:
-    mesh, K = box_mesh(), np.array([[150.0, 0, 60], [0, 150, 45], [0, 0, 1]])
-    truths = random_poses(5, 4)
-    estimates = truths.copy()
-    estimates[:, :3, 3] += np.random.default_rng(5).normal(scale=0.01, size=(5, 3))
-    renderer = make_renderer(mesh, "cpu")
-    estimated, true = (render_depth(renderer, poses, K, (90, 120)) for poses in (estimates, truths))
-    scene = np.where(true[0] > 0, true[0], 0.7).astype(np.float64)
-    scene[:, :50] = 0  # no depth there
-    scene[50:] = 0.3  # something in front
-    estimated[4], true[4] = 0, 0  # in neither view
-    one = [vsd(e, t, scene, K, mesh.diameter) for e, t in zip(estimated, true, strict=True)]
-    args = (torch.from_numpy(a).double() for a in (estimated, true, scene, K))
-    many = batched.vsd(*args, mesh.diameter)
-    np.testing.assert_allclose(many.numpy(), np.stack(one), atol=1e-6)
-    assert (one[4] == 1).all()
-    assert len(np.unique(np.stack(one[:4]))) > 4  # the comparison is not of trivial numbers
-
-
-def box_mesh() -> Mesh:
-    corners = np.array([[x, y, z] for x in (-0.06, 0.06) for y in (-0.04, 0.04) for z in (-0.05, 0.05)])
-    faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6]]
-    return Mesh(corners, np.array([*faces, [0, 6, 4], [1, 5, 7], [1, 7, 3]]))
 
 
 def test_vsd_forgives_a_symmetry_and_charges_a_shift() -> None:

@@ -193,43 +193,20 @@ def test_clean_removes_only_images_that_exist(door: Door) -> None:
 
 def test_make_leap_run_hands_scene_and_arguments_through(door: Door, make: str) -> None:
     door.install_engine("docker")
-    environment = {"PATH": str(door.bin), "RECORDS": str(door.records)}
-    command = [make, "leap-run", "TEST_SCENE_DIR=mug", "ARGS=--debug_dir 'my results' --compare"]
-    result = subprocess.run(command, cwd=door.root, env=environment, capture_output=True, text=True, timeout=60)
+    result = door.call(make, "leap-run", "TEST_SCENE_DIR=mug", "ARGS=--debug_dir 'my results' --compare")
     assert result.returncode == 0, result.stderr
-    assert door.demo_arguments("docker.run") == [
-        "--test_scene_dir",
-        "test_data/mug",
-        "--debug_dir",
-        "my results",
-        "--compare",
-    ]
+    wanted = ["--test_scene_dir", "test_data/mug", "--debug_dir", "my results", "--compare"]
+    assert door.demo_arguments("docker.run") == wanted
 
 
 def test_help_is_the_default_goal_and_names_every_public_target(door: Door, make: str) -> None:
-    environment = {"PATH": str(door.bin)}
-    plain, asked = (
-        subprocess.run(
-            [make, *goal], cwd=door.root, env=environment, capture_output=True, text=True, timeout=60, check=True
-        )
-        for goal in ([], ["help"])
-    )
-    assert plain.stdout == asked.stdout
-    for target in [
-        "leap-run",
-        "run",
-        "build",
-        "system-libraries",
-        "venv",
-        "test",
-        "lint",
-        "format",
-        "scene",
-        "bench",
-        "clean-container",
-    ]:
-        assert f"\n  {target} " in plain.stdout
-    assert "avocado_translate_1" in plain.stdout
+    result = door.call(make)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == door.call(make, "help").stdout
+    targets = ["leap-run", "run", "build", "system-libraries", "venv", "test", "lint", "format", "scene", "bench"]
+    for target in [*targets, "clean-container"]:
+        assert f"\n  {target} " in result.stdout
+    assert "avocado_translate_1" in result.stdout
 
 
 @pytest.fixture
@@ -245,9 +222,7 @@ def install(door: Door, make: str) -> Install:
 
     def run(*arguments: str, cpu_build: int = 0) -> tuple[str, list[str]]:
         (door.records / "calls").write_text("")
-        environment = {"PATH": str(door.bin), "RECORDS": str(door.records), "CPU_BUILD": str(cpu_build)}
-        command = [make, "venv", *arguments]
-        result = subprocess.run(command, cwd=door.root, env=environment, capture_output=True, text=True, timeout=60)
+        result = door.call(make, "venv", *arguments, CPU_BUILD=str(cpu_build))
         assert result.returncode == 0, result.stderr
         calls = [call.removeprefix("-m pip install ") for call in door.recorded("calls") if "pip install" in call]
         return result.stdout + result.stderr, calls

@@ -49,23 +49,19 @@ def pair(seed: int, n: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(images[0]), torch.from_numpy(images[1])
 
 
-@pytest.fixture(scope="module")
-def golden(shared_data: Path) -> dict:
-    return json.loads((shared_data / "golden" / "network_outputs.json").read_text())
-
-
 @pytest.mark.parametrize("kind", ["refiner", "scorer"])
-def test_state_dict_is_the_published_one(kind: str, shared_data: Path) -> None:
-    published = (shared_data / "golden" / f"{kind}_state_dict.txt").read_text().strip().splitlines()
+def test_state_dict_is_the_published_one(kind: str, golden: Path) -> None:
+    published = (golden / f"{kind}_state_dict.txt").read_text().strip().splitlines()
     state = build_network(NetworkConfig(kind=kind)).state_dict()
     assert [f"{name}\t{list(x.shape)}\t{x.dtype}" for name, x in state.items()] == published
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_outputs_are_the_published_ones(golden: dict, folded: bool) -> None:
+def test_outputs_are_the_published_ones(golden: Path, folded: bool) -> None:
+    wanted = json.loads((golden / "network_outputs.json").read_text())
     refiner, scorer = deterministic_fill(RefineNet(), 1), deterministic_fill(ScoreNetMultiPair(), 2)
-    assert sum(p.numel() for p in refiner.parameters()) == golden["refiner_parameters"]
-    assert sum(p.numel() for p in scorer.parameters()) == golden["scorer_parameters"]
+    assert sum(p.numel() for p in refiner.parameters()) == wanted["refiner_parameters"]
+    assert sum(p.numel() for p in scorer.parameters()) == wanted["scorer_parameters"]
     if folded:
         refiner, scorer = fold_batch_norm(refiner), fold_batch_norm(scorer)
     A, B = pair(7, 3, 160)
@@ -73,9 +69,9 @@ def test_outputs_are_the_published_ones(golden: dict, folded: bool) -> None:
         trans, rot = refiner(A, B)
         logits, _ = scorer(A, B, group_size=3)
     # Worst difference seen: 5e-7.
-    torch.testing.assert_close(trans, torch.tensor(golden["trans"]), atol=1e-4, rtol=0)
-    torch.testing.assert_close(rot, torch.tensor(golden["rot"]), atol=1e-4, rtol=0)
-    torch.testing.assert_close(logits, torch.tensor(golden["score_logit"]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(trans, torch.tensor(wanted["trans"]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(rot, torch.tensor(wanted["rot"]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits, torch.tensor(wanted["score_logit"]), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["refiner", "scorer"])

@@ -24,16 +24,11 @@ from pose6d.report.overlay import silhouette as draw_silhouette
 from pose6d.report.refinement_trace import RefinementTrace, refinement_sheet
 from pose6d.report.video import VideoWriter
 from pose6d.scenes import open_scene
+from tests.mesh_boxes import make_box
 
 K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
 SIDES = np.array([0.08, 0.12, 0.2])
-
-
-def make_box(sides: np.ndarray = SIDES) -> Mesh:
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * sides / 2
-    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    faces = np.array([triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))])
-    return Mesh(vertices=corners, faces=faces, colors=np.full((8, 3), 180, dtype=np.uint8), name="box")
+BOX = make_box(SIDES)
 
 
 def make_pose(t: tuple[float, float, float] = (0.02, -0.01, 0.6), tilt: float = 0.5) -> np.ndarray:
@@ -44,15 +39,14 @@ def make_pose(t: tuple[float, float, float] = (0.02, -0.01, 0.6), tilt: float = 
 
 
 def test_the_box_is_tight_and_along_the_mesh() -> None:
-    box = oriented_box(make_box())
+    box = oriented_box(BOX)
     np.testing.assert_allclose(box.extents, SIDES, atol=1e-6)
     np.testing.assert_allclose(box.box_in_object, np.eye(4), atol=1e-6)
 
 
 def test_the_box_of_a_tilted_mesh_is_tight() -> None:
     turn = make_pose((0.3, 0.0, 0.1), tilt=0.7)
-    straight = make_box()
-    tilted = Mesh(vertices=straight.vertices @ turn[:3, :3].T + turn[:3, 3], faces=straight.faces)
+    tilted = Mesh(vertices=BOX.vertices @ turn[:3, :3].T + turn[:3, 3], faces=BOX.faces)
     box = oriented_box(tilted)
     np.testing.assert_allclose(np.sort(box.extents), SIDES, rtol=1e-4)
     in_box = (tilted.vertices - box.box_in_object[:3, 3]) @ box.box_in_object[:3, :3]
@@ -66,7 +60,7 @@ def test_a_flat_mesh_has_a_box() -> None:
 
 def test_the_contour_runs_along_the_silhouette(device: torch.device) -> None:
     pose = make_pose()
-    mask = draw_silhouette(make_renderer(make_box(), device), pose, K, (240, 320))
+    mask = draw_silhouette(make_renderer(BOX, device), pose, K, (240, 320))
     image = np.zeros((240, 320, 3), dtype=np.uint8)
     draw_contour(image, mask)
     drawn = (image == ORANGE).all(axis=2)
@@ -80,7 +74,7 @@ def test_the_contour_runs_along_the_silhouette(device: torch.device) -> None:
     "t", [(0.02, -0.01, 0.6), (0.28, 0.2, 0.6), (-0.3, 0, 0.6), (0, 0, 0.05), (2.0, 0, 0.6), (0, 0, -1)]
 )
 def test_the_silhouette_of_a_window_is_that_of_the_whole(t: tuple[float, float, float]) -> None:
-    renderer, mesh, pose = make_renderer(make_box(), "cpu"), make_box(), make_pose(t)
+    renderer, mesh, pose = make_renderer(BOX, "cpu"), BOX, make_pose(t)
     whole = draw_silhouette(renderer, pose, K, (240, 320))
     np.testing.assert_array_equal(draw_silhouette(renderer, pose, K, (240, 320), oriented_box(mesh)), whole)
 
@@ -88,7 +82,7 @@ def test_the_silhouette_of_a_window_is_that_of_the_whole(t: tuple[float, float, 
 def test_the_box_of_a_box_covers_its_silhouette() -> None:
     """The drawn edges of a box-shaped object's box lie on the rendered outline: projection and renderer agree."""
     pose = make_pose()
-    mesh = make_box()
+    mesh = BOX
     image = np.zeros((240, 320, 3), dtype=np.uint8)
     draw_box(image, pose, K, oriented_box(mesh), thickness=1)
     mask = draw_silhouette(make_renderer(mesh, "cpu"), pose, K, (240, 320))
@@ -115,7 +109,7 @@ def test_axes_have_their_colours() -> None:
 
 @pytest.mark.parametrize("t", [(0, 0, 0.05), (0, 0, -1.0), (5.0, 0, 0.02), (0.0, 0.0, 1e-6), (1e6, 0, 1e-3)])
 def test_any_pose_can_be_drawn(t: tuple[float, float, float]) -> None:
-    overlay = PoseOverlay(make_box(), make_renderer(make_box(), "cpu"))
+    overlay = PoseOverlay(BOX, make_renderer(BOX, "cpu"))
     rgb = np.full((240, 320, 3), 90, dtype=np.uint8)
     drawn = overlay.draw(rgb, make_pose(t), K, "frame 0")
     assert drawn.shape == rgb.shape
@@ -171,7 +165,7 @@ def test_contact_sheet_keeps_every_image() -> None:
 
 
 def test_crops_follow_the_object_and_not_its_origin() -> None:
-    mesh = make_box().translated(np.array([0.0, 0.1, 0.0]))
+    mesh = BOX.translated(np.array([0.0, 0.1, 0.0]))
     poses, intrinsics = torch.as_tensor(make_pose()[None], dtype=torch.float32), torch.as_tensor(K, dtype=torch.float32)
     windows = object_windows(poses, intrinsics, mesh, 1.2, 96)
     mask = make_renderer(mesh, "cpu").render(poses, windows @ intrinsics, (96, 96)).mask[0]
@@ -180,7 +174,7 @@ def test_crops_follow_the_object_and_not_its_origin() -> None:
 
 
 def test_hypothesis_sheet_shows_the_rendering_where_the_object_is() -> None:
-    mesh, pose = make_box(), make_pose()
+    mesh, pose = BOX, make_pose()
     renderer = make_renderer(mesh, "cpu")
     rgb = np.zeros((240, 320, 3), dtype=np.uint8)
     rgb[draw_silhouette(renderer, pose, K, (240, 320))] = 255
@@ -245,6 +239,6 @@ def test_refinement_trace_finds_the_ways_of_what_is_left() -> None:
     np.testing.assert_allclose(paths[:, :, 2, 3], [[2.4, 1.2, 1.2], [2.4, 1.2, 1.2]], atol=1e-6)
     np.testing.assert_allclose(paths[:, :, 0, 3], [[0, 0, 0.1], [0, 0, 0]], atol=1e-6)
 
-    renderer = make_renderer(make_box(), "cpu")
-    sheet = refinement_sheet(renderer, np.full((240, 320, 3), 90, np.uint8), K, paths, trace.names, make_box(), size=64)
+    renderer = make_renderer(BOX, "cpu")
+    sheet = refinement_sheet(renderer, np.full((240, 320, 3), 90, np.uint8), K, paths, trace.names, BOX, size=64)
     assert sheet.shape == (2 * 68 + 4, 3 * 68 + 4, 3)

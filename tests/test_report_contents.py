@@ -19,11 +19,11 @@ from pose6d.report import html_report
 from pose6d.report.html_report import json_for_page
 from pose6d.report.key_frames import KeyFrames
 from pose6d.report.overlay import MAGENTA, PoseOverlay
-from pose6d.report.run_facts import collecting_warnings, find_commit
-from pose6d.report.scene_view import first_points, simplified
-from pose6d.report.video import VideoWriter, shrunk_video
+from pose6d.report.run_facts import collect_warnings, find_commit
+from pose6d.report.scene_view import first_points, simplify_mesh
+from pose6d.report.video import VideoWriter, shrink_video
 from pose6d.scenes.frame import Frame
-from tests.report_runs import FRAMES, K, make_box, make_pose, write_page
+from tests.report_runs import BOX, FRAMES, K, make_pose, write_page
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +62,11 @@ def test_a_large_video_is_made_smaller(tmp_path: Path) -> None:
         for _ in range(45):
             video.write(generator.integers(0, 255, (240, 320, 3)).astype(np.uint8))
     size = (tmp_path / "noise.mp4").stat().st_size
-    assert shrunk_video(tmp_path / "noise.mp4", size) == (tmp_path / "noise.mp4").read_bytes()
-    small = shrunk_video(tmp_path / "noise.mp4", size // 3)
+    assert shrink_video(tmp_path / "noise.mp4", size) == (tmp_path / "noise.mp4").read_bytes()
+    small = shrink_video(tmp_path / "noise.mp4", size // 3)
     assert 1000 < len(small) <= size // 3
     assert small[4:8] == b"ftyp"
-    assert shrunk_video(tmp_path / "noise.mp4", 2000) == b""
+    assert shrink_video(tmp_path / "noise.mp4", 2000) == b""
 
 
 def test_key_frames_stay_few_and_spread() -> None:
@@ -87,7 +87,7 @@ def test_meshes_are_simplified_and_textures_kept() -> None:
     index = np.arange(200 * 200).reshape(200, 200)
     a, b, c, d = (index[i : 199 + i, j : 199 + j].ravel() for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)))
     mesh = Mesh(vertices=sphere, faces=np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)]))
-    vertices, faces, colors, normals = simplified(mesh)
+    vertices, faces, colors, normals = simplify_mesh(mesh)
     assert 2000 < len(faces) <= 16_000
     assert len(vertices) == len(colors) == len(normals) <= 65_535
     np.testing.assert_allclose(np.linalg.norm(vertices, axis=1), 0.1, atol=0.002)
@@ -99,7 +99,7 @@ def test_meshes_are_simplified_and_textures_kept() -> None:
         vertices=[[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], faces=[[0, 1, 2], [0, 2, 3]],
         uv=[[0, 0], [1, 0], [1, 1], [0, 1]], texture=texture,
     )  # fmt: skip
-    vertices, faces, colors, _ = simplified(flat)
+    vertices, faces, colors, _ = simplify_mesh(flat)
     white = colors[:, 0] == 255
     middle = vertices[faces].mean(axis=1)
     np.testing.assert_allclose(white.mean(), 0.25, atol=0.03)
@@ -121,7 +121,7 @@ def test_the_cloud_leaves_out_the_far_background() -> None:
 
 
 def test_the_overlay_shows_truth_beside_the_prediction() -> None:
-    overlay, rgb = PoseOverlay(make_box(), make_renderer(make_box(), "cpu")), np.full((120, 160, 3), 90, np.uint8)
+    overlay, rgb = PoseOverlay(BOX, make_renderer(BOX, "cpu")), np.full((120, 160, 3), 90, np.uint8)
     plain, both = overlay.draw(rgb, make_pose(0), K), overlay.draw(rgb, make_pose(0), K, truth=make_pose(6))
 
     def magenta(image: np.ndarray) -> int:
@@ -136,7 +136,7 @@ def test_warnings_are_collected_and_still_shown(capsys: pytest.CaptureFixture[st
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_: shown.append(str(message))  # type: ignore[assignment]
-        with collecting_warnings() as found:
+        with collect_warnings() as found:
             for _ in range(2):
                 warnings.warn("the texture is lost", stacklevel=1)
         warnings.warn("later", stacklevel=1)
@@ -148,7 +148,7 @@ def test_users_see_warnings_without_a_place_in_the_code() -> None:
     def shown(category: type[Warning]) -> str:
         return warnings.formatwarning("the texture is lost", category, "run_demo.py", 169, "mesh = load()")
 
-    with collecting_warnings():
+    with collect_warnings():
         assert shown(UserWarning) == "warning: the texture is lost\n"
         assert shown(DeprecationWarning).startswith("run_demo.py:169: DeprecationWarning")
     assert shown(UserWarning).startswith("run_demo.py:169: UserWarning")

@@ -15,7 +15,7 @@ import torch
 
 from pose6d.rendering import make_renderer
 from pose6d.report import html_report
-from tests.report_runs import FRAMES, HOSTILE, K, make_box, make_pose, write_page
+from tests.report_runs import BOX, FRAMES, HOSTILE, K, make_pose, write_page
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_the_camera_view_is_the_picture(browser: Any, compared: Path) -> None:
         picture = opened.picture("#space canvas")
     seen = np.abs(picture.astype(int) - picture[2, 2]).max(axis=2) > 12
     mask = (
-        make_renderer(make_box(), "cpu")
+        make_renderer(BOX, "cpu")
         .render(
             torch.as_tensor(make_pose(0)[None], dtype=torch.float32),
             torch.as_tensor(K, dtype=torch.float32),
@@ -222,7 +222,7 @@ def test_a_run_without_truth_has_a_page(browser: Any, tmp_path: Path) -> None:
 
 
 def test_a_page_without_video_shows_its_frames(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html_report, "shrunk_video", lambda *_: b"")
+    monkeypatch.setattr(html_report, "shrink_video", lambda *_: b"")
     with Opened(browser, write_page(tmp_path, compare=False)) as opened:
         first = opened.picture("#screen")
         assert first.std() > 5

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from demo_recording import FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose, make_box, write_recording
 
 import run_demo
 from pose6d.errors import FrameError, MeshError, OutputError, Pose6DError, SceneError
@@ -22,6 +21,7 @@ from pose6d.mesh.mesh_files import save_mesh
 from pose6d.report.overlay import MAGENTA
 from pose6d.scenes.images import read_color, write_depth, write_image
 from run_demo import Options
+from tests.demo_recording import BOX, FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose, write_recording
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_overwriting_replaces_only_files_of_its_own(scene: Path, tmp_path: Path,
 
 
 def test_a_mesh_in_millimetres_is_recognised(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    save_mesh(make_box().scaled(1000), scene / "mesh" / "box.ply")
+    save_mesh(BOX.scaled(1000), scene / "mesh" / "box.ply")
     assert run(scene, tmp_path) == 0
     text = capsys.readouterr().out
     assert "millimetres" in text
@@ -224,7 +224,7 @@ def no_mesh(scene: Path) -> None:
 
 
 def two_meshes(scene: Path) -> None:
-    save_mesh(make_box(), scene / "mesh" / "other.ply")
+    save_mesh(BOX, scene / "mesh" / "other.ply")
 
 
 def mesh_of_points(scene: Path) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from demo_recording import FRAMES, FakeEstimator, write_recording
 
 import run_demo
 from pose6d.errors import OutputError
 from pose6d.evaluation.run_folder import RunFolder, read_poses
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.stopping import Stopped, exit_code, stopping_by_signals
+from tests.demo_recording import FRAMES, FakeEstimator, write_recording
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from pose6d.rendering import make_renderer
 from pose6d.scenes import Scene, open_scene
 from pose6d.scenes.images import write_depth, write_image
 from run_demo import Options
+from tests.demo_recording import FakeEstimator
 from tests.rendering_scenes import torus
-from tests.test_run_demo import FakeEstimator
 
 HEIGHT, WIDTH = 120, 160
 SIZE = (HEIGHT, WIDTH)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 import torch
 
-from pose6d.geometry.rotation_grids import icosahedral_rotations, starting_rotations
-from pose6d.geometry.transforms import make_transform, random_rotations, rotation_angle, so3_exp
-from pose6d.mesh.symmetry import parse_symmetry
+from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.search.distinct_poses import select_distinct
-from pose6d.search.schedule import SCHEDULES, Grid, Stage
+from pose6d.search.schedule import SCHEDULES, Stage
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -33,20 +29,6 @@ def test_pruned_shows_the_networks_less_than_a_fifth_of_what_full_does() -> None
     assert full.without_texture().pairs(5, 252) == 1512
     assert pruned.without_texture().pairs(5, 120) == 120 * 2 + 12 * 5
     assert pruned.without_texture().pairs(5, 30) == 30 * 2 + 12 * 5
-
-
-def test_the_icosahedral_grid_leaves_no_rotation_far() -> None:
-    wanted = random_rotations(3000, torch.Generator().manual_seed(0))
-    grid = icosahedral_rotations()
-    assert grid.shape == (60, 3, 3)
-    assert torch.rad2deg(rotation_angle(wanted[:, None], grid[None]).amin(1)).max() < 44.5
-    assert len(icosahedral_rotations(parse_symmetry("continuous z"))) == 30
-    assert len(icosahedral_rotations(parse_symmetry("180 z"))) == 30
-
-
-@pytest.mark.parametrize("grid", get_args(Grid))
-def test_every_grid_has_rotations(grid: str) -> None:
-    assert len(starting_rotations(grid)) >= 60
 
 
 def poses_at(*degrees: float, shift: float = 0.0) -> torch.Tensor:

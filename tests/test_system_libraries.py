@@ -31,9 +31,7 @@ def run_make(door: Door, make: str) -> RunMake:
 
     def run(target: str, *missing: str, user: int = 1000) -> subprocess.CompletedProcess[str]:
         door.install("id", f"echo {user}")
-        environment = {"PATH": str(door.bin), "RECORDS": str(door.records), "MISSING": " ".join(missing)}
-        command = [make, target, "SCAN=scan"]
-        return subprocess.run(command, cwd=door.root, env=environment, capture_output=True, text=True, timeout=60)
+        return door.call(make, target, "SCAN=scan", MISSING=" ".join(missing))
 
     return run
 
@@ -100,17 +98,11 @@ def test_macos_needs_no_libraries(door: Door, run_make: RunMake) -> None:
 
 
 def test_first_interpreter_that_can_make_an_environment_is_taken(door: Door, make: str) -> None:
-    environment = {"PATH": str(door.bin), "RECORDS": str(door.records)}
     door.install("python3", "exit 1")
     door.install("python3.11", "")
-    for changes, wanted in (({}, "python3.11"), ({"PYTHON": "python3"}, "python3")):
-        result = subprocess.run(
-            [make, "help"], cwd=door.root, env=environment | changes, capture_output=True, text=True, check=True
-        )
-        assert f"its place ({wanted}, .venv)" in result.stdout
-    result = subprocess.run(
-        [make, "venv", "PYTHON=python3"], cwd=door.root, env=environment, capture_output=True, text=True, check=False
-    )
+    assert "its place (python3.11, .venv)" in door.call(make, "help").stdout
+    assert "its place (python3, .venv)" in door.call(make, "help", PYTHON="python3").stdout
+    result = door.call(make, "venv", "PYTHON=python3")
     assert result.returncode == 2
     assert "PYTHON=python3 is missing or older than Python 3.10" in result.stderr
 
@@ -118,10 +110,9 @@ def test_first_interpreter_that_can_make_an_environment_is_taken(door: Door, mak
 def test_what_has_to_be_green_is_lint_and_tests(door: Door) -> None:
     (door.root / ".ci").mkdir()
     shutil.copy(REPOSITORY / ".ci/run", door.root / ".ci/run")
-    environment = {"PATH": str(door.bin), "RECORDS": str(door.records)}
     for failing, ran in (("nothing", ["lint", "test"]), ("lint", ["lint"]), ("test", ["lint", "test"])):
         door.install("make", f'echo "$*" >> "$RECORDS/targets"; test "$*" != {failing}')
         (door.records / "targets").unlink(missing_ok=True)
-        result = subprocess.run([door.root / ".ci/run"], env=environment, timeout=60, check=False)
+        result = door.call(str(door.root / ".ci/run"))
         assert (result.returncode == 0) == (failing == "nothing")
         assert door.recorded("targets") == ran

@@ -20,10 +20,14 @@ KINDS = ("refiner", "scorer")
 SMALL = {"width": 4, "input_size": 32}
 
 
+def write_small(folder: Path, kind: str = "refiner", **changes: object) -> Path:
+    config = NetworkConfig(kind=kind, **(SMALL | changes))
+    return save_weights(folder, kind, build_network(config).state_dict(), config.to_dict())
+
+
 def write_set(folder: Path, **changes: object) -> None:
     for kind in KINDS:
-        config = NetworkConfig(kind=kind, **(SMALL | changes))
-        record_in_manifest(save_weights(folder, kind, build_network(config).state_dict(), config.to_dict()))
+        record_in_manifest(write_small(folder, kind, **changes))
 
 
 @pytest.fixture
@@ -61,9 +65,8 @@ def test_half_precision_files_load_as_float32_and_keep_their_values(tmp_path: Pa
             assert torch.equal(loaded[name], wanted), f"{name} is a vector and should be stored exactly"
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-@pytest.mark.parametrize("place", ["", "{kind}", "{run}"])
-def test_published_checkpoints_load(tmp_path: Path, wrapped: bool, place: str) -> None:
+@pytest.mark.parametrize(("place", "wrapped"), [("", False), ("{kind}", True), ("{run}", True)])
+def test_published_checkpoints_load(tmp_path: Path, place: str, wrapped: bool) -> None:
     networks = {}
     # Directly in the folder there is room for one network only.
     for kind in KINDS if place else KINDS[:1]:
@@ -100,8 +103,7 @@ def test_a_changed_byte_is_noticed(sets: Path) -> None:
 
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
-    config = NetworkConfig(**SMALL)
-    file = save_weights(tmp_path, "refiner", build_network(config).state_dict(), config.to_dict())
+    file = write_small(tmp_path)
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(WeightsError, match=r"refiner\.safetensors cannot be read"):
         load_weights(tmp_path, "refiner")
@@ -182,8 +184,7 @@ def test_a_gpu_without_base_takes_lite_and_says_where_base_is(sets: Path) -> Non
 
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:
     """As far as the umask allows, like any other file: in a container, their owner is root."""
-    config = NetworkConfig(width=4, input_size=32)
-    file = save_weights(tmp_path, "refiner", build_network(config).state_dict(), config.to_dict())
+    file = write_small(tmp_path)
     (tmp_path / "other").touch()
     assert file.stat().st_mode == (tmp_path / "other").stat().st_mode
     assert [path for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
@@ -192,8 +193,7 @@ def test_others_may_read_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_flipped_bit_is_noticed_wherever_the_file_lies(tmp_path: Path, kind: str) -> None:
     """No manifest names the sets that people train."""
-    config = NetworkConfig(kind=kind, **SMALL)
-    file = save_weights(tmp_path / "run", kind, build_network(config).state_dict(), config.to_dict())
+    file = write_small(tmp_path / "run", kind)
     moved = shutil.copytree(tmp_path / "run", tmp_path / "elsewhere") / file.name
     whole = moved.read_bytes()
     load_weights(moved, kind)
@@ -207,8 +207,7 @@ def test_a_flipped_bit_is_noticed_wherever_the_file_lies(tmp_path: Path, kind: s
 
 
 def test_a_file_without_a_checksum_loads(tmp_path: Path) -> None:
-    config = NetworkConfig(**SMALL)
-    file = save_weights(tmp_path, "refiner", build_network(config).state_dict(), config.to_dict())
+    file = write_small(tmp_path)
     state = load_weights(tmp_path, "refiner").state
     file.write_bytes(safetensors.torch.save(state))
     assert load_weights(tmp_path, "refiner").state.keys() == state.keys()
@@ -248,8 +247,7 @@ DEEP = 5000
     ],
 )
 def test_configs_that_make_no_network(tmp_path: Path, text: str, message: str) -> None:
-    config = NetworkConfig(**SMALL)
-    file = save_weights(tmp_path, "refiner", build_network(config).state_dict(), config.to_dict())
+    file = write_small(tmp_path)
     file.with_suffix(".json").write_text(text)
     with pytest.raises(WeightsError, match=rf"refiner\.(json|safetensors).*{message}"):
         load_network(tmp_path, "refiner")

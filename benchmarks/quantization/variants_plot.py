@@ -25,11 +25,9 @@ def write_quantization_plot(
         The path.
     """
     # Here and not above: it takes half a second, which those who import this module and draw nothing should not pay.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.1 * len(panels), 0.42 * len(names) + 1.6), layout="constrained")
-    FigureCanvasAgg(figure)
     rows = np.arange(len(names))[::-1]
     for column, (heading, values) in enumerate(panels.items()):
         axis = figure.add_subplot(1, len(panels), column + 1)

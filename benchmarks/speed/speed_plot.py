@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -67,9 +66,7 @@ def write_speed_plot(path: Path, panels: Sequence[Bars | Curves], title: str) ->
     """
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    # Not pyplot: it keeps global state and may look for a display.
     figure = Figure(figsize=(4.6 * columns, 3.5 * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
     for i, panel in enumerate(panels):
         axis = figure.add_subplot(rows, columns, i + 1)
         axis.set_title(panel.heading, fontsize=10)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 _COLUMNS = 3
@@ -27,7 +26,6 @@ def write_training_plot(path: Path, runs: Mapping[str, Sequence[Mapping[str, flo
     names = list(dict.fromkeys(key for records in runs.values() for key in records[0] if key not in _ASIDE))
     rows = -(-len(names) // _COLUMNS)
     figure = Figure(figsize=(4.2 * _COLUMNS, 2.6 * rows + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
     for panel, name in enumerate(names):
         axis = figure.add_subplot(rows, _COLUMNS, panel + 1)
         for label, records in runs.items():

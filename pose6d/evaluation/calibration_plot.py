@@ -25,14 +25,11 @@ def write_reliability_diagram(path: Path, confidence: np.ndarray, right: np.ndar
         OutputError: the file cannot be written.
     """
     # Here and not above: it takes half a second, which those who import this module and draw nothing should not pay.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     table = reliability_bins(confidence, right, _BINS)
-    # Not pyplot: it keeps global state and may look for a display.
     figure = Figure(figsize=(5.2, 6.2), layout="constrained")
-    FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
     filled = table.count > 0
     middle, width = (table.edges[1:] + table.edges[:-1]) / 2, 1 / _BINS

@@ -178,14 +178,14 @@ def euler_degrees(poses: np.ndarray) -> np.ndarray:
     return np.degrees(euler_angles(poses))
 
 
-def wrapped(degrees: np.ndarray) -> np.ndarray:
-    """The same angles in -180 <= a < 180."""
-    return (np.asarray(degrees) + 180.0) % 360.0 - 180.0
-
-
-def continuous(degrees: np.ndarray) -> np.ndarray:
+def unwrap_degrees(degrees: np.ndarray) -> np.ndarray:
     """Angles over time (N, 3) without the jumps of 360 degrees, for a curve one can follow; starts in -180..180."""
     return np.unwrap(degrees, period=360.0, axis=0)
+
+
+def nearest_turn(degrees: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The same angles, each with as many whole turns as bring it within 180 degrees of its reference."""
+    return reference - ((reference - degrees + 180.0) % 360.0 - 180.0)
 
 
 def recording_fps(scene: Scene, fps: float | None = None) -> float:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
 
-# Count -> two groups, and the quaternion (x, y, z, w) that the elements of the first multiply from the left and those
-# of the second from the right. The second turn the object, and are symmetries that many objects have.
-_COVERINGS = {
-    120: ("D5", "T", [0.797256, -0.193373, 0.466834, 0.330235]),
-    168: ("C7", "O", [0.84456, 0.048918, -0.11093, 0.521555]),
-}
+_COVERING_TURN = (0.797256, -0.193373, 0.466834, 0.330235)  # quaternion x, y, z, w
 
 
 def rotation_hypotheses(
@@ -48,46 +42,24 @@ def rotation_hypotheses(
     return _without_symmetric(camera_in_object.transpose(0, 2, 1), symmetries, min_angle_degrees)
 
 
-def icosahedral_rotations(symmetries: torch.Tensor | None = None, min_angle_degrees: float = 30.0) -> torch.Tensor:
-    """The 60 rotations that turn an icosahedron onto itself: no rotation is further than 44.5 degrees from the nearest.
+def covering_rotations(symmetries: torch.Tensor | None = None, min_angle_degrees: float = 30.0) -> torch.Tensor:
+    """120 rotations that leave none further than 37.1 degrees from the nearest.
 
-    Args:
-        symmetries, min_angle_degrees: as of `rotation_hypotheses`.
-
-    Returns:
-        (N, 3, 3) float32 on the CPU, object in camera.
-    """
-    from scipy.spatial.transform import Rotation  # slow to import
-
-    return _without_symmetric(Rotation.create_group("I").as_matrix(), symmetries, min_angle_degrees)
-
-
-def covering_rotations(
-    count: int, symmetries: torch.Tensor | None = None, min_angle_degrees: float = 30.0
-) -> torch.Tensor:
-    """Few rotations that leave none far: with 120 none is further than 37.1 degrees from the nearest, with 168 32.7.
-
-    They are all products g q h of the elements g and h of two groups of rotations with one q, which was found by
+    They are all products g q h of the elements g of the group D5 and h of the group T with one q, which was found by
     minimising the exact covering radius, the largest circumradius of the facets of the convex hull of the quaternions
-    and their negatives, by sequential linear programming from random starts, for many pairs of groups.
+    and their negatives, by sequential linear programming from random starts, for many pairs of groups. The elements of
+    T turn the object, and are symmetries that many objects have.
 
     Args:
-        count: 120 or 168.
         symmetries, min_angle_degrees: as of `rotation_hypotheses`.
 
     Returns:
         (N, 3, 3) float32 on the CPU, object in camera.
-
-    Raises:
-        ValueError: there is no covering of so many rotations.
     """
     from scipy.spatial.transform import Rotation  # slow to import
 
-    if count not in _COVERINGS:
-        raise ValueError(f"{count} rotations: there are coverings of {', '.join(map(str, _COVERINGS))}")
-    left, right, quaternion = _COVERINGS[count]
-    g, h = (Rotation.create_group(name).as_matrix() for name in (left, right))
-    rotations = (g[:, None] @ Rotation.from_quat(quaternion).as_matrix() @ h).reshape(-1, 3, 3)
+    g, h = (Rotation.create_group(name).as_matrix() for name in ("D5", "T"))
+    rotations = (g[:, None] @ Rotation.from_quat(_COVERING_TURN).as_matrix() @ h).reshape(-1, 3, 3)
     return _without_symmetric(rotations, symmetries, min_angle_degrees)
 
 
@@ -104,9 +76,7 @@ def starting_rotations(grid: str, symmetries: torch.Tensor | None = None) -> tor
 
 _STARTS: dict[str, Callable[[torch.Tensor | None], torch.Tensor]] = {
     "views": rotation_hypotheses,
-    "icosahedron": icosahedral_rotations,
-    "covering_120": partial(covering_rotations, 120),
-    "covering_168": partial(covering_rotations, 168),
+    "covering_120": covering_rotations,
 }
 
 

@@ -29,7 +29,7 @@ function dotOf(role) {
   return dot;
 }
 
-function formatted(value, unit) {
+function format(value, unit) {
   if (value === null) return "no value";
   return value.toFixed(2).replace("-", "−") + (unit === "°" ? unit : " " + unit);
 }
@@ -82,7 +82,7 @@ class Chart {
     title.append(spec.title);
     this.now = document.createElement("span");
     title.append(this.now);
-    this.svg = element("svg", { tabindex: 0, role: "img", "aria-label": this.spoken() });
+    this.svg = element("svg", { tabindex: 0, role: "img", "aria-label": this.describe() });
     this.box.append(title, this.svg);
     host.append(this.box);
     axis.listeners.push(() => this.draw());
@@ -93,12 +93,12 @@ class Chart {
     this.listen();
   }
 
-  spoken() {
+  describe() {
     const parts = this.spec.series.map((series) => {
       const known = series.values.filter((value) => value !== null);
       if (!known.length) return `${series.name}: no values`;
       const mean = known.reduce((sum, value) => sum + value, 0) / known.length;
-      const texts = [Math.min(...known), Math.max(...known), mean].map((value) => formatted(value, this.spec.unit));
+      const texts = [Math.min(...known), Math.max(...known), mean].map((value) => format(value, this.spec.unit));
       return `${series.name} from ${texts[0]} to ${texts[1]}, mean ${texts[2]}`;
     });
     return `${this.spec.title} over time. ${parts.join("; ")}. Arrow keys move the frame, plus and minus zoom, 0 shows all.`;
@@ -195,7 +195,7 @@ class Chart {
     }
     for (const { name, values, role } of shown) {
       if (shown.length > 1) this.now.append(dotOf(role), `${name} `);
-      this.now.append(formatted(values[i], this.spec.unit));
+      this.now.append(format(values[i], this.spec.unit));
     }
   }
 
@@ -245,7 +245,7 @@ class Chart {
       if (!actions[event.key]) return;
       event.preventDefault();
       actions[event.key]();
-      const texts = this.spec.series.map((s) => `${s.name} ${formatted(s.values[player.index], this.spec.unit)}`);
+      const texts = this.spec.series.map((s) => `${s.name} ${format(s.values[player.index], this.spec.unit)}`);
       player.say(`Frame ${player.names[player.index]}, ${texts.join(", ")}`);
     });
   }
@@ -277,7 +277,7 @@ class Chart {
     this.tip.append(title);
     for (const { name, role, values } of this.spec.series) {
       const line = document.createElement("div");
-      line.append(dotOf(role), `${name} ${formatted(values[i], this.spec.unit)}`);
+      line.append(dotOf(role), `${name} ${format(values[i], this.spec.unit)}`);
       this.tip.append(line);
     }
     this.box.append(this.tip);

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose6d.errors import OutputError
-from pose6d.evaluation.comparison import PoseComparison, centers, continuous, euler_degrees, wrapped
+from pose6d.evaluation.comparison import PoseComparison, centers, euler_degrees, nearest_turn, unwrap_degrees
 from pose6d.evaluation.run_folder import RunFolder
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, so each function that draws does it
@@ -38,17 +38,12 @@ _STYLE: Any = {  # matplotlib types each key
 }
 
 
-def aligned_angles(comparison: PoseComparison) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 3) degrees of the estimate without jumps of 360, and of the truth on the same turn."""
-    estimate = continuous(euler_degrees(comparison.estimates))
-    return estimate, estimate - wrapped(estimate - euler_degrees(comparison.truths))
-
-
 def pose_figure(comparison: PoseComparison) -> Figure:
     """Six degrees of freedom over time: the centre's place in cm and the angles in degrees, prediction and truth."""
     from matplotlib import rc_context
 
-    estimate_deg, truth_deg = aligned_angles(comparison)
+    estimate_deg = unwrap_degrees(euler_degrees(comparison.estimates))
+    truth_deg = nearest_turn(euler_degrees(comparison.truths), estimate_deg)
     estimate_cm, truth_cm = (
         100 * centers(poses, comparison.center) for poses in (comparison.estimates, comparison.truths)
     )

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from pose6d.errors import OutputError
-from pose6d.evaluation.comparison import PoseComparison, centers, continuous, euler_degrees, wrapped
+from pose6d.evaluation.comparison import PoseComparison, centers, euler_degrees, nearest_turn, unwrap_degrees
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts
 from pose6d.report.scene_view import view_data
-from pose6d.report.video import shrunk_video
+from pose6d.report.video import shrink_video
 
 _PAGE_BYTES = 14_500_000
 _VIDEO_BYTES = 8_000_000
@@ -55,9 +55,9 @@ def write_html_report(
     pictures = _pictures(writer.key_frames.pictures)
     data = json_for_page(page_data(facts, record, writer, seconds, comparison))
     room = (_PAGE_BYTES - len(data) - len(pictures)) * 3 // 4  # in base64, 3 bytes are 4 characters
-    video = shrunk_video(writer.video, min(_VIDEO_BYTES, room)) if writer.video else b""
+    video = shrink_video(writer.video, min(_VIDEO_BYTES, room)) if writer.video else b""
     machine = facts.machine()
-    page = _template("page.html").substitute(
+    page = Template(_resource("page.html")).substitute(
         title=escape(facts.scene.path.resolve().name),
         description=escape(f"{facts.scene.description[:1].upper()}{facts.scene.description[1:]}"),
         made=escape(machine["made"]),
@@ -67,7 +67,7 @@ def write_html_report(
         note=_note(comparison.symmetry_note if comparison else ""),
         warnings=_warnings(facts, record, comparison),
         times=_times(record),
-        settings=_definitions({name: _spoken(value) for name, value in facts.settings.items()}),
+        settings=_definitions({name: _describe(value) for name, value in facts.settings.items()}),
         machine=_definitions(machine),
         pictures=pictures,
         size=f"{writer.first.rgb.shape[1]} / {writer.first.rgb.shape[0]}",
@@ -125,41 +125,38 @@ def chart_data(
     index = {name: i for i, name in enumerate(names)}
     rows = [index[name] for name in comparison.names] if comparison else []
 
-    def spread(values: np.ndarray) -> np.ndarray:
+    def fill(values: np.ndarray) -> np.ndarray:
         full = np.full((len(names), *values.shape[1:]), np.nan)
         full[rows] = values
         return full
 
-    place, angles = 100 * centers(poses, np.asarray(center, dtype=np.float64)), continuous(euler_degrees(poses))
+    place, angles = 100 * centers(poses, np.asarray(center, dtype=np.float64)), unwrap_degrees(euler_degrees(poses))
+    true_place = true_angles = None
+    if comparison:
+        true_place = fill(100 * centers(comparison.truths, comparison.center))
+        true_angles = fill(nearest_turn(euler_degrees(comparison.truths), angles[rows]))
     charts = []
-    for column, (what, unit, estimate) in enumerate((("Translation", "cm", place), ("Rotation about", "°", angles))):
+    for what, unit, estimate, truth in (
+        ("Translation", "cm", place, true_place),
+        ("Rotation about", "°", angles, true_angles),
+    ):
         for i, axis in enumerate("XYZ"):
-            series = [_series("prediction", "prediction", estimate[:, i])]
-            if comparison:
-                if column == 0:
-                    truth = 100 * centers(comparison.truths, comparison.center)[:, i]
-                else:
-                    truth = estimate[rows, i] - wrapped(estimate[rows, i] - euler_degrees(comparison.truths)[:, i])
-                series.insert(0, _series("ground truth", "truth", spread(truth)))
+            series = [] if truth is None else [_series("ground truth", "truth", truth[:, i])]
+            series.append(_series("prediction", "prediction", estimate[:, i]))
             charts.append(_chart("pose", f"{what} {axis}", unit, series))
     if comparison:
         for what, unit, errors in (
-            ("Translation error", "mm", comparison.translation_mm),
-            ("Rotation error about", "°", comparison.euler_deg),
+            ("Translation error", "mm", fill(np.abs(comparison.translation_mm))),
+            ("Rotation error about", "°", fill(np.abs(comparison.euler_deg))),
         ):
             for i, axis in enumerate("XYZ"):
-                charts.append(
-                    _chart(
-                        "error", f"{what} {axis}", unit, [_series("error", "prediction", spread(np.abs(errors[:, i])))]
-                    )
-                )
-        both = [
-            _series("ADD", "prediction", spread(comparison.add_mm)),
-            _series("ADD-S", "other", spread(comparison.adds_mm)),
-        ]
-        charts.append(_chart("error", "ADD and ADD-S", "mm", both))
-        angle = [_series("angle", "prediction", spread(comparison.angle_deg))]
-        charts.append(_chart("error", "Geodesic angle", "°", angle))
+                series = [_series("error", "prediction", errors[:, i])]
+                charts.append(_chart("error", f"{what} {axis}", unit, series))
+        add = _series("ADD", "prediction", fill(comparison.add_mm))
+        add_s = _series("ADD-S", "other", fill(comparison.adds_mm))
+        charts.append(_chart("error", "ADD and ADD-S", "mm", [add, add_s]))
+        angle = _series("angle", "prediction", fill(comparison.angle_deg))
+        charts.append(_chart("error", "Geodesic angle", "°", [angle]))
     return charts
 
 
@@ -256,7 +253,7 @@ def _definitions(values: Mapping[str, Any]) -> str:
     return "".join(f"<div><dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd></div>" for k, v in values.items())
 
 
-def _spoken(value: Any) -> str:
+def _describe(value: Any) -> str:
     if value is None:
         return "not set"
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
@@ -269,10 +266,6 @@ def _pictures(pictures: list[tuple[str, bytes]]) -> str:
         f'src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode("ascii")}"><span>{escape(name)}</span></button>'
         for name, jpeg in pictures
     )
-
-
-def _template(name: str) -> Template:
-    return Template(_resource(name))
 
 
 def _resource(name: str) -> str:

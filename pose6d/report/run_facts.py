@@ -88,7 +88,7 @@ def find_commit(folder: Path) -> str:
 
 
 @contextmanager
-def collecting_warnings() -> Iterator[list[str]]:
+def collect_warnings() -> Iterator[list[str]]:
     """Collect the texts of warnings given inside. Users see theirs as "warning: ...", without a place in the code."""
     texts: list[str] = []
     show, form = warnings.showwarning, warnings.formatwarning

@@ -31,7 +31,7 @@ def view_data(
         truths: (N, 4, 4) ground truth, NaN where a frame has none; or None.
         moving: what the view lets move at first.
     """
-    vertices, faces, colors, normals = simplified(mesh)
+    vertices, faces, colors, normals = simplify_mesh(mesh)
     points, point_colors, spacing = first_points(first, poses[0], mesh.diameter)
     box = oriented_box(mesh)
     height, width = first.rgb.shape[:2]
@@ -53,24 +53,24 @@ def view_data(
     }
 
 
-def simplified(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def simplify_mesh(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Vertices (V, 3), faces (F, 3), colours (V, 3) uint8 and normals (V, 3), few enough to be drawn anywhere."""
     vertices, faces = mesh.vertices.astype(np.float64), mesh.faces
     if mesh.texture is not None and mesh.uv is not None and len(faces) < _FEWEST_FACES:
-        return _refined(mesh)
+        return _refine(mesh)
     colors, normals = texture_colors(mesh), mesh.normals
     if len(faces) <= _MOST_FACES and len(vertices) <= _MOST_VERTICES:
         return vertices, faces, colors, normals
     cells = 256
     while True:
-        merged = _clustered(vertices, faces, colors, cells)
+        merged = _cluster(vertices, faces, colors, cells)
         excess = max(len(merged[1]) / _MOST_FACES, len(merged[0]) / _MOST_VERTICES)
         if excess <= 1:
             return merged
         cells = max(1, int(0.95 * cells / excess**0.5))  # a surface's faces grow with the square
 
 
-def _clustered(
+def _cluster(
     vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, cells: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Merge the vertices in each cell of a grid. Rossignac and Borrel, Multi-resolution 3D Approximations, 1993."""
@@ -93,19 +93,19 @@ def _clustered(
     return middle, merged, mean(colors).round().astype(np.uint8), vertex_normals(middle, merged)
 
 
-def _refined(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _refine(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Cut every triangle into four until there are corners enough to carry the texture's colours."""
     assert mesh.uv is not None
     corners = [array.astype(np.float64)[mesh.faces] for array in (mesh.vertices, mesh.normals, mesh.uv)]  # (F, 3, ...)
     while len(corners[0]) < _FEWEST_FACES:
-        corners = [_quartered(triangles) for triangles in corners]
+        corners = [_quarter(triangles) for triangles in corners]
     vertices, normals, uv = (triangles.reshape(-1, triangles.shape[-1]) for triangles in corners)
     faces = np.arange(len(vertices)).reshape(-1, 3)
     fine = Mesh(vertices=vertices, faces=faces, normals=normals, uv=uv, texture=mesh.texture, name=mesh.name)
     return vertices, faces, texture_colors(fine), fine.normals
 
 
-def _quartered(triangles: np.ndarray) -> np.ndarray:
+def _quarter(triangles: np.ndarray) -> np.ndarray:
     """(4 F, 3, C) from (F, 3, C), split at the middles of the sides."""
     a, b, c = np.moveaxis(triangles, 1, 0)
     ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2

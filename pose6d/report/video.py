@@ -87,7 +87,7 @@ class VideoWriter:
         return stream
 
 
-def shrunk_video(path: Path, most_bytes: int) -> bytes:
+def shrink_video(path: Path, most_bytes: int) -> bytes:
     """The bytes of an mp4, compressed again if they are more than `most_bytes`; b"" if that does not suffice.
 
     Raises:
@@ -99,7 +99,7 @@ def shrunk_video(path: Path, most_bytes: int) -> bytes:
         _, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
         rate = int(0.8 * 8 * most_bytes / max(float(seconds), 0.1))  # bits per second; the rest is for its overshoot
         for width in (640, 320):
-            data = _compressed(path, rate, width)
+            data = _compress(path, rate, width)
             if len(data) <= most_bytes:
                 return data
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
@@ -108,7 +108,7 @@ def shrunk_video(path: Path, most_bytes: int) -> bytes:
     return b""
 
 
-def _compressed(path: Path, bits_per_second: int, width: int) -> bytes:
+def _compress(path: Path, bits_per_second: int, width: int) -> bytes:
     """The bytes of the mp4 at about this rate, at most `width` pixels wide."""
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.mp4"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pose6d.errors import Pose6DError
 
-Grid = Literal["views", "icosahedron", "covering_120", "covering_168"]
+Grid = Literal["views", "covering_120"]
 """Starting rotations by name; `pose6d.geometry.rotation_grids.starting_rotations` makes them."""
 
 
@@ -60,9 +60,8 @@ class Schedule:
 
     Attributes:
         name: what `--schedule` calls it.
-        grid: where it starts: the 252 rotations of the published method, which leave none further than 35.7 degrees;
-            the 60 that turn an icosahedron onto itself, 44.5 degrees; or optimised ones, 120 with 37.2 degrees and 168
-            with 32.8.
+        grid: where it starts: the 252 rotations of the published method, which leave none further than 35.7 degrees,
+            or 120 optimised ones with 37.2 degrees.
         stages: all but the last, which takes the steps that the others leave.
         min_confidence: a result of less confidence is doubted: the schedule `FALLBACK` follows, and the surer of both
             counts.
