@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from learning.inference.onnx_runtime import CONFIG, PRECISION, SOURCE
-from learning.inference.runtime import make_runner
+from learning.inference.onnx_runner import CONFIG, PRECISION, SOURCE
+from learning.inference.runners import make_runner
 from pose6d.errors import WeightsError
 from pose6d.weights import save_weights, sha256
-from quantization.calibration import Pairs
+from quantization.calibration_pairs import Pairs
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from learning.inference.runtime import make_runner
+from learning.inference.runners import make_runner
 from learning.models.refine_network import RefineNet
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
@@ -38,7 +38,7 @@ class PoseRefinePredictor:
         weights: `auto`, a released set's name, a folder or a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: the fastest number format, float16 on CUDA (`NetworkRunner`); None means yes, False float32.
-        quantized: a quantised variant (`runtime.make_runner`): "torch" or True, "onnx", or one by name.
+        quantized: a quantised variant (`make_runner`): "torch" or True, "onnx", or one by name.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass; None chooses by the device.
 

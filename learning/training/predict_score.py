@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from learning.inference.runtime import make_runner
+from learning.inference.runners import make_runner
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import Renderer
@@ -36,7 +36,7 @@ class ScorePredictor:
         weights: `auto`, a released set's name, a folder or a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: the fastest number format, float16 on CUDA (`NetworkRunner`); False is float32.
-        quantized: a quantised variant (`runtime.make_runner`): "torch" or True, "onnx", or one by name.
+        quantized: a quantised variant (`make_runner`): "torch" or True, "onnx", or one by name.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass of the trunk; None chooses by the device.
 

@@ -11,14 +11,14 @@ from typing import Literal
 
 import torch
 
-from learning.inference.onnx_runtime import OnnxRunner
-from learning.inference.runtime import NetworkRunner
+from learning.inference.onnx_runner import OnnxRunner
+from learning.inference.torch_runner import NetworkRunner
 from learning.inference.variants import Variant
 from learning.models.config import Kind
 from learning.models.loading import load_network
 from pose6d.errors import WeightsError
 from pose6d.weights import find_weights, sha256
-from quantization.calibration import LEAST_PAIRS, calibration_pairs, calibration_pool
+from quantization.calibration_pairs import LEAST_PAIRS, calibration_pairs, calibration_pool
 from quantization.onnx_quantization.export import PARITY, annotate, export, import_onnx, output_differences
 from quantization.onnx_quantization.static_int8 import StaticQuantizer, worst_layers
 

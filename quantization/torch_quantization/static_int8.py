@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from learning.inference.runtime import fold_batch_norm
 from learning.inference.torch_int8 import Range
+from learning.inference.torch_runner import fold_batch_norm
 from learning.inference.variants import Variant
 from learning.models.blocks import SelfAttention
 from learning.models.config import Kind
@@ -21,7 +21,7 @@ from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from pose6d.errors import WeightsError
 from pose6d.weights import find_weights, sha256, write_tensors
-from quantization.calibration import LEAST_PAIRS, Pairs, calibration_pairs, calibration_pool
+from quantization.calibration_pairs import LEAST_PAIRS, Pairs, calibration_pairs, calibration_pool
 from quantization.weight_int8 import quantize_weight
 
 _BATCH = 16

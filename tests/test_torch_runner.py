@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learning.inference.runtime import NetworkRunner
+from learning.inference.torch_runner import NetworkRunner
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from learning.inference import onnx_runtime
-from learning.inference.onnx_runtime import OnnxRunner, imported_file, provider_for
-from learning.inference.runtime import NetworkRunner, make_runner
+from learning.inference import onnx_runner
+from learning.inference.onnx_runner import OnnxRunner, imported_file, provider_for
+from learning.inference.runners import make_runner
+from learning.inference.torch_runner import NetworkRunner
 from learning.inference.variants import VARIANTS, resolve_variant
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
@@ -21,7 +22,7 @@ from pose6d.weights import save_weights, sha256
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from quantization.__main__ import Create, Report  # noqa: E402
+from quantization.__main__ import Create  # noqa: E402
 from quantization.onnx_quantization.export import annotate, export  # noqa: E402
 
 SMALL = {"width": 8, "input_size": 64}
@@ -106,10 +107,15 @@ def test_a_missing_variant_names_the_command_that_makes_it(folder: Path) -> None
         make_runner("refiner", network=small_network("refiner"), device="cpu", quantized="onnx-fp32")
 
 
-def test_names_depend_on_the_device() -> None:
+def test_what_a_name_stands_for_and_where_it_runs() -> None:
     assert resolve_variant("onnx", CPU).name == "onnx-int8"
-    assert resolve_variant("onnx", torch.device("cuda:0")).name == "onnx-fp16"
     assert resolve_variant(True, CPU) == resolve_variant("torch", CPU)
+    for name in ("torch", "torch-int8-weights", "onnx", "onnx-fp16"):
+        with pytest.raises(DeviceError, match=r"runs on the CPU only: on CUDA, float16 \(no quantized\)"):
+            resolve_variant(name, CUDA)
+    assert resolve_variant("onnx-tensorrt", CUDA).tensorrt
+    with pytest.raises(WeightsError, match=r"expected torch, onnx.*torch-dynamic is gone.*use torch-int8"):
+        resolve_variant("torch-dynamic", CPU)
 
 
 def test_wrong_shapes_are_refused(folder: Path) -> None:
@@ -131,10 +137,9 @@ def test_tensorrt_runs_the_file_of_float16_and_only_on_a_gpu(folder: Path) -> No
     variant = VARIANTS["onnx-tensorrt"]
     assert variant.file("refiner", folder / "refiner.safetensors").name == "model_quantized_refiner_fp16.onnx"
     assert variant.command("lite").endswith("--variants onnx-fp16")
-    assert variant.devices == ("cuda",)
+    assert variant.device == "cuda"
     assert "onnx-tensorrt" not in Create().variants, "it has no file of its own"
-    assert "onnx-tensorrt" not in Report().variants, "on most machines it would be an error"
-    with pytest.raises(DeviceError, match=r"onnx-tensorrt.*runs on CUDA only: quantized='onnx'"):
+    with pytest.raises(DeviceError, match=r"onnx-tensorrt.*runs on CUDA only: on a CPU, torch or onnx"):
         make_runner("refiner", folder, "cpu", quantized="onnx-tensorrt")
 
 
@@ -151,10 +156,10 @@ def test_tensorrt_leaves_to_cuda_what_it_cannot_run(folder: Path, monkeypatch: p
         SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
         InferenceSession=session,
     )
-    monkeypatch.setattr(onnx_runtime, "import_onnxruntime", lambda: fake)
+    monkeypatch.setattr(onnx_runner, "import_onnxruntime", lambda: fake)
     model = VARIANTS["onnx-fp32"].file("refiner", folder / "refiner")
     with pytest.raises(DeviceError, match=r"could not start TensorrtExecutionProvider.*For TensorRT install"):
-        onnx_runtime._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
+        onnx_runner._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
     assert list(given) == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
     first, second = given.values()
     assert first["user_compute_stream"] == second["user_compute_stream"] == "1234"
@@ -165,7 +170,7 @@ def test_tensorrt_leaves_to_cuda_what_it_cannot_run(folder: Path, monkeypatch: p
     kept.parent.rmdir()
     kept.parent.touch()  # no folder can be made there
     with pytest.raises(DeviceError, match="could not start"):
-        onnx_runtime._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
+        onnx_runner._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
     assert "trt_engine_cache_path" not in given["TensorrtExecutionProvider"]
     kept.parent.unlink()
 
@@ -180,7 +185,7 @@ def test_broken_and_absent_files(tmp_path: Path) -> None:
 
 
 def test_a_missing_provider_is_an_error_and_no_silent_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_runtime, "version", {"onnxruntime": "1.20", "onnxruntime-gpu": "1.19"}.__getitem__)
+    monkeypatch.setattr(onnx_runner, "version", {"onnxruntime": "1.20", "onnxruntime-gpu": "1.19"}.__getitem__)
     cpu_only = ["AzureExecutionProvider", "CPUExecutionProvider"]
     assert provider_for(CPU, cpu_only) == "CPUExecutionProvider"
     assert provider_for(CUDA, ["CUDAExecutionProvider", *cpu_only]) == "CUDAExecutionProvider"
@@ -221,10 +226,10 @@ def test_a_cuda_provider_that_does_not_start_is_an_error(
         SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
         InferenceSession=session,
     )
-    monkeypatch.setattr(onnx_runtime, "import_onnxruntime", lambda: fake)
+    monkeypatch.setattr(onnx_runner, "import_onnxruntime", lambda: fake)
     stream = SimpleNamespace(cuda_stream=1234)
     with pytest.raises(expected, match=message):
-        onnx_runtime._open_session(VARIANTS["onnx-fp32"].file("refiner", folder / "refiner"), CUDA, stream)
+        onnx_runner._open_session(VARIANTS["onnx-fp32"].file("refiner", folder / "refiner"), CUDA, stream)
     chosen = {"device_id": "0", "user_compute_stream": "1234", "cudnn_conv_algo_search": "HEURISTIC"}
     assert calls == ["libraries", [chosen]], "libraries first, then the session on our stream"
 
