@@ -15,30 +15,17 @@ from learning.inference.runners import make_runner
 from learning.inference.torch_runner import NetworkRunner
 from learning.inference.variants import VARIANTS, resolve_variant
 from learning.models.config import NetworkConfig
-from learning.models.loading import build_network
 from learning.training.predict_score import ScorePredictor
 from pose6d.errors import DeviceError, MissingDependencyError, WeightsError
 from pose6d.weights import save_weights, sha256
+from tests.small_networks import small_network
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from quantization.__main__ import Create  # noqa: E402
 from quantization.onnx_quantization.export import annotate, export  # noqa: E402
 
-SMALL = {"width": 8, "input_size": 64}
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
-
-
-def small_network(kind: str, seed: int = 0) -> torch.nn.Module:
-    """Random, with normalisation statistics of random images, so that folding has something to do."""
-    torch.manual_seed(seed)
-    network = build_network(NetworkConfig(kind=kind, confidence=kind == "scorer", **SMALL))
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        network.train()(*torch.rand(2, 4, 6, 64, 64), *([4] if kind == "scorer" else []))
-    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of weights with float32 exports in the place where `quantized="onnx-fp32"` looks."""
     folder = tmp_path_factory.mktemp("weights") / "small"
     for kind in ("refiner", "scorer"):
-        network = small_network(kind)
+        network = small_network(kind, width=8)
         source = save_weights(folder, kind, network.state_dict(), network.config.to_dict(), half=False)
         model = VARIANTS["onnx-fp32"].file(kind, source)
         export(network, model)
@@ -85,7 +72,7 @@ def test_scorer_equals_pytorch_in_one_chunk_or_many(folder: Path, batch_size: in
 
 
 def test_models_of_other_weights_or_another_config_are_refused(folder: Path, tmp_path: Path) -> None:
-    network = small_network("refiner", seed=1)
+    network = small_network("refiner", width=8, seed=1)
     source = save_weights(tmp_path, "refiner", network.state_dict(), network.config.to_dict())
     model = VARIANTS["onnx-fp32"].file("refiner", source)
     model.write_bytes(VARIANTS["onnx-fp32"].file("refiner", folder / "refiner.safetensors").read_bytes())

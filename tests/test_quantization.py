@@ -20,17 +20,13 @@ from learning.models.loading import build_network
 from pose6d.errors import DeviceError, OutputError, WeightsError
 from pose6d.weights import save_weights
 from quantization.__main__ import Create, create
-from quantization.calibration_pairs import Pairs, calibration_pairs
+from quantization.calibration_pairs import calibration_pairs
 from quantization.torch_quantization import static_int8
 from quantization.torch_quantization.static_int8 import create_torch
 from quantization.weight_int8 import quantize_weight
+from tests.small_networks import random_pairs, small_network
 
 KINDS = ("refiner", "scorer")
-
-
-def random_pairs(count: int = 64) -> Pairs:
-    A, B = torch.rand(2, count, 6, 64, 64, generator=torch.Generator().manual_seed(3))
-    return Pairs(torch.eye(4).expand(count, 4, 4), A, B)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small random weights with their int8 files, calibrated on random images."""
     folder = tmp_path_factory.mktemp("weights") / "small"
     for kind in KINDS:
-        torch.manual_seed(1)
-        network = build_network(NetworkConfig(kind=kind, width=16, input_size=64, confidence=kind == "scorer"))
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            network.train()(*torch.rand(2, 8, 6, 64, 64), *([8] if kind == "scorer" else []))
+        network = small_network(kind, seed=1)
         save_weights(folder, kind, network.state_dict(), network.config.to_dict(), half=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(static_int8, "calibration_pool", lambda: None)
@@ -130,7 +120,7 @@ def test_files_of_other_weights_are_refused(folder: Path, tmp_path: Path) -> Non
 def test_too_few_calibration_pairs_are_refused(folder: Path) -> None:
     with pytest.raises(WeightsError, match="--pairs 8: too few"):
         create_torch("refiner", folder, "int8", count=8)
-    with pytest.raises(WeightsError, match="8 calibration pairs are too few"):
+    with pytest.raises(WeightsError, match="--pairs 8: too few"):
         calibration_pairs(None, NetworkConfig(), 8)  # type: ignore[arg-type]
 
 
