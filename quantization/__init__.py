@@ -1,1 +1,1 @@
-"""Smaller and faster variants of the networks, and what each of them costs in accuracy."""
+"""Smaller and faster variants of the networks: what makes their files."""

@@ -44,6 +44,7 @@ PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predic
 
 # Module (pattern) -> own modules it may import besides those of its own package. The first matching pattern counts.
 ALLOWED: list[tuple[str, tuple[str, ...]]] = [
+    ("quantization*", ("pose6d", "learning")),  # its command, too, works where benchmarks/ is not installed
     ("*.__main__", OWN),
     ("run_demo", OWN),
     ("benchmarks.*", OWN),
@@ -59,7 +60,6 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("learning*", (*SCENES_AND_RENDERING, "pose6d.search", "pose6d.evaluation")),
     ("estimater", ("pose6d", *PREDICTORS)),
     ("many_objects", ("pose6d", "estimater", *PREDICTORS)),
-    ("quantization*", ("pose6d", "learning")),
     ("mesh_creation*", ("pose6d", "estimater")),
     ("test_data*", ("pose6d", "learning.datasets")),
 ]
@@ -69,7 +69,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("pose6d/compiled.py", "pose6d/rendering/*"),
     "cupy": ("pose6d/cuda_kernels.py",),
     "nvdiffrast": ("pose6d/rendering/*",),
-    "onnxruntime": ("learning/inference/onnx_runtime.py", "quantization/*"),
+    "onnxruntime": ("learning/inference/onnx_runner.py", "quantization/*"),
     "matplotlib": ("pose6d/*/*_plot*.py", "learning/training/training_plot.py", "benchmarks/*_plot.py"),
     "pyrealsense2": ("pose6d/scenes/*",),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from learning.inference.runtime import fold_batch_norm
+from learning.inference.torch_runner import fold_batch_norm
 from learning.models.blocks import EncoderLayer, SelfAttention
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network

@@ -7,37 +7,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from learning.inference.onnx_runtime import CONFIG, PRECISION, SOURCE
-from learning.inference.runtime import make_runner
+from learning.inference.onnx_runner import CONFIG, PRECISION, SOURCE
+from learning.inference.runners import make_runner
 from pose6d.errors import WeightsError
 from pose6d.weights import save_weights, sha256
-from quantization.calibration import Pairs
+from tests.small_networks import random_pairs, small_network
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from learning.models.config import NetworkConfig  # noqa: E402
-from learning.models.loading import build_network  # noqa: E402
 from quantization.onnx_quantization import variants  # noqa: E402
 from quantization.onnx_quantization.static_int8 import LayerError, worst_layers  # noqa: E402
 from quantization.onnx_quantization.variants import ExportOptions, create_onnx  # noqa: E402
-
-
-def random_pairs(count: int) -> Pairs:
-    A, B = torch.rand(2, count, 6, 64, 64, generator=torch.Generator().manual_seed(3))
-    return Pairs(torch.eye(4).expand(count, 4, 4), A, B)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Small random weights with an int8 export, and what was said while it was made."""
     folder = tmp_path_factory.mktemp("weights") / "small"
-    torch.manual_seed(1)
-    network = build_network(NetworkConfig(width=8, input_size=64))
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        network.train()(*torch.rand(2, 8, 6, 64, 64))
+    network = small_network(width=8, seed=1)
     save_weights(folder, "refiner", network.state_dict(), network.config.to_dict(), half=False)
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:

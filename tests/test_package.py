@@ -73,18 +73,17 @@ def test_an_installed_package_finds_lite_and_keeps_scenes_in_the_users_cache(ins
     assert Path(scenes) == tmp_path / ".cache" / "pose6d" / "scenes"
 
 
-def test_quantising_needs_no_benchmarks_and_the_report_says_that_it_does(installed: Path, tmp_path: Path) -> None:
+def test_quantising_needs_no_benchmarks_and_says_where_its_report_is(installed: Path, tmp_path: Path) -> None:
     code = """import sys
 sys.modules["benchmarks"] = None  # where the checkout is installed too, it would be found
+sys.stderr = sys.stdout
 from quantization.__main__ import main
-try:
-    main(["create", "--variants", "int4"])
-except SystemExit as stopped:
-    print(stopped)
-try:
-    main(["report"])
-except SystemExit as stopped:
-    print(stopped)"""
-    created, reported = run(installed, tmp_path, code).splitlines()
+for args in (["create", "--variants", "int4"], ["report", "--weights", "lite"]):
+    try:
+        main(args)
+    except SystemExit as stopped:
+        print(stopped)"""
+    created, reported, code = run(installed, tmp_path, code).splitlines()
     assert created.startswith("error: --variants int4: wanted some of")
-    assert reported.startswith("error: report measures with the scripts in benchmarks/, which only a checkout has")
+    assert reported == "error: the report is now `python -m benchmarks.quantization`, in a checkout's folder"
+    assert code == "2"

@@ -8,28 +8,25 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.quantization.measurements import FASTEST, Row, available, drift, markdown, megabytes
 from benchmarks.quantization.variants_plot import write_quantization_plot
 from learning.inference import torch_int8
-from learning.inference.runtime import NetworkRunner, dynamically_quantized, fold_batch_norm, make_runner
+from learning.inference.runners import make_runner
 from learning.inference.torch_int8 import Range
+from learning.inference.torch_runner import NetworkRunner
 from learning.inference.variants import VARIANTS
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
 from pose6d.errors import DeviceError, OutputError, WeightsError
 from pose6d.weights import save_weights
 from quantization.__main__ import Create, create
-from quantization.calibration import Pairs, calibration_pairs
-from quantization.comparison import FASTEST, Row, available, drift, markdown, megabytes
+from quantization.calibration_pairs import calibration_pairs
 from quantization.torch_quantization import static_int8
 from quantization.torch_quantization.static_int8 import create_torch
 from quantization.weight_int8 import quantize_weight
+from tests.small_networks import random_pairs, small_network
 
 KINDS = ("refiner", "scorer")
-
-
-def random_pairs(count: int = 64) -> Pairs:
-    A, B = torch.rand(2, count, 6, 64, 64, generator=torch.Generator().manual_seed(3))
-    return Pairs(torch.eye(4).expand(count, 4, 4), A, B)
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small random weights with their int8 files, calibrated on random images."""
     folder = tmp_path_factory.mktemp("weights") / "small"
     for kind in KINDS:
-        torch.manual_seed(1)
-        network = build_network(NetworkConfig(kind=kind, width=16, input_size=64, confidence=kind == "scorer"))
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            network.train()(*torch.rand(2, 8, 6, 64, 64), *([8] if kind == "scorer" else []))
+        network = small_network(kind, seed=1)
         save_weights(folder, kind, network.state_dict(), network.config.to_dict(), half=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(static_int8, "calibration_pool", lambda: None)
@@ -64,7 +55,7 @@ def outputs(runner: NetworkRunner, count: int) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("variant", ["torch-int8", "torch-int8-weights", "torch-dynamic"])
+@pytest.mark.parametrize("variant", ["torch-int8", "torch-int8-weights"])
 @pytest.mark.parametrize("count", [1, 5])
 def test_quantised_networks_give_nearly_the_same(folder: Path, kind: str, variant: str, count: int) -> None:
     wanted = outputs(make_runner(kind, folder, "cpu"), count)
@@ -129,19 +120,8 @@ def test_files_of_other_weights_are_refused(folder: Path, tmp_path: Path) -> Non
 def test_too_few_calibration_pairs_are_refused(folder: Path) -> None:
     with pytest.raises(WeightsError, match="--pairs 8: too few"):
         create_torch("refiner", folder, "int8", count=8)
-    with pytest.raises(WeightsError, match="8 calibration pairs are too few"):
+    with pytest.raises(WeightsError, match="--pairs 8: too few"):
         calibration_pairs(None, NetworkConfig(), 8)  # type: ignore[arg-type]
-
-
-def test_dynamic_quantisation_replaces_no_convolution() -> None:
-    network = fold_batch_norm(build_network(NetworkConfig(width=16, input_size=64)))
-    after = dict(dynamically_quantized(network).named_modules())
-    replaced = {name: type(after[name]) is not type(module) for name, module in network.named_modules()}
-    convolutions = [name for name, module in network.named_modules() if isinstance(module, torch.nn.Conv2d)]
-    linear = [name for name, module in network.named_modules() if type(module) is torch.nn.Linear]
-    assert len(convolutions) == 15 and linear
-    assert not any(replaced[name] for name in convolutions)
-    assert all(replaced[name] for name in linear)
 
 
 def test_ranges_hold_their_ends_and_zero() -> None:
@@ -185,13 +165,13 @@ def test_the_table_says_what_was_not_measured(tmp_path: Path) -> None:
 
 
 def test_a_report_names_what_a_device_or_a_missing_file_rules_out(folder: Path) -> None:
-    ready, missing = available(str(folder), ("torch-int8", "onnx-fp32", "torch-dynamic"))
-    assert ready == ["torch-int8", "torch-dynamic"]
+    ready, missing = available(str(folder), ("torch-int8", "onnx-fp32"))
+    assert ready == ["torch-int8"]
     assert len(missing) == 1 and "--variants onnx-fp32" in missing[0]
-    ready, missing = available(str(folder), ("torch-int8", "onnx-int8", "onnx-fp16"), "cuda")
+    ready, missing = available(str(folder), ("torch-int8", "onnx-tensorrt"), "cuda")
     assert ready == []
-    assert [text.split()[0] for text in missing] == ["torch-int8", "onnx-int8", "onnx-fp16"]
-    assert "runs on cpu only" in missing[0] and "runs on cpu only" in missing[1] and "create" in missing[2]
+    assert [text.split()[0] for text in missing] == ["torch-int8", "onnx-tensorrt"]
+    assert "runs on cpu only" in missing[0] and "create" in missing[1]
 
 
 def test_the_size_of_float16_is_that_of_the_files(folder: Path) -> None:

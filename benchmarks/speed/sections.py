@@ -16,7 +16,7 @@ from benchmarks.speed.frames import Frame
 from benchmarks.speed.timing import median, percentiles, time_calls, until_done
 from estimater import FoundationPose
 from learning.inference.inputs import observed_inputs
-from learning.inference.runtime import make_runner
+from learning.inference.runners import make_runner
 from pose6d.geometry.camera import crop_transforms
 from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.observation import Observation, observe

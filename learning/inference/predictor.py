@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from learning.inference.runtime import make_runner
+from learning.inference.runners import make_runner
 from learning.models.config import Kind
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
@@ -23,7 +23,7 @@ class Predictor:
         weights: `auto`, a released set's name, a folder or a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         amp: the fastest number format, float16 on CUDA (`NetworkRunner`); None means yes, False float32.
-        quantized: a quantised variant (`runtime.make_runner`): "torch" or True, "onnx", or one by name.
+        quantized: a quantised variant (`runners.make_runner`): "torch" or True, "onnx", or one by name.
         network: run this network instead of loading weights.
         batch_size: hypotheses per forward pass; None chooses by the device.
 

@@ -15,13 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learning.inference.variants import check_source
 from learning.models.blocks import ConvBNReLU, ResidualBlock, SelfAttention
 from learning.models.config import Kind, NetworkConfig
 from learning.models.loading import build_network
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from pose6d.errors import DeviceError, WeightsError
-from pose6d.weights import load_weights, read_tensors, sha256
+from pose6d.weights import read_tensors
 
 LEVELS = 255
 # PyTorch keeps them for PT2E quantisation; another version may drop them.
@@ -94,18 +95,13 @@ def read_int8(file: Path, kind: Kind, source: Path) -> Int8Weights:
     Raises:
         WeightsError: unreadable, or made from other weights than `source` or for another config.
     """
-    again = "it is stale; make it again with `python -m quantization create`"
     try:
         tensors, facts = read_tensors(file)
         config = NetworkConfig.from_dict(json.loads(facts["config"]), kind)
         ranges = {name: Range(scale, zero) for name, (scale, zero) in json.loads(facts["ranges"]).items()}
     except (WeightsError, KeyError, ValueError) as error:
         raise WeightsError(f"quantised weights {file} cannot be read ({error}): make them again") from error
-    if facts.get("weights_sha256") != sha256(source):
-        raise WeightsError(f"quantised weights {file} were made from other weights than {source}: {again}")
-    now = NetworkConfig.from_dict(load_weights(source, kind).config, kind).replace(use_bn=False)
-    if now != config:
-        raise WeightsError(f"quantised weights {file} were made for another config than that of {source}: {again}")
+    check_source(file, facts.get("weights_sha256", "unknown"), config, source)
     scales = {name.removesuffix(":scale"): x for name, x in tensors.items() if name.endswith(":scale")}
     state = {name: x for name, x in tensors.items() if not name.endswith(":scale")}
     return Int8Weights(config, state, scales, ranges)

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learning.inference.onnx_runtime import CONFIG, FORMAT, FORMAT_VERSION, PRECISION, SOURCE, OnnxRunner
-from learning.inference.runtime import NetworkRunner, fold_batch_norm
+from learning.inference.onnx_runner import CONFIG, FORMAT, FORMAT_VERSION, PRECISION, SOURCE, OnnxRunner
+from learning.inference.torch_runner import NetworkRunner, fold_batch_norm
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from pose6d.errors import MissingDependencyError, WeightsError
-from quantization.calibration import Pairs
+from quantization.calibration_pairs import Pairs
 
 OPSET = 20  # has LayerNormalization and Gelu; runs in ONNX Runtime 1.18
 PARITY = 1e-3  # in every output, float32

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from learning.inference.onnx_runtime import import_onnxruntime
+from learning.inference.onnx_runner import import_onnxruntime
 from learning.models.config import NetworkConfig
-from quantization.calibration import Pairs
+from quantization.calibration_pairs import Pairs
 from quantization.onnx_quantization.export import import_onnx
 from quantization.weight_int8 import quantize_weight
 

@@ -11,14 +11,14 @@ from typing import Literal
 
 import torch
 
-from learning.inference.onnx_runtime import OnnxRunner
-from learning.inference.runtime import NetworkRunner
+from learning.inference.onnx_runner import OnnxRunner
+from learning.inference.torch_runner import NetworkRunner
 from learning.inference.variants import Variant
 from learning.models.config import Kind
 from learning.models.loading import load_network
 from pose6d.errors import WeightsError
 from pose6d.weights import find_weights, sha256
-from quantization.calibration import LEAST_PAIRS, calibration_pairs, calibration_pool
+from quantization.calibration_pairs import calibration_pairs, calibration_pool, check_count
 from quantization.onnx_quantization.export import PARITY, annotate, export, import_onnx, output_differences
 from quantization.onnx_quantization.static_int8 import StaticQuantizer, worst_layers
 
@@ -62,10 +62,7 @@ def create_onnx(kind: Kind, options: ExportOptions, say: Callable[[str], None] =
         raise WeightsError(
             f"--float_budget {options.float_budget}: a share from 0 up to, but not including, 1 is needed"
         )
-    if options.pairs < LEAST_PAIRS:  # before minutes are spent
-        raise WeightsError(
-            f"--pairs {options.pairs}: too few to calibrate on and to check with; at least {LEAST_PAIRS} are needed"
-        )
+    check_count(options.pairs)
     network = load_network(source, kind)
     say(f"{kind} of {source}: drawing {options.pairs} pairs")
     pairs = calibration_pairs(calibration_pool(), network.config, options.pairs, options.seed)

@@ -11,17 +11,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from learning.inference.runtime import fold_batch_norm
 from learning.inference.torch_int8 import Range
+from learning.inference.torch_runner import fold_batch_norm
 from learning.inference.variants import Variant
 from learning.models.blocks import SelfAttention
 from learning.models.config import Kind
 from learning.models.loading import load_network
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
-from pose6d.errors import WeightsError
 from pose6d.weights import find_weights, sha256, write_tensors
-from quantization.calibration import LEAST_PAIRS, Pairs, calibration_pairs, calibration_pool
+from quantization.calibration_pairs import Pairs, calibration_pairs, calibration_pool, check_count
 from quantization.weight_int8 import quantize_weight
 
 _BATCH = 16
@@ -51,8 +50,8 @@ def create_torch(
     """
     source = find_weights(weights, kind)
     output = Variant("torch", precision).file(kind, source)
-    if precision == "int8" and count < LEAST_PAIRS:
-        raise WeightsError(f"--pairs {count}: too few to calibrate on; at least {LEAST_PAIRS} are needed")
+    if precision == "int8":
+        check_count(count)
     network = fold_batch_norm(load_network(source, kind)).requires_grad_(False)
     ranges: dict[str, Range] = {}
     if precision == "int8":

@@ -6,20 +6,20 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from learning.inference.inputs import apply_update
-from learning.inference.onnx_runtime import OnnxRunner
-from learning.inference.runtime import NetworkRunner, make_runner
+from learning.inference.onnx_runner import OnnxRunner
+from learning.inference.runners import make_runner
+from learning.inference.torch_runner import NetworkRunner
 from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import find_weights
-from quantization.calibration import Pairs
+from quantization.calibration_pairs import Pairs
 
 BASELINE = "torch-fp32"
 FASTEST = {torch.float16: "torch-fp16", torch.bfloat16: "torch-bf16"}
@@ -71,8 +71,7 @@ def megabytes(name: str, weights: str) -> float:
     kinds: tuple[Kind, Kind] = ("refiner", "scorer")
     if name in FASTEST.values():
         return sum(find_weights(weights, kind).stat().st_size for kind in kinds) / 1e6
-    variant = VARIANTS.get(name)
-    if variant is not None and variant.precision != "dynamic":
+    if (variant := VARIANTS.get(name)) is not None:
         return sum(variant.file(kind, find_weights(weights, kind)).stat().st_size for kind in kinds) / 1e6
     total = 0
     for kind in kinds:
@@ -139,7 +138,7 @@ def _run(runner: NetworkRunner | OnnxRunner, A: Tensor, B: Tensor) -> None:
 
 
 @torch.inference_mode()
-def refined(runner: NetworkRunner | OnnxRunner, pairs: Pairs) -> Tensor:
+def refine_once(runner: NetworkRunner | OnnxRunner, pairs: Pairs) -> Tensor:
     """The poses (N, 4, 4) after one step; in diameters."""
     moved = []
     for rows in runner.chunks(len(pairs)):
@@ -186,15 +185,11 @@ def available(weights: str, names: Sequence[str], device_type: str = "cpu") -> t
     ready, missing = [], []
     for name in names:
         variant = VARIANTS[name]
-        if device_type not in variant.devices:
-            missing.append(f"{name} is left out, it runs on {' and '.join(variant.devices)} only")
-            continue
-        files: list[Path] = []
-        if variant.precision != "dynamic":
-            files = [variant.file("refiner", find_weights(weights, "refiner"))]
-            files += [variant.file("scorer", find_weights(weights, "scorer"))]
-        if all(file.is_file() for file in files):
-            ready.append(name)
-        else:
+        files = [variant.file(kind, find_weights(weights, kind)) for kind in ("refiner", "scorer")]
+        if device_type != variant.device:
+            missing.append(f"{name} is left out, it runs on {variant.device} only")
+        elif not all(file.is_file() for file in files):
             missing.append(f"{name} is left out, it has no files yet: {variant.command(weights)}")
+        else:
+            ready.append(name)
     return ready, missing

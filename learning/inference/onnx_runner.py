@@ -20,13 +20,13 @@ from torch import Tensor
 
 from learning.inference.inputs import apply_update, pair_inputs
 from learning.inference.torch_int8 import products_saturate
-from learning.inference.variants import Variant
+from learning.inference.variants import check_source
 from learning.models.config import Kind, NetworkConfig
 from learning.models.score_network import Scores
 from pose6d.errors import DeviceError, MissingDependencyError, WeightsError
 from pose6d.geometry.observation import Observation
 from pose6d.search.interfaces import Hypotheses, ObjectModel
-from pose6d.weights import find_weights, load_weights, sha256
+from pose6d.weights import sha256
 
 FORMAT = "pose6d.format"
 CONFIG = "pose6d.config"
@@ -109,7 +109,7 @@ class _Interface:
 
 
 class OnnxRunner:
-    """A network in ONNX Runtime; the counterpart of `learning.inference.runtime.NetworkRunner`.
+    """A network in ONNX Runtime; the counterpart of `torch_runner.NetworkRunner`.
 
     Args:
         kind: `refiner` or `scorer`.
@@ -145,7 +145,7 @@ class OnnxRunner:
         self._interface, size = _read_interface(self._session, kind, model, CONFIG in metadata)
         self.config = _read_config(metadata, kind, model, size)
         if source is not None:
-            _check_source(metadata, self.config, kind, model, source)
+            check_source(model, metadata.get(SOURCE, "unknown"), self.config, source)
         self.batch_size = batch_size or _BATCH[device.type]
 
     def chunks(self, n: int) -> list[slice]:
@@ -216,29 +216,6 @@ class OnnxRunner:
             return {}
         features, *logits = self._interface.outputs
         return {features: (pairs, self.config.embedding)} | dict.fromkeys(logits, (earlier + pairs,))
-
-
-def open_variant(
-    variant: Variant, kind: Kind, weights: str | Path, device: torch.device, batch_size: int | None = None
-) -> OnnxRunner:
-    """The runner of a set's exported variant.
-
-    Raises:
-        WeightsError: it has not been exported yet, or from other weights; see `OnnxRunner`.
-    """
-    import_onnxruntime()
-    if device.type not in variant.devices:
-        raise DeviceError(
-            f"quantized={variant.name!r} runs on {' and '.join(variant.devices).upper()} only: quantized='onnx' "
-            "chooses one for the device"
-        )
-    source = find_weights(weights, kind, device.type)
-    model = variant.file(kind, source)
-    if not model.is_file():
-        raise WeightsError(
-            f"quantized={variant.name!r}: {model} is not there yet; make it with: {variant.command(source.parent)}"
-        )
-    return OnnxRunner(kind, model, device, source, batch_size, variant.tensorrt)
 
 
 def imported_file(path: str | Path, kind: Kind) -> Path | None:
@@ -349,16 +326,3 @@ def _read_config(metadata: dict[str, str], kind: Kind, model: Path, size: int | 
     if size is not None and size != config.input_size:
         raise WeightsError(f"ONNX file {model} takes crops of {size} px, but its config says {config.input_size}")
     return config
-
-
-def _check_source(metadata: dict[str, str], config: NetworkConfig, kind: Kind, model: Path, source: Path) -> None:
-    again = "it is stale; make it again with `python -m quantization create`"
-    if metadata.get(SOURCE) != sha256(source):
-        raise WeightsError(
-            f"ONNX file {model} was made from other weights (SHA-256 {metadata.get(SOURCE, 'unknown')[:12]}...) than "
-            f"{source} ({sha256(source)[:12]}...): {again}"
-        )
-    now = NetworkConfig.from_dict(load_weights(source, kind).config, kind).to_dict()
-    changed = [f"{key} {old!r} instead of {now[key]!r}" for key, old in config.to_dict().items() if old != now[key]]
-    if changed:
-        raise WeightsError(f"ONNX file {model} was made for another config ({', '.join(changed)}): {again}")

@@ -5,24 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learning.inference.runtime import NetworkRunner
+from learning.inference.torch_runner import NetworkRunner
 from learning.models.config import NetworkConfig
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from pose6d.errors import DeviceError
+from tests.small_networks import small_network
 
 
 @pytest.fixture
 def network() -> RefineNet:
     """A network whose normalisation statistics come from data, so that folding has something to do."""
-    torch.manual_seed(0)
-    network = RefineNet(NetworkConfig(width=16, input_size=64))
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        network.train()(*torch.rand(2, 8, 6, 64, 64))
-    return network.eval()
+    return small_network()
 
 
 def test_runner_gives_what_the_network_gives(network: RefineNet, device: torch.device) -> None:

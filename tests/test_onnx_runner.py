@@ -9,35 +9,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from learning.inference import onnx_runtime
-from learning.inference.onnx_runtime import OnnxRunner, imported_file, provider_for
-from learning.inference.runtime import NetworkRunner, make_runner
+from learning.inference import onnx_runner
+from learning.inference.onnx_runner import OnnxRunner, imported_file, provider_for
+from learning.inference.runners import make_runner
+from learning.inference.torch_runner import NetworkRunner
 from learning.inference.variants import VARIANTS, resolve_variant
 from learning.models.config import NetworkConfig
-from learning.models.loading import build_network
 from learning.training.predict_score import ScorePredictor
 from pose6d.errors import DeviceError, MissingDependencyError, WeightsError
 from pose6d.weights import save_weights, sha256
+from tests.small_networks import small_network
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from quantization.__main__ import Create, Report  # noqa: E402
+from quantization.__main__ import Create  # noqa: E402
 from quantization.onnx_quantization.export import annotate, export  # noqa: E402
 
-SMALL = {"width": 8, "input_size": 64}
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
-
-
-def small_network(kind: str, seed: int = 0) -> torch.nn.Module:
-    """Random, with normalisation statistics of random images, so that folding has something to do."""
-    torch.manual_seed(seed)
-    network = build_network(NetworkConfig(kind=kind, confidence=kind == "scorer", **SMALL))
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        network.train()(*torch.rand(2, 4, 6, 64, 64), *([4] if kind == "scorer" else []))
-    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of weights with float32 exports in the place where `quantized="onnx-fp32"` looks."""
     folder = tmp_path_factory.mktemp("weights") / "small"
     for kind in ("refiner", "scorer"):
-        network = small_network(kind)
+        network = small_network(kind, width=8)
         source = save_weights(folder, kind, network.state_dict(), network.config.to_dict(), half=False)
         model = VARIANTS["onnx-fp32"].file(kind, source)
         export(network, model)
@@ -84,7 +72,7 @@ def test_scorer_equals_pytorch_in_one_chunk_or_many(folder: Path, batch_size: in
 
 
 def test_models_of_other_weights_or_another_config_are_refused(folder: Path, tmp_path: Path) -> None:
-    network = small_network("refiner", seed=1)
+    network = small_network("refiner", width=8, seed=1)
     source = save_weights(tmp_path, "refiner", network.state_dict(), network.config.to_dict())
     model = VARIANTS["onnx-fp32"].file("refiner", source)
     model.write_bytes(VARIANTS["onnx-fp32"].file("refiner", folder / "refiner.safetensors").read_bytes())
@@ -106,10 +94,15 @@ def test_a_missing_variant_names_the_command_that_makes_it(folder: Path) -> None
         make_runner("refiner", network=small_network("refiner"), device="cpu", quantized="onnx-fp32")
 
 
-def test_names_depend_on_the_device() -> None:
+def test_what_a_name_stands_for_and_where_it_runs() -> None:
     assert resolve_variant("onnx", CPU).name == "onnx-int8"
-    assert resolve_variant("onnx", torch.device("cuda:0")).name == "onnx-fp16"
     assert resolve_variant(True, CPU) == resolve_variant("torch", CPU)
+    for name in ("torch", "torch-int8-weights", "onnx", "onnx-fp16"):
+        with pytest.raises(DeviceError, match=r"runs on the CPU only: on CUDA, float16 \(no quantized\)"):
+            resolve_variant(name, CUDA)
+    assert resolve_variant("onnx-tensorrt", CUDA).tensorrt
+    with pytest.raises(WeightsError, match=r"expected torch, onnx.*torch-dynamic is gone.*use torch-int8"):
+        resolve_variant("torch-dynamic", CPU)
 
 
 def test_wrong_shapes_are_refused(folder: Path) -> None:
@@ -131,10 +124,9 @@ def test_tensorrt_runs_the_file_of_float16_and_only_on_a_gpu(folder: Path) -> No
     variant = VARIANTS["onnx-tensorrt"]
     assert variant.file("refiner", folder / "refiner.safetensors").name == "model_quantized_refiner_fp16.onnx"
     assert variant.command("lite").endswith("--variants onnx-fp16")
-    assert variant.devices == ("cuda",)
+    assert variant.device == "cuda"
     assert "onnx-tensorrt" not in Create().variants, "it has no file of its own"
-    assert "onnx-tensorrt" not in Report().variants, "on most machines it would be an error"
-    with pytest.raises(DeviceError, match=r"onnx-tensorrt.*runs on CUDA only: quantized='onnx'"):
+    with pytest.raises(DeviceError, match=r"onnx-tensorrt.*runs on CUDA only: on a CPU, torch or onnx"):
         make_runner("refiner", folder, "cpu", quantized="onnx-tensorrt")
 
 
@@ -151,10 +143,10 @@ def test_tensorrt_leaves_to_cuda_what_it_cannot_run(folder: Path, monkeypatch: p
         SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
         InferenceSession=session,
     )
-    monkeypatch.setattr(onnx_runtime, "import_onnxruntime", lambda: fake)
+    monkeypatch.setattr(onnx_runner, "import_onnxruntime", lambda: fake)
     model = VARIANTS["onnx-fp32"].file("refiner", folder / "refiner")
     with pytest.raises(DeviceError, match=r"could not start TensorrtExecutionProvider.*For TensorRT install"):
-        onnx_runtime._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
+        onnx_runner._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
     assert list(given) == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
     first, second = given.values()
     assert first["user_compute_stream"] == second["user_compute_stream"] == "1234"
@@ -165,7 +157,7 @@ def test_tensorrt_leaves_to_cuda_what_it_cannot_run(folder: Path, monkeypatch: p
     kept.parent.rmdir()
     kept.parent.touch()  # no folder can be made there
     with pytest.raises(DeviceError, match="could not start"):
-        onnx_runtime._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
+        onnx_runner._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
     assert "trt_engine_cache_path" not in given["TensorrtExecutionProvider"]
     kept.parent.unlink()
 
@@ -180,7 +172,7 @@ def test_broken_and_absent_files(tmp_path: Path) -> None:
 
 
 def test_a_missing_provider_is_an_error_and_no_silent_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_runtime, "version", {"onnxruntime": "1.20", "onnxruntime-gpu": "1.19"}.__getitem__)
+    monkeypatch.setattr(onnx_runner, "version", {"onnxruntime": "1.20", "onnxruntime-gpu": "1.19"}.__getitem__)
     cpu_only = ["AzureExecutionProvider", "CPUExecutionProvider"]
     assert provider_for(CPU, cpu_only) == "CPUExecutionProvider"
     assert provider_for(CUDA, ["CUDAExecutionProvider", *cpu_only]) == "CUDAExecutionProvider"
@@ -221,10 +213,10 @@ def test_a_cuda_provider_that_does_not_start_is_an_error(
         SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
         InferenceSession=session,
     )
-    monkeypatch.setattr(onnx_runtime, "import_onnxruntime", lambda: fake)
+    monkeypatch.setattr(onnx_runner, "import_onnxruntime", lambda: fake)
     stream = SimpleNamespace(cuda_stream=1234)
     with pytest.raises(expected, match=message):
-        onnx_runtime._open_session(VARIANTS["onnx-fp32"].file("refiner", folder / "refiner"), CUDA, stream)
+        onnx_runner._open_session(VARIANTS["onnx-fp32"].file("refiner", folder / "refiner"), CUDA, stream)
     chosen = {"device_id": "0", "user_compute_stream": "1234", "cudnn_conv_algo_search": "HEURISTIC"}
     assert calls == ["libraries", [chosen]], "libraries first, then the session on our stream"
 

@@ -23,7 +23,7 @@ from pose6d.search.interfaces import Hypotheses
 
 CALIBRATION_SEED = 0  # objects that the networks were trained on
 HELD_OUT_SEED = 1_000_000  # objects that they were not
-LEAST_PAIRS = 64
+_LEAST = 64
 _PER_SCENE = 4
 _SCENES_AT_ONCE = 4
 
@@ -55,6 +55,15 @@ def calibration_pool(seed: int = CALIBRATION_SEED, objects: int = 16) -> MeshPoo
     return make_pool(config, torch.device("cpu"), progress=False)
 
 
+def check_count(pairs: int) -> None:
+    """Refuse too few pairs, before minutes are spent."""
+    if pairs < _LEAST:
+        raise WeightsError(
+            f"--pairs {pairs}: too few to calibrate on and to compare with: ranges of activations would be guesses; "
+            f"at least {_LEAST} are needed, 256 are good"
+        )
+
+
 def calibration_pairs(pool: MeshPool, config: NetworkConfig, count: int, seed: int = 0, progress: bool = True) -> Pairs:
     """Pairs as in training: poses near the truth for a refiner, wrong and turned ones too for a scorer.
 
@@ -68,11 +77,7 @@ def calibration_pairs(pool: MeshPool, config: NetworkConfig, count: int, seed: i
     Raises:
         WeightsError: too few to calibrate on.
     """
-    if count < LEAST_PAIRS:
-        raise WeightsError(
-            f"{count} calibration pairs are too few: the ranges of activations would be guesses; at least "
-            f"{LEAST_PAIRS} are needed, 256 are good"
-        )
+    check_count(count)
     generator = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with tqdm(total=count, desc=f"{config.kind} pairs", unit="pair", disable=not progress, leave=False) as bar:

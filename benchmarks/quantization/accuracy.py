@@ -1,10 +1,10 @@
 """What quantising costs in accuracy: variants of the networks on the same scenes, compared scene by scene.
 
-`python -m benchmarks.quantized_accuracy --weights lite --mesh-folder MESHES --output a.json`
+`python -m benchmarks.quantization.accuracy --weights lite --mesh-folder MESHES --output a.json`
 
 Each process runs all variants on its share of the scenes. The JSON is written after every scene, so that a run may be
 stopped at any time; started again with the same output it goes on, and may add scenes, variants, or another device's
-results. The table goes beside it as .md, and `python -m quantization report --accuracy a.json` puts it into its own.
+results. The table goes beside it as .md; `python -m benchmarks.quantization --accuracy a.json` puts it into its own.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from benchmarks.accuracy.scene_workers import default_workers, make
 from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.accuracy.scores import RIGHT, Record, score
 from benchmarks.accuracy.suites import SUITES
+from benchmarks.quantization.measurements import BASELINE, FASTEST, PLAIN, available
 from benchmarks.versions import versions
 from learning.inference.variants import VARIANTS
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, Pose6DError, WeightsError
 from pose6d.search.schedule import SCHEDULES, Schedule
-from quantization.comparison import BASELINE, FASTEST, PLAIN, available
 
 _Z = 1.96  # of a 95 % interval
 _SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output

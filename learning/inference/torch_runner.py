@@ -1,4 +1,4 @@
-"""How a trained network is made fast for inference.
+"""Running networks in PyTorch, and what makes them fast there.
 
 Batch normalisation is folded into the convolutions everywhere. On CUDA the network runs in float16 and channels_last,
 and each convolution runs as one kernel with its bias, its ReLU and, where there is one, its residual. On CPUs with
@@ -8,7 +8,6 @@ matrix units it runs in bfloat16, but for the layers behind the mean over tokens
 from __future__ import annotations
 
 import copy
-import warnings
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,19 +18,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from learning.inference import fused_inputs
 from learning.inference.inputs import apply_update, pair_inputs
-from learning.inference.onnx_runtime import OnnxRunner, imported_file, open_variant
-from learning.inference.torch_int8 import int8_network, read_int8
-from learning.inference.variants import Variant, resolve_variant
 from learning.models.blocks import ConvBNReLU, ResidualBlock, channels_last
 from learning.models.config import Kind
-from learning.models.loading import build_network, load_network
+from learning.models.loading import load_network
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from pose6d.device import fast_dtype, resolve_device
-from pose6d.errors import DeviceError, WeightsError
 from pose6d.geometry.observation import Observation
 from pose6d.search.interfaces import Hypotheses, ObjectModel
-from pose6d.weights import find_weights
 
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
 
@@ -235,75 +229,3 @@ class NetworkRunner:
 
 def _one_storage(a: Tensor, b: Tensor) -> bool:
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-
-
-def make_runner(
-    kind: Kind,
-    weights: str | Path = "auto",
-    device: str | torch.device = "auto",
-    amp: bool | None = None,
-    quantized: str | bool | None = None,
-    network: RefineNet | ScoreNetMultiPair | None = None,
-    batch_size: int | None = None,
-) -> NetworkRunner | OnnxRunner:
-    """A network ready for inference, in PyTorch or in ONNX Runtime.
-
-    Args:
-        kind, weights, device, amp, network, batch_size: see `NetworkRunner`. `weights` may be an .onnx file, too.
-        quantized: a variant (`variants`): `torch` (or True), `onnx`, or one of their kinds by name, whose
-            files `python -m quantization create` makes; or an .onnx file or a folder of such files; None or False for
-            none.
-
-    Raises:
-        WeightsError: no such variant, or its file is missing or of other weights.
-        MissingDependencyError, DeviceError: ONNX Runtime, or its provider for the device, is missing.
-    """
-    imported = imported_file(quantized, kind) if isinstance(quantized, str | Path) else None
-    if imported is None and Path(weights).suffix == ".onnx":
-        imported = Path(weights)
-    if imported is not None:
-        return OnnxRunner(kind, imported, resolve_device(device), batch_size=batch_size)
-    if not quantized:
-        return NetworkRunner(kind, weights, device, amp, network, batch_size)
-    if network is not None:
-        raise WeightsError(f"quantized={quantized!r} takes weights from a file, but a network was given: pass only one")
-    variant = resolve_variant(quantized, resolve_device(device))
-    if variant.backend == "onnx":
-        return open_variant(variant, kind, weights, resolve_device(device), batch_size)
-    return _torch_variant(variant, kind, weights, resolve_device(device), batch_size)
-
-
-def _torch_variant(
-    variant: Variant, kind: Kind, weights: str | Path, device: torch.device, batch_size: int | None
-) -> NetworkRunner:
-    if device.type != "cpu":
-        raise DeviceError(
-            f"quantized={variant.name!r} runs on the CPU only: on CUDA, float16 (no quantized) is the fast way, or onnx"
-        )
-    if variant.precision == "dynamic":
-        runner = NetworkRunner(kind, weights, device, amp=False, batch_size=batch_size)
-        runner.network = dynamically_quantized(runner.network)
-        return runner
-    source = find_weights(weights, kind)
-    file = variant.file(kind, source)
-    if not file.is_file():
-        raise WeightsError(
-            f"quantized={variant.name!r}: {file} is not there yet; make it with: {variant.command(source.parent)}"
-        )
-    content = read_int8(file, kind, source)
-    if variant.precision == "int8-weights":
-        return NetworkRunner(kind, device=device, network=content.float_network(), batch_size=batch_size)
-    network = build_network(content.config)
-    runner = NetworkRunner(kind, device=device, amp=False, network=network, batch_size=batch_size)
-    runner.network = int8_network(content)
-    return runner
-
-
-def dynamically_quantized(network: _Network) -> _Network:
-    """A copy whose linear layers multiply in int8, with ranges found anew in each call. Convolutions stay as they are:
-    PyTorch has no dynamic kernels for them."""
-    from torch.ao.quantization import quantize_dynamic
-
-    with warnings.catch_warnings():  # PyTorch announces its removal
-        warnings.simplefilter("ignore")
-        return quantize_dynamic(network, {nn.Linear, nn.Conv2d, nn.BatchNorm2d, nn.ReLU}, dtype=torch.qint8)
