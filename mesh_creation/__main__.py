@@ -14,7 +14,7 @@ import tyro
 
 from mesh_creation.simulation.simulator import Simulation, simulate
 from pose6d.errors import MissingDependencyError, Pose6DError
-from pose6d.mesh.mesh import Unit
+from pose6d.mesh.coordinates import Unit
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.layout import read_json
 from pose6d.stopping import exit_code, stopping_by_signals

@@ -14,7 +14,8 @@ from pose6d.cuda_kernels import available
 from pose6d.geometry.camera import crop_windows
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
-from pose6d.mesh.mesh import GREY, Mesh
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.part import GREY
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import ALBEDO, Shading
 from pose6d.rendering.rendered_object import RenderedObject

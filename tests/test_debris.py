@@ -14,9 +14,9 @@ from PIL import Image
 
 from pose6d.errors import MeshError
 from pose6d.mesh import side_files
-from pose6d.mesh.debris import loose_pieces, without_debris
+from pose6d.mesh.debris import loose_pieces
 from pose6d.mesh.mesh import Mesh
-from pose6d.mesh.mesh_files import as_mesh, load_mesh, save_mesh
+from pose6d.mesh.mesh_files import as_mesh, load_mesh, save_mesh, without_debris
 from pose6d.scenes import open_scene
 from run_demo import Options, load_object
 from tests.demo_recording import write_recording

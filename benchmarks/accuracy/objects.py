@@ -11,8 +11,9 @@ import numpy as np
 
 from learning.datasets.objects.random_objects import make_objects
 from learning.datasets.objects.shapes import Part, box, disc, extrusion, lathe, superquadric, tube
-from pose6d.mesh.mesh import GREY, Mesh
+from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
+from pose6d.mesh.part import GREY
 from pose6d.mesh.shape_symmetries import shape_symmetries
 from pose6d.mesh.symmetry import parse_symmetry
 

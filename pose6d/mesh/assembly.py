@@ -1,4 +1,4 @@
-"""From the parts of a file to one mesh in metres: debris left out, near the origin, one texture."""
+"""From the parts of a file to one in metres: debris left out, near the origin, one texture."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import get_args
 import numpy as np
 
 from pose6d.errors import MeshError
-from pose6d.mesh.debris import rest_of
-from pose6d.mesh.mesh import METRES_PER_UNIT, MOST_ROUNDING, Mesh, Unit, bounding_box, float32_rounding
-from pose6d.mesh.texture_atlas import Part, join_parts
+from pose6d.mesh.coordinates import MAX_ROUNDING, METRES_PER_UNIT, Unit, bounding_box, float32_rounding
+from pose6d.mesh.debris import find_rest
+from pose6d.mesh.part import Part
+from pose6d.mesh.texture_atlas import join_parts
 
-_MOST_STEPS = 0.05  # of the size: coordinates in coarser steps have no shape left
+_MAX_STEP = 0.05  # of the size: coordinates in coarser steps have no shape left
 
 
-def assembled(parts: list[Part], unit: Unit, name: str, leave_out_debris: bool) -> Mesh:
-    """One mesh in metres of parts whose coordinates are in `unit`, without the vertices of no face.
+def assemble(parts: list[Part], unit: Unit, name: str, leave_out_debris: bool) -> Part:
+    """One part in metres of parts whose coordinates are in `unit`, without the vertices of no face.
 
     Raises:
         MeshError: no faces, or coordinates that cannot be used.
@@ -37,7 +38,7 @@ def assembled(parts: list[Part], unit: Unit, name: str, leave_out_debris: bool) 
             "reconstruction), or export the mesh again"
         )
     if all(np.isfinite(part.vertices).all() and _in_range(part) for part in solid):  # else Mesh says what is wrong
-        solid = [_picked(part, np.ones(len(part.vertices), bool)) for part in solid]
+        solid = [part.select(np.ones(len(part.vertices), bool)) for part in solid]
         if leave_out_debris:
             solid = _without_debris(solid, name)
         solid = _near_origin(solid, name)
@@ -49,38 +50,27 @@ def _in_range(part: Part) -> bool:
     return int(part.faces.min()) >= 0 and int(part.faces.max()) < len(part.vertices)
 
 
-def _picked(part: Part, kept: np.ndarray) -> Part:
-    """The faces of the part whose vertices (V,) are kept, and their vertices."""
-    faces = part.faces[kept[part.faces[:, 0]]]
-    used = np.zeros(len(part.vertices), bool)
-    used[faces] = True
-    if used.all():
-        return part
-    normals, uv, colors = (None if a is None else a[used] for a in (part.normals, part.uv, part.colors))
-    return Part(part.vertices[used], (np.cumsum(used) - 1)[faces], normals, uv, part.image, colors)
-
-
 def _without_debris(parts: list[Part], name: str) -> list[Part]:
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
     vertices = np.concatenate([part.vertices for part in parts])
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)])
-    rest = rest_of(vertices, faces, name)
+    rest = find_rest(vertices, faces, name)
     if rest is None:
         return parts
-    picked = [_picked(part, kept) for part, kept in zip(parts, np.split(rest, starts[1:-1]), strict=True)]
-    return [part for part in picked if len(part.faces)]
+    selected = [part.select(kept) for part, kept in zip(parts, np.split(rest, starts[1:-1]), strict=True)]
+    return [part for part in selected if len(part.faces)]
 
 
 def _near_origin(parts: list[Part], name: str) -> list[Part]:
     """The parts moved to the origin if they are so far away that float32 would bend them."""
     vertices = np.concatenate([part.vertices for part in parts])
-    if float32_rounding(vertices) <= MOST_ROUNDING:
+    if float32_rounding(vertices) <= MAX_ROUNDING:
         return parts
     low, high = bounding_box(vertices)
     extent, step = float((high - low).max()), float(np.spacing(np.float32(np.abs(vertices).max())))
     offset = np.round((low + high) / 2, -math.floor(math.log10(extent)))
     where = ", ".join(f"{value:.12g}" for value in offset)
-    if step > _MOST_STEPS * extent and (vertices == vertices.astype(np.float32)).all():
+    if step > _MAX_STEP * extent and (vertices == vertices.astype(np.float32)).all():
         raise MeshError(
             f"mesh {name} is {extent:.3g} large and lies around ({where}) in 32-bit coordinates, whose steps are "
             f"{step:.3g} there, so its shape is lost: move it to the origin before export, or export 64-bit coordinates"

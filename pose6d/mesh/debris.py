@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from pose6d.mesh.coordinates import bounding_box
 from pose6d.mesh.diameter import point_set_diameter
-from pose6d.mesh.mesh import Mesh, bounding_box
 
 _CELLS = 100  # along the diagonal; what is nearer than one cell is one piece
 _SMALL_PIECE, _ALL_PIECES = 0.02, 0.05  # shares of the surface: more is part of the object
@@ -116,7 +116,7 @@ def _gaps(low: np.ndarray, high: np.ndarray, body: np.ndarray) -> tuple[np.ndarr
     return gaps, float(np.linalg.norm(outer - inner))
 
 
-def rest_of(vertices: np.ndarray, faces: np.ndarray, name: str) -> np.ndarray | None:
+def find_rest(vertices: np.ndarray, faces: np.ndarray, name: str) -> np.ndarray | None:
     """(V,) false for the vertices of debris, or None if there is none; warns of it, and of what may be debris."""
     debris, doubtful = loose_pieces(vertices, faces)
     if debris is not None:
@@ -124,21 +124,6 @@ def rest_of(vertices: np.ndarray, faces: np.ndarray, name: str) -> np.ndarray | 
     if doubtful is not None:
         doubtful.warn(name, vertices, left_out=False)
     return None if debris is None else debris.rest
-
-
-def without_debris(mesh: Mesh) -> Mesh:
-    """The mesh itself, or one without its debris in the same frame, with a warning; see `Mesh.keep_debris`."""
-    kept = None if mesh.keep_debris else rest_of(mesh.vertices, mesh.faces, mesh.name)
-    if kept is None:
-        return mesh
-    return replace(
-        mesh,
-        vertices=mesh.vertices[kept],
-        faces=(np.cumsum(kept) - 1)[mesh.faces[kept[mesh.faces[:, 0]]]],
-        normals=mesh.normals[kept],
-        uv=None if mesh.uv is None else mesh.uv[kept],
-        colors=None if mesh.colors is None else mesh.colors[kept],
-    )
 
 
 def _pieces(vertices: np.ndarray, faces: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-_PAIRS_AT_ONCE = 1024  # rows of the distance table held in memory
-_TABLE_LIMIT = 20_000  # up to here every pair is looked at: 200 M distances, about two seconds on one core
-_CLOSED = 1e-7  # bounds this near (relative) agree to float32
+_ROWS = 1024  # of the distance table that are held in memory at once
+_MAX_CORNERS = 20_000  # up to here every pair is compared: 200 M distances, less than a second on one core
+_ROUNDING = 1e-7  # bounds this near (relative) agree to float32
 
 
 def point_set_diameter(points: np.ndarray) -> float:
@@ -14,9 +16,11 @@ def point_set_diameter(points: np.ndarray) -> float:
 
     Points that cannot belong to the widest pair are dropped by a bounding ball, the rest is reduced to the vertices of
     its convex hull, and all pairs of those are compared. Only where more than 20,000 hull vertices remain (a dense,
-    nearly perfect ball) are they thinned first and the best pairs refined on all points; the result is then a lower
-    bound that is short by far less than the spacing of the points.
+    nearly perfect ball) are some of them skipped; the result is then a lower bound that is short by far less than the
+    spacing of the points.
     """
+    from scipy.spatial.distance import cdist  # slow to import
+
     points = np.asarray(points, dtype=np.float64)
     points = points - points.mean(axis=0)
     scale = float(np.abs(points).max())
@@ -25,14 +29,12 @@ def point_set_diameter(points: np.ndarray) -> float:
     points = points / scale  # squares of huge and tiny coordinates stay in range
     best, middle = _climb(points, points[0])
     radius = np.linalg.norm(points - middle, axis=1)
-    if 2 * radius.max() <= best * (1 + _CLOSED):  # no pair can be wider than the ball around all points
+    if 2 * radius.max() <= best * (1 + _ROUNDING):  # no pair can be wider than the ball around all points
         return best * scale
-    points = points[radius + radius.max() >= best * (1 - _CLOSED)]
-    points = _hull_vertices(points)
-    if len(points) > _TABLE_LIMIT:
-        seeds = _widest_pairs(_thinned(points))[0]
-        return max(best, *(_climb(points, seed)[0] for seed in seeds)) * scale
-    return max(best, _widest_pairs(points)[1]) * scale
+    corners = _hull_vertices(points[radius + radius.max() >= best * (1 - _ROUNDING)])
+    corners = corners[:: math.ceil(len(corners) / _MAX_CORNERS)]
+    starts = range(0, len(corners), _ROWS)
+    return max(best, *(float(cdist(corners[i : i + _ROWS], corners[i:]).max()) for i in starts)) * scale
 
 
 def _climb(points: np.ndarray, start: np.ndarray) -> tuple[float, np.ndarray]:
@@ -63,26 +65,3 @@ def _hull_vertices(points: np.ndarray) -> np.ndarray:
             continue
     along = points @ axes[0]
     return points[[int(along.argmin()), int(along.argmax())]]
-
-
-def _widest_pairs(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """(up to 32, 3) points with the widest partners, and the widest distance of all pairs."""
-    square = (points**2).sum(axis=1)
-    reach = np.empty(len(points))
-    for first in range(0, len(points), _PAIRS_AT_ONCE):
-        rows = slice(first, first + _PAIRS_AT_ONCE)
-        reach[rows] = (square[rows, None] + square[None] - 2 * points[rows] @ points.T).max(axis=1)
-    order = np.argsort(-reach)[:32]
-    return points[order], float(np.sqrt(max(reach[order[0]], 0.0)))
-
-
-def _thinned(points: np.ndarray) -> np.ndarray:
-    """One point per cell of a grid that leaves at most the table's limit: the outermost of each cell."""
-    order = np.argsort(-np.linalg.norm(points, axis=1))
-    cells = 128
-    while True:
-        key = np.floor((points[order] + 1.0) * (cells / 4.0)).astype(np.int64)
-        _, first = np.unique(key @ np.array([1, 1 << 20, 1 << 40]), return_index=True)
-        if len(first) <= _TABLE_LIMIT:
-            return points[order[first]]
-        cells //= 2

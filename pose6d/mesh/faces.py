@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from pose6d.errors import MeshError
-from pose6d.mesh.mesh import GREY
+from pose6d.mesh.part import GREY
 
 
 def numbers(lines: list[bytes], what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +56,7 @@ def table(values: np.ndarray, counts: np.ndarray, fill: float = np.nan) -> np.nd
     return rows
 
 
-def triangulated(vertices: np.ndarray, corners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def triangulate(vertices: np.ndarray, corners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Triangles of polygons; concave ones are cut so that nothing is covered that they do not cover.
 
     Args:
@@ -139,7 +139,7 @@ def strip_triangles(strip: np.ndarray) -> np.ndarray:
     return found[(found >= 0).all(axis=1) & ~flat]
 
 
-def joined_corners(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def join_corners(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corners (C,) that agree in all columns of integers, the first >= 0 and the others >= -1, become one vertex.
 
     Returns:

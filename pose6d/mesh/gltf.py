@@ -14,8 +14,8 @@ import numpy as np
 from pose6d.errors import MeshError
 from pose6d.mesh.faces import strip_triangles
 from pose6d.mesh.gltf_materials import GltfMaterials
+from pose6d.mesh.part import Part
 from pose6d.mesh.side_files import SideFiles
-from pose6d.mesh.texture_atlas import Part, placed
 
 _COMPRESSIONS = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -78,7 +78,7 @@ class _Gltf:
 
     def parts(self) -> list[Part]:
         parts, other = [], 0
-        for node, transform in self._placed_nodes():
+        for node, transform in self._mesh_nodes():
             mesh = self._header["meshes"][node["mesh"]]
             if "skin" in node:
                 self._files.warn("its skeleton is not applied: it is drawn as modelled, before any pose")
@@ -91,13 +91,13 @@ class _Gltf:
                 if faces is None:
                     other += 1
                     continue
-                parts.append(placed(self._part(primitive, faces), transform))
+                parts.append(self._part(primitive, faces).transform(transform))
         if other:
             self._files.warn(f"{other} of its primitives are points or lines, or have no vertices, and are left out")
         self._materials.warn_of_unnamed_texture()
         return parts
 
-    def _placed_nodes(self) -> Iterator[tuple[dict, np.ndarray]]:
+    def _mesh_nodes(self) -> Iterator[tuple[dict, np.ndarray]]:
         """Nodes of the default scene that have a mesh, and their transforms (4, 4) into the scene."""
         nodes, scenes = self._header.get("nodes", []), self._header.get("scenes", [])
         children = {child for node in nodes for child in node.get("children", [])}
@@ -154,7 +154,7 @@ class _Gltf:
             )
         normals = found.get("NORMAL")
         part = Part(positions, faces, None if normals is None else normals.astype(np.float64))
-        self._materials.dress(part, primitive.get("material"), found)
+        self._materials.apply(part, primitive.get("material"), found)
         return part
 
     def _accessor(self, index: int) -> np.ndarray:

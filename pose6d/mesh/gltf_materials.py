@@ -1,4 +1,4 @@
-"""The looks of glTF 2.0 files: materials, textures and vertex colours."""
+"""The colours of glTF 2.0 files: materials, textures and vertex colours."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pose6d.mesh.part import Part
 from pose6d.mesh.side_files import SideFiles
-from pose6d.mesh.texture_atlas import Part
 
 # These writers store the colours one sees (sRGB) where the format asks for linear ones.
 _WRITERS_OF_SRGB = ("trimesh", "assimp", "open asset import")
-
-
 _REPEAT = 10497  # how a texture goes on beyond its border
 
 
@@ -34,7 +32,7 @@ class GltfMaterials:
         self._tinted: dict[tuple, np.ndarray] = {}
         self._without_texture = False
 
-    def dress(self, part: Part, material: int | None, attributes: dict[str, np.ndarray]) -> None:
+    def apply(self, part: Part, material: int | None, attributes: dict[str, np.ndarray]) -> None:
         """Set the part's texture and uv, or its colours; neither where nothing is given.
 
         Args:
@@ -53,7 +51,7 @@ class GltfMaterials:
             else:
                 part.image = self._texture(texture["index"], factor)
             if part.image is not None and uv is not None:
-                part.uv = _transformed(uv.astype(np.float64), transform)
+                part.uv = _transform_uv(uv.astype(np.float64), transform)
                 self._warn_of_sampler(texture["index"], part.uv)
                 if stored is not None and (stored[:, :3] != stored[0, :3]).any():
                     self._files.warn("its vertex colours, which would shade its texture, are left out")
@@ -111,9 +109,9 @@ class GltfMaterials:
         uri = entry.get("uri")
         if uri is None:
             what = f"embedded {entry.get('name', '')}".strip()
-            return self._files.decoded(self._view_bytes(entry["bufferView"]), f"texture image {what}")
+            return self._files.decode(self._view_bytes(entry["bufferView"]), f"texture image {what}")
         if uri.startswith("data:"):
-            return self._files.decoded(base64.b64decode(uri.partition(",")[2]), "texture image embedded")
+            return self._files.decode(base64.b64decode(uri.partition(",")[2]), "texture image embedded")
         return self._files.image(uri)
 
     def _lost(self, what: str) -> None:
@@ -142,7 +140,7 @@ def _surface(material: dict) -> tuple[np.ndarray | None, dict | None]:
     return None if factor is None else np.nan_to_num(np.asarray(factor, np.float64)[:3]), texture
 
 
-def _transformed(uv: np.ndarray, transform: dict) -> np.ndarray:
+def _transform_uv(uv: np.ndarray, transform: dict) -> np.ndarray:
     """uv (V, 2) with v up, of the format's with v down, after KHR_texture_transform."""
     angle = transform.get("rotation", 0.0)
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pose6d.errors import MeshError
+from pose6d.mesh.assembly import assemble
+from pose6d.mesh.coordinates import MAX_ROUNDING, Unit, bounding_box, float32_rounding
 from pose6d.mesh.diameter import point_set_diameter
+from pose6d.mesh.part import GREY, Part, unit_vectors, vertex_normals
 
 if TYPE_CHECKING:
     import trimesh
 
-Unit = Literal["m", "cm", "mm"]
-METRES_PER_UNIT: dict[Unit, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-
-GREY = 128  # the colour of a mesh that brings none
-MOST_ROUNDING = 1e-3  # of its size: what float32 may move a vertex
-
 
 @dataclass(eq=False)
 class Mesh:
-    """Vertices, triangles and a look: either a texture with uv, or one colour per vertex.
+    """Vertices and triangles with either a texture and uv, or one colour per vertex.
 
     Treat it as immutable: the methods return new meshes, and the diameter is computed once.
 
@@ -67,7 +64,7 @@ class Mesh:
                 "float32: remove them in a mesh editor and export it again"
             )
         rounding = float32_rounding(given)
-        if rounding > MOST_ROUNDING:
+        if rounding > MAX_ROUNDING:
             middle = ", ".join(f"{value:.9g}" for value in bounding_box(given).mean(axis=0))
             raise MeshError(
                 f"mesh {self.name!r} lies so far from the origin, around ({middle}), that float32 moves vertices by "
@@ -75,12 +72,12 @@ class Mesh:
                 "moved mesh"
             )
         self._check_faces()
-        self._check_look()
+        self._check_colors()
         if self.normals is None:
             self.normals = vertex_normals(self.vertices, self.faces)
         else:
             self._check_shape("normals", self.normals, (len(self.vertices), 3))
-            self.normals = _unit(np.asarray(self.normals, dtype=np.float64))
+            self.normals = unit_vectors(np.asarray(self.normals, dtype=np.float64))
 
     def _check_faces(self) -> None:
         faces = np.asarray(self.faces)
@@ -97,7 +94,7 @@ class Mesh:
             )
         self.faces = np.ascontiguousarray(faces, dtype=np.int32)
 
-    def _check_look(self) -> None:
+    def _check_colors(self) -> None:
         count = len(self.vertices)
         if self.texture is not None:
             self.texture = np.ascontiguousarray(self.texture, dtype=np.uint8)
@@ -132,10 +129,15 @@ class Mesh:
         Warns:
             UserWarning: it lies far from the origin and is moved there.
         """
-        from pose6d.mesh.assembly import assembled  # these import this module
-        from pose6d.mesh.trimesh_parts import parts_of
+        from pose6d.mesh.trimesh_parts import read_parts  # slow to import
 
-        return assembled(parts_of(source), unit, name, leave_out_debris=False)
+        return cls.from_part(assemble(read_parts(source), unit, name, leave_out_debris=False), name)
+
+    @classmethod
+    def from_part(cls, part: Part, name: str) -> Mesh:
+        """A mesh in metres of one part in metres; MeshError for what else `Mesh` refuses."""
+        colors = None if part.image is not None else part.vertex_colors()
+        return cls(part.vertices, part.faces, part.normals, part.uv, part.image, colors, name)
 
     @property
     def bounds(self) -> np.ndarray:
@@ -156,9 +158,9 @@ class Mesh:
     @cached_property
     def colored(self) -> bool:
         """Whether its surface has more than one colour."""
-        look = self.colors if self.texture is None else self.texture
-        assert look is not None
-        return bool((look != look.reshape(-1, 3)[0]).any())
+        shown = self.colors if self.texture is None else self.texture
+        assert shown is not None
+        return bool((shown != shown.reshape(-1, 3)[0]).any())
 
     def scaled(self, factor: float) -> Mesh:
         """The mesh with every coordinate multiplied by `factor` > 0."""
@@ -189,37 +191,6 @@ class Mesh:
         root, second = np.sqrt(generator.random((count, 1))), generator.random((count, 1))
         points = (1 - root) * a[chosen] + root * (1 - second) * b[chosen] + root * second * c[chosen]
         return points.astype(np.float32)
-
-
-def bounding_box(points: np.ndarray) -> np.ndarray:
-    """(2, 3) the lowest and the highest corner of the axis-aligned box of points (V, 3), in their type."""
-    columns = points.T  # NumPy is ten times slower along the first axis
-    return np.array([[column.min() for column in columns], [column.max() for column in columns]])
-
-
-def float32_rounding(vertices: np.ndarray) -> float:
-    """How far float32 may move one of `vertices` (V, 3), relative to the longest side of their box; 0 for a point."""
-    low, high = bounding_box(vertices).astype(np.float64)
-    extent = float((high - low).max())
-    return 2.0**-24 * float(np.maximum(np.abs(low), np.abs(high)).max()) / extent if extent > 0 else 0.0
-
-
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 3) float32 unit normals: the sum of the adjacent faces' cross products, which weighs them by area."""
-    a, b, c = np.moveaxis(vertices.astype(np.float64)[faces], 1, 0)
-    cross = np.cross(b - a, c - a)
-    corner = faces.T.ravel()
-    sums = [np.bincount(corner, weights=np.tile(cross[:, axis], 3), minlength=len(vertices)) for axis in range(3)]
-    return _unit(np.stack(sums, axis=1))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """(V, 3) float32 of unit length; +z where there is no direction (a vertex of no face, or of flat ones)."""
-    length = np.sqrt(np.einsum("vi,vi->v", vectors, vectors))[:, None]
-    usable = np.isfinite(length) & (length > 0)
-    up = np.array([0.0, 0.0, 1.0])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(usable, vectors / np.where(usable, length, 1.0), up).astype(np.float32)
 
 
 def texture_colors(mesh: Mesh) -> np.ndarray:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pose6d.errors import MeshError
-from pose6d.mesh.assembly import assembled
-from pose6d.mesh.debris import without_debris
+from pose6d.mesh.assembly import assemble
+from pose6d.mesh.coordinates import Unit
+from pose6d.mesh.debris import find_rest
 from pose6d.mesh.gltf import read_gltf
-from pose6d.mesh.mesh import Mesh, Unit, texture_colors
+from pose6d.mesh.mesh import Mesh, texture_colors
 from pose6d.mesh.obj import read_obj
 from pose6d.mesh.off import read_off
+from pose6d.mesh.part import Part
 from pose6d.mesh.ply import read_ply
 from pose6d.mesh.side_files import SideFiles
-from pose6d.mesh.texture_atlas import Part
 
 _KNOWN_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl", ".off")
 _READERS: dict[str, Callable[[Path, SideFiles], list[Part]]] = {
@@ -54,7 +57,8 @@ def load_mesh(path: str | Path, unit: Unit = "m", keep_debris: bool = False) -> 
     path = Path(path).expanduser()
     _check_file(path)
     reader = _READERS.get(path.suffix.lower(), _read_with_trimesh)
-    mesh = assembled(reader(path, SideFiles(path)), unit, str(path), leave_out_debris=not keep_debris)
+    part = assemble(reader(path, SideFiles(path)), unit, str(path), leave_out_debris=not keep_debris)
+    mesh = Mesh.from_part(part, str(path))
     mesh.keep_debris = keep_debris
     return mesh
 
@@ -70,6 +74,21 @@ def as_mesh(mesh: Mesh | str | Path) -> Mesh:
     if not isinstance(mesh, (str, Path)):
         raise MeshError(f"mesh is a {type(mesh).__name__}: pass a Mesh (Mesh.from_trimesh makes one) or a path")
     return load_mesh(mesh)
+
+
+def without_debris(mesh: Mesh) -> Mesh:
+    """The mesh itself, or one without its debris in the same frame, with a warning; see `Mesh.keep_debris`."""
+    kept = None if mesh.keep_debris else find_rest(mesh.vertices, mesh.faces, mesh.name)
+    if kept is None:
+        return mesh
+    return replace(
+        mesh,
+        vertices=mesh.vertices[kept],
+        faces=(np.cumsum(kept) - 1)[mesh.faces[kept[mesh.faces[:, 0]]]],
+        normals=mesh.normals[kept],
+        uv=None if mesh.uv is None else mesh.uv[kept],
+        colors=None if mesh.colors is None else mesh.colors[kept],
+    )
 
 
 def save_mesh(mesh: Mesh, path: str | Path) -> None:

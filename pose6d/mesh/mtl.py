@@ -22,7 +22,7 @@ _COLORS = (b"kd", b"ke", b"ka")
 
 
 @dataclass
-class Material:
+class MtlEntry:
     """One material as written.
 
     Attributes:
@@ -35,8 +35,8 @@ class Material:
 
 
 @dataclass
-class Look:
-    """What a material looks like.
+class Material:
+    """What a material gives a surface: a texture, or one colour.
 
     Attributes:
         image: (H, W, 3) uint8 or None.
@@ -67,21 +67,21 @@ def find_libraries(statement: bytes, files: SideFiles) -> list[Path]:
     return libraries
 
 
-def read_materials(path: Path) -> dict[str, Material]:
+def read_materials(path: Path) -> dict[str, MtlEntry]:
     """The materials of an .mtl file by name; of two with one name, the first.
 
     Raises:
         MeshError: it is not text.
     """
-    materials: dict[str, Material] = {}
-    current = Material(path.parent)  # what stands before the first name belongs to none
+    materials: dict[str, MtlEntry] = {}
+    current = MtlEntry(path.parent)  # what stands before the first name belongs to none
     for line in text_lines(path.read_bytes(), path):
         words = line.split(None, 1)
         if not words or words[0].startswith(b"#"):
             continue
         key, rest = words[0].lower(), words[1] if len(words) > 1 else b""
         if key == b"newmtl":
-            current = Material(path.parent)
+            current = MtlEntry(path.parent)
             materials.setdefault(name_of(without_comment(rest)), current)
         else:
             current.statements.setdefault(key, rest)
@@ -99,31 +99,31 @@ def _file_name(statement: bytes, files: SideFiles, *folders: Path) -> str:
     return whole if "#" in whole and files.find(whole, *folders) else name_of(without_comment(statement))
 
 
-def look_of(material: Material, files: SideFiles) -> Look:
+def resolve_material(entry: MtlEntry, files: SideFiles) -> Material:
     """The texture and colour of a material; warns where a texture is missing or not applied as written."""
-    look = Look(color=_color(material, files))
+    material = Material(color=_color(entry, files))
     for key in _MAPS:
-        if key not in material.statements:
+        if key not in entry.statements:
             continue
-        statement, options = _map(material.statements[key])
-        name = _file_name(statement, files, material.folder)
-        look.image = files.image(name, material.folder) if name else None
-        if look.image is None:
+        statement, options = _map(entry.statements[key])
+        name = _file_name(statement, files, entry.folder)
+        material.image = files.image(name, entry.folder) if name else None
+        if material.image is None:
             continue
-        look.scale, look.offset = _vector(options.get(b"-s"), 1.0), _vector(options.get(b"-o"), 0.0)
+        material.scale, material.offset = _vector(options.get(b"-s"), 1.0), _vector(options.get(b"-o"), 0.0)
         ignored = [o for o in _NOT_APPLIED if o in options and options[o] not in ([b"off"], [b"0", b"1"])]
         if ignored:
             text = b", ".join(ignored).decode()
             files.warn(f"the option {text} of its texture {name!r} is not applied: bake it into the image")
         break
-    return look
+    return material
 
 
-def _color(material: Material, files: SideFiles) -> np.ndarray | None:
+def _color(entry: MtlEntry, files: SideFiles) -> np.ndarray | None:
     """(3,) uint8: the diffuse colour; another where that is absent, or black and the material shines."""
     colors = {}
     for key in _COLORS:
-        words = material.statements.get(key, b"").split()
+        words = entry.statements.get(key, b"").split()
         try:
             values = np.array([float(word) for word in without_comment(b" ".join(words)).split()[:3]])
         except ValueError:

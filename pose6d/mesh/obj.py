@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import MeshError
-from pose6d.mesh.faces import color_bytes, joined_corners, numbers, table, triangulated
-from pose6d.mesh.mtl import Look, Material, find_libraries, look_of, read_materials, without_comment
+from pose6d.mesh.faces import color_bytes, join_corners, numbers, table, triangulate
+from pose6d.mesh.mtl import Material, MtlEntry, find_libraries, read_materials, resolve_material, without_comment
+from pose6d.mesh.part import Part
 from pose6d.mesh.side_files import SideFiles, name_of, text_lines
-from pose6d.mesh.texture_atlas import Part
 
 _OTHER, _V, _VT, _VN, _F = range(5)
 _KINDS = {b"v ": _V, b"v\t": _V, b"vt": _VT, b"vn": _VN, b"f ": _F, b"f\t": _F}
@@ -47,12 +47,12 @@ def read_obj(path: Path, files: SideFiles) -> list[Part]:
     corners, counts = _corners(_section(lines, kinds, _F), before, (len(positions), len(uv), len(normals)), path)
     if (counts < 3).any():
         files.warn(f"{int((counts < 3).sum())} of its faces have fewer than three corners and are left out")
-    triangles, face = triangulated(positions, corners[:, 0], counts)
+    triangles, face = triangulate(positions, corners[:, 0], counts)
     if not len(triangles):
         return [Part(positions, triangles)]
     names, which = _material_of_faces(at, others)
     solid = _Solid(positions, uv, normals, colors, corners[triangles], which[face])
-    return _parts(solid, names, _looks(names, others, files), files)
+    return _parts(solid, names, _resolve_materials(names, others, files), files)
 
 
 @dataclass
@@ -75,48 +75,48 @@ class _Solid:
     corners: np.ndarray
     material: np.ndarray
 
-    def part(self, chosen: np.ndarray, look: Look, textured: bool) -> Part:
+    def part(self, chosen: np.ndarray, material: Material, textured: bool) -> Part:
         """The chosen (T,) triangles as one part."""
         used = self.corners[chosen].reshape(-1, 3)
         if not textured:
             used[:, 1] = -1  # seams of the texture are none then
         if (used[:, 2] < 0).any():
             used[:, 2] = -1
-        first, vertex = joined_corners(used[:, 0], used[:, 1], used[:, 2])
+        first, vertex = join_corners(used[:, 0], used[:, 1], used[:, 2])
         v, vt, vn = used[first].T
         part = Part(self.positions[v], vertex.reshape(-1, 3), self.normals[vn] if (vn >= 0).all() else None)
         if textured:
-            part.uv, part.image = self.uv[vt] * look.scale + look.offset, look.image
+            part.uv, part.image = self.uv[vt] * material.scale + material.offset, material.image
         elif self.colors is not None:
             part.colors = self.colors[v]
-        elif look.color is not None:
-            part.colors = np.tile(look.color, (len(v), 1))
+        elif material.color is not None:
+            part.colors = np.tile(material.color, (len(v), 1))
         return part
 
 
-def _parts(solid: _Solid, names: list[str | None], looks: list[Look], files: SideFiles) -> list[Part]:
-    """One part for each look; two where only some triangles of a textured one have texture coordinates."""
+def _parts(solid: _Solid, names: list[str | None], materials: list[Material], files: SideFiles) -> list[Part]:
+    """One part for each material; two where only some triangles of a textured one have texture coordinates."""
     mapped = (solid.corners[..., 1] >= 0).all(axis=1)  # (T,)
-    plain = all(look.image is None for look in looks)
-    if plain and (solid.colors is not None or all(look.color is None for look in looks)):
-        looks = looks[:1]  # nothing tells the materials apart
+    plain = all(material.image is None for material in materials)
+    if plain and (solid.colors is not None or all(material.color is None for material in materials)):
+        materials = materials[:1]  # nothing tells the materials apart
         solid.material = np.zeros_like(solid.material)
-    if plain and len(solid.uv) and not files.lost and solid.colors is None and any(k.color is None for k in looks):
+    if plain and len(solid.uv) and not files.lost and solid.colors is None and any(m.color is None for m in materials):
         files.warn(
             "it has texture coordinates but names no texture, so it is drawn in grey: export it again with its "
             "material and texture"
         )
     parts = []
-    for i, look in enumerate(looks):
+    for i, material in enumerate(materials):
         chosen = solid.material == i
-        textured = chosen & mapped & (look.image is not None)
+        textured = chosen & mapped & (material.image is not None)
         bare = chosen & ~textured
-        if look.image is not None and bare.any():
+        if material.image is not None and bare.any():
             files.warn(
                 f"{int(bare.sum())} of the {int(chosen.sum())} triangles of its material {names[i]!r} have no texture "
                 "coordinates and are drawn in one colour"
             )
-        parts += [solid.part(group, look, group is textured) for group in (textured, bare) if group.any()]
+        parts += [solid.part(group, material, group is textured) for group in (textured, bare) if group.any()]
     return parts
 
 
@@ -217,24 +217,26 @@ def _material_of_faces(at: np.ndarray, others: list[tuple[int, bytes, bytes]]) -
     return [names[i] for i in used], which
 
 
-def _looks(names: list[str | None], others: list[tuple[int, bytes, bytes]], files: SideFiles) -> list[Look]:
-    """What each of the materials looks like."""
-    materials: dict[str, Material] = {}
+def _resolve_materials(
+    names: list[str | None], others: list[tuple[int, bytes, bytes]], files: SideFiles
+) -> list[Material]:
+    """What each of the named materials gives a surface."""
+    entries: dict[str, MtlEntry] = {}
     for _, key, rest in others:
         if key == b"mtllib":
             for library in find_libraries(rest, files):
-                materials = read_materials(library) | materials
-    unknown = [name for name in names if name is not None and name not in materials]
-    only = next(iter(materials)) if len(materials) == 1 else None
-    if unknown and materials:
+                entries = read_materials(library) | entries
+    unknown = [name for name in names if name is not None and name not in entries]
+    only = next(iter(entries)) if len(entries) == 1 else None
+    if unknown and entries:
         drawn = f"drawn as {only!r}, the only one there is" if only and len(unknown) == 1 else "drawn without material"
         files.warn(
             f"its material {', '.join(map(repr, unknown[:5]))} is not in its material file, which has "
-            f"{', '.join(map(repr, list(materials)[:5]))}: {drawn}"
+            f"{', '.join(map(repr, list(entries)[:5]))}: {drawn}"
         )
-    looks = []
+    materials = []
     for name in names:
         # Faces that name no material, or a wrong one, can only mean the only one there is.
-        meant = name if name in materials else only if name is None or len(unknown) == 1 else None
-        looks.append(look_of(materials[meant], files) if meant is not None else Look())
-    return looks
+        meant = name if name in entries else only if name is None or len(unknown) == 1 else None
+        materials.append(resolve_material(entries[meant], files) if meant is not None else Material())
+    return materials

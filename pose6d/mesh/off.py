@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import MeshError
-from pose6d.mesh.faces import color_bytes, joined_corners, numbers, table, triangulated
+from pose6d.mesh.faces import color_bytes, join_corners, numbers, table, triangulate
+from pose6d.mesh.part import Part
 from pose6d.mesh.side_files import SideFiles, text_lines
-from pose6d.mesh.texture_atlas import Part
 
 
 def read_off(path: Path, files: SideFiles) -> list[Part]:
@@ -67,12 +67,12 @@ def read_off(path: Path, files: SideFiles) -> list[Part]:
             f"{what} has faces that index vertices {corners.min()}..{corners.max()}, but there are {vertices} "
             "vertices: the file is truncated or corrupt; export it again"
         )
-    triangles, polygon = triangulated(positions, corners, polygons)
+    triangles, polygon = triangulate(positions, corners, polygons)
     face_colors = _face_colors(rows, polygons, lengths, files) if colors is None else None
     keys = [corners[triangles.ravel()]]
     if face_colors is not None:
         keys.append(np.repeat(polygon, 3))
-        first, index = joined_corners(*keys)
+        first, index = join_corners(*keys)
         v = keys[0][first]
         normals = None if normals is None else normals[v]
         return [Part(positions[v], index.reshape(-1, 3), normals, colors=face_colors[keys[1][first]])]

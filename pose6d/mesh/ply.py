@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import MeshError
-from pose6d.mesh.faces import color_bytes, joined_corners, numbers, strip_triangles, triangulated
+from pose6d.mesh.faces import color_bytes, join_corners, numbers, strip_triangles, triangulate
+from pose6d.mesh.part import Part
 from pose6d.mesh.side_files import SideFiles, name_of
-from pose6d.mesh.texture_atlas import Part
 
 _TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
@@ -130,7 +130,7 @@ def read_ply(path: Path, files: SideFiles) -> list[Part]:
             f"mesh {path} has faces that index vertices {corners.min()}..{corners.max()}, but there are "
             f"{len(positions)} vertices: the file is truncated or corrupt; export it again"
         )
-    triangles, polygon = triangulated(positions, corners, counts)
+    triangles, polygon = triangulate(positions, corners, counts)
     if not len(triangles):
         return [Part(positions, triangles)]
     solid = _Solid(positions, corners, counts, triangles, polygon)
@@ -192,7 +192,7 @@ def _parts(solid: _Solid, vertex: dict, face: dict, names: list[str], files: Sid
             keys.append(np.unique(_bits(wedge[at]), return_inverse=True)[1])
         elif image is None and face_colors is not None:
             keys.append(np.repeat(polygon[number == i], 3))
-        first, index = joined_corners(*keys)
+        first, index = join_corners(*keys)
         v = corners[at[first]]
         part = Part(solid.positions[v], index.reshape(-1, 3), None if normals is None else normals[v])
         if image is not None and uv is not None:

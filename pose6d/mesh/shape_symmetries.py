@@ -52,18 +52,18 @@ def shape_symmetries(mesh: Mesh, tolerance: float = 0.03) -> np.ndarray:
     tree = cKDTree((dense - middle) / mesh.diameter)
     points = (points - middle) / mesh.diameter
     R = rotation_hypotheses(inplane=12).numpy().astype(np.float64)
-    R, t = _aligned(tree, points[:_FEW], R[_distances(tree, points[:_FEW], R).mean(axis=1) < _PROMISING])
+    R, t = _align(tree, points[:_FEW], R[_distances(tree, points[:_FEW], R).mean(axis=1) < _PROMISING])
     furthest = _furthest(tree, points, R, t)
     order = np.argsort(furthest)
     order = order[furthest[order] < tolerance]
     turns = _distinct(np.concatenate([np.eye(3)[None], R[order]]), _SAME)
     for axis in _axes(turns):
         wanted = _about(axis, np.array(_ROUND))
-        R, t = _aligned(tree, points[:_FEW], wanted)
+        R, t = _align(tree, points[:_FEW], wanted)
         if _degrees(wanted, R).max() < _SAME / 2 and np.median(_furthest(tree, points, R, t)) < tolerance:
             about = _about(axis, np.arange(0.0, 360.0, _TURN))
             turns = _distinct((about[:, None] @ turns).reshape(-1, 3, 3), 0.8 * _TURN)
-    R, t = _aligned(tree, points[:_FEW], turns, turning=False)
+    R, t = _align(tree, points[:_FEW], turns, turning=False)
     symmetries = np.tile(np.eye(4), (len(R), 1, 1))
     symmetries[:, :3, :3] = R
     symmetries[:, :3, 3] = mesh.diameter * t + middle - R @ middle
@@ -81,7 +81,7 @@ def _furthest(tree: cKDTree, points: np.ndarray, R: np.ndarray, t: np.ndarray) -
     return np.quantile(_distances(tree, points, R, t), 0.99, axis=1)
 
 
-def _aligned(tree: cKDTree, points: np.ndarray, R: np.ndarray, turning: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def _align(tree: cKDTree, points: np.ndarray, R: np.ndarray, turning: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (N, 3, 3), near those given unless they must stay, and shifts (N, 3) that lay points onto a tree's."""
     t = np.zeros((len(R), 3))
     centre = points.mean(axis=0)

@@ -63,10 +63,10 @@ class SideFiles:
             self.warn_of_missing(name, "texture", *folders)
             return None
         if found not in self._images:
-            self._images[found] = self.decoded(found.read_bytes(), f"texture file {found}")
+            self._images[found] = self.decode(found.read_bytes(), f"texture file {found}")
         return self._images[found]
 
-    def decoded(self, data: bytes, what: str) -> np.ndarray | None:
+    def decode(self, data: bytes, what: str) -> np.ndarray | None:
         """(H, W, 3) uint8 of an image file's content; None with a warning if it cannot be read."""
         try:
             return _read_image(data, f"mesh {self.mesh}: its {what}")
@@ -106,13 +106,13 @@ def _file_of_any_case(folder: Path, name: str) -> Path | None:
             if step in ("", ".", ".."):
                 here = here / step
                 continue
-            here = next(entry for entry in sorted(here.iterdir()) if _folded(entry.name) == _folded(step))
+            here = next(entry for entry in sorted(here.iterdir()) if _fold_name(entry.name) == _fold_name(step))
         return here if here.is_file() else None
     except (OSError, ValueError, StopIteration):  # also names that no file can have
         return None
 
 
-def _folded(name: str) -> str:
+def _fold_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 

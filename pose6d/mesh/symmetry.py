@@ -17,8 +17,8 @@ import torch
 
 from pose6d.errors import MeshError
 from pose6d.geometry.transforms import make_transform
+from pose6d.mesh.coordinates import METRES_PER_UNIT
 
-_UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # metres
 _AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 _FORMS = '"continuous z", "180 x", "90 0 0 1 at 0.01 0 0", "sphere" or "none", several separated by ";"'
 
@@ -55,7 +55,7 @@ def symmetry_transforms(
     Raises:
         MeshError: a transform is not rigid or an axis has no direction.
     """
-    finite = [np.eye(4), *(_checked_rigid(T) for T in discrete)]
+    finite = [np.eye(4), *(_check_rigid(T) for T in discrete)]
     steps = max(1, round(360 / step_degrees))
     axes = [(_unit(axis), np.asarray(offset, dtype=np.float64).reshape(3)) for axis, offset in continuous]
     turns = [_rotation_about(axis, offset, 2 * math.pi * k / steps) for axis, offset in axes for k in range(steps)]
@@ -108,7 +108,7 @@ def parse_symmetry(text: str, unit_scale: float = 1.0, step_degrees: float = 5.0
             generators.append(_rotation_about(_axis(words[1:], item), offset, 2 * math.pi / _fold(words[0], item)))
         else:
             raise MeshError(f"symmetry {item!r} is not understood: write {_FORMS}")
-    return symmetry_transforms(_generated_group(generators, text)[1:], continuous, step_degrees)
+    return symmetry_transforms(_generate_group(generators, text)[1:], continuous, step_degrees)
 
 
 def bop_symmetry(entry: Mapping, unit_scale: float = 0.001, step_degrees: float = 5.0) -> torch.Tensor:
@@ -189,12 +189,12 @@ def load_symmetry(
     if not isinstance(content, dict):
         raise MeshError(f'{path}: an object such as {{"symmetries": "continuous z"}} is needed')
     unit = content.get("unit")
-    if unit is not None and unit not in list(_UNITS):
+    if unit is not None and unit not in list(METRES_PER_UNIT):
         raise MeshError(f"{path}: unit {unit!r} is unknown: use m, cm or mm")
     try:
         if "symmetries" in content:
-            return parse_symmetry(content["symmetries"], _UNITS[unit] if unit else unit_scale, step_degrees)
-        return bop_symmetry(content, _UNITS[unit] if unit else _UNITS["mm"], step_degrees)
+            return parse_symmetry(content["symmetries"], METRES_PER_UNIT[unit] if unit else unit_scale, step_degrees)
+        return bop_symmetry(content, METRES_PER_UNIT[unit or "mm"], step_degrees)
     except MeshError as error:
         raise MeshError(f"{path}: {error}") from error
 
@@ -287,7 +287,7 @@ def _ball(first: np.ndarray, second: np.ndarray, center: np.ndarray) -> list[np.
     return [a @ b @ c for a in around for b in tilt for c in around]
 
 
-def _generated_group(generators: Sequence[np.ndarray], text: str) -> list[np.ndarray]:
+def _generate_group(generators: Sequence[np.ndarray], text: str) -> list[np.ndarray]:
     """All products of the generators, the identity first."""
     group = [np.eye(4)]
     for element in group:  # grows while it is walked
@@ -310,7 +310,7 @@ def _distinct(transforms: Sequence[np.ndarray]) -> np.ndarray:
     return stacked[np.sort(np.unique(keys, axis=0, return_index=True)[1])]
 
 
-def _checked_rigid(T: np.ndarray) -> np.ndarray:
+def _check_rigid(T: np.ndarray) -> np.ndarray:
     T = np.asarray(T, dtype=np.float64)
     if T.shape != (4, 4) or not np.isfinite(T).all():
         raise MeshError(f"symmetry transform: a finite 4x4 matrix is needed, found shape {T.shape}: {T.tolist()}")

@@ -1,54 +1,23 @@
-"""Joining parts with different looks into one mesh with one texture."""
+"""Joining parts with different textures and colours into one part with one texture."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from pose6d.mesh.mesh import GREY, Mesh, vertex_normals
+from pose6d.mesh.part import GREY, Part
 
 _BORDER = 2  # texels around each tile that repeat its other side, so that filtering never sees a neighbour
 _LARGEST_SIDE = 8192  # texels; a larger atlas is scaled down
 
 
 @dataclass
-class Part:
-    """A piece of a mesh with one look: a texture, or a colour per vertex (grey where it has neither).
-
-    Attributes:
-        vertices: (V, 3) float64, already in the frame and unit of the whole mesh.
-        faces: (F, 3) int64.
-        normals: (V, 3) or None.
-        uv: (V, 2) float64 or None, as in `Mesh`.
-        image: (H, W, 3) uint8 or None; parts that share a texture share the array.
-        colors: (V, 3) uint8 or None.
-    """
-
-    vertices: np.ndarray
-    faces: np.ndarray
-    normals: np.ndarray | None = None
-    uv: np.ndarray | None = None
-    image: np.ndarray | None = None
-    colors: np.ndarray | None = None
-
-
-def placed(part: Part, transform: np.ndarray) -> Part:
-    """The part moved by an affine transform (4, 4) of any kind."""
-    if np.array_equal(transform, np.eye(4)):
-        return part
-    linear = transform[:3, :3]
-    normals = None if part.normals is None else part.normals @ np.linalg.pinv(linear)
-    faces = part.faces[:, ::-1] if np.linalg.det(linear) < 0 else part.faces  # mirrored: keep the outside outside
-    return replace(part, vertices=part.vertices @ linear.T + transform[:3, 3], faces=faces, normals=normals)
-
-
-@dataclass
 class _Textured:
-    """A part whose look is a tile to be: uv is from 0 up to the number of repeats that its widest face needs."""
+    """A part whose image is a tile to be: uv is from 0 up to the number of repeats that its widest face needs."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -57,15 +26,12 @@ class _Textured:
     image: np.ndarray
 
 
-def join_parts(parts: list[Part], name: str) -> Mesh:
-    """One mesh out of many parts.
+def join_parts(parts: list[Part], name: str) -> Part:
+    """One part out of many, with normals; `name` is what warnings call it.
 
     Vertices are never merged. Colours stay colours if no part has a texture, and a texture shared by all parts stays
     as it is; otherwise every texture becomes a tile of one atlas, and colours become tiny tiles of it that bilinear
     filtering turns back into the same gradients.
-
-    Raises:
-        MeshError: see `Mesh`.
     """
     images = {id(part.image): part.image for part in parts if part.image is not None}
     texture: np.ndarray | None = None
@@ -75,33 +41,27 @@ def join_parts(parts: list[Part], name: str) -> Mesh:
         else:
             parts, texture = _into_atlas(parts, name)
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
-    normals = [vertex_normals(p.vertices, p.faces) if p.normals is None else p.normals for p in parts]
-    return Mesh(
+    return Part(
         vertices=np.concatenate([part.vertices for part in parts]),
         faces=np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)]),
-        normals=np.concatenate(normals),
+        normals=np.concatenate([part.vertex_normals() for part in parts]),
         uv=np.concatenate([part.uv for part in parts if part.uv is not None]) if texture is not None else None,
-        texture=texture,
-        colors=None if texture is not None else np.concatenate([_colors(part) for part in parts]),
-        name=name,
+        image=texture,
+        colors=None if texture is not None else np.concatenate([part.vertex_colors() for part in parts]),
     )
-
-
-def _colors(part: Part) -> np.ndarray:
-    return part.colors if part.colors is not None else np.full((len(part.vertices), 3), GREY, np.uint8)
 
 
 def _into_atlas(parts: list[Part], name: str) -> tuple[list[Part], np.ndarray]:
     """The parts with uv into one atlas, and the atlas (H, W, 3) uint8."""
-    moved = [_with_color_tile(part) if part.image is None else _with_local_uv(part, part.image) for part in parts]
+    tiled = [_with_color_tile(part) if part.image is None else _with_local_uv(part, part.image) for part in parts]
     # Parts that share an image share a tile, which repeats it as often as the widest face of any of them needs.
     repeats: dict[int, np.ndarray] = {}
-    for part in moved:
+    for part in tiled:
         needed: np.ndarray = np.maximum(np.ceil(part.uv.max(axis=0) - 1e-4), 1).astype(int)
         repeats[id(part.image)] = np.maximum(repeats.get(id(part.image), 1), needed)
-    images = {id(part.image): part.image for part in moved}
+    images = {id(part.image): part.image for part in tiled}
     sizes = {key: np.array(images[key].shape[:2]) * repeats[key][::-1] for key in images}  # (rows, columns)
-    shrink = _shrink(list(sizes.values()))
+    shrink = _shrink_factor(list(sizes.values()))
     if shrink < 1:
         warnings.warn(
             f"mesh {name!r}: its textures together exceed {_LARGEST_SIDE} x {_LARGEST_SIDE} texels and are scaled by "
@@ -110,13 +70,13 @@ def _into_atlas(parts: list[Part], name: str) -> tuple[list[Part], np.ndarray]:
         )
     tiles = {}
     for key, image in images.items():
-        tile = np.tile(_scaled(image, shrink), (repeats[key][1], repeats[key][0], 1))
+        tile = np.tile(_shrink_image(image, shrink), (repeats[key][1], repeats[key][0], 1))
         tiles[key] = np.pad(tile, ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)), mode="wrap")
     corners, height, width = _pack({key: tile.shape[:2] for key, tile in tiles.items()})
     atlas = np.zeros((height, width, 3), np.uint8)
     for key, (top, left) in corners.items():
         atlas[top : top + tiles[key].shape[0], left : left + tiles[key].shape[1]] = tiles[key]
-    for part in moved:
+    for part in tiled:
         key = id(part.image)
         top, left = corners[key]
         across, up = repeats[key]
@@ -124,7 +84,7 @@ def _into_atlas(parts: list[Part], name: str) -> tuple[list[Part], np.ndarray]:
         x = left + _BORDER + part.uv[:, 0] * (columns / across)
         y = top + _BORDER + (up - part.uv[:, 1]) * (rows / up)
         part.uv = np.stack([x / width, 1 - y / height], axis=1)
-    return [Part(part.vertices, part.faces, part.normals, part.uv, atlas) for part in moved], atlas
+    return [Part(part.vertices, part.faces, part.normals, part.uv, atlas) for part in tiled], atlas
 
 
 def _with_local_uv(part: Part, image: np.ndarray) -> _Textured:
@@ -150,11 +110,11 @@ def _with_color_tile(part: Part) -> _Textured:
     fourth texel continues the gradient, so that bilinear filtering gives the same colours as interpolating vertices
     (but for gradients so steep that the fourth would leave 0..255).
     """
-    colors = _colors(part)
+    colors = part.vertex_colors()
     if (colors == colors[0]).all():
         tile = np.broadcast_to(colors[0], (2, 2, 3)).copy()
         return _Textured(part.vertices, part.faces, part.normals, np.full((len(part.vertices), 2), 0.5), tile)
-    normals = vertex_normals(part.vertices, part.faces) if part.normals is None else part.normals
+    normals = part.vertex_normals()
     count = len(part.faces)
     side = math.ceil(math.sqrt(count))
     row, column = np.divmod(np.arange(count), side)
@@ -170,7 +130,7 @@ def _with_color_tile(part: Part) -> _Textured:
     return _Textured(part.vertices[old], np.arange(3 * count).reshape(-1, 3), normals[old], uv, tile)
 
 
-def _shrink(sizes: list[np.ndarray]) -> float:
+def _shrink_factor(sizes: list[np.ndarray]) -> float:
     """The factor that makes tiles of these (rows, columns) fit the largest atlas; 1 where they do."""
     area = sum(float(size[0]) * float(size[1]) for size in sizes)
     side = max(float(size.max()) for size in sizes)
@@ -178,7 +138,7 @@ def _shrink(sizes: list[np.ndarray]) -> float:
     return min(1.0, _LARGEST_SIDE / side, math.sqrt(0.8 * _LARGEST_SIDE**2 / area))
 
 
-def _scaled(image: np.ndarray, factor: float) -> np.ndarray:
+def _shrink_image(image: np.ndarray, factor: float) -> np.ndarray:
     if factor >= 1 or max(image.shape[:2]) <= 2:
         return image
     height, width = (max(1, int(side * factor)) for side in image.shape[:2])

@@ -12,8 +12,8 @@ from PIL import Image
 from trimesh.visual.material import PBRMaterial, SimpleMaterial, empty_material
 
 from pose6d.errors import MeshError
+from pose6d.mesh.part import Part
 from pose6d.mesh.side_files import SideFiles, rgb_pixels
-from pose6d.mesh.texture_atlas import Part, placed
 
 _STAND_IN = empty_material().image
 
@@ -40,10 +40,10 @@ def read_with_trimesh(path: Path, files: SideFiles) -> list[Part]:
             f"mesh file {path} ({len(data)} bytes) holds no triangles: it is empty, truncated or otherwise damaged, or "
             f"not really {path.suffix}; copy or export it again"
         )
-    return parts_of(scene)
+    return read_parts(scene)
 
 
-def parts_of(source: trimesh.Trimesh | trimesh.Scene) -> list[Part]:
+def read_parts(source: trimesh.Trimesh | trimesh.Scene) -> list[Part]:
     """The geometries of a trimesh object or scene at their places; of other kinds than triangles, the vertices alone.
 
     Textures with the same content become the same array.
@@ -52,7 +52,7 @@ def parts_of(source: trimesh.Trimesh | trimesh.Scene) -> list[Part]:
     textures: dict[bytes, np.ndarray] = {}
     parts = {key: _part(geometry, textures) for key, geometry in scene.geometry.items()}
     nodes = [scene.graph[node] for node in scene.graph.nodes_geometry]
-    return [placed(parts[key], np.asarray(transform, np.float64)) for transform, key in nodes if key in parts]
+    return [parts[key].transform(np.asarray(transform, np.float64)) for transform, key in nodes if key in parts]
 
 
 def _has_stl_colors(data: bytes) -> bool:

@@ -12,7 +12,8 @@ import torch
 from pose6d.errors import FrameError, MeshError
 from pose6d.geometry.camera import backproject
 from pose6d.geometry.depth import is_measured
-from pose6d.mesh.mesh import METRES_PER_UNIT, Mesh, Unit
+from pose6d.mesh.coordinates import METRES_PER_UNIT, Unit
+from pose6d.mesh.mesh import Mesh
 
 UnitChoice = Literal["auto", "m", "cm", "mm"]
 
@@ -136,9 +137,9 @@ def resolve_unit(
     readings = [_Reading(u, None, mesh.diameter * scale, extent, distance) for u, scale in METRES_PER_UNIT.items()]
     others = [] if depth_stated else _with_other_depth(readings)
     if unit == "auto":
-        return _decided(mesh, readings, others, depth_stated)
+        return _decide_unit(mesh, readings, others, depth_stated)
     told = next(reading for reading in readings if reading.unit == unit)
-    return _as_told(mesh, told, readings, [other for other in others if other.unit == unit])
+    return _check_unit(mesh, told, readings, [other for other in others if other.unit == unit])
 
 
 def _with_other_depth(readings: list[_Reading]) -> list[_Reading]:
@@ -153,7 +154,7 @@ def _with_other_depth(readings: list[_Reading]) -> list[_Reading]:
     return sorted((other for other in others if other.sound), key=lambda other: other.misfit)
 
 
-def _as_told(mesh: Mesh, told: _Reading, readings: list[_Reading], others: list[_Reading]) -> tuple[float, str]:
+def _check_unit(mesh: Mesh, told: _Reading, readings: list[_Reading], others: list[_Reading]) -> tuple[float, str]:
     """What `resolve_unit` gives for a unit that the user states; `others` are in that unit."""
     stated = f"mesh diameter is {_length(told.diameter)}"
     seen = f"the masked depth shows {_length(told.extent)}"
@@ -177,7 +178,7 @@ def _as_told(mesh: Mesh, told: _Reading, readings: list[_Reading], others: list[
     )
 
 
-def _decided(mesh: Mesh, readings: list[_Reading], others: list[_Reading], depth_stated: bool) -> tuple[float, str]:
+def _decide_unit(mesh: Mesh, readings: list[_Reading], others: list[_Reading], depth_stated: bool) -> tuple[float, str]:
     """What `resolve_unit` gives for "auto"."""
     fitting = sorted((reading for reading in readings if reading.fits), key=lambda reading: reading.misfit)
     if not fitting:

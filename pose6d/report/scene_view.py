@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from pose6d.geometry.camera import backproject
-from pose6d.mesh.mesh import Mesh, texture_colors, vertex_normals
+from pose6d.mesh.mesh import Mesh, texture_colors
+from pose6d.mesh.part import vertex_normals
 from pose6d.report.overlay import oriented_box
 from pose6d.scenes.frame import Frame
 
