@@ -1,4 +1,4 @@
-"""Rotations and rigid transforms: group axioms, and round trips near identity and near half turns."""
+"""Rotations and rigid transforms, and round trips near identity and near half turns."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from hypothesis import given, settings
 
 from pose6d.geometry.transforms import (
     hat,
-    invert,
     make_transform,
     random_rotations,
     rotation_angle,
-    se3_exp,
-    se3_log,
     so3_exp,
     so3_log,
     transform_points,
 )
 
-# Worst errors over 200,000 samples were 1.5e-6 (rotations) and 2.9e-6 (translations up to 2 m); allowed is four times
+# Worst errors over 200,000 samples were 1.5e-6 (rotations) and 2.9e-6 (points up to 4 m away); allowed is four times
 # that.
 ROTATION_TOLERANCE = 6e-6
-TRANSLATION_TOLERANCE = 1.2e-5
+POINT_TOLERANCE = 1.2e-5
 
 # The ordinary range, the neighbourhoods where naive formulas lose digits, and the exact ends.
 ANGLES = st.one_of(
@@ -42,11 +39,6 @@ VECTORS = st.tuples(*[st.floats(-2, 2)] * 3).map(torch.tensor)
 def rotation_vectors(draw: st.DrawFn) -> torch.Tensor:
     axis = torch.nn.functional.normalize(torch.tensor(draw(UNIT), dtype=torch.float64), dim=-1)
     return (axis * draw(ANGLES)).float()
-
-
-@st.composite
-def twists(draw: st.DrawFn) -> torch.Tensor:
-    return torch.cat([draw(VECTORS).float(), draw(rotation_vectors())])
 
 
 @given(rotation_vectors())
@@ -91,44 +83,14 @@ def test_log_of_an_exact_half_turn(axis: int) -> None:
     torch.testing.assert_close(so3_log(R).abs(), expected)
 
 
-@given(twists())
+@given(rotation_vectors(), VECTORS, VECTORS)
 @settings(deadline=None)
-def test_se3_exp_agrees_with_the_matrix_exponential(xi: torch.Tensor) -> None:
-    generator = torch.zeros(4, 4, dtype=torch.float64)
-    generator[:3, :3] = hat(xi[3:].double())
-    generator[:3, 3] = xi[:3].double()
-    expected = torch.linalg.matrix_exp(generator).float()
-    torch.testing.assert_close(se3_exp(xi), expected, atol=TRANSLATION_TOLERANCE, rtol=0)
-
-
-@given(twists())
-@settings(deadline=None)
-def test_se3_log_inverts_exp(xi: torch.Tensor) -> None:
-    if math.pi - float(torch.linalg.vector_norm(xi[3:])) < 1e-5:
-        return  # two logarithms exist
-    torch.testing.assert_close(se3_log(se3_exp(xi)), xi, atol=TRANSLATION_TOLERANCE, rtol=0)
-
-
-@given(twists(), twists(), twists())
-@settings(deadline=None)
-def test_group_axioms(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> None:
-    A, B, C = se3_exp(a), se3_exp(b), se3_exp(c)
-    identity = torch.eye(4)
-    close = {"atol": TRANSLATION_TOLERANCE, "rtol": 0}
-    torch.testing.assert_close(A @ invert(A), identity, **close)
-    torch.testing.assert_close(invert(A) @ A, identity, **close)
-    torch.testing.assert_close((A @ B) @ C, A @ (B @ C), **close)
-    torch.testing.assert_close(invert(A @ B), invert(B) @ invert(A), **close)
-
-
-@given(twists(), VECTORS)
-@settings(deadline=None)
-def test_moving_points(xi: torch.Tensor, point: torch.Tensor) -> None:
-    T, points = se3_exp(xi), point.float()[None]
-    expected = (T.double() @ torch.cat([points[0].double(), torch.ones(1, dtype=torch.float64)]))[:3]
-    moved = transform_points(T, points)
-    torch.testing.assert_close(moved[0].double(), expected, atol=TRANSLATION_TOLERANCE, rtol=0)
-    torch.testing.assert_close(transform_points(invert(T), moved), points, atol=TRANSLATION_TOLERANCE, rtol=0)
+def test_moving_points(v: torch.Tensor, t: torch.Tensor, point: torch.Tensor) -> None:
+    T = make_transform(so3_exp(v), t.float())
+    torch.testing.assert_close(T[3], torch.tensor([0.0, 0, 0, 1]))
+    expected = (T.double() @ torch.cat([point, torch.ones(1)]).double())[:3]
+    moved = transform_points(T, point.float()[None])
+    torch.testing.assert_close(moved[0].double(), expected, atol=POINT_TOLERANCE, rtol=0)
 
 
 def test_hat_is_the_cross_product() -> None:
@@ -137,12 +99,12 @@ def test_hat_is_the_cross_product() -> None:
 
 
 def test_leading_dimensions_broadcast(device: torch.device) -> None:
-    xi = torch.randn(2, 5, 6, device=device)
-    T = se3_exp(xi)
+    v = torch.randn(2, 5, 3, device=device)
+    T = make_transform(so3_exp(v), torch.zeros(3, device=device))
     assert T.shape == (2, 5, 4, 4)
     assert T.device.type == device.type
-    torch.testing.assert_close(T[1, 3], se3_exp(xi[1, 3]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(se3_log(T)[1, 3], se3_log(T[1, 3]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(T[1, 3, :3, :3], so3_exp(v[1, 3]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(so3_log(T[..., :3, :3])[1, 3], so3_log(T[1, 3, :3, :3]), atol=1e-6, rtol=0)
     points = torch.randn(7, 3, device=device)
     assert transform_points(T, points).shape == (2, 5, 7, 3)
     assert make_transform(T[:, :1, :3, :3], T[..., :3, 3]).shape == (2, 5, 4, 4)
@@ -154,10 +116,6 @@ def test_gradients_stay_finite_at_the_identity() -> None:
     so3_exp(v).sum().backward()
     assert v.grad is not None
     assert torch.isfinite(v.grad).all()
-    xi = torch.zeros(2, 6, requires_grad=True)
-    (se3_exp(xi) * torch.randn(4, 4)).sum().backward()
-    assert xi.grad is not None
-    assert torch.isfinite(xi.grad).all()
 
 
 def test_random_rotations_are_uniform_and_reproducible() -> None:

@@ -1,1 +1,1 @@
-"""Transforms, cameras, depth, meshes, symmetries and viewpoints."""
+"""Transforms, cameras, depth, observations and grids of rotations."""

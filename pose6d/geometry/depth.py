@@ -58,9 +58,7 @@ def erode_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
     Returns:
         (..., H, W) metres, 0 where missing or removed.
     """
-    if available(depth.device):
-        return _erode_kernel(depth, radius)
-    return _per_image(depth, radius, "erode", _erode_windows)
+    return _filter("erode", depth, radius, (NEAR, FAR, FLOOR, GROWTH, SUPPORT, ROUNDING), _erode_windows)
 
 
 def smooth_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
@@ -76,9 +74,8 @@ def smooth_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
     Returns:
         (..., H, W) metres, 0 where missing.
     """
-    if available(depth.device):
-        return _smooth_kernel(depth, radius)
-    return _per_image(depth, radius, "smooth", _smooth_windows)
+    constants = (NEAR, FAR, FLOOR, GROWTH, FILL, ROUNDING, -1 / (2 * SIGMA**2))
+    return _filter("smooth", depth, radius, constants, _smooth_windows)
 
 
 def filter_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
@@ -153,50 +150,37 @@ def _size(image: np.ndarray) -> str:
     return "x".join(str(n) for n in image.shape[::-1])
 
 
-def _per_image(
+def _filter(
+    name: str,
     depth: torch.Tensor,
     radius: int,
-    loop: str,
+    constants: tuple[float, ...],
     windows: Callable[[torch.Tensor, int], torch.Tensor],
 ) -> torch.Tensor:
-    """Apply a filter to each (H, W) map; one at a time, because the tensor form holds every window of a map.
+    """Apply a filter to depth (..., H, W).
 
     Args:
-        loop: name of the compiled one in `depth_loops`, for a CPU.
-        windows: the filter as tensor expressions.
+        name: of the compiled loop in `depth_loops` for a CPU, and of the kernel in `depth.cu`.
+        constants: what both need besides the radius.
+        windows: the filter of one (H, W) map as tensor expressions, for a GPU without CuPy.
     """
-    maps = depth.detach().to(torch.float32).reshape(-1, *depth.shape[-2:])
+    maps = depth.detach().to(torch.float32).reshape(-1, *depth.shape[-2:]).contiguous()
     if depth.device.type == "cpu":
         from pose6d.geometry import depth_loops  # imports numba, which a GPU does not need
 
-        compiled = getattr(depth_loops, loop)
-        results = [torch.from_numpy(compiled(image.contiguous().numpy(), radius)) for image in maps]
+        loop = getattr(depth_loops, name)
+        out = torch.stack([torch.from_numpy(loop(image.numpy(), radius, *constants)) for image in maps])
+    elif available(depth.device):
+        out = torch.empty_like(maps)
+        if maps.numel():
+            # Fused multiplications and additions would decide differently at the limits than tensor expressions do.
+            options = ("--fmad=false",)
+            kernels = load_kernels("pose6d.geometry", "depth.cu", ("erode", "smooth"), maps.get_device(), options)
+            kernel = kernels[name == "smooth"]
+            kernel(blocks_for(maps.numel()), maps, maps.numel(), *maps.shape[-2:], radius, *constants, out)
     else:
-        results = [windows(image, radius) for image in maps]
-    return torch.stack(results).reshape(depth.shape)
-
-
-def _erode_kernel(depth: torch.Tensor, radius: int) -> torch.Tensor:
-    """`erode_depth` on a GPU."""
-    return _launch("erode", depth, radius, NEAR, FAR, FLOOR, GROWTH, SUPPORT, ROUNDING)
-
-
-def _smooth_kernel(depth: torch.Tensor, radius: int) -> torch.Tensor:
-    """`smooth_depth` on a GPU."""
-    return _launch("smooth", depth, radius, NEAR, FAR, FLOOR, GROWTH, FILL, ROUNDING, -1 / (2 * SIGMA**2))
-
-
-def _launch(name: str, depth: torch.Tensor, radius: int, *constants: float) -> torch.Tensor:
-    """Apply a kernel of `depth.cu` to all maps at once."""
-    depth = depth.detach().to(torch.float32).contiguous()
-    out = torch.empty_like(depth)
-    if depth.numel():
-        # Fused multiplications and additions would decide differently at the limits than the tensor expressions do.
-        options = ("--fmad=false",)
-        kernels = load_kernels("pose6d.geometry", "depth.cu", ("erode", "smooth"), depth.get_device(), options)
-        kernel = kernels[name == "smooth"]
-        kernel(blocks_for(depth.numel()), depth, depth.numel(), *depth.shape[-2:], radius, *constants, out)
-    return out
+        out = torch.stack([windows(image, radius) for image in maps])  # one by one: it holds every window of a map
+    return out.reshape(depth.shape)
 
 
 def _windows(depth: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,6 +1,7 @@
 """The depth filters of `depth.py` on a CPU, as compiled loops.
 
-They run over a row for each offset in the window, innermost over its pixels: that order vectorises.
+They run over a row for each offset in the window, innermost over its pixels: that order vectorises. Their constants
+are arguments, as those of the kernels in `depth.cu` are.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ import math
 import numpy as np
 
 from pose6d.compiled import compiled
-from pose6d.geometry.depth import FAR, FILL, FLOOR, GROWTH, NEAR, ROUNDING, SIGMA, SUPPORT
 
 
 @compiled(nogil=True)
-def _padded(depth: np.ndarray, radius: int) -> np.ndarray:
+def _pad(depth: np.ndarray, radius: int, near: float, far: float) -> np.ndarray:
     """The map with a border, holding a value that agrees with nothing wherever no depth is known.
 
     NaN fails both comparisons.
@@ -23,7 +23,7 @@ def _padded(depth: np.ndarray, radius: int) -> np.ndarray:
     out = np.full((height + 2 * radius, width + 2 * radius), np.float32(-1e6), np.float32)
     for v in range(height):
         for u in range(width):
-            if depth[v, u] >= NEAR and depth[v, u] < FAR:
+            if depth[v, u] >= near and depth[v, u] < far:
                 out[v + radius, u + radius] = depth[v, u]
     return out
 
@@ -34,10 +34,19 @@ def _pixels_inside(i: int, n: int, radius: int) -> int:
 
 
 @compiled(nogil=True)
-def erode(depth: np.ndarray, radius: int) -> np.ndarray:
-    """`erode_depth` of one (H, W) map as a compiled loop."""
+def erode(
+    depth: np.ndarray,
+    radius: int,
+    near: float,
+    far: float,
+    floor: float,
+    growth: float,
+    share: float,
+    rounding: float,
+) -> np.ndarray:
+    """`erode_depth` of one (H, W) map; the constants are those of `depth.py` in their order there."""
     height, width = depth.shape
-    known = _padded(depth, radius)
+    known = _pad(depth, radius, near, far)
     out = np.zeros((height, width), np.float32)
     agree = np.empty(width, np.float32)
     for v in range(height):
@@ -47,22 +56,32 @@ def erode(depth: np.ndarray, radius: int) -> np.ndarray:
             for i in range(2 * radius + 1):
                 other = known[v + j, i : i + width]
                 for u in range(width):
-                    tolerance = np.float32(FLOOR) + np.float32(GROWTH) * centre[u] * centre[u]
+                    tolerance = np.float32(floor) + np.float32(growth) * centre[u] * centre[u]
                     agree[u] += np.float32(1) if abs(other[u] - centre[u]) <= tolerance else np.float32(0)
         rows = _pixels_inside(v, height, radius)
         for u in range(width):
-            needed = SUPPORT * rows * _pixels_inside(u, width, radius) - ROUNDING
+            needed = share * rows * _pixels_inside(u, width, radius) - rounding
             if centre[u] > 0 and agree[u] >= needed:
                 out[v, u] = centre[u]
     return out
 
 
 @compiled(nogil=True)
-def smooth(depth: np.ndarray, radius: int) -> np.ndarray:
-    """`smooth_depth` of one (H, W) map as a compiled loop."""
+def smooth(
+    depth: np.ndarray,
+    radius: int,
+    near: float,
+    far: float,
+    floor: float,
+    growth: float,
+    share: float,
+    rounding: float,
+    falloff: float,
+) -> np.ndarray:
+    """`smooth_depth` of one (H, W) map; as `erode`, and the logarithm of the weight at a distance of one pixel."""
     height, width = depth.shape
     side = 2 * radius + 1
-    known = _padded(depth, radius)
+    known = _pad(depth, radius, near, far)
     out = np.zeros((height, width), np.float32)
     reference, tolerance = np.empty(width, np.float32), np.empty(width, np.float32)
     agree, total, offset = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
@@ -72,13 +91,13 @@ def smooth(depth: np.ndarray, radius: int) -> np.ndarray:
         for u in range(width):
             reference[u] = centre[u]
             if centre[u] <= 0:
-                reference[u] = _hole_mean(known, v, u, side, FILL * rows * _pixels_inside(u, width, radius) - ROUNDING)
-            tolerance[u] = np.float32(FLOOR) + np.float32(GROWTH) * reference[u] * reference[u]
+                reference[u] = _hole_mean(known, v, u, side, share * rows * _pixels_inside(u, width, radius) - rounding)
+            tolerance[u] = np.float32(floor) + np.float32(growth) * reference[u] * reference[u]
         agree[:], total[:], offset[:] = 0, 0, 0
         for j in range(side):
             for i in range(side):
                 other = known[v + j, i : i + width]
-                weight = np.float32(math.exp(-((j - radius) ** 2 + (i - radius) ** 2) / (2 * SIGMA**2)))
+                weight = np.float32(math.exp(((j - radius) ** 2 + (i - radius) ** 2) * falloff))
                 for u in range(width):
                     difference = other[u] - reference[u]
                     same = np.float32(1) if abs(difference) <= tolerance[u] else np.float32(0)
@@ -86,7 +105,7 @@ def smooth(depth: np.ndarray, radius: int) -> np.ndarray:
                     total[u] += same * weight
                     offset[u] += same * weight * difference
         for u in range(width):
-            needed = FILL * rows * _pixels_inside(u, width, radius) - ROUNDING
+            needed = share * rows * _pixels_inside(u, width, radius) - rounding
             if centre[u] > 0 or (reference[u] > 0 and agree[u] >= needed):
                 out[v, u] = reference[u] + offset[u] / max(total[u], np.float32(1e-6))
     return out

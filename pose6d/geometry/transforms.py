@@ -1,8 +1,8 @@
-"""Rotations and rigid transforms with their exponential and logarithm, batched over any leading dimensions.
+"""Rotations with their exponential and logarithm, and rigid transforms, batched over any leading dimensions.
 
 A transform is a 4x4 matrix whose name states both frames, `camera_in_world`; transforms compose with `@`, frames
-cancelling from left to right. Twists are ordered translation first: xi = [rho, phi]. Formulas follow Sola, Deray and
-Atchuthan, "A micro Lie theory for state estimation in robotics" (2018), appendices B and D.
+cancelling from left to right. Formulas follow Sola, Deray and Atchuthan, "A micro Lie theory for state estimation in
+robotics" (2018), appendix B.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ import math
 
 import numpy as np
 import torch
-
-# Below this angle (radians) a difference such as 1 - sin(x)/x loses digits in float32, so its Taylor series is used.
-# With four terms the series is exact to 1e-9 there.
-_SERIES_BELOW = 0.5
 
 
 def hat(v: torch.Tensor) -> torch.Tensor:
@@ -68,49 +64,6 @@ def so3_log(R: torch.Tensor) -> torch.Tensor:
     return factor * xyz
 
 
-def se3_exp(xi: torch.Tensor) -> torch.Tensor:
-    """Rigid transform of a twist.
-
-    Args:
-        xi: (..., 6), translation part rho (metres) first, rotation part phi (radians) second.
-
-    Returns:
-        (..., 4, 4).
-    """
-    rho, phi = xi[..., :3], xi[..., 3:]
-    angle = torch.linalg.vector_norm(phi, dim=-1)[..., None, None]
-    W = hat(phi)
-    second = 0.5 * torch.sinc(angle / (2 * math.pi)) ** 2
-    x = angle**2
-    small = angle < _SERIES_BELOW
-    safe = torch.where(small, torch.ones_like(angle), angle)
-    series = 1 / 6 - x / 120 * (1 - x / 42 * (1 - x / 72))
-    third = torch.where(small, series, (safe - torch.sin(safe)) / safe**3)
-    V = _identity_like(W) + second * W + third * (W @ W)
-    return make_transform(so3_exp(phi), (V @ rho[..., None])[..., 0])
-
-
-def se3_log(T: torch.Tensor) -> torch.Tensor:
-    """Twist of a rigid transform, the inverse of `se3_exp` for rotations below pi.
-
-    Args:
-        T: (..., 4, 4).
-
-    Returns:
-        (..., 6), translation part first.
-    """
-    phi = so3_log(T[..., :3, :3])
-    angle = torch.linalg.vector_norm(phi, dim=-1)[..., None, None]
-    W = hat(phi)
-    x = angle**2
-    small = angle < _SERIES_BELOW
-    half = torch.where(small, torch.ones_like(angle), angle) / 2
-    series = 1 / 12 + x / 720 * (1 + x / 42 * (1 + x / 40))
-    factor = torch.where(small, series, (1 - half * torch.cos(half) / torch.sin(half)) / (4 * half**2))
-    V_inverse = _identity_like(W) - 0.5 * W + factor * (W @ W)
-    return torch.cat([(V_inverse @ T[..., :3, 3:])[..., 0], phi], dim=-1)
-
-
 def make_transform(R: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """Put a rotation and a translation into one matrix; their leading dimensions broadcast.
 
@@ -126,19 +79,6 @@ def make_transform(R: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     # Built from zeros and ones on the device: a tensor made from a Python list would be a blocking copy.
     bottom = torch.cat([torch.zeros_like(top[..., :1, :3]), torch.ones_like(top[..., :1, :1])], dim=-1)
     return torch.cat([top, bottom], dim=-2)
-
-
-def invert(T: torch.Tensor) -> torch.Tensor:
-    """Inverse of rigid transforms by transposing the rotation.
-
-    Args:
-        T: (..., 4, 4), rigid.
-
-    Returns:
-        (..., 4, 4).
-    """
-    R_inverse = T[..., :3, :3].mT
-    return make_transform(R_inverse, -(R_inverse @ T[..., :3, 3:])[..., 0])
 
 
 def transform_points(T: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
