@@ -17,7 +17,7 @@ from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.bop_folder import TrueInstance
 from pose6d.scenes.folder import FolderScene
-from pose6d.scenes.frame import Frame, checked_truth
+from pose6d.scenes.frame import Frame, check_truth
 from pose6d.scenes.images import read_color, read_depth, read_label, shorten
 
 _FRAMES_PER_SECOND = 30.0
@@ -58,7 +58,7 @@ class YcbVideoDataset(PoseDataset):
         return [
             TrueInstance(
                 obj_id,
-                checked_truth(np.vstack([poses[:, :, index], [0, 0, 0, 1]]), f"{file}, pose {index} (object {obj_id})"),
+                check_truth(np.vstack([poses[:, :, index], [0, 0, 0, 1]]), f"{file}, pose {index} (object {obj_id})"),
                 index,
             )
             for index, obj_id in enumerate(ids)

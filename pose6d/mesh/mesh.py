@@ -137,7 +137,7 @@ class Mesh:
     def from_part(cls, part: Part, name: str) -> Mesh:
         """A mesh in metres of one part in metres; MeshError for what else `Mesh` refuses."""
         colors = None if part.image is not None else part.vertex_colors()
-        return cls(part.vertices, part.faces, part.normals, part.uv, part.image, colors, name)
+        return cls(part.vertices, part.faces, part.vertex_normals(), part.uv, part.image, colors, name)
 
     @property
     def bounds(self) -> np.ndarray:

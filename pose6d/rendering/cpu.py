@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -11,45 +10,26 @@ import numpy as np
 import torch
 
 from pose6d.rendering import cpu_kernels
-from pose6d.rendering.arguments import prepare
-from pose6d.rendering.interface import Rendering, Shading
-from pose6d.rendering.mesh_buffers import MeshBuffers
+from pose6d.rendering.backend import DrawCall, MeshRenderer
+from pose6d.rendering.interface import Rendering
 
 if TYPE_CHECKING:
-    from pose6d.mesh.mesh import Mesh
+    pass
 
 _draw: Any = cpu_kernels.draw  # numba's own annotations know neither its arguments nor its settings
 _numba: Any = numba
 _lock = threading.Lock()  # not every numba threading layer may be entered from two Python threads at once
 
 
-class CpuRenderer:
+class CpuRenderer(MeshRenderer):
     """The `Renderer` for CPU tensors; uses as many threads as PyTorch."""
 
-    recordable = False  # in a CUDA graph
-
-    def __init__(self, meshes: Sequence[Mesh], device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-        self.buffers = MeshBuffers.from_meshes(meshes, self.device)
-
-    def render(
-        self,
-        poses: torch.Tensor,
-        K: torch.Tensor,
-        size: tuple[int, int],
-        *,
-        mesh_index: torch.Tensor | None = None,
-        image_index: torch.Tensor | None = None,
-        shading: Shading = Shading(),  # noqa: B008 - frozen
-        normals: bool = False,
-        near: float = 0.001,
-    ) -> Rendering:
-        """See `Renderer.render`.
+    def draw(self, call: DrawCall) -> Rendering:
+        """See `MeshRenderer.draw`.
 
         Raises:
-            ValueError: a shape is wrong, or an index names a mesh or an image that does not exist.
+            ValueError: an index names a mesh or an image that does not exist.
         """
-        call = prepare(poses, K, size, mesh_index, image_index, self.device)
         count, images = len(call.poses), call.images
         mesh_of = np.zeros(count, np.int64) if call.mesh_index is None else call.mesh_index.numpy()
         image_of = np.arange(count) if call.image_index is None else call.image_index.numpy()
@@ -61,7 +41,7 @@ class CpuRenderer:
         shape = (images, call.height, call.width)
         color = torch.empty((*shape, 3))
         xyz = torch.empty((*shape, 3))
-        normal = torch.empty((*shape, 3)) if normals else torch.empty((0, 0, 0, 3))
+        normal = torch.empty((*shape, 3)) if call.normals else torch.empty((0, 0, 0, 3))
         instance = torch.empty(shape, dtype=torch.int32)
         b = self.buffers
         with _lock:
@@ -70,10 +50,10 @@ class CpuRenderer:
                 *(t.numpy() for t in (b.vertices, b.normals, b.uv, b.colors, b.faces, b.vertex_start, b.face_start)),
                 *(t.numpy() for t in (b.texels, b.texture_start, b.texture_size)),
                 *(call.poses.numpy(), call.K.numpy(), mesh_of, order, first),
-                *(np.float32(shading.ambient), np.float32(shading.headlight), np.float32(near)),
+                *(np.float32(call.shading.ambient), np.float32(call.shading.headlight), np.float32(call.near)),
                 *(color.numpy(), xyz.numpy(), normal.numpy(), instance.numpy()),
             )
-        return Rendering(color=color, xyz=xyz, normal=normal if normals else None, instance=instance)
+        return Rendering(color=color, xyz=xyz, normal=normal if call.normals else None, instance=instance)
 
 
 def _check_index(name: str, index: np.ndarray, count: int) -> None:

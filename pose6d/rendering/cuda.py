@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from pose6d.cuda_kernels import blocks_for, load_kernels
-from pose6d.rendering.arguments import DrawCall, prepare
-from pose6d.rendering.interface import Rendering, Shading
-from pose6d.rendering.mesh_buffers import MeshBuffers
+from pose6d.rendering.backend import DrawCall, MeshRenderer
+from pose6d.rendering.interface import Rendering
 
 if TYPE_CHECKING:
     from pose6d.mesh.mesh import Mesh
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 _ENOUGH_THREADS = 1 << 19  # a few times what a large GPU runs at once
 
 
-class CudaRenderer:
+class CudaRenderer(MeshRenderer):
     """The `Renderer` for CUDA tensors.
 
     Raises:
@@ -35,33 +34,19 @@ class CudaRenderer:
         device = torch.device(device)
         if device.index is None:
             device = torch.device(device.type, torch.cuda.current_device())
-        self.device = device
         self._rasterize, self._shade = load_kernels(
             "pose6d.rendering", "rasterize.cu", ("rasterize", "shade"), device.index
         )
-        self.buffers = MeshBuffers.from_meshes(meshes, device)
+        super().__init__(meshes, device)
 
-    def render(
-        self,
-        poses: torch.Tensor,
-        K: torch.Tensor,
-        size: tuple[int, int],
-        *,
-        mesh_index: torch.Tensor | None = None,
-        image_index: torch.Tensor | None = None,
-        shading: Shading = Shading(),  # noqa: B008 - frozen
-        normals: bool = False,
-        near: float = 0.001,
-    ) -> Rendering:
-        """See `Renderer.render`.
+    def draw(self, call: DrawCall) -> Rendering:
+        """See `MeshRenderer.draw`.
 
-        Poses whose mesh_index or image_index names nothing are not drawn. To render without waiting for the device (as
-        a CUDA graph must), keep the arguments on it, and give K as (N, 3, 3) where there is an image_index.
+        Poses whose mesh_index or image_index names nothing are not drawn.
 
         Raises:
-            ValueError: a shape is wrong, or the call has 2^32 or more faces of the largest mesh.
+            ValueError: the call has 2^32 or more faces of the largest mesh.
         """
-        call = prepare(poses, K, size, mesh_index, image_index, self.device)
         if len(call.poses) * self.buffers.max_faces >= 1 << 32:
             raise ValueError(
                 f"{len(call.poses)} poses of meshes with up to {self.buffers.max_faces} faces are 2^32 faces or more: "
@@ -70,17 +55,15 @@ class CudaRenderer:
         shape = (call.images, call.height, call.width)
         color = torch.empty((*shape, 3), device=self.device)
         xyz = torch.empty((*shape, 3), device=self.device)
-        normal = torch.empty((*shape, 3), device=self.device) if normals else None
+        normal = torch.empty((*shape, 3), device=self.device) if call.normals else None
         instance = torch.empty(shape, dtype=torch.int32, device=self.device)
         if call.images:
-            self._launch(call, shading, near, color, xyz, normal, instance)
+            self._launch(call, color, xyz, normal, instance)
         return Rendering(color=color, xyz=xyz, normal=normal, instance=instance)
 
     def _launch(
         self,
         call: DrawCall,
-        shading: Shading,
-        near: float,
         color: torch.Tensor,
         xyz: torch.Tensor,
         normal: torch.Tensor | None,
@@ -95,14 +78,14 @@ class CudaRenderer:
                 count * blocks_for(b.max_faces * split),
                 *(b.vertices, b.faces, b.face_start, b.count, b.max_faces, call.poses, call.K, K_stride),
                 *(call.mesh_index, call.image_index, call.images, split, call.height, call.width),
-                *(float(near), zbuffer),
+                *(call.near, zbuffer),
             )
         self._shade(
             blocks_for(zbuffer.numel()),
             *(b.vertices, b.normals, b.uv, b.colors, b.faces, b.face_start),
             *(b.texels, b.texture_start, b.texture_size, b.max_faces),
             *(call.poses, call.K, K_stride, call.mesh_index, call.images, call.height, call.width),
-            *(float(shading.ambient), float(shading.headlight), zbuffer, color, xyz, normal, instance),
+            *(float(call.shading.ambient), float(call.shading.headlight), zbuffer, color, xyz, normal, instance),
         )
 
 

@@ -29,7 +29,7 @@ class MeshBuffers:
         texels: (T, 4) uint8 RGB, the last column is 0; textures row by row, top row first.
         texture_start: (B,) int64 first texel of each mesh.
         texture_size: (B, 2) int32 height and width of each texture, 0 for meshes without one.
-        max_vertices, max_faces: of the largest mesh.
+        max_faces: of the mesh with the most.
     """
 
     vertices: torch.Tensor
@@ -42,7 +42,6 @@ class MeshBuffers:
     texels: torch.Tensor
     texture_start: torch.Tensor
     texture_size: torch.Tensor
-    max_vertices: int
     max_faces: int
 
     @property
@@ -59,9 +58,8 @@ class MeshBuffers:
         """
         if not meshes:
             raise MeshError("a renderer needs at least one mesh, got an empty list")
-        vertex_counts = [len(mesh.vertices) for mesh in meshes]
         face_counts = [len(mesh.faces) for mesh in meshes]
-        vertex_start, face_start = _starts(vertex_counts), _starts(face_counts)
+        vertex_start, face_start = _starts([len(mesh.vertices) for mesh in meshes]), _starts(face_counts)
         textures = [mesh.texture for mesh in meshes if mesh.texture is not None]
         sizes = [(0, 0) if mesh.texture is None else mesh.texture.shape[:2] for mesh in meshes]
 
@@ -84,7 +82,6 @@ class MeshBuffers:
             texels=_padded(np.concatenate(texels), device),
             texture_start=_tensor(_starts([height * width for height, width in sizes])[:-1].copy(), device),
             texture_size=_tensor(np.asarray(sizes, np.int32), device),
-            max_vertices=max(vertex_counts),
             max_faces=max(face_counts),
         )
 

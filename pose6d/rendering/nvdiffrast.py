@@ -13,9 +13,8 @@ import torch
 from torch.nn.functional import normalize
 
 from pose6d.errors import MissingDependencyError
-from pose6d.rendering.arguments import prepare
-from pose6d.rendering.interface import Rendering, Shading
-from pose6d.rendering.mesh_buffers import MeshBuffers
+from pose6d.rendering.backend import DrawCall, MeshRenderer
+from pose6d.rendering.interface import Rendering
 
 if TYPE_CHECKING:
     from pose6d.mesh.mesh import Mesh
@@ -24,15 +23,13 @@ _FAR = 100.0  # metres
 _TILE = 8  # images are drawn with sides of a multiple of this, as the CUDA rasteriser wants, and cut to size
 
 
-class NvdiffrastRenderer:
+class NvdiffrastRenderer(MeshRenderer):
     """The `Renderer` of one mesh with one instance per image.
 
     Raises:
         MissingDependencyError: nvdiffrast is not installed.
         ValueError: more than one mesh.
     """
-
-    recordable = False  # in a CUDA graph
 
     def __init__(self, meshes: Sequence[Mesh], device: torch.device | str = "cuda") -> None:
         try:
@@ -44,10 +41,10 @@ class NvdiffrastRenderer:
             ) from error
         if len(meshes) != 1:
             raise ValueError(f"backend 'nvdiffrast' draws one mesh, got {len(meshes)}: use backend 'cuda'")
-        self.device = torch.device(device)
+        super().__init__(meshes, device)
         self._dr = dr
         self._context = dr.RasterizeCudaContext(device=self.device)
-        buffers = MeshBuffers.from_meshes(meshes, self.device)
+        buffers = self.buffers
         self._vertices = torch.nn.functional.pad(buffers.vertices[:, :3], (0, 1), value=1.0)
         self._normals = buffers.normals
         self._faces = buffers.faces[:, :3].contiguous()
@@ -58,35 +55,25 @@ class NvdiffrastRenderer:
         if height:
             self._texture = buffers.texels[:, :3].float().reshape(1, height, width, 3) / 255
 
-    def render(
-        self,
-        poses: torch.Tensor,
-        K: torch.Tensor,
-        size: tuple[int, int],
-        *,
-        mesh_index: torch.Tensor | None = None,
-        image_index: torch.Tensor | None = None,
-        shading: Shading = Shading(),  # noqa: B008 - frozen
-        normals: bool = False,
-        near: float = 0.001,
-    ) -> Rendering:
-        """See `Renderer.render`; mesh_index is ignored, since there is one mesh.
+    def draw(self, call: DrawCall) -> Rendering:
+        """See `MeshRenderer.draw`; mesh_index is ignored, since there is one mesh.
 
         Raises:
-            ValueError: a shape is wrong, or image_index is given.
+            ValueError: image_index is given.
         """
-        if image_index is not None:
+        if call.image_index is not None:
             raise ValueError("backend 'nvdiffrast' draws one instance per image, without image_index: use 'cuda'")
-        call = prepare(poses, K, size, mesh_index, None, self.device)
         shape = (call.images, call.height, call.width)
         if call.images == 0:
             empty = torch.zeros((*shape, 3), device=self.device)
             none = torch.zeros(shape, dtype=torch.int32, device=self.device)
-            return Rendering(color=empty, xyz=empty.clone(), normal=empty.clone() if normals else None, instance=none)
+            return Rendering(
+                color=empty, xyz=empty.clone(), normal=empty.clone() if call.normals else None, instance=none
+            )
 
         padded = [-(-length // _TILE) * _TILE for length in (call.height, call.width)]
         in_camera = self._vertices @ call.poses.mT  # (N, V, 4)
-        clip = in_camera @ _clip_from_camera(call.K, padded[0], padded[1], near).mT  # (N, V, 4)
+        clip = in_camera @ _clip_from_camera(call.K, padded[0], padded[1], call.near).mT  # (N, V, 4)
         raster, _ = self._dr.rasterize(self._context, clip.contiguous(), self._faces, resolution=padded)
         raster = raster[:, : call.height, : call.width].contiguous()
         hit = raster[..., 3:] > 0  # (N, H, W, 1)
@@ -104,13 +91,13 @@ class NvdiffrastRenderer:
         else:
             uv, _ = self._dr.interpolate(self._uv[None].contiguous(), raster, self._faces)
             albedo = self._dr.texture(self._texture, uv.contiguous(), filter_mode="linear", boundary_mode="wrap")
-        light = shading.ambient + shading.headlight * (-normal[..., 2:]).clamp(min=0)
+        light = call.shading.ambient + call.shading.headlight * (-normal[..., 2:]).clamp(min=0)
         color = torch.where(hit, (albedo * light).clamp(0, 1), 0.0)
         index = torch.arange(call.images, dtype=torch.int32, device=self.device)[:, None, None]
         return Rendering(
             color=color,
             xyz=xyz,
-            normal=torch.where(hit, normal, 0.0) if normals else None,
+            normal=torch.where(hit, normal, 0.0) if call.normals else None,
             instance=torch.where(hit[..., 0], index, -1),
         )
 

@@ -9,14 +9,13 @@ from pose6d.errors import SceneError
 from pose6d.scenes.bop import BopScene
 from pose6d.scenes.capture import CaptureScene
 from pose6d.scenes.folder import FolderScene
-from pose6d.scenes.frame import Frame, Scene
+from pose6d.scenes.frame import Frame, Scene, SceneOptions
 from pose6d.scenes.images import listing
 
 __all__ = ["Frame", "Scene", "open_scene"]
 
-_LAYOUTS = """  bop:     scene_camera.json, rgb/ or gray/, depth/, mask_visib/
-  capture: JPEGImages/, depth/, intrinsics.json
-  folder:  rgb/, depth/, cam_K.txt, masks/"""
+_LAYOUTS: tuple[type[Scene], ...] = (BopScene, CaptureScene, FolderScene)
+"""All readers; the first one of which a folder holds a marker reads it. A new layout is a file and an entry here."""
 
 
 def open_scene(
@@ -52,13 +51,12 @@ def open_scene(
         raise SceneError(f"the mask folder {masks} does not exist")
     name = None if object_id is None else str(object_id)
 
-    if (folder / "scene_camera.json").is_file():
-        return BopScene(folder, object_id=name, mask_dir=masks, depth_scale=depth_scale, cropped=cropped)
-    if (folder / "JPEGImages").is_dir() or (folder / "intrinsics.json").is_file():
-        return CaptureScene(folder, object_id=name, mask_dir=masks, depth_scale=depth_scale, cropped=cropped)
-    if (folder / "rgb").is_dir() or (folder / "cam_K.txt").is_file():
-        return FolderScene(folder, object_id=name, mask_dir=masks, depth_scale=depth_scale, cropped=cropped)
+    options = SceneOptions(name, masks, depth_scale, cropped)
+    for layout in _LAYOUTS:
+        if any((folder / marker).exists() for marker in layout.markers):
+            return layout(folder, options)
 
+    looked_for = "\n".join(f"  {layout.kind + ':':<9}{layout.files}" for layout in _LAYOUTS)
     inside = sorted(marker.parent.name for marker in folder.glob("*/scene_camera.json"))
     hint = f"; it holds BOP scenes, pass one of them: {', '.join(inside[:8])}" if inside else ""
-    raise SceneError(f"{folder} is no scene. Looked for one of\n{_LAYOUTS}\nand found: {listing(folder)}{hint}")
+    raise SceneError(f"{folder} is no scene. Looked for one of\n{looked_for}\nand found: {listing(folder)}{hint}")

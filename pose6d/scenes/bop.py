@@ -8,7 +8,7 @@ import numpy as np
 
 from pose6d.errors import SceneError
 from pose6d.scenes.bop_folder import BopFolder
-from pose6d.scenes.frame import Frame, Scene
+from pose6d.scenes.frame import Frame, Scene, SceneOptions
 from pose6d.scenes.images import list_images, read_mask
 from pose6d.scenes.layout import first_size
 
@@ -27,28 +27,21 @@ class BopScene(Scene):
     """
 
     kind = "bop"
+    files = "scene_camera.json, rgb/ or gray/, depth/, mask_visib/"
+    markers = ("scene_camera.json",)
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        object_id: str | None = None,
-        mask_dir: Path | None = None,
-        depth_scale: float | None = None,
-        cropped: bool = False,
-    ) -> None:
-        super().__init__(path)
-        self._folder = BopFolder(path, depth_scale=depth_scale, cropped=cropped)
-        self.cropped = cropped
+    def __init__(self, path: Path, options: SceneOptions = SceneOptions()) -> None:  # noqa: B008 - frozen
+        super().__init__(path, options)
+        self._folder = BopFolder(path, depth_scale=options.depth_scale, cropped=options.cropped)
         self._folder.check_pairs()
         self._frames = self._folder.frames
         color = [self._folder.color[frame] for frame in self._frames]
         self.names = [file.stem for file in color]
         self.size = first_size(color)
-        self._given_masks = None if mask_dir is None else list_images(mask_dir)
+        self._given_masks = None if options.mask_dir is None else list_images(options.mask_dir)
 
         self.objects = [str(number) for number in self._folder.objects()]
-        self.object_id = self._choose(object_id)
+        self.object_id = self._choose(options.object_id)
         self.mesh_unit = "mm"
         if self.object_id is not None:
             self._find_model(int(self.object_id))

@@ -11,7 +11,7 @@ import numpy as np
 
 from pose6d.errors import FrameError, SceneError
 from pose6d.geometry.camera import check_intrinsics
-from pose6d.scenes.frame import Frame, checked_truth
+from pose6d.scenes.frame import Frame, check_truth
 from pose6d.scenes.images import list_images, read_color, read_depth, read_mask, shorten
 from pose6d.scenes.layout import read_json
 
@@ -114,7 +114,7 @@ class BopFolder:
         pose = np.eye(4)
         pose[:3, :3] = _matrix(entry, "cam_R_m2c", (3, 3), source)
         pose[:3, 3] = _matrix(entry, "cam_t_m2c", (1, 3), source)[0] * 1e-3
-        return checked_truth(pose, source)
+        return check_truth(pose, source)
 
     def _visible_fraction(self, frame: int, index: int) -> float:
         info = self._info.get(frame, [])

@@ -8,10 +8,8 @@ import numpy as np
 
 from pose6d.errors import SceneError
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
-from pose6d.scenes.camera_file import read_camera
-from pose6d.scenes.frame import Frame, Scene
-from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames, turning_notes
+from pose6d.scenes.frame import SceneOptions
+from pose6d.scenes.layout import SingleCameraScene
 
 _KNOWN = frozenset(
     {"JPEGImages", "depth", "intrinsics.json", "masks", "mesh", "transforms.npy", "scene.json", "downloaded.json"}
@@ -21,7 +19,7 @@ _KNOWN = frozenset(
 )
 
 
-class CaptureScene(Scene):
+class CaptureScene(SingleCameraScene):
     """A recording of a RealSense-like camera around an object.
 
     JPEGImages/<n>.jpg, depth/<n>.png (16 bits), intrinsics.json (fx, fy, ppx, ppy, optionally width, height, model and
@@ -31,48 +29,24 @@ class CaptureScene(Scene):
     """
 
     kind = "capture"
+    files = "JPEGImages/, depth/, intrinsics.json"
+    markers = ("JPEGImages", "intrinsics.json")
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        object_id: str | None = None,
-        mask_dir: Path | None = None,
-        depth_scale: float | None = None,
-        cropped: bool = False,
-    ) -> None:
-        super().__init__(path)
-        self.names, self._color, self._depth = pair_frames(path / "JPEGImages", path / "depth")
-        self.size = first_size(list(self._color.values()))
-        self.notes += turning_notes(list(self._color.values()))
-        self._K, self._scale = self._use_camera(read_camera(path / "intrinsics.json"), depth_scale, cropped)
-        self._masks = Masks(mask_dir or path / "masks", object_id, self._color)
-        self.objects, self.object_id = self._masks.objects, self._masks.object_id
-        self.mesh_files = find_meshes(path / "mesh")
+    def __init__(self, path: Path, options: SceneOptions = SceneOptions()) -> None:  # noqa: B008 - frozen
+        super().__init__(path, "JPEGImages", path / "intrinsics.json", options)
         self._camera_in_object = _read_transforms(path / "transforms.npy", len(self.names))
         self._name_unused(_KNOWN)
-        self._name_unused_masks(self._masks)
+        self._name_unused_masks()
 
     @property
-    def description(self) -> str:
-        height, width = self.size
-        truth = "no ground truth" if self._camera_in_object is None else "ground truth from transforms.npy"
-        return f"capture layout, {len(self)} frame(s) of {width}x{height}, {self._masks.description}, {truth}"
+    def truth(self) -> str:
+        return "no ground truth" if self._camera_in_object is None else "ground truth from transforms.npy"
 
-    def _read(self, index: int) -> Frame:
-        name = self.names[index]
-        truth = None
-        if self._camera_in_object is not None and np.isfinite(self._camera_in_object[index]).all():
-            truth = np.linalg.inv(self._camera_in_object[index])
-        mask = self._masks.read(name)
-        return Frame(
-            name=name,
-            rgb=self._pinhole(read_color(self._color[name])),
-            depth=self._pinhole(read_depth(self._depth[name], self._scale)),
-            K=self._K.copy(),
-            mask=None if mask is None else self._pinhole(mask),
-            object_in_camera=truth,
-        )
+    def pose(self, index: int) -> np.ndarray | None:
+        """See `SingleCameraScene.pose`."""
+        if self._camera_in_object is None or not np.isfinite(self._camera_in_object[index]).all():
+            return None
+        return np.linalg.inv(self._camera_in_object[index])
 
 
 def _read_transforms(path: Path, frames: int) -> np.ndarray | None:

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import FrameError, SceneError
-from pose6d.scenes.camera_file import find_camera_file, read_camera
-from pose6d.scenes.frame import Frame, Scene, checked_truth
-from pose6d.scenes.images import read_color, read_depth
-from pose6d.scenes.layout import Masks, find_meshes, first_size, pair_frames, turning_notes
+from pose6d.scenes.camera_file import find_camera_file
+from pose6d.scenes.frame import SceneOptions, check_truth
+from pose6d.scenes.layout import SingleCameraScene
 
 _KNOWN = frozenset(("rgb", "depth", "masks", "mesh", "annotated_poses", "scene.json"))
 
 
-class FolderScene(Scene):
+class FolderScene(SingleCameraScene):
     """A folder of images, frames paired by name.
 
     rgb/<frame>.png|jpg, depth/<frame>.png (16 bits, millimetres unless `depth_scale` is given), cam_K.txt (3x3, or what
@@ -27,25 +26,12 @@ class FolderScene(Scene):
     """
 
     kind = "folder"
+    files = "rgb/, depth/, cam_K.txt, masks/"
+    markers = ("rgb", "cam_K.txt")
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        object_id: str | None = None,
-        mask_dir: Path | None = None,
-        depth_scale: float | None = None,
-        cropped: bool = False,
-    ) -> None:
-        super().__init__(path)
-        self.names, self._color, self._depth = pair_frames(path / "rgb", path / "depth")
-        self.size = first_size(list(self._color.values()))
-        self.notes += turning_notes(list(self._color.values()))
+    def __init__(self, path: Path, options: SceneOptions = SceneOptions()) -> None:  # noqa: B008 - frozen
         camera = find_camera_file(path)
-        self._K, self._scale = self._use_camera(read_camera(camera), depth_scale, cropped)
-        self._masks = Masks(mask_dir or path / "masks", object_id, self._color)
-        self.objects, self.object_id = self._masks.objects, self._masks.object_id
-        self.mesh_files = find_meshes(path / "mesh")
+        super().__init__(path, "rgb", camera, options)
         poses = path / "annotated_poses"
         self._poses = {f.stem: f for f in sorted(poses.glob("*.txt"))} if poses.is_dir() else {}
         # YCBInEOAT numbers its poses from 0 and names its images by time stamps.
@@ -53,16 +39,14 @@ class FolderScene(Scene):
             self._poses = dict(zip(self.names, self._poses.values(), strict=True))
         self._name_unused(_KNOWN | {camera.name})
         self._name_unmatched(self._poses, "ground truth")
-        self._name_unused_masks(self._masks)
+        self._name_unused_masks()
 
     @property
-    def description(self) -> str:
-        height, width = self.size
-        truth = f"ground truth for {len(self._poses)} frame(s)" if self._poses else "no ground truth"
-        return f"folder layout, {len(self)} frame(s) of {width}x{height}, {self._masks.description}, {truth}"
+    def truth(self) -> str:
+        return f"ground truth for {len(self._poses)} frame(s)" if self._poses else "no ground truth"
 
     def pose(self, index: int) -> np.ndarray | None:
-        """(4, 4) ground truth of a frame, None where it has none."""
+        """See `SingleCameraScene.pose`."""
         name = self.names[index]
         if name not in self._poses:
             return None
@@ -70,23 +54,7 @@ class FolderScene(Scene):
             pose = read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
         except SceneError as error:
             raise FrameError(f"frame {name}: {error}") from error
-        return checked_truth(pose, f"frame {name}: {self._poses[name]}")
-
-    def mask(self, index: int) -> np.ndarray | None:
-        """(H, W) bool mask of a frame, None where it has none."""
-        mask = self._masks.read(self.names[index])
-        return None if mask is None else self._pinhole(mask)
-
-    def _read(self, index: int) -> Frame:
-        name = self.names[index]
-        return Frame(
-            name=name,
-            rgb=self._pinhole(read_color(self._color[name])),
-            depth=self._pinhole(read_depth(self._depth[name], self._scale)),
-            K=self._K.copy(),
-            mask=self.mask(index),
-            object_in_camera=self.pose(index),
-        )
+        return check_truth(pose, f"frame {name}: {self._poses[name]}")
 
 
 def read_matrix(path: Path, shape: tuple[int, int], what: str) -> np.ndarray:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pose6d.errors import FrameError, SceneError
-from pose6d.geometry.camera import check_intrinsics
+from pose6d.errors import FrameError
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.mesh.symmetry import mesh_symmetries
 from pose6d.mesh.units import UnitChoice
-from pose6d.scenes.camera_file import CameraFile
-from pose6d.scenes.images import read_mask, shorten
-from pose6d.scenes.layout import BESIDE_MESHES, MESH_FOLDER, Masks
+from pose6d.scenes.images import COLOR_SUFFIXES, read_mask, shorten
 from pose6d.scenes.lens import Undistortion
 
-_LEAST_SEEN = 0.5  # of a picture without distortion that a lens saw; a fisheye sees more than all of it
+MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl")
+# What else belongs into a mesh/ folder: materials, buffers and textures; symmetries; what mesh_creation writes there.
+_BESIDE_MESHES = (*MESH_SUFFIXES, ".mtl", ".bin", *COLOR_SUFFIXES, ".tga", ".webp", ".gif")
+_MESH_FOLDER = frozenset(("symmetry.json", "metadata.json", "formats"))
 
 
 @dataclass
@@ -58,8 +58,8 @@ class Frame:
                 )
 
 
-def checked_truth(object_in_camera: np.ndarray, source: str) -> np.ndarray:
-    """The ground truth (4, 4) that a file holds.
+def check_truth(object_in_camera: np.ndarray, source: str) -> np.ndarray:
+    """The ground truth (4, 4) that a file holds, as it is.
 
     Raises:
         FrameError: it is no rotation with a translation; the message begins with `source`, the place in the file.
@@ -71,11 +71,23 @@ def checked_truth(object_in_camera: np.ndarray, source: str) -> np.ndarray:
     return object_in_camera
 
 
+@dataclass(frozen=True)
+class SceneOptions:
+    """How a recording is read; see `pose6d.scenes.open_scene`."""
+
+    object_id: str | None = None
+    mask_dir: Path | None = None
+    depth_scale: float | None = None
+    cropped: bool = False
+
+
 class Scene(ABC):
     """A recording of one rigid object by one camera, read lazily.
 
     Attributes:
-        kind: the layout: "folder", "capture" or "bop".
+        kind: the name of the layout, such as "folder".
+        files: what a recording of this layout consists of, for people.
+        markers: files and folders that tell the layout: one of them is enough.
         path: the folder.
         names: the frames' names, in time order.
         size: (height, width) of the colour images, for which the intrinsics are.
@@ -92,13 +104,15 @@ class Scene(ABC):
     """
 
     kind: str
+    files = ""
+    markers: tuple[str, ...] = ()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: SceneOptions = SceneOptions()) -> None:
         self.path = path
         self.names: list[str] = []
         self.size = (0, 0)
         self.notes: list[str] = []
-        self.cropped = False
+        self.cropped = options.cropped
         self.depth_scale_stated = True
         self._undistortion: Undistortion | None = None
         self.mesh_files: list[Path] = []
@@ -125,20 +139,12 @@ class Scene(ABC):
     def _name_unused(self, known: frozenset[str]) -> None:
         """Note what lies in the folder, or in its mesh/, under a name that the layout does not have."""
         mesh = self.path / "mesh"
-        for folder, names, suffixes in ((self.path, known, ()), (mesh, MESH_FOLDER, BESIDE_MESHES)):
+        for folder, names, suffixes in ((self.path, known, ()), (mesh, _MESH_FOLDER, _BESIDE_MESHES)):
             self.strange += [
                 entry
                 for entry in (sorted(folder.iterdir()) if folder.is_dir() else [])
                 if entry.name not in names and entry.suffix.lower() not in suffixes and not entry.name.startswith(".")
             ]
-
-    def _name_unused_masks(self, masks: Masks) -> None:
-        """Note the masks of no frame, and those of objects where the recording has masks of its own as well."""
-        self._name_unmatched(masks.files, "masks")
-        if masks.ignored_folders:
-            self.unused.append(
-                f"masks in {masks.folder}/{shorten(masks.ignored_folders)}: there are some outside as well"
-            )
 
     def _name_unmatched(self, files: Mapping[str, Path], what: str) -> None:
         """Note the files by stem that are named like no frame."""
@@ -165,38 +171,6 @@ class Scene(ABC):
     @abstractmethod
     def _read(self, index: int) -> Frame:
         """Read frame `index`, 0 <= index < len(self)."""
-
-    def _use_camera(self, camera: CameraFile, depth_scale: float | None, cropped: bool) -> tuple[np.ndarray, float]:
-        """Take the one camera of a recording; `size` must be known.
-
-        Args:
-            depth_scale: as the user says, else as the file does.
-
-        Returns:
-            K (3, 3) and metres per unit of depth.
-        """
-        camera.check_size(self.size)
-        check_intrinsics(camera.K, *self.size, source=str(camera.path), cropped=cropped)
-        self.cropped = cropped
-        if camera.form and (camera.form, camera.path.suffix) != ("JSON", ".json"):
-            self.notes.append(f"{camera.path.name} is read as {camera.form}")
-        if camera.lens is not None:
-            self._undistortion = Undistortion(camera.lens, camera.K, self.size)
-            if self._undistortion.seen < _LEAST_SEEN:
-                raise SceneError(
-                    f"{camera.path}: with the distortion of its lens ({camera.lens.model}, "
-                    f"{list(camera.lens.coefficients)}), {100 * self._undistortion.seen:.0f} % of the picture is left: "
-                    "are the coefficients those of this camera, in the model's order (k1 k2 p1 p2 k3)?"
-                )
-            self.notes.append(
-                f"the distortion of the lens ({camera.lens.model}, up to {self._undistortion.shift:.1f} pixels) is "
-                "taken out of colour, depth and masks"
-            )
-        if depth_scale is not None:
-            return camera.K, depth_scale
-        # Many tools write 0.001 whatever the camera, so it says no more than nothing.
-        self.depth_scale_stated = camera.depth_scale not in (None, 0.001)
-        return camera.K, 0.001 if camera.depth_scale is None else camera.depth_scale
 
     def _pinhole(self, image: np.ndarray) -> np.ndarray:
         """Colour (H, W, 3), depth or mask (H, W) without the lens distortion; of another size, as it is."""

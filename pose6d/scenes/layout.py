@@ -1,7 +1,8 @@
-"""What the folder and the capture layout share: pairing of frames, masks, the mesh and its symmetries."""
+"""What the folder and the capture layout share: one camera, colour and depth images paired by name, masks, a mesh."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,110 @@ import numpy as np
 
 from pose6d import json_file
 from pose6d.errors import FrameError, SceneError
+from pose6d.geometry.camera import check_intrinsics
+from pose6d.scenes.camera_file import CameraFile, read_camera
+from pose6d.scenes.frame import MESH_SUFFIXES, Frame, Scene, SceneOptions
 from pose6d.scenes.images import (
     COLOR_SUFFIXES,
     DEPTH_SUFFIXES,
     list_images,
     listing,
+    read_color,
     read_cut_out,
+    read_depth,
     read_mask,
     read_orientation,
     read_size,
     shorten,
 )
+from pose6d.scenes.lens import Undistortion
 
-MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl")
-# What else belongs into a mesh/ folder: materials, buffers and textures; symmetries; what mesh_creation writes there.
-BESIDE_MESHES = (*MESH_SUFFIXES, ".mtl", ".bin", *COLOR_SUFFIXES, ".tga", ".webp", ".gif")
-MESH_FOLDER = frozenset(("symmetry.json", "metadata.json", "formats"))
+_LEAST_SEEN = 0.5  # of a picture without distortion that a lens saw; a fisheye sees more than all of it
+
+
+class SingleCameraScene(Scene):
+    """A recording of one camera: folders of colour and depth images paired by name, masks/ and mesh/.
+
+    Args:
+        path: the recording.
+        color_dir: its folder of colour images.
+        camera: the file with the intrinsics.
+        options: how it is read.
+    """
+
+    def __init__(self, path: Path, color_dir: str, camera: Path, options: SceneOptions) -> None:
+        super().__init__(path, options)
+        self.names, self._color, self._depth = pair_frames(path / color_dir, path / "depth")
+        self.size = first_size(list(self._color.values()))
+        self.notes += turning_notes(list(self._color.values()))
+        self._K, self._scale = self._use_camera(read_camera(camera), options.depth_scale)
+        self._masks = Masks(options.mask_dir or path / "masks", options.object_id, self._color)
+        self.objects, self.object_id = self._masks.objects, self._masks.object_id
+        self.mesh_files = find_meshes(path / "mesh")
+
+    @abstractmethod
+    def pose(self, index: int) -> np.ndarray | None:
+        """(4, 4) ground truth of a frame, None where it has none."""
+
+    @property
+    @abstractmethod
+    def truth(self) -> str:
+        """Which ground truth there is, for people."""
+
+    @property
+    def description(self) -> str:
+        height, width = self.size
+        frames = f"{len(self)} frame(s) of {width}x{height}"
+        return f"{self.kind} layout, {frames}, {self._masks.description}, {self.truth}"
+
+    def mask(self, index: int) -> np.ndarray | None:
+        """(H, W) bool mask of a frame, None where it has none."""
+        mask = self._masks.read(self.names[index])
+        return None if mask is None else self._pinhole(mask)
+
+    def _read(self, index: int) -> Frame:
+        name = self.names[index]
+        return Frame(
+            name=name,
+            rgb=self._pinhole(read_color(self._color[name])),
+            depth=self._pinhole(read_depth(self._depth[name], self._scale)),
+            K=self._K.copy(),
+            mask=self.mask(index),
+            object_in_camera=self.pose(index),
+        )
+
+    def _use_camera(self, camera: CameraFile, depth_scale: float | None) -> tuple[np.ndarray, float]:
+        """K (3, 3) and metres per unit of depth, as the user says, else as the file does."""
+        camera.check_size(self.size)
+        check_intrinsics(camera.K, *self.size, source=str(camera.path), cropped=self.cropped)
+        if camera.form and (camera.form, camera.path.suffix) != ("JSON", ".json"):
+            self.notes.append(f"{camera.path.name} is read as {camera.form}")
+        if camera.lens is not None:
+            self._undistortion = Undistortion(camera.lens, camera.K, self.size)
+            if self._undistortion.seen < _LEAST_SEEN:
+                raise SceneError(
+                    f"{camera.path}: with the distortion of its lens ({camera.lens.model}, "
+                    f"{list(camera.lens.coefficients)}), {100 * self._undistortion.seen:.0f} % of the picture is left: "
+                    "are the coefficients those of this camera, in the model's order (k1 k2 p1 p2 k3)?"
+                )
+            self.notes.append(
+                f"the distortion of the lens ({camera.lens.model}, up to {self._undistortion.shift:.1f} pixels) is "
+                "taken out of colour, depth and masks"
+            )
+        if depth_scale is not None:
+            return camera.K, depth_scale
+        # Many tools write 0.001 whatever the camera, so it says no more than nothing.
+        self.depth_scale_stated = camera.depth_scale not in (None, 0.001)
+        return camera.K, 0.001 if camera.depth_scale is None else camera.depth_scale
+
+    def _name_unused_masks(self) -> None:
+        """Note the masks of no frame, and those of objects where the recording has masks of its own as well."""
+        masks = self._masks
+        self._name_unmatched(masks.files, "masks")
+        if masks.ignored_folders:
+            self.unused.append(
+                f"masks in {masks.folder}/{shorten(masks.ignored_folders)}: there are some outside as well"
+            )
 
 
 def pair_frames(color_dir: Path, depth_dir: Path) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
