@@ -26,9 +26,9 @@ from pose6d.errors import OutputError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, Renderer, Rendering, make_renderer
 from pose6d.scenes.images import write_depth, write_image
-from test_data.default_scene import AVOCADO, SCENES
 from test_data.kitchen_scene import Body, camera_in_world, kitchen, look_at, spoon, spoon_in_world
 from test_data.scene_lighting import Light, Lighting
+from test_data.scenes_folder import AVOCADO, SCENES
 from test_data.sensor_simulation import expose, measure_depth
 
 FRAMES = 90

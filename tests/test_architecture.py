@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,9 @@ SINGLE_HOME = ("pyrealsense2", "cv2.aruco")
 DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")
 DEFERRED += ("cupy", "ray", "pyrealsense2", "learning.datasets", "mesh_creation", "quantization")
 FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything
+# Names that several public classes have. No new one may come; take off the list what is renamed.
+SHARED_CLASS_NAMES = {"BopWriter", "Detection", "Estimator", "Frame", "Lighting", "Path", "Row", "Scorer", "Scores"}
+SHARED_CLASS_NAMES |= {"Options", "View"}
 
 
 def source_files() -> list[Path]:
@@ -111,6 +115,21 @@ def imports(tree: ast.Module, path: Path) -> Iterator[str]:
             yield from (f"{prefix}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Attribute) and ast.unparse(node) == "cv2.aruco":
             yield "cv2.aruco"
+
+
+def imported_files(path: Path, files: dict[str, Path]) -> set[str]:
+    """The modules among `files` that a file imports, wherever in it."""
+    names = ((name, name.rpartition(".")[0]) for name in imports(tree_of(path), path))
+    return {next(module for module in pair if module in files) for pair in names if files.keys() & set(pair)}
+
+
+def find_circle(graph: dict[str, set[str]]) -> list[str]:
+    """Nodes that lead from one to the next and back to the first; [] if there are none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
 
 
 def within(name: str, prefixes: tuple[str, ...]) -> bool:
@@ -161,6 +180,14 @@ def test_imports_point_in_the_allowed_directions() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_files_import_one_another_in_a_circle() -> None:
+    """Imports in functions and those for type checkers count: they hide a circle from Python, not from a reader."""
+    assert sorted(find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}})) == ["b", "b", "c"]
+    files = {module_name(path): path for path in source_files() if not path.match("tests/*")}
+    graph = {module: imported_files(path, files) - {module} for module, path in files.items()}
+    assert not find_circle(graph), " <- ".join(find_circle(graph))
+
+
 def test_every_package_has_a_rule() -> None:
     unruled = [
         str(path)
@@ -181,8 +208,7 @@ def test_inference_needs_no_training_code() -> None:
         if module in reached:
             continue
         reached.add(module)
-        for name in imports(tree_of(files[module]), files[module]):
-            waiting.extend(found for found in (name, name.rpartition(".")[0]) if found in files)
+        waiting.extend(imported_files(files[module], files))
     training = [name for name in reached if within(name, ("learning.datasets",)) or ".train_" in name]
     assert not training, f"inference imports {training}"
 
@@ -254,6 +280,19 @@ def test_files_are_short_and_shallow_and_named_for_what_they_do() -> None:
         assert len(path.parts) <= 4, f"{path} lies deeper than package/room/room/file"
         vague = {"utils", "util", "Utils", "helpers", "common", "misc"} & {path.stem, *path.parts}
         assert not vague, f"{path}: name it for what it does"
+
+
+def test_public_classes_have_names_of_their_own() -> None:
+    places: dict[str, list[str]] = {}
+    for path in source_files():
+        if not path.match("tests/*"):
+            for node in tree_of(path).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(str(path))
+    shared = {name: where for name, where in places.items() if len(where) > 1}
+    new = {name: where for name, where in shared.items() if name not in SHARED_CLASS_NAMES}
+    assert not new, f"rename all but one of each: {new}"
+    assert not SHARED_CLASS_NAMES - shared.keys(), f"off the list: {SHARED_CLASS_NAMES - shared.keys()}"
 
 
 def test_the_layout_on_paper_is_the_one_that_is_there() -> None:

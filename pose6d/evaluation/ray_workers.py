@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pose6d.errors import MissingDependencyError, Pose6DError
 
 if TYPE_CHECKING:
     from pose6d.evaluation.datasets import ImageTargets
-    from pose6d.evaluation.prediction import ImageResult, Job
     from pose6d.evaluation.results_file import PoseEstimate
 
 
+ImageResult = TypeVar("ImageResult", covariant=True)
+
+
+class SceneJob(Protocol[ImageResult]):
+    """What each worker makes once."""
+
+    def predict_scene(
+        self, images: list[ImageTargets], done: dict[tuple[int, int], list[PoseEstimate]]
+    ) -> Iterator[ImageResult]:
+        """Results of the images of one scene that are not done, in order."""
+        ...
+
+
 def predict_with_ray(
-    make_job: Callable[[], Job],
+    make_job: Callable[[], SceneJob[ImageResult]],
     scenes: list[list[ImageTargets]],
     done: dict[tuple[int, int], list[PoseEstimate]],
     workers: int,
@@ -58,12 +70,12 @@ def predict_with_ray(
             ray.kill(worker)
 
 
-class _Worker:
+class _Worker(Generic[ImageResult]):
     """Runs in a process of Ray."""
 
-    def __init__(self, make_job: Callable[[], Job]) -> None:
+    def __init__(self, make_job: Callable[[], SceneJob[ImageResult]]) -> None:
         self._make_job = make_job
-        self._job: Job | None = None
+        self._job: SceneJob[ImageResult] | None = None
 
     def predict_scene(self, images: Any, done: Any) -> Iterator[ImageResult]:
         # Made here and not on construction, where Ray would report bad input as the death of a worker.

@@ -12,13 +12,13 @@ import numpy as np
 from pose6d.errors import MeshError
 from pose6d.mesh.coordinates import MAX_ROUNDING, METRES_PER_UNIT, Unit, bounding_box, float32_rounding
 from pose6d.mesh.debris import find_rest
-from pose6d.mesh.part import Part
+from pose6d.mesh.part import MeshPart
 from pose6d.mesh.texture_atlas import join_parts
 
 _MAX_STEP = 0.05  # of the size: coordinates in coarser steps have no shape left
 
 
-def assemble(parts: list[Part], unit: Unit, name: str, leave_out_debris: bool) -> Part:
+def assemble(parts: list[MeshPart], unit: Unit, name: str, leave_out_debris: bool) -> MeshPart:
     """One part in metres of parts whose coordinates are in `unit`, without the vertices of no face.
 
     Raises:
@@ -46,11 +46,11 @@ def assemble(parts: list[Part], unit: Unit, name: str, leave_out_debris: bool) -
     return join_parts([replace(part, vertices=part.vertices * scale) for part in solid], name)
 
 
-def _in_range(part: Part) -> bool:
+def _in_range(part: MeshPart) -> bool:
     return int(part.faces.min()) >= 0 and int(part.faces.max()) < len(part.vertices)
 
 
-def _without_debris(parts: list[Part], name: str) -> list[Part]:
+def _without_debris(parts: list[MeshPart], name: str) -> list[MeshPart]:
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
     vertices = np.concatenate([part.vertices for part in parts])
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)])
@@ -61,7 +61,7 @@ def _without_debris(parts: list[Part], name: str) -> list[Part]:
     return [part for part in selected if len(part.faces)]
 
 
-def _near_origin(parts: list[Part], name: str) -> list[Part]:
+def _near_origin(parts: list[MeshPart], name: str) -> list[MeshPart]:
     """The parts moved to the origin if they are so far away that float32 would bend them."""
     vertices = np.concatenate([part.vertices for part in parts])
     if float32_rounding(vertices) <= MAX_ROUNDING:

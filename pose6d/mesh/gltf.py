@@ -14,7 +14,7 @@ import numpy as np
 from pose6d.errors import MeshError
 from pose6d.mesh.faces import strip_triangles
 from pose6d.mesh.gltf_materials import GltfMaterials
-from pose6d.mesh.part import Part
+from pose6d.mesh.part import MeshPart
 from pose6d.mesh.side_files import SideFiles
 
 _COMPRESSIONS = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
@@ -26,7 +26,7 @@ _MOST_ZEROS = 2**26  # numbers; more would be made to fill the memory
 _MOST_VISITS = 10  # of each node on average; the format allows one
 
 
-def read_gltf(path: Path, files: SideFiles) -> list[Part]:
+def read_gltf(path: Path, files: SideFiles) -> list[MeshPart]:
     """One part for each primitive of each node of the default scene, moved into the scene; y is up as in the file.
 
     Raises:
@@ -76,7 +76,7 @@ class _Gltf:
         self._buffers: dict[int, bytes] = {}
         self._materials = GltfMaterials(header, files, self._bytes)
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[MeshPart]:
         parts, other = [], 0
         for node, transform in self._mesh_nodes():
             mesh = self._header["meshes"][node["mesh"]]
@@ -140,7 +140,7 @@ class _Gltf:
         if used and "bufferView" not in plain and "sparse" not in plain:
             raise MeshError(f"mesh {self._path} uses {used.pop()} alone: export it again without compression")
 
-    def _part(self, primitive: dict, faces: np.ndarray) -> Part:
+    def _part(self, primitive: dict, faces: np.ndarray) -> MeshPart:
         attributes = primitive["attributes"]
         found = {name: self._accessor(index) for name, index in attributes.items() if not name.startswith("_")}
         positions = found["POSITION"].astype(np.float64)
@@ -153,7 +153,7 @@ class _Gltf:
                 f"{len(positions)} vertices: the file is truncated or corrupt; export it again"
             )
         normals = found.get("NORMAL")
-        part = Part(positions, faces, None if normals is None else normals.astype(np.float64))
+        part = MeshPart(positions, faces, None if normals is None else normals.astype(np.float64))
         self._materials.apply(part, primitive.get("material"), found)
         return part
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pose6d.mesh.part import Part
+from pose6d.mesh.part import MeshPart
 from pose6d.mesh.side_files import SideFiles
 
 # These writers store the colours one sees (sRGB) where the format asks for linear ones.
@@ -32,7 +32,7 @@ class GltfMaterials:
         self._tinted: dict[tuple, np.ndarray] = {}
         self._without_texture = False
 
-    def apply(self, part: Part, material: int | None, attributes: dict[str, np.ndarray]) -> None:
+    def apply(self, part: MeshPart, material: int | None, attributes: dict[str, np.ndarray]) -> None:
         """Set the part's texture and uv, or its colours; neither where nothing is given.
 
         Args:

@@ -12,7 +12,7 @@ from pose6d.errors import MeshError
 from pose6d.mesh.assembly import assemble
 from pose6d.mesh.coordinates import MAX_ROUNDING, Unit, bounding_box, float32_rounding
 from pose6d.mesh.diameter import point_set_diameter
-from pose6d.mesh.part import GREY, Part, unit_vectors, vertex_normals
+from pose6d.mesh.part import GREY, MeshPart, unit_vectors, vertex_normals
 
 if TYPE_CHECKING:
     import trimesh
@@ -134,7 +134,7 @@ class Mesh:
         return cls.from_part(assemble(read_parts(source), unit, name, leave_out_debris=False), name)
 
     @classmethod
-    def from_part(cls, part: Part, name: str) -> Mesh:
+    def from_part(cls, part: MeshPart, name: str) -> Mesh:
         """A mesh in metres of one part in metres; MeshError for what else `Mesh` refuses."""
         colors = None if part.image is not None else part.vertex_colors()
         return cls(part.vertices, part.faces, part.vertex_normals(), part.uv, part.image, colors, name)

@@ -18,12 +18,12 @@ from pose6d.mesh.gltf import read_gltf
 from pose6d.mesh.mesh import Mesh, texture_colors
 from pose6d.mesh.obj import read_obj
 from pose6d.mesh.off import read_off
-from pose6d.mesh.part import Part
+from pose6d.mesh.part import MeshPart
 from pose6d.mesh.ply import read_ply
 from pose6d.mesh.side_files import SideFiles
 
 _KNOWN_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl", ".off")
-_READERS: dict[str, Callable[[Path, SideFiles], list[Part]]] = {
+_READERS: dict[str, Callable[[Path, SideFiles], list[MeshPart]]] = {
     ".obj": read_obj,
     ".ply": read_ply,
     ".off": read_off,
@@ -134,7 +134,7 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
         path.write_bytes(trimesh.exchange.gltf.export_glb(trimesh.Scene(out), include_normals=True))
 
 
-def _read_with_trimesh(path: Path, files: SideFiles) -> list[Part]:
+def _read_with_trimesh(path: Path, files: SideFiles) -> list[MeshPart]:
     from pose6d.mesh.trimesh_parts import read_with_trimesh  # slow to import
 
     return read_with_trimesh(path, files)

@@ -10,7 +10,7 @@ import numpy as np
 from pose6d.errors import MeshError
 from pose6d.mesh.faces import color_bytes, join_corners, numbers, table, triangulate
 from pose6d.mesh.mtl import Material, MtlEntry, find_libraries, read_materials, resolve_material, without_comment
-from pose6d.mesh.part import Part
+from pose6d.mesh.part import MeshPart
 from pose6d.mesh.side_files import SideFiles, name_of, text_lines
 
 _OTHER, _V, _VT, _VN, _F = range(5)
@@ -18,7 +18,7 @@ _KINDS = {b"v ": _V, b"v\t": _V, b"vt": _VT, b"vn": _VN, b"f ": _F, b"f\t": _F}
 _FREE_FORM = (b"surf", b"curv", b"curv2", b"cstype")
 
 
-def read_obj(path: Path, files: SideFiles) -> list[Part]:
+def read_obj(path: Path, files: SideFiles) -> list[MeshPart]:
     """One part for each material, in the order in which they are used; without parts if it has no faces.
 
     A vertex is what all corners with the same v, vt and vn share; vertices keep the order of the file.
@@ -49,14 +49,14 @@ def read_obj(path: Path, files: SideFiles) -> list[Part]:
         files.warn(f"{int((counts < 3).sum())} of its faces have fewer than three corners and are left out")
     triangles, face = triangulate(positions, corners[:, 0], counts)
     if not len(triangles):
-        return [Part(positions, triangles)]
+        return [MeshPart(positions, triangles)]
     names, which = _material_of_faces(at, others)
-    solid = _Solid(positions, uv, normals, colors, corners[triangles], which[face])
+    solid = _Triangles(positions, uv, normals, colors, corners[triangles], which[face])
     return _parts(solid, names, _resolve_materials(names, others, files), files)
 
 
 @dataclass
-class _Solid:
+class _Triangles:
     """All triangles of a file.
 
     Attributes:
@@ -75,7 +75,7 @@ class _Solid:
     corners: np.ndarray
     material: np.ndarray
 
-    def part(self, chosen: np.ndarray, material: Material, textured: bool) -> Part:
+    def part(self, chosen: np.ndarray, material: Material, textured: bool) -> MeshPart:
         """The chosen (T,) triangles as one part."""
         used = self.corners[chosen].reshape(-1, 3)
         if not textured:
@@ -84,7 +84,7 @@ class _Solid:
             used[:, 2] = -1
         first, vertex = join_corners(used[:, 0], used[:, 1], used[:, 2])
         v, vt, vn = used[first].T
-        part = Part(self.positions[v], vertex.reshape(-1, 3), self.normals[vn] if (vn >= 0).all() else None)
+        part = MeshPart(self.positions[v], vertex.reshape(-1, 3), self.normals[vn] if (vn >= 0).all() else None)
         if textured:
             part.uv, part.image = self.uv[vt] * material.scale + material.offset, material.image
         elif self.colors is not None:
@@ -94,7 +94,7 @@ class _Solid:
         return part
 
 
-def _parts(solid: _Solid, names: list[str | None], materials: list[Material], files: SideFiles) -> list[Part]:
+def _parts(solid: _Triangles, names: list[str | None], materials: list[Material], files: SideFiles) -> list[MeshPart]:
     """One part for each material; two where only some triangles of a textured one have texture coordinates."""
     mapped = (solid.corners[..., 1] >= 0).all(axis=1)  # (T,)
     plain = all(material.image is None for material in materials)

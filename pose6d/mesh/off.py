@@ -9,11 +9,11 @@ import numpy as np
 
 from pose6d.errors import MeshError
 from pose6d.mesh.faces import color_bytes, join_corners, numbers, table, triangulate
-from pose6d.mesh.part import Part
+from pose6d.mesh.part import MeshPart
 from pose6d.mesh.side_files import SideFiles, text_lines
 
 
-def read_off(path: Path, files: SideFiles) -> list[Part]:
+def read_off(path: Path, files: SideFiles) -> list[MeshPart]:
     """One part with the colours of its vertices or faces; without triangles if the file has no faces.
 
     Raises:
@@ -75,8 +75,8 @@ def read_off(path: Path, files: SideFiles) -> list[Part]:
         first, index = join_corners(*keys)
         v = keys[0][first]
         normals = None if normals is None else normals[v]
-        return [Part(positions[v], index.reshape(-1, 3), normals, colors=face_colors[keys[1][first]])]
-    return [Part(positions, keys[0].reshape(-1, 3), normals, colors=colors)]
+        return [MeshPart(positions[v], index.reshape(-1, 3), normals, colors=face_colors[keys[1][first]])]
+    return [MeshPart(positions, keys[0].reshape(-1, 3), normals, colors=colors)]
 
 
 def _face_colors(rows: np.ndarray, polygons: np.ndarray, lengths: np.ndarray, files: SideFiles) -> np.ndarray | None:

@@ -10,7 +10,7 @@ GREY = 128  # the colour of a mesh that brings none
 
 
 @dataclass
-class Part:
+class MeshPart:
     """Triangles with a texture, or with a colour per vertex (grey where they have neither).
 
     Attributes:
@@ -29,7 +29,7 @@ class Part:
     image: np.ndarray | None = None
     colors: np.ndarray | None = None
 
-    def transform(self, transform: np.ndarray) -> Part:
+    def transform(self, transform: np.ndarray) -> MeshPart:
         """The part moved by an affine transform (4, 4) of any kind."""
         if np.array_equal(transform, np.eye(4)):
             return self
@@ -38,7 +38,7 @@ class Part:
         faces = self.faces[:, ::-1] if np.linalg.det(linear) < 0 else self.faces  # mirrored: keep the outside outside
         return replace(self, vertices=self.vertices @ linear.T + transform[:3, 3], faces=faces, normals=normals)
 
-    def select(self, kept: np.ndarray) -> Part:
+    def select(self, kept: np.ndarray) -> MeshPart:
         """The faces whose vertices (V,) are kept, and their vertices."""
         faces = self.faces[kept[self.faces[:, 0]]]
         used = np.zeros(len(self.vertices), bool)
@@ -46,7 +46,7 @@ class Part:
         if used.all():
             return self
         normals, uv, colors = (None if a is None else a[used] for a in (self.normals, self.uv, self.colors))
-        return Part(self.vertices[used], (np.cumsum(used) - 1)[faces], normals, uv, self.image, colors)
+        return MeshPart(self.vertices[used], (np.cumsum(used) - 1)[faces], normals, uv, self.image, colors)
 
     def vertex_colors(self) -> np.ndarray:
         """(V, 3) uint8: its colours, or grey."""

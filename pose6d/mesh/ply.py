@@ -11,7 +11,7 @@ import numpy as np
 
 from pose6d.errors import MeshError
 from pose6d.mesh.faces import color_bytes, join_corners, numbers, strip_triangles, triangulate
-from pose6d.mesh.part import Part
+from pose6d.mesh.part import MeshPart
 from pose6d.mesh.side_files import SideFiles, name_of
 
 _TYPES = {
@@ -100,7 +100,7 @@ class _Body:
         return found.view(np.dtype(self._order + kind)).ravel().astype(kind)
 
 
-def read_ply(path: Path, files: SideFiles) -> list[Part]:
+def read_ply(path: Path, files: SideFiles) -> list[MeshPart]:
     """One part, or one for each texture; without triangles if the file has no faces.
 
     Raises:
@@ -132,13 +132,13 @@ def read_ply(path: Path, files: SideFiles) -> list[Part]:
         )
     triangles, polygon = triangulate(positions, corners, counts)
     if not len(triangles):
-        return [Part(positions, triangles)]
-    solid = _Solid(positions, corners, counts, triangles, polygon)
+        return [MeshPart(positions, triangles)]
+    solid = _Polygons(positions, corners, counts, triangles, polygon)
     return _parts(solid, vertex, face, header.textures, files)
 
 
 @dataclass
-class _Solid:
+class _Polygons:
     """All polygons of a file.
 
     Attributes:
@@ -156,7 +156,7 @@ class _Solid:
     polygon: np.ndarray
 
 
-def _parts(solid: _Solid, vertex: dict, face: dict, names: list[str], files: SideFiles) -> list[Part]:
+def _parts(solid: _Polygons, vertex: dict, face: dict, names: list[str], files: SideFiles) -> list[MeshPart]:
     """One part for each texture, with it or the colours that the properties of vertices or faces give."""
     corners, counts, triangles, polygon = solid.corners, solid.counts, solid.triangles, solid.polygon
     what = f"mesh {files.mesh}"
@@ -194,7 +194,7 @@ def _parts(solid: _Solid, vertex: dict, face: dict, names: list[str], files: Sid
             keys.append(np.repeat(polygon[number == i], 3))
         first, index = join_corners(*keys)
         v = corners[at[first]]
-        part = Part(solid.positions[v], index.reshape(-1, 3), None if normals is None else normals[v])
+        part = MeshPart(solid.positions[v], index.reshape(-1, 3), None if normals is None else normals[v])
         if image is not None and uv is not None:
             part.uv, part.image = uv[at[first]], image
         elif face_colors is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pose6d.mesh.part import GREY, Part
+from pose6d.mesh.part import GREY, MeshPart
 
 _BORDER = 2  # texels around each tile that repeat its other side, so that filtering never sees a neighbour
 _LARGEST_SIDE = 8192  # texels; a larger atlas is scaled down
@@ -26,7 +26,7 @@ class _Textured:
     image: np.ndarray
 
 
-def join_parts(parts: list[Part], name: str) -> Part:
+def join_parts(parts: list[MeshPart], name: str) -> MeshPart:
     """One part out of many, with normals; `name` is what warnings call it.
 
     Vertices are never merged. Colours stay colours if no part has a texture, and a texture shared by all parts stays
@@ -41,7 +41,7 @@ def join_parts(parts: list[Part], name: str) -> Part:
         else:
             parts, texture = _into_atlas(parts, name)
     starts = np.cumsum([0] + [len(part.vertices) for part in parts])
-    return Part(
+    return MeshPart(
         vertices=np.concatenate([part.vertices for part in parts]),
         faces=np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)]),
         normals=np.concatenate([part.vertex_normals() for part in parts]),
@@ -51,7 +51,7 @@ def join_parts(parts: list[Part], name: str) -> Part:
     )
 
 
-def _into_atlas(parts: list[Part], name: str) -> tuple[list[Part], np.ndarray]:
+def _into_atlas(parts: list[MeshPart], name: str) -> tuple[list[MeshPart], np.ndarray]:
     """The parts with uv into one atlas, and the atlas (H, W, 3) uint8."""
     tiled = [_with_color_tile(part) if part.image is None else _with_local_uv(part, part.image) for part in parts]
     # Parts that share an image share a tile, which repeats it as often as the widest face of any of them needs.
@@ -84,10 +84,10 @@ def _into_atlas(parts: list[Part], name: str) -> tuple[list[Part], np.ndarray]:
         x = left + _BORDER + part.uv[:, 0] * (columns / across)
         y = top + _BORDER + (up - part.uv[:, 1]) * (rows / up)
         part.uv = np.stack([x / width, 1 - y / height], axis=1)
-    return [Part(part.vertices, part.faces, part.normals, part.uv, atlas) for part in tiled], atlas
+    return [MeshPart(part.vertices, part.faces, part.normals, part.uv, atlas) for part in tiled], atlas
 
 
-def _with_local_uv(part: Part, image: np.ndarray) -> _Textured:
+def _with_local_uv(part: MeshPart, image: np.ndarray) -> _Textured:
     """The part with the uv of every face moved by whole repeats until its lowest corner is in 0..1.
 
     Vertices whose faces need different moves are doubled.
@@ -103,7 +103,7 @@ def _with_local_uv(part: Part, image: np.ndarray) -> _Textured:
     return _Textured(part.vertices[old], faces.reshape(-1, 3), normals, local, image)
 
 
-def _with_color_tile(part: Part) -> _Textured:
+def _with_color_tile(part: MeshPart) -> _Textured:
     """The part with a texture in the place of its vertex colours.
 
     Of one colour: a tile of 2x2 texels. Of many: 2x2 texels per face, whose corners lie on three texel centres; the

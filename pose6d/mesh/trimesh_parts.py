@@ -12,13 +12,13 @@ from PIL import Image
 from trimesh.visual.material import PBRMaterial, SimpleMaterial, empty_material
 
 from pose6d.errors import MeshError
-from pose6d.mesh.part import Part
+from pose6d.mesh.part import MeshPart
 from pose6d.mesh.side_files import SideFiles, rgb_pixels
 
 _STAND_IN = empty_material().image
 
 
-def read_with_trimesh(path: Path, files: SideFiles) -> list[Part]:
+def read_with_trimesh(path: Path, files: SideFiles) -> list[MeshPart]:
     """The parts of a file in any format that trimesh reads, such as STL.
 
     Raises:
@@ -43,7 +43,7 @@ def read_with_trimesh(path: Path, files: SideFiles) -> list[Part]:
     return read_parts(scene)
 
 
-def read_parts(source: trimesh.Trimesh | trimesh.Scene) -> list[Part]:
+def read_parts(source: trimesh.Trimesh | trimesh.Scene) -> list[MeshPart]:
     """The geometries of a trimesh object or scene at their places; of other kinds than triangles, the vertices alone.
 
     Textures with the same content become the same array.
@@ -63,15 +63,15 @@ def _has_stl_colors(data: bytes) -> bool:
     return bool(np.frombuffer(data, np.uint8, 50 * count, 84).reshape(-1, 50)[:, 48:].any())
 
 
-def _part(geometry: trimesh.Trimesh, textures: dict[bytes, np.ndarray]) -> Part:
+def _part(geometry: trimesh.Trimesh, textures: dict[bytes, np.ndarray]) -> MeshPart:
     """The geometry in its own frame; normals only if its file gave them."""
     if not isinstance(geometry, trimesh.Trimesh):
         vertices = np.asarray(getattr(geometry, "vertices", np.empty((0, 3))), np.float64)
-        return Part(vertices, np.empty((0, 3), np.int64))
+        return MeshPart(vertices, np.empty((0, 3), np.int64))
     # trimesh keeps given normals in its cache, and would otherwise compute another kind of its own.
     given = geometry._cache.cache.get("vertex_normals")
     normals = None if given is None or np.shape(given) != geometry.vertices.shape else np.asarray(given, np.float64)
-    part = Part(np.asarray(geometry.vertices, np.float64), np.asarray(geometry.faces, np.int64), normals)
+    part = MeshPart(np.asarray(geometry.vertices, np.float64), np.asarray(geometry.faces, np.int64), normals)
     visual = geometry.visual
     if isinstance(visual, trimesh.visual.TextureVisuals):
         _take_material(part, visual, textures)
@@ -79,7 +79,7 @@ def _part(geometry: trimesh.Trimesh, textures: dict[bytes, np.ndarray]) -> Part:
         part.colors = np.asarray(visual.vertex_colors)[:, :3].astype(np.uint8)
     elif visual is not None and visual.kind == "face" and len(part.faces):
         corner = part.faces.ravel()
-        part = Part(
+        part = MeshPart(
             part.vertices[corner],
             np.arange(len(corner)).reshape(-1, 3),
             None if normals is None else normals[corner],
@@ -88,7 +88,7 @@ def _part(geometry: trimesh.Trimesh, textures: dict[bytes, np.ndarray]) -> Part:
     return part
 
 
-def _take_material(part: Part, visual: trimesh.visual.TextureVisuals, textures: dict[bytes, np.ndarray]) -> None:
+def _take_material(part: MeshPart, visual: trimesh.visual.TextureVisuals, textures: dict[bytes, np.ndarray]) -> None:
     material, count = visual.material, len(part.vertices)
     color = _material_color(material)
     image = _material_image(material)
