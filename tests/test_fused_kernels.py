@@ -16,7 +16,6 @@ from learning.inference.inputs import apply_update, pair_inputs
 from learning.models.config import NetworkConfig
 from pose6d import cuda_kernels
 from pose6d.geometry import depth as depth_module
-from pose6d.geometry import depth_loops
 from pose6d.geometry.camera import crop_transforms, crop_windows
 from pose6d.geometry.depth import erode_depth, filter_depth, smooth_depth
 from pose6d.geometry.observation import Observation, observe
@@ -77,8 +76,7 @@ def test_depth_kernels_agree_with_tensor_expressions_and_loops(shape: tuple[int,
         for given in (depth, eroded):
             smooth = smooth_depth(given, radius)
             # float32 rounding of a mean of 25 values near 1 m; the weights' rounding differs between devices.
-            looped = torch.from_numpy(depth_loops.smooth(given.cpu().numpy(), radius))
-            torch.testing.assert_close(smooth.cpu(), looped, rtol=0, atol=2e-6)
+            torch.testing.assert_close(smooth.cpu(), smooth_depth(given.cpu(), radius), rtol=0, atol=2e-6)
             # The tensor expressions sum in another order: of a million holes, a few have a mean whose last bit decides
             # whether a pixel agrees with it.
             other = (smooth - depth_module._smooth_windows(given, radius)).abs() > 2e-6

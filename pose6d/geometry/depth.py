@@ -169,7 +169,7 @@ def _filter(
         from pose6d.geometry import depth_loops  # imports numba, which a GPU does not need
 
         loop = getattr(depth_loops, name)
-        out = torch.stack([torch.from_numpy(loop(image.numpy(), radius, *constants)) for image in maps])
+        out = torch.stack([torch.from_numpy(loop(image.numpy(), radius, constants)) for image in maps])
     elif available(depth.device):
         out = torch.empty_like(maps)
         if maps.numel():

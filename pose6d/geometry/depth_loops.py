@@ -34,17 +34,9 @@ def _pixels_inside(i: int, n: int, radius: int) -> int:
 
 
 @compiled(nogil=True)
-def erode(
-    depth: np.ndarray,
-    radius: int,
-    near: float,
-    far: float,
-    floor: float,
-    growth: float,
-    share: float,
-    rounding: float,
-) -> np.ndarray:
-    """`erode_depth` of one (H, W) map; the constants are those of `depth.py` in their order there."""
+def erode(depth: np.ndarray, radius: int, constants: tuple[float, ...]) -> np.ndarray:
+    """`erode_depth` of one (H, W) map; the constants are those of the kernel `erode`, in its order."""
+    near, far, floor, growth, share, rounding = constants
     height, width = depth.shape
     known = _pad(depth, radius, near, far)
     out = np.zeros((height, width), np.float32)
@@ -67,18 +59,9 @@ def erode(
 
 
 @compiled(nogil=True)
-def smooth(
-    depth: np.ndarray,
-    radius: int,
-    near: float,
-    far: float,
-    floor: float,
-    growth: float,
-    share: float,
-    rounding: float,
-    falloff: float,
-) -> np.ndarray:
-    """`smooth_depth` of one (H, W) map; as `erode`, and the logarithm of the weight at a distance of one pixel."""
+def smooth(depth: np.ndarray, radius: int, constants: tuple[float, ...]) -> np.ndarray:
+    """`smooth_depth` of one (H, W) map; the constants are those of the kernel `smooth`, in its order."""
+    near, far, floor, growth, share, rounding, falloff = constants
     height, width = depth.shape
     side = 2 * radius + 1
     known = _pad(depth, radius, near, far)

@@ -31,14 +31,14 @@ def rotation_hypotheses(
     level = 0
     while 10 * 4**level + 2 < views:
         level += 1
-    looks = _looking_at_center(icosphere(level))  # (V, 3, 3) camera in object
+    views_in_object = _look_at_center(icosphere(level))  # (V, 3, 3) camera in object
     angles = 2 * math.pi * np.arange(inplane) / inplane
     rolls = np.zeros((inplane, 3, 3))
     rolls[:, 0, 0] = rolls[:, 1, 1] = np.cos(angles)
     rolls[:, 1, 0] = np.sin(angles)
     rolls[:, 0, 1] = -rolls[:, 1, 0]
     rolls[:, 2, 2] = 1
-    camera_in_object = (looks[:, None] @ rolls).reshape(-1, 3, 3)
+    camera_in_object = (views_in_object[:, None] @ rolls).reshape(-1, 3, 3)
     return _without_symmetric(camera_in_object.transpose(0, 2, 1), symmetries, min_angle_degrees)
 
 
@@ -124,7 +124,7 @@ def icosphere(level: int) -> np.ndarray:
     return np.stack(points)
 
 
-def _looking_at_center(positions: np.ndarray) -> np.ndarray:
+def _look_at_center(positions: np.ndarray) -> np.ndarray:
     """(V, 3, 3) camera in object: z to the centre, x across the object's z axis; x is the object's at its poles."""
     z = -positions
     x = np.cross([0.0, 0.0, 1.0], z)

@@ -73,7 +73,7 @@ class MeshRenderer(ABC):
         (N, 3, 3) where there is an image_index: N is unknown otherwise.
 
         Raises:
-            ValueError: a shape is not what the `Renderer` interface says, or the backend cannot draw that many or so.
+            ValueError: a shape is not what the `Renderer` interface says, or the backend's `draw` refuses the call.
         """
         if poses.ndim != 3 or poses.shape[1:] != (4, 4):
             raise ValueError(f"poses are {tuple(poses.shape)}, expected (M, 4, 4)")

@@ -72,14 +72,14 @@ class MeshBuffers:
         texels = [texture.reshape(-1, 3) for texture in textures] or [np.zeros((1, 3), np.uint8)]
 
         return cls(
-            vertices=_padded(np.concatenate([mesh.vertices for mesh in meshes]).astype(np.float32), device),
+            vertices=_pad(np.concatenate([mesh.vertices for mesh in meshes]).astype(np.float32), device),
             normals=_tensor(np.concatenate([mesh.normals for mesh in meshes]).astype(np.float32), device),
             uv=_tensor(np.concatenate(uv).astype(np.float32), device),
-            colors=_padded(np.concatenate(colors), device),
-            faces=_padded(faces, device),
+            colors=_pad(np.concatenate(colors), device),
+            faces=_pad(faces, device),
             vertex_start=_tensor(vertex_start.astype(np.int32), device),
             face_start=_tensor(face_start.astype(np.int32), device),
-            texels=_padded(np.concatenate(texels), device),
+            texels=_pad(np.concatenate(texels), device),
             texture_start=_tensor(_starts([height * width for height, width in sizes])[:-1].copy(), device),
             texture_size=_tensor(np.asarray(sizes, np.int32), device),
             max_faces=max(face_counts),
@@ -94,6 +94,6 @@ def _tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
-def _padded(array: np.ndarray, device: torch.device) -> torch.Tensor:
+def _pad(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """(rows, 3) to (rows, 4); padded on the device, after the smaller copy to it."""
     return torch.nn.functional.pad(_tensor(array, device), (0, 1))

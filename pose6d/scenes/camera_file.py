@@ -91,19 +91,19 @@ def read_camera(path: Path) -> CameraFile:
     """
     if not path.is_file():
         raise SceneError(f"{path} is missing: wanted the camera's intrinsics, {_WANTED}")
-    text = _decoded(path)
+    text = _decode(path)
     numbers = _numbers(text)
     if numbers is not None:
         K, form = _matrix_of(numbers, path)
         return CameraFile(path, K, form=form)
     try:
-        values, form = _parsed(text, path)
+        values, form = _parse(text, path)
         return _camera_of(_section(values, path), form, path)
     except RecursionError as error:
         raise SceneError(f"{path} is nested too deep to be a camera's: was it made by mistake?") from error
 
 
-def _decoded(path: Path) -> str:
+def _decode(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, with or without a byte order mark."""
     data = path.read_bytes()
     encoding = "utf-8-sig"
@@ -159,7 +159,7 @@ def _pinhole(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
 
 
-def _parsed(text: str, path: Path) -> tuple[dict[str, Any], str]:
+def _parse(text: str, path: Path) -> tuple[dict[str, Any], str]:
     """What a structured text holds, by name in letters and digits only; and what kind of text it is."""
     if path.suffix == ".json" or text.lstrip().startswith("{"):
         try:
@@ -178,7 +178,7 @@ def _parsed(text: str, path: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(values, Mapping):
         found = next((line.strip()[:60] for line in text.splitlines() if line.strip()), "")
         raise SceneError(f"{path} is no text file of numbers: it begins with {found!r}; wanted {_WANTED}")
-    return _named(values), form
+    return _by_plain_name(values), form
 
 
 def _first_document(text: str) -> Any:
@@ -207,12 +207,12 @@ def _opencv_value(node: Any) -> Any:
     return node.real() if node.isReal() or node.isInt() else None
 
 
-def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
+def _by_plain_name(values: Mapping[Any, Any]) -> dict[str, Any]:
     """By name in letters and digits only; the coefficients of a lens under a name of their own are taken out of it."""
     named = {re.sub(r"[^a-z0-9]", "", str(key).lower()): value for key, value in values.items()}
     for key, value in list(named.items()):
         if (key in _COEFFICIENTS or "distort" in key) and isinstance(value, Mapping) and "data" not in value:
-            named |= _named(named.pop(key))
+            named |= _by_plain_name(named.pop(key))
     return named
 
 
@@ -241,7 +241,11 @@ def _section(values: dict[str, Any], path: Path) -> dict[str, Any]:
 def _cameras_in(name: str, values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The outermost parts of a file that state intrinsics, with their names."""
     names = [*_MATRIX, *_PROJECTION, *(spelling for group in _FOCAL_AND_CENTRE for spelling in group)]
-    parts = {key: _named(value) for key, value in values.items() if isinstance(value, Mapping) and "data" not in value}
+    parts = {
+        key: _by_plain_name(value)
+        for key, value in values.items()
+        if isinstance(value, Mapping) and "data" not in value
+    }
     if any(values.get(key) is not None and key not in parts for key in names):
         yield name, values
         return
@@ -256,7 +260,7 @@ def _camera_of(values: dict[str, Any], form: str, path: Path) -> CameraFile:
         if isinstance(values.get("resolution"), list):  # Kalibr's
             width, height = map(int, values["resolution"])
         scale = None if values.get("depthscale") is None else float(values["depthscale"])
-        roi = {key: int(value) for key, value in _named(values.get("roi") or {}).items()}
+        roi = {key: int(value) for key, value in _by_plain_name(values.get("roi") or {}).items()}
         offset = np.array([roi.get("xoffset", 0), roi.get("yoffset", 0)], np.float64)
         binning = [max(int(values.get(key) or 1), 1) for key in ("binningx", "binningy")]
     except (TypeError, ValueError, AttributeError, OverflowError) as error:

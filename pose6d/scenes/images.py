@@ -54,7 +54,7 @@ def shorten(names: list[str], limit: int = 8) -> str:
 
 def read_size(path: Path) -> tuple[int, int]:
     """(height, width) of an image as it is read, that is, turned as its EXIF data say, from its header only."""
-    with _opened(path) as image:
+    with _open_image(path) as image:
         sideways = read_orientation(image) >= 5
         return (image.width, image.height) if sideways else (image.height, image.width)
 
@@ -62,7 +62,7 @@ def read_size(path: Path) -> tuple[int, int]:
 def read_orientation(image: Path | Image.Image) -> int:
     """EXIF's orientation of an image: 1 is upright, 5 to 8 exchange width and height."""
     if isinstance(image, Path):
-        with _opened(image) as opened:
+        with _open_image(image) as opened:
             return read_orientation(opened)
     value = image.getexif().get(ExifTags.Base.Orientation, 1)
     return value if value in range(1, 9) else 1
@@ -124,7 +124,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 def read_cut_out(path: Path) -> np.ndarray | None:
     """The object (H, W) bool in a colour image whose alpha channel cuts it out; None where it has none that does."""
-    with _opened(path) as image:
+    with _open_image(path) as image:
         if not image.has_transparency_data:
             return None
     return _cut_out(_load(path))
@@ -164,7 +164,7 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
 
 def _load(path: Path) -> Image.Image:
     """The image, turned as its EXIF data say."""
-    with _opened(path) as image:
+    with _open_image(path) as image:
         image.load()
         turned = ImageOps.exif_transpose(image)
         turned.format = image.format  # of the file
@@ -172,7 +172,7 @@ def _load(path: Path) -> Image.Image:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _open_image(path: Path) -> Iterator[Image.Image]:
     """The image with its header read; what cannot be decoded of it inside is a FrameError as well."""
     if not path.is_file():
         raise FrameError(f"{path} is missing")
@@ -180,7 +180,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with Image.open(path) as image:
             yield image
     except (OSError, SyntaxError, ValueError) as error:
-        raise _undecodable(path, error) from error
+        raise _decode_error(path, error) from error
     except Image.DecompressionBombError as error:
         raise FrameError(
             f"{path} is too large to be a picture of a depth camera: {error}; make colour, depth and masks smaller by "
@@ -188,7 +188,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _undecodable(path: Path, error: Exception) -> FrameError:
+def _decode_error(path: Path, error: Exception) -> FrameError:
     size = path.stat().st_size
     cause = "it is truncated or damaged, copy or record it again"
     if isinstance(error, UnidentifiedImageError):

@@ -137,16 +137,16 @@ class RealSenseStream:
             try:
                 arrived, frameset = self._pipeline.try_wait_for_frames(_PATIENCE_MS if self._live else 1000)
             except RuntimeError as error:
-                raise self._stopped(str(error)) from error
+                raise self._stop_error(str(error)) from error
             if not arrived:
                 if self._live:
-                    raise self._stopped(f"no frame within {_PATIENCE_MS / 1000:g} s")
+                    raise self._stop_error(f"no frame within {_PATIENCE_MS / 1000:g} s")
                 return
             frame = self._aligner(frameset)
             if frame is not None:
                 yield frame
 
-    def _stopped(self, reason: str) -> DeviceError | SceneError:
+    def _stop_error(self, reason: str) -> DeviceError | SceneError:
         if self._live:
             return DeviceError(f"{self._source} stopped sending ({reason}): is the cable loose, or the port USB 2?")
         return SceneError(f"{self._source} cannot be read further ({reason}): it is truncated; copy it again")
