@@ -66,3 +66,19 @@ def render(renderer: Renderer, poses: torch.Tensor, camera: torch.Tensor = K, si
     images = renderer.render(poses.to(renderer.device), camera.to(renderer.device), size, **options)
     assert images.color.device.type == renderer.device.type
     return Rendering(**{name: None if image is None else image.cpu() for name, image in vars(images).items()})
+
+
+def noisy_depth(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """A floor, a box before it, noise that grows with distance, holes, specks, 1 mm steps, and no measurements."""
+    generator = torch.Generator().manual_seed(seed)
+    depth = torch.linspace(1.6, 0.5, height)[:, None].repeat(1, width)
+    depth[height // 3 : height * 3 // 4, width // 3 : width * 2 // 3] = 0.55
+    depth += 0.0025 * depth**2 * torch.randn(height, width, generator=generator)
+    odd = torch.rand(height, width, generator=generator)
+    specks = 5 * torch.rand(height, width, generator=generator)
+    depth = torch.where(odd < 0.02, specks, depth)
+    depth = (depth * 1000).round() / 1000
+    for i, value in enumerate((0.0, float("nan"), float("inf"), -1.0, 65.535e3, 0.0005)):
+        depth[(odd > 0.8 + 0.01 * i) & (odd < 0.81 + 0.01 * i)] = value
+    depth[odd > 0.9] = 0
+    return depth

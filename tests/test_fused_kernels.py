@@ -28,7 +28,7 @@ from pose6d.search import texture_correlation as texture_module
 from pose6d.search.distinct_poses import select_distinct
 from pose6d.search.interfaces import Hypotheses
 from pose6d.search.texture_correlation import texture_correlation, texture_pair
-from tests.rendering_scenes import box, torus
+from tests.rendering_scenes import box, noisy_depth, torus
 
 DEVICE = torch.device("cuda")
 K = torch.tensor([[400.0, 0.3, 158.3], [0.0, 410.0, 121.7], [0.0, 0.0, 1.0]])
@@ -45,22 +45,6 @@ def on_gpu(test: Callable) -> Callable:
     return pytest.mark.cuda(with_gpu(test))
 
 
-def noisy_depth(height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """A floor, a box before it, noise that grows with distance, holes, specks, 1 mm steps, and no measurements."""
-    generator = torch.Generator().manual_seed(seed)
-    depth = torch.linspace(1.6, 0.5, height)[:, None].repeat(1, width)
-    depth[height // 3 : height * 3 // 4, width // 3 : width * 2 // 3] = 0.55
-    depth += 0.0025 * depth**2 * torch.randn(height, width, generator=generator)
-    odd = torch.rand(height, width, generator=generator)
-    specks = 5 * torch.rand(height, width, generator=generator)
-    depth = torch.where(odd < 0.02, specks, depth)
-    depth = (depth * 1000).round() / 1000
-    for i, value in enumerate((0.0, float("nan"), float("inf"), -1.0, 65.535e3, 0.0005)):
-        depth[(odd > 0.8 + 0.01 * i) & (odd < 0.81 + 0.01 * i)] = value
-    depth[odd > 0.9] = 0
-    return depth.to(DEVICE)
-
-
 # Large enough for many blocks, less than a block, single pixels, rows and columns.
 SHAPES = [(60, 80), (119, 161), (5, 7), (1, 1), (1, 300), (300, 1)]
 
@@ -70,7 +54,7 @@ SHAPES = [(60, 80), (119, 161), (5, 7), (1, 1), (1, 300), (300, 1)]
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_depth_kernels_agree_with_tensor_expressions_and_loops(shape: tuple[int, int], radius: int) -> None:
     for seed in range(3):
-        depth = noisy_depth(*shape, seed=seed)
+        depth = noisy_depth(*shape, seed=seed).to(DEVICE)
         eroded = erode_depth(depth, radius)
         assert torch.equal(eroded, depth_module._erode_windows(depth, radius))
         for given in (depth, eroded):
@@ -103,7 +87,7 @@ def test_differences_at_the_tolerance_decide_as_tensor_expressions_do() -> None:
 
 @on_gpu
 def test_depth_kernels_take_batches_and_other_types_and_nothing() -> None:
-    maps = torch.stack([noisy_depth(20, 30, seed) for seed in range(4)]).reshape(2, 2, 20, 30)
+    maps = torch.stack([noisy_depth(20, 30, seed).to(DEVICE) for seed in range(4)]).reshape(2, 2, 20, 30)
     together = filter_depth(maps)
     assert together.shape == maps.shape
     assert torch.equal(together[1, 0], filter_depth(maps[1, 0]))
@@ -378,9 +362,9 @@ def graph_of(function: Callable[..., torch.Tensor], *examples: torch.Tensor) -> 
 
 @on_gpu
 def test_graphs_of_the_depth_filter_follow_their_input() -> None:
-    replay = graph_of(filter_depth, noisy_depth(60, 80, seed=1))
+    replay = graph_of(filter_depth, noisy_depth(60, 80, seed=1).to(DEVICE))
     for seed in (2, 3):
-        depth = noisy_depth(60, 80, seed)
+        depth = noisy_depth(60, 80, seed).to(DEVICE)
         assert torch.equal(replay(depth), filter_depth(depth))
 
 
