@@ -1,4 +1,4 @@
-// The texture of N hypotheses and of what is seen there: the functions of appearance.py, which explain the steps.
+// The texture of N hypotheses and of what is seen there: the functions of texture_correlation.py, which explain the steps.
 
 #include "pose6d/geometry/camera.cuh"
 #include "pose6d/search/block_sums.cuh"
