@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mesh_creation.board.board import Board, Place, charuco_board, default_board, detect_board, load_board, save_board
-from mesh_creation.board.board_pdf import PAPERS, BoardOptions, fitting_board, main, print_board
+from mesh_creation.board.detection import detect_board
+from mesh_creation.board.layout import Board, Place, charuco_board, default_board, load_board, save_board
+from mesh_creation.board.pdf import PAPERS, BoardOptions, fitting_board, main, print_board
 from pose6d.errors import SceneError
 
 BOARDS = {
@@ -50,7 +51,7 @@ def test_points_are_found_where_the_layout_says(name: str, scale: float) -> None
     expected = points[:, :2] @ to_pixels[:, :2].T + to_pixels[:, 2]
     # Worst observed 0.12 px (OpenCV's chessboard corners at the small scale).
     assert np.abs(found.corners - expected).max() < 0.25
-    assert found.duplicates == () and found.strangers == ()
+    assert found.duplicates == () and found.foreign == ()
 
 
 def test_layout_matches_opencv() -> None:
@@ -76,7 +77,7 @@ def test_duplicates_and_strangers_are_named_and_not_used() -> None:
     extra, _ = drawn(stray, 1500)
     both = np.vstack([picture, np.pad(extra, ((0, 0), (0, picture.shape[1] - extra.shape[1])), constant_values=255)])
     found = detect_board(both, board)
-    assert found.duplicates == (0,) and found.strangers == (40,)
+    assert found.duplicates == (0,) and found.foreign == (40,)
     assert 0 not in found.marker_ids and len(found.marker_ids) == 19
     assert not set(found.ids) & {0, 1, 2, 3}
 

@@ -12,19 +12,20 @@ import pytest
 import torch
 import trimesh
 
-from mesh_creation.fusion import flip_alignment, fuse_scan
+from mesh_creation.fusion import flip_alignment, fuse
 from mesh_creation.fusion.closed_surface import close_surface, decimate
 from mesh_creation.fusion.flip_alignment import align_flipped
-from mesh_creation.fusion.fuse_scan import FuseOptions, main
+from mesh_creation.fusion.fuse import FuseOptions, main
 from mesh_creation.fusion.symmetry_proposal import propose_symmetries
+from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.fusion.uv_atlas import paint, unwrap
-from mesh_creation.fusion.view_blending import View, ViewBlender
-from mesh_creation.fusion.volume_fusion import TsdfVolume
+from mesh_creation.fusion.view_blending import TextureView, ViewBlender
 from mesh_creation.registration.depth_cleaning import clean_depth
 from mesh_creation.registration.frame_alignment import Cloud
-from mesh_creation.registration.object_region import WorkArea, find_object
-from mesh_creation.registration.register_scan import RegisterOptions
-from mesh_creation.registration.register_scan import main as register
+from mesh_creation.registration.object_region import find_object
+from mesh_creation.registration.register import RegisterOptions
+from mesh_creation.registration.register import main as register
+from mesh_creation.registration.work_area import WorkArea
 from pose6d.errors import OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
@@ -135,7 +136,7 @@ def test_blended_texture_shows_what_the_pictures_show() -> None:
     color, depth = pictures(truth, poses)
     gains = np.linspace(0.9, 1.1, len(poses))  # an exposure that drifts
     views = [
-        View((c * g).clip(0, 255).astype(np.uint8), d, K, p)
+        TextureView((c * g).clip(0, 255).astype(np.uint8), d, K, p)
         for c, d, p, g in zip(color, depth, poses, gains, strict=True)
     ]
     plain = Mesh(truth.vertices, truth.faces)
@@ -165,17 +166,17 @@ def test_flipped_surfaces_are_aligned_by_shape_and_colour(monkeypatch: pytest.Mo
         [1.0, -1, -1]
     )
     flip[:3, 3] = [0.01, -0.02, 0.08]
-    first = cloud.where(points[:, 2] > 0.006)
-    second = cloud.where(points[:, 2] < 0.07).moved(flip)
+    first = cloud.select(points[:, 2] > 0.006)
+    second = cloud.select(points[:, 2] < 0.07).transform(flip)
     centers = (np.array([0, 0, 0.04]), flip[:3, :3] @ [0, 0, 0.04] + flip[:3, 3])
-    all_starts = flip_alignment._starts  # fewer turns to start from, so that the test is quick
-    monkeypatch.setattr(flip_alignment, "_starts", lambda *given: all_starts(*given)[::4])
+    all_starts = flip_alignment._start_poses  # fewer turns to start from, so that the test is quick
+    monkeypatch.setattr(flip_alignment, "_start_poses", lambda *given: all_starts(*given)[::4])
     found = align_flipped(first, second, centers, "scans")
     millimetres, degrees = pose_errors(found.transform, np.linalg.inv(flip))
     assert millimetres < 1.5 and degrees < 1.0
     sphere = ball(0.06, 0.06).sample_surface(3000).astype(np.float64)
     other = Cloud(sphere, (sphere - [0, 0, 0.06]) / 0.06, np.full(sphere.shape, 0.5))
-    monkeypatch.setattr(flip_alignment, "_starts", lambda *given: all_starts(*given)[::40])
+    monkeypatch.setattr(flip_alignment, "_start_poses", lambda *given: all_starts(*given)[::40])
     with pytest.raises(SceneError, match="do not show the same object"):
         align_flipped(first, other, centers, "scans")
 
@@ -188,7 +189,7 @@ def test_colour_keeps_walls_from_sliding_along_themselves() -> None:
     tube = Cloud(points, normals, np.repeat((0.5 + 0.4 * np.sin(300 * height))[:, None], 3, axis=1))
     slid = np.eye(4)
     slid[2, 3] = 0.0045
-    found = flip_alignment._slid(tube.where(height < 0.08), tube.where(height > 0.02), slid)[3]
+    found = flip_alignment._pattern_search(tube.select(height < 0.08), tube.select(height > 0.02), slid)[3]
     assert abs(found[2, 3]) < 0.0006
 
 
@@ -253,11 +254,11 @@ def test_what_is_finished_is_not_done_again(
 
     options = FuseOptions(registered, voxel=0.003, faces=2000, texel=0.003, overwrite=True)
     with monkeypatch.context() as patch:
-        patch.setattr(fuse_scan, "ViewBlender", killed)
+        patch.setattr(fuse, "ViewBlender", killed)
         with pytest.raises(KeyboardInterrupt):
             main(options)
     assert not (fused / "metadata.json").exists()
-    monkeypatch.setattr(fuse_scan, "_volume", killed)  # finished before the kill
+    monkeypatch.setattr(fuse, "_volume", killed)  # finished before the kill
     main(FuseOptions(registered, voxel=0.003, faces=2000, texel=0.003))
     assert json.loads((fused / "metadata.json").read_text())["faces"] <= 2000
 

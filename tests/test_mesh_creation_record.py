@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mesh_creation.board.board import Board, charuco_board, default_board, load_board, save_board
+from mesh_creation.board.layout import Board, charuco_board, default_board, load_board, save_board
 from mesh_creation.recording.coverage import AZIMUTHS, Coverage
 from mesh_creation.recording.record import RecordOptions, main, record, warm_up
 from pose6d.errors import DeviceError, OutputError, SceneError
