@@ -59,7 +59,7 @@ def distances(mesh: Mesh, points: np.ndarray) -> np.ndarray:
     return 1000 * scene.compute_distance(o3d.core.Tensor(points.astype(np.float32))).numpy()
 
 
-def moved(mesh: Mesh, T: np.ndarray) -> Mesh:
+def transform_mesh(mesh: Mesh, T: np.ndarray) -> Mesh:
     return Mesh(
         mesh.vertices @ T[:3, :3].T + T[:3, 3], mesh.faces, uv=mesh.uv, texture=mesh.texture, colors=mesh.colors
     )
@@ -131,7 +131,7 @@ def test_the_largest_thing_above_the_board_is_the_object() -> None:
 
 
 def test_blended_texture_shows_what_the_pictures_show() -> None:
-    truth = moved(block(), np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -0.0], [0, 0, 0, 1.0]]))
+    truth = transform_mesh(block(), np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -0.0], [0, 0, 0, 1.0]]))
     poses = cameras(8, (25, 55))
     color, depth = pictures(truth, poses)
     gains = np.linspace(0.9, 1.1, len(poses))  # an exposure that drifts
@@ -222,7 +222,7 @@ def test_a_scan_becomes_a_mesh(registered: Path, fused: Path) -> None:
     assert len(np.load(fused / "formats" / "filled.npy")) == len(ply.faces)
 
     in_mesh = np.linalg.inv(metadata["object_in_board"]) @ np.load(registered / "truth" / "object_in_board.npy")
-    truth = moved(block(), in_mesh)
+    truth = transform_mesh(block(), in_mesh)
     seen = Mesh(ply.vertices, ply.faces[~np.load(fused / "formats" / "filled.npy")])
     apart = distances(truth, seen.sample_surface(5000))
     assert apart.mean() < 1.2 and np.percentile(apart, 95) < 3
