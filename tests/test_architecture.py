@@ -135,7 +135,11 @@ def home_package(module: str) -> str:
 def forbidden_imports(module: str, names: Iterator[str]) -> list[str]:
     allowed = next((names for pattern, names in ALLOWED if fnmatch(module, pattern)), ())
     own = (home_package(module),)
-    return [name for name in names if within(name, OWN) and not within(name, (*allowed, *own)) and name not in ("pose6d", "mesh_creation")]
+    return [
+        name
+        for name in names
+        if within(name, OWN) and not within(name, (*allowed, *own)) and name not in ("pose6d", "mesh_creation")
+    ]
 
 
 @pytest.mark.parametrize(
