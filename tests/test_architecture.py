@@ -77,11 +77,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "nvdiffrast": ("pose6d/rendering/*",),
     "onnxruntime": ("learning/inference/onnx_runner.py", "quantization/*"),
     "matplotlib": ("pose6d/*/*_plot*.py", "learning/training/training_plot.py", "benchmarks/*_plot.py"),
-    "pyrealsense2": ("pose6d/scenes/*",),
+    "pyrealsense2": ("pose6d/scenes/realsense.py",),
     "cv2.aruco": ("mesh_creation/board/*",),
 }
-# Packages that at most one file may import, wherever it is.
-SINGLE_HOME = ("pyrealsense2",)
 # Slow to import, and not needed by every run, so nothing imports them before they are. What starts may import PyTorch,
 # numba, trimesh (with scipy and networkx: every run reads a mesh), Pillow and what is as small.
 DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")
@@ -216,16 +214,6 @@ def test_package_stays_in_its_home(package: str) -> None:
         and not any(fnmatch(str(path), pattern) for pattern in (*HOMES[package], *FREE))
     ]
     assert not strays, f"{package} belongs into {HOMES[package]}, found in {strays}"
-
-
-@pytest.mark.parametrize("package", SINGLE_HOME)
-def test_package_has_one_home(package: str) -> None:
-    users = [
-        str(path)
-        for path in source_files()
-        if not path.match("tests/*") and any(within(name, (package,)) for name in imports(tree_of(path), path))
-    ]
-    assert len(users) <= 1, f"{package} is used in {users}"
 
 
 def test_command_lines_are_read_only_in_entry_points() -> None:

@@ -21,7 +21,7 @@ from mesh_creation.registration.register import RegisterOptions, main
 from pose6d.errors import FrameError, OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.scenes import open_scene
-from tests.mesh_creation_scans import house_scan, pose_errors, scan
+from tests.mesh_creation_scans import camera, house_scan, pose_errors, scan
 
 K = np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])
 
@@ -35,17 +35,6 @@ def copy_of(recording: Path, folder: Path) -> Path:
     """The recording alone, without what steps have made of it."""
     made = ("registration*", "transforms*", "mesh*", "fusion", "objects.json")
     return Path(shutil.copytree(recording, folder, ignore=shutil.ignore_patterns(*made)))
-
-
-def camera(azimuth: float, elevation: float, distance: float = 0.5) -> np.ndarray:
-    """Camera in board (4, 4), looking at its centre; degrees and metres."""
-    a, e = np.radians([azimuth, elevation])
-    z = -np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])
-    x = np.cross(z, [0, 0, 1.0])
-    x /= np.linalg.norm(x)
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = np.stack([x, np.cross(z, x), z], axis=1), -distance * z
-    return pose
 
 
 def detection(pose: np.ndarray, noise: float, rng: np.random.Generator, wrong: int = 0) -> BoardDetection:

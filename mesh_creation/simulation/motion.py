@@ -75,7 +75,7 @@ class CameraMotion:
         eye = self.target + distance * np.array(
             [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
         )
-        return _look_at(eye, self.target) @ self.tremor(seconds)
+        return look_at(eye, self.target) @ self.tremor(seconds)
 
     def board_in_world(self, seconds: float) -> np.ndarray:
         """(4, 4)."""
@@ -105,7 +105,7 @@ def _step(share: float) -> float:
     return share * share * (3 - 2 * share)
 
 
-def _look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Camera in world (4, 4), OpenCV axes, upright."""
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, [0.0, 0.0, 1.0])
