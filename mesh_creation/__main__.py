@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from mesh_creation.simulation.simulator import Simulation, simulate
+from mesh_creation.simulation.simulate import Simulation, simulate
 from pose6d.errors import MissingDependencyError, Pose6DError
 from pose6d.mesh.coordinates import Unit
 from pose6d.mesh.mesh_files import load_mesh
@@ -21,15 +21,15 @@ from pose6d.stopping import exit_code, stopping_by_signals
 
 # Step -> module, its options, what it does. Modules are loaded when asked for: some need extras.
 _STEPS = {
-    "board": ("mesh_creation.board.board_pdf", "BoardOptions", "print a board of markers"),
+    "board": ("mesh_creation.board.pdf", "BoardOptions", "print a board of markers"),
     "record": (
         "mesh_creation.recording.record",
         "RecordOptions",
         "record with a RealSense camera, or import a .bag or .db3",
     ),
-    "register": ("mesh_creation.registration.register_scan", "RegisterOptions", "find the camera of every frame"),
-    "fuse": ("mesh_creation.fusion.fuse_scan", "FuseOptions", "make the textured mesh"),
-    "label": ("mesh_creation.labels.label_scan", "LabelOptions", "write poses, masks and boxes of every frame"),
+    "register": ("mesh_creation.registration.register", "RegisterOptions", "find the camera of every frame"),
+    "fuse": ("mesh_creation.fusion.fuse", "FuseOptions", "make the textured mesh"),
+    "label": ("mesh_creation.labels.label", "LabelOptions", "write poses, masks and boxes of every frame"),
     "run": ("mesh_creation.__main__", "RunOptions", "register, fuse and label a scan; finished steps are skipped"),
     "simulate": ("mesh_creation.__main__", "SimulateOptions", "make a recording with ground truth, without a camera"),
 }

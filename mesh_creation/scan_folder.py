@@ -11,9 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pose6d.errors import OutputError, SceneError
+from pose6d.errors import MeshError, OutputError, SceneError
+from pose6d.geometry.pose_check import check_rigid
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
+from pose6d.mesh.symmetry import bop_symmetry
 from pose6d.scenes.layout import read_json
 
 
@@ -117,8 +119,10 @@ def read_objects(scan: Path) -> list[ScannedObject]:
             raise SceneError(f"{path}: object {number} is named {name!r}, which cannot name a folder")
         pose = _rigid(entry["object_in_board"], f"{path}: object_in_board of {name!r}")
         symmetries = entry.get("symmetries") or {}
-        if not isinstance(symmetries, dict):
-            raise SceneError(f"{path}: symmetries of {name!r} must have symmetries_discrete or symmetries_continuous")
+        try:
+            bop_symmetry(symmetries)
+        except MeshError as error:
+            raise SceneError(f"{path}: symmetries of {name!r}: {error}") from error
         objects.append(ScannedObject(number, name, load_mesh(file), file, pose, symmetries))
     if len({item.name for item in objects}) < len(objects):
         raise SceneError(f"{path}: two objects have the same name; labels need to tell them apart")
@@ -128,11 +132,9 @@ def read_objects(scan: Path) -> list[ScannedObject]:
 def _rigid(values: Any, source: str) -> np.ndarray:
     try:
         pose = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        pose = np.zeros(0)
-    if pose.shape != (4, 4) or not np.isfinite(pose).all() or not np.allclose(pose[3], [0, 0, 0, 1]):
-        raise SceneError(f"{source}: wanted 4x4 matrices of finite numbers that end in 0 0 0 1")
-    R = pose[:3, :3]
-    if np.abs(R.T @ R - np.eye(3)).max() > 1e-3 or np.linalg.det(R) < 0:
-        raise SceneError(f"{source}: the rotation is none (scaled, mirrored or skewed); poses are rigid, in metres")
+        if pose.shape != (4, 4):
+            raise ValueError(f"the shape is {pose.shape}")
+        check_rigid(pose, 1e-3)
+    except (TypeError, ValueError) as error:
+        raise SceneError(f"{source}: {error}; wanted 4x4 matrices, rigid poses in metres") from error
     return pose

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,16 @@ class StepFolder:
         except (OSError, ValueError, EOFError, KeyError):
             return None
         return arrays if str(arrays.pop("key", "")) == self._key else None
+
+    def load_or_make(self, step: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """The arrays of a step, which is done by `make` and kept unless it has been."""
+        arrays = self.load(step)
+        if arrays is None:
+            arrays = {name: np.asarray(values) for name, values in make().items()}
+            self.save(step, **arrays)
+        else:
+            print(f"{self.path / step} is there already")
+        return arrays
 
     def forget(self) -> None:
         """Remove the files of all steps, and nothing else."""

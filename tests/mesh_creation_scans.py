@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mesh_creation.simulation.motion import look_at
+from mesh_creation.simulation.simulate import Simulation, simulate
 from mesh_creation.simulation.simulated_camera import CameraModel
-from mesh_creation.simulation.simulator import Simulation, simulate
 from pose6d.mesh.mesh import Mesh
 
 CAMERA = CameraModel(width=320, height=240, fx=303.4, fy=303.2, ppx=159.6, ppy=119.9)
@@ -50,6 +51,13 @@ def scan(folder: Path, mesh: Mesh | None = None, **settings: object) -> Path:
 def house_scan(folder: Path) -> Path:
     """A scan of the house, made once in a folder that test files share; it may be registered already."""
     return scan(folder / "house_scan", frames=18)
+
+
+def camera(azimuth: float, elevation: float, distance: float = 0.5, height: float = 0.0) -> np.ndarray:
+    """Camera in board (4, 4), looking at `height` over its centre; degrees and metres."""
+    a, e = np.radians([azimuth, elevation])
+    target = np.array([0, 0, height])
+    return look_at(target + distance * np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)]), target)
 
 
 def pose_errors(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:

@@ -41,6 +41,8 @@ BASE = (
 GEOMETRY = (*BASE, "pose6d.geometry")
 MESH = (*GEOMETRY, "pose6d.mesh")
 SCENES_AND_RENDERING = (*MESH, "pose6d.rendering", "pose6d.scenes")
+SCAN_FILES = (*SCENES_AND_RENDERING, "mesh_creation.scan_folder", "mesh_creation.step_files")
+SCAN_BOARD = (*SCAN_FILES, "mesh_creation.board")
 PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predict_score")
 
 # Module (pattern) -> own modules it may import besides those of its own package. The first matching pattern counts.
@@ -61,7 +63,11 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("learning*", (*SCENES_AND_RENDERING, "pose6d.search", "pose6d.evaluation")),
     ("estimater", ("pose6d", *PREDICTORS)),
     ("many_objects", ("pose6d", "estimater", *PREDICTORS)),
-    ("mesh_creation*", ("pose6d", "estimater")),
+    ("mesh_creation.board*", SCENES_AND_RENDERING),
+    ("mesh_creation.labels*", (*SCAN_FILES, "pose6d.report")),
+    ("mesh_creation.fusion*", (*SCAN_BOARD, "mesh_creation.registration")),
+    ("mesh_creation.*.*", SCAN_BOARD),  # recording, registration, simulation
+    ("mesh_creation*", SCENES_AND_RENDERING),
     ("test_data*", ("pose6d", "learning.datasets")),
 ]
 
@@ -72,10 +78,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "nvdiffrast": ("pose6d/rendering/*",),
     "onnxruntime": ("learning/inference/onnx_runner.py", "quantization/*"),
     "matplotlib": ("pose6d/*/*_plot*.py", "learning/training/training_plot.py", "benchmarks/*_plot.py"),
-    "pyrealsense2": ("pose6d/scenes/*",),
+    "pyrealsense2": ("pose6d/scenes/realsense.py",),
+    "cv2.aruco": ("mesh_creation/board/*",),
 }
-# Packages that at most one file may import, wherever it is.
-SINGLE_HOME = ("pyrealsense2", "cv2.aruco")
 # Slow to import, and not needed by every run, so nothing imports them before they are. What starts may import PyTorch,
 # numba, trimesh (with scipy and networkx: every run reads a mesh), Pillow and what is as small.
 DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")
@@ -137,17 +142,21 @@ def within(name: str, prefixes: tuple[str, ...]) -> bool:
 
 
 def home_package(module: str) -> str:
-    """What counts as a module's own package: pose6d's rooms one by one, the others as a whole."""
+    """What counts as a module's own package: the rooms of pose6d and mesh_creation one by one, others as a whole."""
     parts = module.split(".")
-    if parts[0] != "pose6d":
+    if parts[0] not in ("pose6d", "mesh_creation"):
         return parts[0]
-    return ".".join(parts[:2]) if len(parts) > 2 or (REPOSITORY / "pose6d" / parts[-1]).is_dir() else module
+    return ".".join(parts[:2]) if len(parts) > 2 or REPOSITORY.joinpath(*parts).is_dir() else module
 
 
 def forbidden_imports(module: str, names: Iterator[str]) -> list[str]:
     allowed = next((names for pattern, names in ALLOWED if fnmatch(module, pattern)), ())
     own = (home_package(module),)
-    return [name for name in names if within(name, OWN) and not within(name, (*allowed, *own)) and name != "pose6d"]
+    return [
+        name
+        for name in names
+        if within(name, OWN) and not within(name, (*allowed, *own)) and name not in ("pose6d", "mesh_creation")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +170,8 @@ def forbidden_imports(module: str, names: Iterator[str]) -> list[str]:
         ("pose6d.device", "def f():\n    import pose6d.mesh.mesh", 1),
         ("learning.inference.inputs", "from pose6d.report import video\nimport estimater", 2),
         ("estimater", "from learning.training.predict_score import ScorePredictor\nfrom learning import runtime", 1),
-        ("mesh_creation.scan", "from estimater import FoundationPose\nfrom learning import inputs", 1),
+        ("mesh_creation.scan_folder", "from estimater import FoundationPose\nfrom learning import inputs", 2),
+        ("mesh_creation.board.pdf", "from mesh_creation.fusion.fuse import main\nfrom .layout import Board", 1),
         ("learning.datasets.__main__", "import run_demo", 0),
     ],
 )
@@ -230,16 +240,6 @@ def test_package_stays_in_its_home(package: str) -> None:
         and not any(fnmatch(str(path), pattern) for pattern in (*HOMES[package], *FREE))
     ]
     assert not strays, f"{package} belongs into {HOMES[package]}, found in {strays}"
-
-
-@pytest.mark.parametrize("package", SINGLE_HOME)
-def test_package_has_one_home(package: str) -> None:
-    users = [
-        str(path)
-        for path in source_files()
-        if not path.match("tests/*") and any(within(name, (package,)) for name in imports(tree_of(path), path))
-    ]
-    assert len(users) <= 1, f"{package} is used in {users}"
 
 
 def test_command_lines_are_read_only_in_entry_points() -> None:

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mesh_creation.board.board import Board, Place, charuco_board, default_board, detect_board, load_board, save_board
-from mesh_creation.board.board_pdf import PAPERS, BoardOptions, fitting_board, main, print_board
+from mesh_creation.board.detection import detect_board
+from mesh_creation.board.layout import Board, Place, charuco_board, default_board, load_board, save_board
+from mesh_creation.board.pdf import PAPERS, BoardOptions, fitting_board, main, print_board
 from pose6d.errors import SceneError
 
 BOARDS = {
@@ -24,7 +25,7 @@ BOARDS = {
 }
 
 
-def drawn(board: Board, pixels_per_metre: float) -> tuple[np.ndarray, np.ndarray]:
+def draw_board(board: Board, pixels_per_metre: float) -> tuple[np.ndarray, np.ndarray]:
     """A frontal picture of the board with a margin, and the 2x3 map from the board's xy to its pixels."""
     fine = 8
     width, height = (round((length + 0.03) * pixels_per_metre) for length in board.size)
@@ -42,7 +43,7 @@ def drawn(board: Board, pixels_per_metre: float) -> tuple[np.ndarray, np.ndarray
 @pytest.mark.parametrize("scale", [3000.0, 1100.0])
 def test_points_are_found_where_the_layout_says(name: str, scale: float) -> None:
     board = BOARDS[name]
-    picture, to_pixels = drawn(board, scale)
+    picture, to_pixels = draw_board(board, scale)
     found = detect_board(np.repeat(picture[..., None], 3, axis=2), board)
     assert set(found.ids) == set(board.point_ids)
     points = board.object_points(found.ids)
@@ -50,7 +51,7 @@ def test_points_are_found_where_the_layout_says(name: str, scale: float) -> None
     expected = points[:, :2] @ to_pixels[:, :2].T + to_pixels[:, 2]
     # Worst observed 0.12 px (OpenCV's chessboard corners at the small scale).
     assert np.abs(found.corners - expected).max() < 0.25
-    assert found.duplicates == () and found.strangers == ()
+    assert found.duplicates == () and found.foreign == ()
 
 
 def test_layout_matches_opencv() -> None:
@@ -71,18 +72,18 @@ def test_points_run_clockwise_around_a_marker_seen_from_above() -> None:
 
 def test_duplicates_and_strangers_are_named_and_not_used() -> None:
     board = default_board()
-    picture, _ = drawn(board, 1500)
+    picture, _ = draw_board(board, 1500)
     stray = Board("markers", marker=0.03, places=(Place(0, -0.02, 0), Place(40, 0.02, 0)))
-    extra, _ = drawn(stray, 1500)
+    extra, _ = draw_board(stray, 1500)
     both = np.vstack([picture, np.pad(extra, ((0, 0), (0, picture.shape[1] - extra.shape[1])), constant_values=255)])
     found = detect_board(both, board)
-    assert found.duplicates == (0,) and found.strangers == (40,)
+    assert found.duplicates == (0,) and found.foreign == (40,)
     assert 0 not in found.marker_ids and len(found.marker_ids) == 19
     assert not set(found.ids) & {0, 1, 2, 3}
 
 
 def test_an_unknown_layout_finds_markers_but_has_no_points() -> None:
-    picture, _ = drawn(default_board(), 1500)
+    picture, _ = draw_board(default_board(), 1500)
     found = detect_board(picture, Board("markers"))
     assert len(found.marker_ids) == 20
     with pytest.raises(SceneError, match="not known"):

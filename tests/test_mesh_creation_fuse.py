@@ -12,26 +12,27 @@ import pytest
 import torch
 import trimesh
 
-from mesh_creation.fusion import flip_alignment, fuse_scan
+from mesh_creation.fusion import flip_alignment, fuse
 from mesh_creation.fusion.closed_surface import close_surface, decimate
 from mesh_creation.fusion.flip_alignment import align_flipped
-from mesh_creation.fusion.fuse_scan import FuseOptions, main
+from mesh_creation.fusion.fuse import FuseOptions, main
 from mesh_creation.fusion.symmetry_proposal import propose_symmetries
+from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.fusion.uv_atlas import paint, unwrap
-from mesh_creation.fusion.view_blending import View, ViewBlender
-from mesh_creation.fusion.volume_fusion import TsdfVolume
+from mesh_creation.fusion.view_blending import TextureView, ViewBlender
 from mesh_creation.registration.depth_cleaning import clean_depth
 from mesh_creation.registration.frame_alignment import Cloud
-from mesh_creation.registration.object_region import WorkArea, find_object
-from mesh_creation.registration.register_scan import RegisterOptions
-from mesh_creation.registration.register_scan import main as register
+from mesh_creation.registration.object_region import find_object
+from mesh_creation.registration.register import RegisterOptions
+from mesh_creation.registration.register import main as register
+from mesh_creation.registration.work_area import WorkArea
 from pose6d.errors import OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.rendering import ALBEDO, make_renderer
 from pose6d.scenes import open_scene
-from tests.mesh_creation_scans import block, house_scan, pose_errors, scan
+from tests.mesh_creation_scans import block, camera, house_scan, pose_errors, scan
 
 K = np.array([[300.0, 0, 159.5], [0, 300, 119.5], [0, 0, 1]])
 SIZE = (240, 320)
@@ -49,16 +50,20 @@ def fused(registered: Path) -> Path:
     return main(FuseOptions(registered, voxel=0.002, faces=3000, texel=0.001))
 
 
-def distances(mesh: Mesh, points: np.ndarray) -> np.ndarray:
-    """Millimetres from points (P, 3) to the surface of a mesh."""
+def raycaster(mesh: Mesh) -> o3d.t.geometry.RaycastingScene:
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(
         o3d.t.geometry.TriangleMesh(o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.faces.astype(np.int64)))
     )
-    return 1000 * scene.compute_distance(o3d.core.Tensor(points.astype(np.float32))).numpy()
+    return scene
 
 
-def moved(mesh: Mesh, T: np.ndarray) -> Mesh:
+def distances(mesh: Mesh, points: np.ndarray) -> np.ndarray:
+    """Millimetres from points (P, 3) to the surface of a mesh."""
+    return 1000 * raycaster(mesh).compute_distance(o3d.core.Tensor(points.astype(np.float32))).numpy()
+
+
+def transform_mesh(mesh: Mesh, T: np.ndarray) -> Mesh:
     return Mesh(
         mesh.vertices @ T[:3, :3].T + T[:3, 3], mesh.faces, uv=mesh.uv, texture=mesh.texture, colors=mesh.colors
     )
@@ -69,18 +74,9 @@ def ball(radius: float, height: float) -> Mesh:
     return Mesh(made.vertices + np.array([0, 0, height]), made.faces)
 
 
-def cameras(count: int, elevations: tuple[float, ...] = (20, 50, 80), distance: float = 0.4) -> list[np.ndarray]:
-    poses = []
-    for elevation in elevations:
-        for azimuth in np.arange(count) * 360 / count:
-            a, e = np.radians([azimuth, elevation])
-            z = -np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])
-            x = np.cross(z, [0, 0, 1.0])
-            x /= np.linalg.norm(x)
-            pose = np.eye(4)
-            pose[:3, :3], pose[:3, 3] = np.stack([x, np.cross(z, x), z], axis=1), -distance * z + [0, 0, 0.03]
-            poses.append(pose)
-    return poses
+def cameras(count: int, elevations: tuple[float, ...] = (20, 50, 80)) -> list[np.ndarray]:
+    azimuths = np.arange(count) * 360 / count
+    return [camera(azimuth, elevation, 0.4, 0.03) for elevation in elevations for azimuth in azimuths]
 
 
 def pictures(mesh: Mesh, poses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -130,12 +126,12 @@ def test_the_largest_thing_above_the_board_is_the_object() -> None:
 
 
 def test_blended_texture_shows_what_the_pictures_show() -> None:
-    truth = moved(block(), np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -0.0], [0, 0, 0, 1.0]]))
+    truth = block()
     poses = cameras(8, (25, 55))
     color, depth = pictures(truth, poses)
     gains = np.linspace(0.9, 1.1, len(poses))  # an exposure that drifts
     views = [
-        View((c * g).clip(0, 255).astype(np.uint8), d, K, p)
+        TextureView((c * g).clip(0, 255).astype(np.uint8), d, K, p)
         for c, d, p, g in zip(color, depth, poses, gains, strict=True)
     ]
     plain = Mesh(truth.vertices, truth.faces)
@@ -154,28 +150,24 @@ def test_blended_texture_shows_what_the_pictures_show() -> None:
 def test_flipped_surfaces_are_aligned_by_shape_and_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     mesh = block()
     points = mesh.sample_surface(5000).astype(np.float64)
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(
-        o3d.t.geometry.TriangleMesh(o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.faces.astype(np.int64)))
-    )
-    answer = scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)))
+    answer = raycaster(mesh).compute_closest_points(o3d.core.Tensor(points.astype(np.float32)))
     cloud = Cloud(points, answer["primitive_normals"].numpy().astype(np.float64), np.abs(np.sin(points * 90)))
     flip = np.eye(4)
     flip[:3, :3] = np.array([[np.cos(0.7), -np.sin(0.7), 0], [np.sin(0.7), np.cos(0.7), 0], [0, 0, 1]]) @ np.diag(
         [1.0, -1, -1]
     )
     flip[:3, 3] = [0.01, -0.02, 0.08]
-    first = cloud.where(points[:, 2] > 0.006)
-    second = cloud.where(points[:, 2] < 0.07).moved(flip)
+    first = cloud.select(points[:, 2] > 0.006)
+    second = cloud.select(points[:, 2] < 0.07).transform(flip)
     centers = (np.array([0, 0, 0.04]), flip[:3, :3] @ [0, 0, 0.04] + flip[:3, 3])
-    all_starts = flip_alignment._starts  # fewer turns to start from, so that the test is quick
-    monkeypatch.setattr(flip_alignment, "_starts", lambda *given: all_starts(*given)[::4])
+    all_starts = flip_alignment._start_poses  # fewer turns to start from, so that the test is quick
+    monkeypatch.setattr(flip_alignment, "_start_poses", lambda *given: all_starts(*given)[::4])
     found = align_flipped(first, second, centers, "scans")
     millimetres, degrees = pose_errors(found.transform, np.linalg.inv(flip))
     assert millimetres < 1.5 and degrees < 1.0
     sphere = ball(0.06, 0.06).sample_surface(3000).astype(np.float64)
     other = Cloud(sphere, (sphere - [0, 0, 0.06]) / 0.06, np.full(sphere.shape, 0.5))
-    monkeypatch.setattr(flip_alignment, "_starts", lambda *given: all_starts(*given)[::40])
+    monkeypatch.setattr(flip_alignment, "_start_poses", lambda *given: all_starts(*given)[::40])
     with pytest.raises(SceneError, match="do not show the same object"):
         align_flipped(first, other, centers, "scans")
 
@@ -188,7 +180,7 @@ def test_colour_keeps_walls_from_sliding_along_themselves() -> None:
     tube = Cloud(points, normals, np.repeat((0.5 + 0.4 * np.sin(300 * height))[:, None], 3, axis=1))
     slid = np.eye(4)
     slid[2, 3] = 0.0045
-    found = flip_alignment._slid(tube.where(height < 0.08), tube.where(height > 0.02), slid)[3]
+    found = flip_alignment._pattern_search(tube.select(height < 0.08), tube.select(height > 0.02), slid)[3]
     assert abs(found[2, 3]) < 0.0006
 
 
@@ -221,7 +213,7 @@ def test_a_scan_becomes_a_mesh(registered: Path, fused: Path) -> None:
     assert len(np.load(fused / "formats" / "filled.npy")) == len(ply.faces)
 
     in_mesh = np.linalg.inv(metadata["object_in_board"]) @ np.load(registered / "truth" / "object_in_board.npy")
-    truth = moved(block(), in_mesh)
+    truth = transform_mesh(block(), in_mesh)
     seen = Mesh(ply.vertices, ply.faces[~np.load(fused / "formats" / "filled.npy")])
     apart = distances(truth, seen.sample_surface(5000))
     assert apart.mean() < 1.2 and np.percentile(apart, 95) < 3
@@ -253,11 +245,11 @@ def test_what_is_finished_is_not_done_again(
 
     options = FuseOptions(registered, voxel=0.003, faces=2000, texel=0.003, overwrite=True)
     with monkeypatch.context() as patch:
-        patch.setattr(fuse_scan, "ViewBlender", killed)
+        patch.setattr(fuse, "ViewBlender", killed)
         with pytest.raises(KeyboardInterrupt):
             main(options)
     assert not (fused / "metadata.json").exists()
-    monkeypatch.setattr(fuse_scan, "_volume", killed)  # finished before the kill
+    monkeypatch.setattr(fuse, "_volume", killed)  # finished before the kill
     main(FuseOptions(registered, voxel=0.003, faces=2000, texel=0.003))
     assert json.loads((fused / "metadata.json").read_text())["faces"] <= 2000
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from mesh_creation import __main__ as commands
 from mesh_creation.__main__ import main as run_step
-from mesh_creation.labels.label_formats import joined_outline
-from mesh_creation.labels.label_masks import MaskRenderer, box_around
-from mesh_creation.labels.label_scan import LabelOptions, main, split_frames
+from mesh_creation.labels.formats import join_outlines
+from mesh_creation.labels.label import LabelOptions, main, split_frames
+from mesh_creation.labels.masks import MaskRenderer, box_around
 from mesh_creation.scan_folder import ScannedObject
 from pose6d.errors import OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
@@ -128,7 +128,7 @@ def test_run_lengths_are_those_of_the_coco_api() -> None:
 def test_outlines_keep_all_parts() -> None:
     mask = np.zeros((60, 80), bool)
     mask[10:30, 5:30] = mask[15:50, 50:70] = mask[40:45, 10:20] = True
-    drawn = cv2.fillPoly(np.zeros(mask.shape, np.uint8), [joined_outline(mask).astype(np.int32)], 1) > 0
+    drawn = cv2.fillPoly(np.zeros(mask.shape, np.uint8), [join_outlines(mask).astype(np.int32)], 1) > 0
     assert (drawn & mask).sum() == mask.sum()
     assert (drawn & ~mask).sum() < 60  # the lines that join the parts
 
@@ -317,6 +317,14 @@ def test_folders_of_others_are_left_alone(registered: Path, tmp_path: Path) -> N
             "objects.json",
             [{"name": "a", "mesh": "rod.obj", "object_in_board": np.diag([2, 2, 2, 1]).tolist()}],
             "rigid",
+        ),
+        (
+            "objects.json",
+            [
+                {"name": "a", "mesh": "rod.obj", "object_in_board": np.eye(4).tolist()}
+                | {"symmetries": {"symmetries_discrete": [[1, 0, 0]]}}
+            ],
+            r"objects\.json: symmetries of 'a': .*lists of 16 numbers",
         ),
         ("registration.json", {"frames": ["0"], "camera_in_board": [None]}, "run register again"),
         (

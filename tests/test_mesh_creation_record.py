@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
-from mesh_creation.board.board import Board, charuco_board, default_board, load_board, save_board
+from mesh_creation.board.layout import Board, charuco_board, default_board, load_board, save_board
 from mesh_creation.recording.coverage import AZIMUTHS, Coverage
 from mesh_creation.recording.record import RecordOptions, main, record, warm_up
 from pose6d.errors import DeviceError, OutputError, SceneError
 from pose6d.scenes import open_scene
 from pose6d.scenes.realsense import CameraFrame
 from tests import realsense_recordings as made
-from tests.test_mesh_creation_board import drawn
+from tests.test_mesh_creation_board import draw_board
 
 OLD_BAG = Path(__file__).parent / "recordings" / "realsense_2_55.bag"
 
@@ -244,7 +244,7 @@ class CameraAboveABoard(MadeUpCamera):
     intrinsics = {"fx": 450.0, "fy": 450.0, "ppx": 159.5, "ppy": 119.5, "width": 320, "height": 240}  # noqa: RUF012
 
     def __iter__(self) -> Iterator[CameraFrame]:
-        picture, to_pixels = drawn(default_board(), 1500)
+        picture, to_pixels = draw_board(default_board(), 1500)
         shift = np.array([[1, 0, 159.5 - to_pixels[0, 2]], [0, 1, 119.5 - to_pixels[1, 2]]])
         grey = cv2.warpAffine(picture, shift, (320, 240), borderValue=255)
         for number in range(self.frames):

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mesh_creation.board import board_reading
-from mesh_creation.board.board import Detection, charuco_board, default_board, load_board, save_board
-from mesh_creation.board.board_pose import estimate_board_pose
-from mesh_creation.registration import register_scan
+from mesh_creation.board.camera_pose import estimate_board_pose
+from mesh_creation.board.detection import BoardDetection
+from mesh_creation.board.layout import charuco_board, default_board, load_board, save_board
+from mesh_creation.registration import board_reading, register
 from mesh_creation.registration.depth_scale import check_depth_scale, measure_depth_scale
 from mesh_creation.registration.keyframes import choose_keyframes, view_distances
 from mesh_creation.registration.pose_graph import Edge, optimize
-from mesh_creation.registration.register_scan import RegisterOptions, main
+from mesh_creation.registration.register import RegisterOptions, main
 from pose6d.errors import FrameError, OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.scenes import open_scene
-from tests.mesh_creation_scans import house_scan, pose_errors, scan
+from tests.mesh_creation_scans import camera, house_scan, pose_errors, scan
 
 K = np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])
 
@@ -37,18 +37,7 @@ def copy_of(recording: Path, folder: Path) -> Path:
     return Path(shutil.copytree(recording, folder, ignore=shutil.ignore_patterns(*made)))
 
 
-def camera(azimuth: float, elevation: float, distance: float = 0.5) -> np.ndarray:
-    """Camera in board (4, 4), looking at its centre; degrees and metres."""
-    a, e = np.radians([azimuth, elevation])
-    z = -np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])
-    x = np.cross(z, [0, 0, 1.0])
-    x /= np.linalg.norm(x)
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = np.stack([x, np.cross(z, x), z], axis=1), -distance * z
-    return pose
-
-
-def detection(pose: np.ndarray, noise: float, rng: np.random.Generator, wrong: int = 0) -> Detection:
+def detection(pose: np.ndarray, noise: float, rng: np.random.Generator, wrong: int = 0) -> BoardDetection:
     """All corners of the default board as a camera sees them; the first `wrong` markers are somewhere else."""
     board = default_board()
     ids = board.point_ids
@@ -57,7 +46,7 @@ def detection(pose: np.ndarray, noise: float, rng: np.random.Generator, wrong: i
     pixels = points @ K.T
     pixels = pixels[:, :2] / pixels[:, 2:] + rng.normal(0, noise, (len(ids), 2))
     pixels[: 4 * wrong] += [90, -60]
-    return Detection(pixels, ids, np.unique(ids // 4))
+    return BoardDetection(pixels, ids, np.unique(ids // 4))
 
 
 def test_board_pose_ignores_markers_that_are_elsewhere() -> None:
@@ -86,7 +75,7 @@ def test_depth_decides_between_the_two_tilts_of_a_far_board() -> None:
     for seed in range(30):
         seen = detection(true, 0.5, np.random.default_rng(seed))
         near = np.isin(seen.ids // 4, [0, 1, 5])
-        seen = Detection(seen.corners[near], seen.ids[near], np.unique(seen.ids[near] // 4))
+        seen = BoardDetection(seen.corners[near], seen.ids[near], np.unique(seen.ids[near] // 4))
         rays = np.stack(np.meshgrid(np.arange(640), np.arange(480)), axis=-1).reshape(-1, 2)
         rays = np.concatenate([rays, np.ones((len(rays), 1))], axis=1) @ np.linalg.inv(K).T @ true[:3, :3].T
         depth = (-true[2, 3] / rays[:, 2]).reshape(480, 640).astype(np.float32)
@@ -98,12 +87,12 @@ def test_depth_decides_between_the_two_tilts_of_a_far_board() -> None:
 
 def test_board_pose_says_why_not() -> None:
     seen = detection(camera(0, 40), 0.2, np.random.default_rng(0))
-    one = Detection(seen.corners[:4], seen.ids[:4], seen.ids[:1] // 4, duplicates=(7,))
+    one = BoardDetection(seen.corners[:4], seen.ids[:4], seen.ids[:1] // 4, duplicates=(7,))
     with pytest.raises(FrameError, match=r"1 marker\(s\) of the board found, and 1 seen twice, wanted 2"):
         estimate_board_pose(one, default_board(), K, None)
     noise = np.random.default_rng(1).uniform(0, 480, seen.corners.shape)
     with pytest.raises(FrameError, match=r"board points fit one plane"):
-        estimate_board_pose(Detection(noise, seen.ids, seen.marker_ids), default_board(), K, None)
+        estimate_board_pose(BoardDetection(noise, seen.ids, seen.marker_ids), default_board(), K, None)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +158,7 @@ def test_a_killed_run_goes_on(handheld: Path, tmp_path: Path, monkeypatch: pytes
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(register_scan, "refine", killed)
+        patch.setattr(register, "refine", killed)
         with pytest.raises(KeyboardInterrupt):
             main(RegisterOptions(folder))
     assert not (folder / "registration.json").exists() and not (folder / "transforms.npy").exists()

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from mesh_creation.__main__ import main
-from mesh_creation.board.board import detect_board, load_board
+from mesh_creation.board.detection import detect_board
+from mesh_creation.board.layout import load_board
+from mesh_creation.simulation.motion import sample_frame_numbers
+from mesh_creation.simulation.simulate import Simulation, simulate
 from mesh_creation.simulation.simulated_camera import CameraModel, blur_by_motion, image_motion, measure_depth
-from mesh_creation.simulation.simulated_path import kept_frames
-from mesh_creation.simulation.simulator import Simulation, simulate
 from pose6d.errors import OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh, save_mesh
@@ -167,7 +168,7 @@ def test_impossible_settings_are_refused(settings: dict, scale: float, message: 
 
 
 def test_lost_frames_leave_gaps() -> None:
-    numbers = kept_frames(300, 0.1, np.random.default_rng(0))
+    numbers = sample_frame_numbers(300, 0.1, np.random.default_rng(0))
     assert len(numbers) == 300 and (np.diff(numbers) >= 1).all()
     assert numbers[-1] > 320 and np.diff(numbers).max() > 2
 

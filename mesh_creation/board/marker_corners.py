@@ -11,9 +11,9 @@ import numpy as np
 
 _ALONG = 16  # places along each edge
 _STEP = 0.25  # pixels between samples across an edge
-_REACH = 3.0  # pixels across, at most
-_FARTHEST = 2.5  # pixels that a corner may move from where the detector saw it
-_LEAST_CONTRAST = 0.03  # of full light, between black and white
+_HALF_WIDTH = 3.0  # pixels across, at most
+_MAX_SHIFT = 2.5  # pixels that a corner may move from where the detector saw it
+_MIN_CONTRAST = 0.03  # of full light, between black and white
 _LIGHT = ((np.arange(256) / 255) ** 2.2).astype(np.float32)  # of each code value of a usual (sRGB) picture
 
 
@@ -29,17 +29,17 @@ def refine_corners(grey: np.ndarray, corners: np.ndarray, cells: int) -> tuple[n
         (M, 4, 2) float64 pixels, and (M, 4) bool: whether both edges of a corner were seen. One that was not (something
         covers it) stays as it was.
     """
-    sure = np.zeros(corners.shape[:2], bool)
+    valid = np.zeros(corners.shape[:2], bool)
     if not len(corners):
-        return corners.astype(np.float64), sure
+        return corners.astype(np.float64), valid
     start = corners.astype(np.float64)
     refined = start
     # Blur mixes light, not code values: in those the middle of an edge lies a quarter of a pixel within the black.
     light = _LIGHT[grey]
     for _ in range(2):  # the second time the samples lie straight across the edges
         lines, good = _edge_lines(light, refined, cells)
-        refined, sure = _crossings(lines, good, start)
-    return refined, sure
+        refined, valid = _intersect(lines, good, start)
+    return refined, valid
 
 
 def _edge_lines(light: np.ndarray, corners: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,25 +51,25 @@ def _edge_lines(light: np.ndarray, corners: np.ndarray, cells: int) -> tuple[np.
     outward = np.stack([direction[..., 1], -direction[..., 0]], axis=-1)
     share = np.linspace(0.12, 0.88, _ALONG)[:, None]
     places = a[:, :, None] + share * (b - a)[:, :, None]  # (M, 4, P, 2)
-    count = int(2 * _REACH / _STEP) + 1
+    count = int(2 * _HALF_WIDTH / _STEP) + 1
     across = (np.arange(count) - count // 2) * _STEP  # (S,)
     samples = places[..., None, :] + across[:, None] * outward[:, :, None, None]  # (M, 4, P, S, 2)
     flat = samples.reshape(-1, count, 2).astype(np.float32)
     values = cv2.remap(light, flat[..., 0], flat[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     values = values.reshape(samples.shape[:-1]).astype(np.float64)
     # Inside, the black border is one cell wide; what lies behind it is the marker's pattern.
-    depth = np.minimum(_REACH, 0.8 * np.roll(length, -1, axis=1) / cells)[..., None]
+    depth = np.minimum(_HALF_WIDTH, 0.8 * np.roll(length, -1, axis=1) / cells)[..., None]
     slope = np.maximum(np.diff(values, axis=-1), 0)
     middle = (across[1:] + across[:-1]) / 2
     slope = np.where(np.abs(middle) <= np.maximum(depth, 1.25), slope, 0)
     total = slope.sum(axis=-1)
     offset = (slope * middle).sum(axis=-1) / np.maximum(total, 1e-9)
-    weight = np.where(total > _LEAST_CONTRAST, 1.0, 0.0)
-    lines, good = _fitted(offset, weight, places, direction, outward)
+    weight = np.where(total > _MIN_CONTRAST, 1.0, 0.0)
+    lines, good = _fit_lines(offset, weight, places, direction, outward)
     return lines, good & (length[..., 0] > 6)
 
 
-def _fitted(
+def _fit_lines(
     offset: np.ndarray, weight: np.ndarray, places: np.ndarray, direction: np.ndarray, outward: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Straight lines through edge points, given as offsets (M, 4, P) across; points off the line lose their weight."""
@@ -92,7 +92,7 @@ def _fitted(
     return lines, (weight.sum(axis=-1) >= _ALONG / 2) & (np.sum(direction * along, axis=-1) > 0.9)
 
 
-def _crossings(lines: np.ndarray, good: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _intersect(lines: np.ndarray, good: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corner i is where the edge that ends there (i - 1) meets the one that begins there (i)."""
     before, after = np.roll(lines, 1, axis=1), lines
     determinant = before[..., 0] * after[..., 1] - before[..., 1] * after[..., 0]
@@ -101,5 +101,5 @@ def _crossings(lines: np.ndarray, good: np.ndarray, start: np.ndarray) -> tuple[
     x = (before[..., 2] * after[..., 1] - before[..., 1] * after[..., 2]) / safe
     y = (before[..., 0] * after[..., 2] - before[..., 2] * after[..., 0]) / safe
     crossing = np.stack([x, y], axis=-1)
-    usable &= np.linalg.norm(crossing - start, axis=-1) < _FARTHEST
+    usable &= np.linalg.norm(crossing - start, axis=-1) < _MAX_SHIFT
     return np.where(usable[..., None], crossing, start), usable

@@ -10,12 +10,12 @@ import open3d as o3d
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from mesh_creation.fusion.volume_fusion import TsdfVolume
+from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from pose6d.errors import SceneError
 from pose6d.geometry.rotation_grids import icosphere
 
-_LEAST_SHARE = 0.01  # of the weight of the voxel seen most
-_LEAST_WEIGHT = (0.1, 0.6)
+_MIN_SHARE = 0.01  # of the weight of the voxel seen most
+_MIN_WEIGHT = (0.1, 0.6)
 _HULL_SLACK = 0.002  # metres that the surface may lie outside the convex hull of the points seen
 
 
@@ -49,7 +49,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -
     Raises:
         SceneError: nothing is left.
     """
-    values, known = volume.distances(float(np.clip(_LEAST_SHARE * volume.weight.max().item(), *_LEAST_WEIGHT)))
+    values, known = volume.distances(float(np.clip(_MIN_SHARE * volume.weight.max().item(), *_MIN_WEIGHT)))
     if floor is not None:  # under what is seen may be a wall that was not: only rays tell that there is none
         points = np.concatenate([points, points * [1.0, 1.0, 0.0]])
     values[~_in_hull(volume, points) & ~(known & (values < 0))] = 1.0
@@ -59,7 +59,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -
         values[:, :, :first] = values[:, :, first : first + 1]
         known[:, :, :first] = False
         values[:, :, z < 0] = 1.0
-    values = _one_piece(values)
+    values = _keep_one_piece(values)
     values = ndimage.gaussian_filter(values, 0.6, mode="nearest")
     values = np.pad(values, 1, constant_values=1.0)
     if not (values < 0).any():
@@ -69,7 +69,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -
     # Open3D returns the array's axes in reverse; undoing it mirrors the mesh, which turns its faces outwards.
     index = extracted.vertex.positions.numpy()[:, ::-1].astype(np.float64) - 1.0
     faces = extracted.triangle.indices.numpy().astype(np.int64)
-    seen = _seen(known, index)
+    seen = _measured_vertices(known, index)
     vertices = volume.origin + volume.voxel * index
     if floor is not None:
         vertices[:, 2] = np.maximum(vertices[:, 2], 0.0)
@@ -100,12 +100,12 @@ def _in_hull(volume: TsdfVolume, points: np.ndarray) -> np.ndarray:
     x, y, z = (volume.axis(i).astype(np.float32) for i in range(3))
     for normal in icosphere(2):
         limit = float(np.max(points @ normal)) + _HULL_SLACK
-        reach = (normal[0] * x)[:, None, None] + (normal[1] * y)[None, :, None] + (normal[2] * z)[None, None, :]
-        inside &= reach <= limit
+        extent = (normal[0] * x)[:, None, None] + (normal[1] * y)[None, :, None] + (normal[2] * z)[None, None, :]
+        inside &= extent <= limit
     return inside
 
 
-def _one_piece(values: np.ndarray) -> np.ndarray:
+def _keep_one_piece(values: np.ndarray) -> np.ndarray:
     """Distances with all solid pieces but the largest made empty, and enclosed cavities made solid."""
     labels, count = ndimage.label(values < 0)
     if count > 1:
@@ -120,7 +120,7 @@ def _one_piece(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _seen(known: np.ndarray, index: np.ndarray) -> np.ndarray:
+def _measured_vertices(known: np.ndarray, index: np.ndarray) -> np.ndarray:
     """(V,) bool: vertices (voxel coordinates) between voxels of which all have been measured."""
     low = np.floor(index + 1e-4).astype(int)
     high = np.ceil(index - 1e-4).astype(int)

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mesh_creation.board.board import Board, load_board
+from mesh_creation.board.layout import Board, load_board
 from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth
-from mesh_creation.registration.object_region import ObjectRegion, WorkArea, find_object, points_above_board
+from mesh_creation.registration.object_region import ObjectRegion, find_object, points_above_board
+from mesh_creation.registration.work_area import WorkArea
 from mesh_creation.scan_folder import read_registration
 from pose6d.errors import FrameError, SceneError
 from pose6d.scenes import Scene, open_scene
 from pose6d.scenes.layout import read_json
 
-_SHEET = 0.02  # metres around the printed pattern that still count as the board
-_HEIGHT = 0.5  # metres; nothing higher is scanned on a sheet of paper
 _SEARCH_CLEARANCE = 0.004  # metres above the paper from which on the object is looked for
 _CLEARANCE = (0.0015, 0.004)
 
@@ -64,14 +63,7 @@ class RegisteredScan:
         self.keyframes = [known[n] for n in values.get("keyframes", []) if self.poses[known[n]] is not None]
         if not self.keyframes:
             self.keyframes = self.frames[:: max(1, len(self.frames) // 40)]
-        per_frame = values.get("per_frame", {})
-        self.sharpness = np.array([float(per_frame.get(name, {}).get("sharpness", 1.0)) for name in names])
         self.clearance = _CLEARANCE[0]
-
-    def area(self, clearance: float) -> WorkArea:
-        """The space over the board, above `clearance` metres."""
-        width, height = self.board.size
-        return WorkArea(width / 2 + _SHEET, height / 2 + _SHEET, clearance, _HEIGHT)
 
     def pose(self, index: int) -> np.ndarray:
         """Camera in board (4, 4) of a registered frame."""
@@ -85,12 +77,12 @@ class RegisteredScan:
         Raises:
             SceneError: nothing stands on the board.
         """
-        area, clouds, heights = self.area(_SEARCH_CLEARANCE), [], []
+        area, clouds, heights = WorkArea.over(self.board, _SEARCH_CLEARANCE), [], []
         for index in self.keyframes:
             frame = self.scene[index]
             depth = clean_depth(frame.depth, frame.K)[0]
             clouds.append(points_above_board(depth, frame.K, self.pose(index), area))
-            below = points_above_board(depth, frame.K, self.pose(index), self.area(-0.008), stride=8)
+            below = points_above_board(depth, frame.K, self.pose(index), WorkArea.over(self.board, -0.008), stride=8)
             heights.append(below[below[:, 2] < 0.008, 2])
         paper = np.concatenate(heights)
         if len(paper) > 100:
@@ -109,7 +101,7 @@ class RegisteredScan:
         pose = self.pose(index)
         points = backproject_pixels(frame.depth, frame.K)
         points = points @ pose[:3, :3].T.astype(np.float32) + pose[:3, 3].astype(np.float32)
-        support = (frame.depth > 0) & ~self.area(self.clearance).contains(points)
+        support = (frame.depth > 0) & ~WorkArea.over(self.board, self.clearance).contains(points)
         # Emptiness before the board is proved by rims and grazing views too.
         return DepthView(
             depth=np.where(support, frame.depth, depth),

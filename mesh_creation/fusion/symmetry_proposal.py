@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -61,9 +62,7 @@ def _residual(
     points: np.ndarray, colors: np.ndarray, tree: cKDTree, tree_colors: np.ndarray, axis: np.ndarray, angle: float
 ) -> tuple[float, float]:
     """Distance in metres that nine tenths of the turned surface keep, and their mean difference of colour."""
-    x, y, z = axis
-    W = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    turned = points @ (np.eye(3) + np.sin(angle) * W + (1 - np.cos(angle)) * W @ W).T
+    turned = points @ cv2.Rodrigues(axis * angle)[0].T
     for _ in range(4):  # the axis need not run through the box's centre
         distance, nearest = tree.query(turned)
         close = distance <= np.percentile(distance, 90)

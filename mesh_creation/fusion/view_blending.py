@@ -14,13 +14,13 @@ from pose6d.rendering import ALBEDO, make_renderer
 
 _FEATHER = 8.0  # pixels from a silhouette over which a view loses its say: there, small pose errors show background
 _OCCLUDED = 0.003  # metres behind the nearest surface from which on a point is hidden
-_STRANGER = 0.015  # metres before the surface that the depth camera may report before something stands in between
+_OCCLUDER_GAP = 0.015  # metres before the surface that the depth camera may report before something stands in between
 _SHARPENING = 5.0  # the best view dominates, and seams stay soft
-_LEAST_COSINE = 0.25
+_MIN_COSINE = 0.25
 
 
 @dataclass
-class View:
+class TextureView:
     """A picture of the object.
 
     Attributes:
@@ -39,10 +39,10 @@ class View:
 
 
 @dataclass
-class _Seen:
+class _WeightedView:
     """A view with what it can say about each pixel: the depth of the surface, and a trust of 0..1."""
 
-    view: View
+    view: TextureView
     depth: np.ndarray
     trust: np.ndarray
 
@@ -55,14 +55,14 @@ class ViewBlender:
         views: pictures of it.
     """
 
-    def __init__(self, mesh: Mesh, views: Sequence[View]) -> None:
+    def __init__(self, mesh: Mesh, views: Sequence[TextureView]) -> None:
         renderer = make_renderer(mesh, "cpu")
-        self._seen = []
+        self._views = []
         for view in views:
             pose = torch.from_numpy(np.linalg.inv(view.camera_in_object)).float()[None]
             drawn = renderer.render(pose, torch.from_numpy(view.K).float(), view.depth.shape[:2], shading=ALBEDO)
-            self._seen.append(_judge(view, drawn.depth[0].numpy()))
-        self._gains = np.ones((len(self._seen), 3))
+            self._views.append(_weight_pixels(view, drawn.depth[0].numpy()))
+        self._gains = np.ones((len(self._views), 3))
         self._balance(mesh)
 
     def colors(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,8 +74,8 @@ class ViewBlender:
         total = np.zeros((len(points), 3))
         weights = np.zeros(len(points))
         best = np.zeros(len(points))
-        for seen, gain in zip(self._seen, self._gains, strict=True):
-            index, color, weight = _look(seen, points, normals)
+        for view, gain in zip(self._views, self._gains, strict=True):
+            index, color, weight = _sample_view(view, points, normals)
             best[index] = np.maximum(best[index], weight)
             weight = weight**_SHARPENING
             total[index] += weight[:, None] * color * gain
@@ -90,8 +90,8 @@ class ViewBlender:
         points, normals = mesh.vertices[chosen].astype(np.float64), mesh.normals[chosen].astype(np.float64)
         for _ in range(2):
             mean, trust = self.colors(points, normals)
-            for number, seen in enumerate(self._seen):
-                index, color, weight = _look(seen, points, normals)
+            for number, view in enumerate(self._views):
+                index, color, weight = _sample_view(view, points, normals)
                 usable = (weight > 0.3) & (trust[index] > 0.3) & (color.min(axis=1) > 12) & (color.max(axis=1) < 245)
                 if usable.sum() < 50:
                     continue
@@ -100,24 +100,15 @@ class ViewBlender:
             self._gains /= np.median(self._gains, axis=0)
 
 
-def sharpness(rgb: np.ndarray, where: np.ndarray | None = None) -> float:
-    """How sharp a picture (H, W, 3) is: the mean square of its Laplacian over the contrast, in the mask `where`."""
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    edges = np.square(cv2.Laplacian(cv2.GaussianBlur(grey, (3, 3), 0), cv2.CV_32F))
-    if where is not None and where.any():
-        return float(edges[where].mean() / (grey[where].var() + 25.0))
-    return float(edges.mean() / (grey.var() + 25.0))
-
-
-def _judge(view: View, surface: np.ndarray) -> _Seen:
+def _weight_pixels(view: TextureView, surface: np.ndarray) -> _WeightedView:
     mask = surface > 0
     inner = np.zeros(np.array(mask.shape) + 2, np.uint8)
     inner[1:-1, 1:-1] = mask & ~_rims(surface)
     distance = cv2.distanceTransform(inner, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    covered = (view.depth > 0) & (view.depth < surface - _STRANGER)
+    covered = (view.depth > 0) & (view.depth < surface - _OCCLUDER_GAP)
     covered = cv2.dilate(covered.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     trust = np.clip(distance / _FEATHER, 0, 1) * ~covered
-    return _Seen(view, surface, trust.astype(np.float32))
+    return _WeightedView(view, surface, trust.astype(np.float32))
 
 
 def _rims(surface: np.ndarray) -> np.ndarray:
@@ -127,7 +118,9 @@ def _rims(surface: np.ndarray) -> np.ndarray:
     return (surface > 0) & (cv2.dilate(surface, kernel) - lowest > 0.015)
 
 
-def _look(seen: _Seen, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sample_view(
+    seen: _WeightedView, points: np.ndarray, normals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which points a view sees, their colours in it (N, 3) and weights (N,) of about 0..1."""
     view = seen.view
     height, width = seen.depth.shape
@@ -139,19 +132,19 @@ def _look(seen: _Seen, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndar
     u = view.K[0, 0] * in_camera[:, 0] / z + view.K[0, 2]
     v = view.K[1, 1] * in_camera[:, 1] / z + view.K[1, 2]
     inside = (in_camera[:, 2] > 0.05) & (u > 1) & (u < width - 2) & (v > 1) & (v < height - 2)
-    index = np.flatnonzero(inside & (cosine > _LEAST_COSINE))
+    index = np.flatnonzero(inside & (cosine > _MIN_COSINE))
     column, row = np.round(u[index]).astype(int), np.round(v[index]).astype(int)
     surface = seen.depth[row, column]
     visible = (surface > 0) & (z[index] < surface + _OCCLUDED / cosine[index]) & (seen.trust[row, column] > 0)
     index, column, row = index[visible], column[visible], row[visible]
     at = (u[index].astype(np.float32)[None], v[index].astype(np.float32)[None])
-    color = _sample(view.rgb, *at)
-    trust = _sample(seen.trust, *at)[:, 0]
+    color = _bilinear(view.rgb, *at)
+    trust = _bilinear(seen.trust, *at)[:, 0]
     weight = trust * cosine[index] * view.sharpness * (0.4 / distance[index])
     return index, color, weight
 
 
-def _sample(image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _bilinear(image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """(N, C) bilinear values of an image at columns and rows (1, N)."""
     # OpenCV's remap takes at most 32766 columns at once.
     step = 32_000

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from mesh_creation.board.board import Board, default_board, detect_board, load_board, save_board
+from mesh_creation.board.detection import detect_board
+from mesh_creation.board.layout import Board, default_board, load_board, save_board
 from mesh_creation.recording.coverage import Coverage
 from mesh_creation.scan_folder import write_json, write_picture
 from pose6d.errors import DeviceError, OutputError, SceneError
@@ -27,11 +28,11 @@ from pose6d.scenes.images import list_images
 from pose6d.scenes.layout import read_json
 from pose6d.scenes.realsense import CameraFrame, open_camera, open_recording
 
-_SETTLED = 0.01  # change of brightness over the last pictures below which the exposure has settled
+_STEADY = 0.01  # change of brightness over the last pictures below which the exposure has settled
 _WARM_UP = (15, 150)  # frames, at least and at most
 _HINT_EVERY = 5  # kept frames
-_FEWEST_POINTS = 8  # of the board, for a pose
-_TOO_FAST = 0.35  # metres per second of the camera: motion blur of 3 pixels at 8 ms
+_MIN_POINTS = 8  # of the board, for a pose
+_MAX_SPEED = 0.35  # metres per second of the camera: motion blur of 3 pixels at 8 ms
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class CameraStream(Protocol):
 
 
 @dataclass
-class _Recording:
+class _FrameWriter:
     """The frames that were written so far."""
 
     folder: Path
@@ -109,14 +110,14 @@ def main(options: RecordOptions) -> Path:
         OutputError: the folder holds something else.
     """
     _check(options)
-    if _finished(options):
+    if _is_finished(options):
         print(f"record: {options.out} is there already, kept (--overwrite records again)")
         return options.out
     board = load_board(options.board) if options.board else default_board()
     partial = options.out.with_name(f"{options.out.name}.partial")
     if partial.exists() and any(partial.iterdir()) and not (partial / "intrinsics.json").is_file():
         raise OutputError(f"{partial} is in the way and was not made by `record`: move it away")
-    if options.source is None and not options.overwrite and _rescue(partial, options):
+    if options.source is None and not options.overwrite and _complete_interrupted(partial, options):
         return options.out
     stream = (
         open_recording(options.source)
@@ -139,33 +140,33 @@ def record(stream: CameraStream, board: Board, options: RecordOptions) -> None:
     live = options.source is None
     fps = min(options.keep_fps or stream.fps, stream.fps)
     source = stream.name if live else f"{stream.name}, {options.source}"
-    recording = _Recording(partial, {"kind": "camera" if live else "import", "source": source, "fps": fps})
+    writer = _FrameWriter(partial, {"kind": "camera" if live else "import", "source": source, "fps": fps})
     hints = _Hints(board, stream, show=live)
     try:
         frames = iter(stream)
         if live:
             warm_up(frames)
             _count_down(frames, options.countdown)
-        for frame in _thinned(frames, fps, options.seconds if live else float("inf")):
-            recording.add(frame)
-            hints.look(frame, len(recording.timestamps))
+        for frame in _limit_rate(frames, fps, options.seconds if live else float("inf")):
+            writer.add(frame)
+            hints.update(frame, len(writer.timestamps))
     except KeyboardInterrupt:
         if not live:
             raise  # half an import is none
         print("\nrecord: stopped by hand")
     except DeviceError as error:
-        if recording.timestamps:
-            recording.finish()
-            _into_place(partial, options)
-            kept = f"{len(recording.timestamps)} frames until then are in {options.out}"
+        if writer.timestamps:
+            writer.finish()
+            _move_into_place(partial, options)
+            kept = f"{len(writer.timestamps)} frames until then are in {options.out}"
             raise DeviceError(f"{error} The {kept}") from error
         raise
-    if not recording.timestamps:
+    if not writer.timestamps:
         shutil.rmtree(partial)
         raise SceneError(f"{source} gave no frame with colour and depth: nothing was recorded")
-    recording.finish()
-    _into_place(partial, options)
-    print(f"\nrecord: {len(recording.timestamps)} frames in {options.out}; {hints.summary()}")
+    writer.finish()
+    _move_into_place(partial, options)
+    print(f"\nrecord: {len(writer.timestamps)} frames in {options.out}; {hints.summary()}")
 
 
 def warm_up(frames: Iterator[CameraFrame]) -> int:
@@ -173,7 +174,7 @@ def warm_up(frames: Iterator[CameraFrame]) -> int:
     recent: deque[float] = deque(maxlen=10)
     for count, frame in enumerate(islice(frames, _WARM_UP[1]), 1):
         recent.append(float(frame.rgb[::8, ::8].mean()) + 1)
-        if count >= _WARM_UP[0] and max(recent) / min(recent) - 1 < _SETTLED:
+        if count >= _WARM_UP[0] and max(recent) / min(recent) - 1 < _STEADY:
             return count
     return _WARM_UP[1]
 
@@ -186,14 +187,14 @@ class _Hints:
         i = stream.intrinsics
         self.K = np.array([[i["fx"], 0, i["ppx"]], [0, i["fy"], i["ppy"]], [0, 0, 1]], dtype=np.float64)
         self.coverage = Coverage()
-        self.looked = self.placed = 0
+        self.checked = self.placed = 0
         self._last: tuple[float, np.ndarray] | None = None
 
-    def look(self, frame: CameraFrame, count: int) -> None:
+    def update(self, frame: CameraFrame, count: int) -> None:
         if count % _HINT_EVERY:
             return
         found = detect_board(frame.rgb, self.board)
-        self.looked += 1
+        self.checked += 1
         pose = _camera_in_board(self.board, found.corners, found.ids, self.K)
         advice = "no markers: point the camera at the board"
         if pose is not None:
@@ -205,9 +206,9 @@ class _Hints:
             print(f"\r{line:<120}", end="", file=sys.stderr, flush=True)
 
     def summary(self) -> str:
-        if not self.looked:
+        if not self.checked:
             return "too short to tell what of the board was seen"
-        text = f"the board was found in {self.placed} of {self.looked} looked at"
+        text = f"the board was found in {self.placed} of {self.checked} looked at"
         return f"{text}, {100 * self.coverage.share:.0f} % of the directions seen: {self.coverage.bars()}"
 
     def _speed_warning(self, seconds: float, pose: np.ndarray) -> str:
@@ -215,12 +216,12 @@ class _Hints:
         if last is None or not 0 < seconds - last[0] < 2:
             return ""
         speed = np.linalg.norm(pose[:3, 3] - last[1]) / (seconds - last[0])
-        return "slower, the picture blurs" if speed > _TOO_FAST else ""
+        return "slower, the picture blurs" if speed > _MAX_SPEED else ""
 
 
 def _camera_in_board(board: Board, corners: np.ndarray, ids: np.ndarray, K: np.ndarray) -> np.ndarray | None:
     """(4, 4), None where too little of the board was found or its layout is not known. For hints only."""
-    if len(ids) < _FEWEST_POINTS or not board.size[0]:
+    if len(ids) < _MIN_POINTS or not board.size[0]:
         return None
     found, rotation, translation = cv2.solvePnP(board.object_points(ids), corners, K, None)
     if not found:
@@ -231,7 +232,7 @@ def _camera_in_board(board: Board, corners: np.ndarray, ids: np.ndarray, K: np.n
     return pose
 
 
-def _thinned(frames: Iterator[CameraFrame], fps: float, seconds: float) -> Iterator[CameraFrame]:
+def _limit_rate(frames: Iterator[CameraFrame], fps: float, seconds: float) -> Iterator[CameraFrame]:
     """Frames at no more than `fps`, by the camera's clock, for so many seconds."""
     first = due = None
     for frame in frames:
@@ -263,7 +264,7 @@ def _check(options: RecordOptions) -> None:
         )
 
 
-def _finished(options: RecordOptions) -> bool:
+def _is_finished(options: RecordOptions) -> bool:
     """Whether the folder holds a recording that is to be kept."""
     folder = options.out
     if not folder.exists() or not any(folder.iterdir()):
@@ -273,7 +274,7 @@ def _finished(options: RecordOptions) -> bool:
     return not options.overwrite
 
 
-def _rescue(partial: Path, options: RecordOptions) -> bool:
+def _complete_interrupted(partial: Path, options: RecordOptions) -> bool:
     """Complete what an interrupted recording left behind; False where it left no frame."""
     names = [name for name in list_images(partial / "JPEGImages") if (partial / "depth" / f"{name}.png").is_file()]
     if not names or not (partial / "board.json").is_file() or not (partial / "intrinsics.json").is_file():
@@ -285,12 +286,12 @@ def _rescue(partial: Path, options: RecordOptions) -> bool:
     facts = {"kind": "camera", "source": "an interrupted recording", "fps": fps}
     timestamps = [round(place / fps, 6) for place in range(len(names))]
     write_json(partial / "recording.json", facts | {"timestamps": timestamps})
-    _into_place(partial, options)
+    _move_into_place(partial, options)
     print(f"record: {len(names)} frames of an interrupted recording are now {options.out}; --overwrite records again")
     return True
 
 
-def _into_place(partial: Path, options: RecordOptions) -> None:
+def _move_into_place(partial: Path, options: RecordOptions) -> None:
     if options.out.exists():
         shutil.rmtree(options.out)  # empty, or an earlier recording that is to be replaced
     partial.rename(options.out)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 _RIM = 0.02  # a step of this share of the distance within five pixels is the rim of something
-_LEAST_COSINE = 0.2  # seen flatter than 78 degrees, stereo depth is mostly the matcher's guess
+_MIN_COSINE = 0.2  # seen flatter than 78 degrees, stereo depth is mostly the matcher's guess
 
 
 def clean_depth(depth: np.ndarray, K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +27,7 @@ def clean_depth(depth: np.ndarray, K: np.ndarray) -> tuple[np.ndarray, np.ndarra
     valid &= highest - lowest < _RIM * depth
     valid = cv2.morphologyEx(valid.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     cosine = np.where(valid, _incidence(depth, valid, K), 0).astype(np.float32)
-    valid &= cosine > _LEAST_COSINE
+    valid &= cosine > _MIN_COSINE
     return np.where(valid, depth, 0).astype(np.float32), np.where(valid, cosine, 0).astype(np.float32)
 
 

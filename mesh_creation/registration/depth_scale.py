@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mesh_creation.board.board_pose import BoardPose, depth_at
+from mesh_creation.board.camera_pose import BoardPose, depth_at
 from pose6d.errors import SceneError
 
-_WRONG = 0.03  # share by which depth and markers may disagree
-_NOTICED = 0.01
-_LEAST_FRAMES = 3
+_MAX_ERROR = 0.03  # share by which depth and markers may disagree
+_WARN_ERROR = 0.01
+_MIN_FRAMES = 3
 _KNOWN_SCALES = (0.001, 0.0001, 0.00025, 0.0002, 0.01, 1.0)
 
 
@@ -34,7 +34,7 @@ class DepthScale:
 def measure_depth_scale(frames: Sequence[float]) -> DepthScale:
     """Combine what single frames say (see `depth_ratio`; NaN where one says nothing)."""
     ratios = np.array([ratio for ratio in frames if np.isfinite(ratio)])
-    if len(ratios) < _LEAST_FRAMES:
+    if len(ratios) < _MIN_FRAMES:
         return DepthScale(float("nan"), float("nan"), len(ratios))
     ratio = float(np.median(ratios))
     return DepthScale(ratio, float(np.median(np.abs(ratios - ratio))), len(ratios))
@@ -66,8 +66,8 @@ def check_depth_scale(scale: DepthScale, stated: float, source: str) -> list[str
     if not np.isfinite(scale.ratio):
         return [f"the depth scale could not be checked: only {scale.frames} frame(s) have depth on the markers"]
     off = scale.ratio - 1
-    if abs(off) <= _WRONG:
-        if abs(off) <= _NOTICED:
+    if abs(off) <= _MAX_ERROR:
+        if abs(off) <= _WARN_ERROR:
             return []
         return [f"depth is {abs(off):.1%} {'larger' if off > 0 else 'smaller'} than the markers say: check the print"]
     fitting = stated / scale.ratio

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import open3d as o3d
 
-from mesh_creation.board.board_pose import reprojection_information
+from mesh_creation.board.camera_pose import reprojection_information
 from mesh_creation.registration.depth_cleaning import backproject_pixels, surface_normals
 from pose6d.errors import FrameError
 
 _DEPTH_NOISE = 0.002  # metres, of one point
 # What ICP errs by however many points there are, since neighbours err together: radians and metres.
 _SYSTEMATIC = np.diag([0.004] * 3 + [0.0015] * 3) ** 2
-_LEAST_MATCHES = 12
+_MIN_MATCHES = 12
 _PIXELS = 3.0
 _FEATURE_NOISE = 2.0  # pixels, with the error of the known points
 
@@ -36,13 +36,20 @@ class Cloud:
     normals: np.ndarray
     colors: np.ndarray
 
-    def moved(self, T: np.ndarray) -> Cloud:
+    def transform(self, T: np.ndarray) -> Cloud:
         """The cloud in another frame: `T` (4, 4) times its points."""
         return Cloud(self.points @ T[:3, :3].T + T[:3, 3], self.normals @ T[:3, :3].T, self.colors)
 
-    def where(self, mask: np.ndarray) -> Cloud:
+    def select(self, mask: np.ndarray) -> Cloud:
         """The points where `mask` (P,) is true."""
         return Cloud(self.points[mask], self.normals[mask], self.colors[mask])
+
+    def open3d(self) -> o3d.geometry.PointCloud:
+        """The cloud as Open3D has it."""
+        cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(self.points))
+        cloud.normals = o3d.utility.Vector3dVector(self.normals)
+        cloud.colors = o3d.utility.Vector3dVector(self.colors)
+        return cloud
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def frame_cloud(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, stride: int =
     return Cloud(points.astype(np.float64), normals.astype(np.float64), colors)
 
 
-def join(clouds: Sequence[Cloud]) -> Cloud:
+def merge(clouds: Sequence[Cloud]) -> Cloud:
     """All points of several clouds of one frame."""
     parts = zip(*((c.points, c.normals, c.colors) for c in clouds), strict=True)
     return Cloud(*(np.concatenate(part) for part in parts))
@@ -96,7 +103,7 @@ def align(
     method = o3d.pipelines.registration
     fine_source = fine_target = None
     for scale in scales:
-        fine_source, fine_target = _legacy(source, scale), _legacy(target, scale)
+        fine_source, fine_target = (cloud.open3d().voxel_down_sample(scale) for cloud in (source, target))
         if min(len(fine_source.points), len(fine_target.points)) < 100:
             raise FrameError("fewer than 100 points to align")
         try:
@@ -111,17 +118,10 @@ def align(
         except RuntimeError as error:  # Open3D: no correspondences at all
             raise FrameError("nothing of the frame lies near its neighbours") from error
     assert fine_source is not None
-    reach = 2 * scales[-1]
-    result = method.evaluate_registration(fine_source, fine_target, reach, transform)
+    max_distance = 2 * scales[-1]
+    result = method.evaluate_registration(fine_source, fine_target, max_distance, transform)
     pairs = np.asarray(result.correspondence_set)
     return Alignment(transform, result.fitness, result.inlier_rmse, _information(fine_source, pairs))
-
-
-def _legacy(cloud: Cloud, voxel: float) -> o3d.geometry.PointCloud:
-    made = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.points))
-    made.normals = o3d.utility.Vector3dVector(cloud.normals)
-    made.colors = o3d.utility.Vector3dVector(cloud.colors)
-    return made.voxel_down_sample(voxel)
 
 
 def _information(source: o3d.geometry.PointCloud, pairs: np.ndarray) -> np.ndarray:
@@ -165,7 +165,7 @@ def find_features(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, most: int =
 
 
 @dataclass(frozen=True)
-class Located:
+class FeaturePose:
     """A camera that was found by its features.
 
     Attributes:
@@ -179,7 +179,7 @@ class Located:
     information: np.ndarray
 
 
-def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.ndarray) -> Located | None:
+def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.ndarray) -> FeaturePose | None:
     """Find a camera by PnP on features matched with known points; None where too few agree.
 
     Args:
@@ -188,7 +188,7 @@ def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.n
         descriptors: (M, 128) of those points.
         K: (3, 3) intrinsics.
     """
-    if min(len(points), len(frame.pixels)) < _LEAST_MATCHES:
+    if min(len(points), len(frame.pixels)) < _MIN_MATCHES:
         return None
     matches = cv2.BFMatcher(cv2.NORM_L2).knnMatch(frame.descriptors, descriptors, k=2)
     # Several frames show the same point: only the second-best of another place would make it ambiguous.
@@ -198,14 +198,14 @@ def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.n
         if a.distance < 0.8 * b.distance or np.linalg.norm(points[a.trainIdx] - points[b.trainIdx]) < 0.01
     ]
     good = [match for match in good if match.distance < 300]
-    if len(good) < _LEAST_MATCHES:
+    if len(good) < _MIN_MATCHES:
         return None
     known, seen = points[[m.trainIdx for m in good]], frame.pixels[[m.queryIdx for m in good]]
     cv2.setRNGSeed(1)
     done, rotation, translation, inliers = cv2.solvePnPRansac(
         known, seen, K, None, iterationsCount=500, reprojectionError=_PIXELS, confidence=0.999, flags=cv2.SOLVEPNP_EPNP
     )
-    if not done or inliers is None or len(inliers) < _LEAST_MATCHES:
+    if not done or inliers is None or len(inliers) < _MIN_MATCHES:
         return None
     known, seen = known[inliers.ravel()], seen[inliers.ravel()]
     rotation, translation = cv2.solvePnPRefineLM(known, seen, K, None, rotation, translation)
@@ -213,4 +213,4 @@ def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.n
     points_in_camera[:3, :3], points_in_camera[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
     information = reprojection_information(known, points_in_camera, K, _FEATURE_NOISE)
     covariance = np.linalg.inv(information + np.eye(6) * 1e-3) + _SYSTEMATIC / 9
-    return Located(np.linalg.inv(points_in_camera), len(known), np.linalg.inv((covariance + covariance.T) / 2))
+    return FeaturePose(np.linalg.inv(points_in_camera), len(known), np.linalg.inv((covariance + covariance.T) / 2))

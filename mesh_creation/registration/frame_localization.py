@@ -14,44 +14,25 @@ from mesh_creation.registration.depth_cleaning import clean_depth
 from mesh_creation.registration.frame_alignment import (
     Alignment,
     Cloud,
+    FeaturePose,
     Features,
-    Located,
     align,
     find_features,
     frame_cloud,
-    join,
     locate,
+    merge,
 )
 from mesh_creation.registration.keyframes import view_distances
+from mesh_creation.registration.work_area import WorkArea
 from pose6d.errors import FrameError
 from pose6d.scenes.frame import Frame, Scene
 
-_LEAST_FITNESS = 0.6
+_MIN_FITNESS = 0.6
 _MANY_FEATURES = 30
 _NEXT = 3  # frames in time, over which ICP can follow a hand
-_WORST_RMSE = 0.004  # metres
+_MAX_RMSE = 0.004  # metres
 _ABOVE_BOARD = 0.006  # metres; what is higher is the object, whose alignment alone fixes the turn about z
-_KEPT = 96  # frames whose clouds and features stay in memory
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """The space, in the board's frame, that moves with the board.
-
-    Attributes:
-        half_width, half_height: metres along x and y.
-        below, above: metres along z.
-    """
-
-    half_width: float
-    half_height: float
-    below: float = 0.012
-    above: float = 0.5
-
-    def contains(self, points: np.ndarray) -> np.ndarray:
-        """True for points (P, 3) inside; false for NaN."""
-        x, y, z = points.T
-        return (np.abs(x) < self.half_width) & (np.abs(y) < self.half_height) & (z > -self.below) & (z < self.above)
+_CACHE_SIZE = 96  # frames whose clouds and features stay in memory
 
 
 @dataclass(frozen=True)
@@ -77,8 +58,8 @@ class FrameCache:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self._frame = lru_cache(maxsize=4)(self._read)
-        self.cloud: Callable[[int], Cloud] = lru_cache(maxsize=_KEPT)(self._cloud)
-        self.features: Callable[[int], Features] = lru_cache(maxsize=_KEPT)(self._features)
+        self.cloud: Callable[[int], Cloud] = lru_cache(maxsize=_CACHE_SIZE)(self._cloud)
+        self.features: Callable[[int], Features] = lru_cache(maxsize=_CACHE_SIZE)(self._features)
 
     def _read(self, index: int) -> tuple[Frame, np.ndarray]:
         frame = self.scene[index]
@@ -102,7 +83,7 @@ def localize(
     index: int,
     known: dict[int, np.ndarray],
     anchors: set[int],
-    space: Surroundings,
+    space: WorkArea,
     center: np.ndarray,
 ) -> Placement:
     """Find one frame by its neighbours: by features, and where too few are found by coloured ICP.
@@ -122,17 +103,17 @@ def localize(
     """
     in_time = sorted(known, key=lambda other: abs(other - index))
     near = list(dict.fromkeys(in_time[:3] + [other for other in in_time if other in anchors][:4]))
-    located = _by_features(cache, index, known, near, space)
+    located = _locate_by_features(cache, index, known, near, space)
     fitness = 0.0
     if located is not None and located.inliers >= _MANY_FEATURES:
         fitness = _object_fitness(cache, index, located.pose, near, known, space)
-        if fitness >= _LEAST_FITNESS:
+        if fitness >= _MIN_FITNESS:
             return Placement(located.pose, "features", fitness, located.information)
     best: Alignment | None = None
     guesses = [located.pose] if located is not None else []
-    for guess in guesses + _by_time(index, known):
+    for guess in guesses + _poses_before_and_after(index, known):
         try:
-            alignment = _by_icp(cache, index, guess, known, anchors, near, space, center)
+            alignment = _align_by_icp(cache, index, guess, known, anchors, near, space, center)
         except FrameError:
             continue
         if best is None or alignment.fitness > best.fitness:
@@ -140,17 +121,15 @@ def localize(
     if best is None:
         raise FrameError("nothing in its neighbours matches it")
     fitness = _object_fitness(cache, index, best.transform, near, known, space)
-    if min(best.fitness, fitness) < _LEAST_FITNESS or best.rmse > _WORST_RMSE:
+    if min(best.fitness, fitness) < _MIN_FITNESS or best.rmse > _MAX_RMSE:
         raise FrameError(
             f"it does not fit its neighbours: {best.fitness:.0%} of it and {fitness:.0%} of the object within 6 mm, "
-            f"wanted {_LEAST_FITNESS:.0%}"
+            f"wanted {_MIN_FITNESS:.0%}"
         )
     return Placement(best.transform, "icp", fitness, best.information)
 
 
-def surroundings_are_static(
-    cache: FrameCache, known: dict[int, np.ndarray], board: Surroundings, pairs: int = 8
-) -> bool:
+def surroundings_are_static(cache: FrameCache, known: dict[int, np.ndarray], board: WorkArea, pairs: int = 8) -> bool:
     """Whether what lies around the board keeps its place to it (hand-held camera) or not (turntable).
 
     Features outside the board are matched between frames of known pose: where they keep their place, most matches
@@ -160,19 +139,19 @@ def surroundings_are_static(
     agreeing = seen = 0
     for start in np.linspace(0, max(len(frames) - 6, 0), pairs).astype(int):
         a, b = frames[start], frames[min(start + 5, len(frames) - 1)]
-        first, second = (_outside(cache.features(i), known[i], board) for i in (a, b))
+        first, second = (_features_outside(cache.features(i), known[i], board) for i in (a, b))
         if min(len(first[0]), len(second[0])) < 10:
             continue
-        nearest = _mutual(first[1], second[1])
+        nearest = _match_mutually(first[1], second[1])
         apart = np.linalg.norm(first[0][nearest[:, 0]] - second[0][nearest[:, 1]], axis=1)
         agreeing += int((apart < 0.015).sum())
         seen += len(nearest)
     return seen >= 40 and agreeing > 0.4 * seen
 
 
-def _by_features(
-    cache: FrameCache, index: int, known: dict[int, np.ndarray], near: list[int], space: Surroundings
-) -> Located | None:
+def _locate_by_features(
+    cache: FrameCache, index: int, known: dict[int, np.ndarray], near: list[int], space: WorkArea
+) -> FeaturePose | None:
     points, descriptors = [], []
     for other in near:
         features = cache.features(other)
@@ -185,21 +164,21 @@ def _by_features(
     return locate(cache.features(index), np.concatenate(points), np.concatenate(descriptors), cache.intrinsics(index))
 
 
-def _by_time(index: int, known: dict[int, np.ndarray]) -> list[np.ndarray]:
+def _poses_before_and_after(index: int, known: dict[int, np.ndarray]) -> list[np.ndarray]:
     """Poses of the frames just before and after."""
     before = max((i for i in known if i < index), default=None)
     after = min((i for i in known if i > index), default=None)
     return [known[i] for i in (before, after) if i is not None and abs(i - index) <= _NEXT]
 
 
-def _by_icp(
+def _align_by_icp(
     cache: FrameCache,
     index: int,
     guess: np.ndarray,
     known: dict[int, np.ndarray],
     anchors: set[int],
     near: list[int],
-    space: Surroundings,
+    space: WorkArea,
     center: np.ndarray,
 ) -> Alignment:
     # Frames whose pose came from the board do not drift: those that look from about the same side are the reference.
@@ -207,19 +186,19 @@ def _by_icp(
     distance = view_distances(guess[None], np.stack([known[i] for i in others]), center)[0]
     chosen = [others[i] for i in np.argsort(distance)[:4] if distance[i] < 0.8]
     chosen = list(dict.fromkeys(chosen + near[:2]))
-    target = join([_in_board(cache.cloud(i), known[i], space) for i in chosen])
+    target = merge([_in_board(cache.cloud(i), known[i], space) for i in chosen])
     source = cache.cloud(index)
-    source = source.where(space.contains(source.points @ guess[:3, :3].T + guess[:3, 3]))
+    source = source.select(space.contains(source.points @ guess[:3, :3].T + guess[:3, 3]))
     return align(source, target, guess)
 
 
-def _in_board(cloud: Cloud, pose: np.ndarray, space: Surroundings) -> Cloud:
-    moved = cloud.moved(pose)
-    return moved.where(space.contains(moved.points))
+def _in_board(cloud: Cloud, pose: np.ndarray, space: WorkArea) -> Cloud:
+    cloud = cloud.transform(pose)
+    return cloud.select(space.contains(cloud.points))
 
 
 def _object_fitness(
-    cache: FrameCache, index: int, pose: np.ndarray, near: list[int], known: dict[int, np.ndarray], space: Surroundings
+    cache: FrameCache, index: int, pose: np.ndarray, near: list[int], known: dict[int, np.ndarray], space: WorkArea
 ) -> float:
     """Share of the frame's points above the board that lie within 6 mm of a neighbour's."""
     clouds = [_in_board(cache.cloud(index), pose, space)] + [
@@ -232,13 +211,13 @@ def _object_fitness(
     return float((cKDTree(rest).query(own[::3])[0] < 0.006).mean())
 
 
-def _outside(features: Features, pose: np.ndarray, board: Surroundings) -> tuple[np.ndarray, np.ndarray]:
+def _features_outside(features: Features, pose: np.ndarray, board: WorkArea) -> tuple[np.ndarray, np.ndarray]:
     points = features.points @ pose[:3, :3].T + pose[:3, 3]
     outside = np.isfinite(points).all(axis=1) & ~board.contains(points)
     return points[outside], features.descriptors[outside]
 
 
-def _mutual(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _match_mutually(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(M, 2) pairs of descriptors that are each other's nearest."""
     matches = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(a, b)
     return np.array([(m.queryIdx, m.trainIdx) for m in matches if m.distance < 250], int).reshape(-1, 2)

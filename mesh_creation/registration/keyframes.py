@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 _LENGTH = 0.4  # metres of distance that count as much as one radian of view angle
 
 
-def view_distance(a: np.ndarray, b: np.ndarray, center: np.ndarray) -> float:
-    """How different two views (4, 4) of `center` (3,) are, in radians: direction, and distance in proportion."""
-    return float(view_distances(a[None], b[None], center)[0, 0])
+def sharpness(rgb: np.ndarray) -> float:
+    """How sharp a picture (H, W, 3) is: the mean square of its Laplacian over the contrast."""
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    edges = np.square(cv2.Laplacian(cv2.GaussianBlur(grey, (3, 3), 0), cv2.CV_32F))
+    return float(edges.mean() / (grey.var() + 25.0))
 
 
 def view_distances(a: np.ndarray, b: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """(A, B) `view_distance` of all pairs of camera poses (A, 4, 4) and (B, 4, 4)."""
+    """(A, B) radians by which views (A, 4, 4) and (B, 4, 4) of `center` (3,) differ, in direction and in distance."""
     rays_a, rays_b = a[:, :3, 3] - center, b[:, :3, 3] - center
     length_a, length_b = (np.linalg.norm(rays, axis=1) for rays in (rays_a, rays_b))
     cosine = (rays_a / length_a[:, None]) @ (rays_b / length_b[:, None]).T
@@ -52,11 +55,11 @@ def choose_keyframes(
         step *= 1.15
 
 
-def overlapping_pairs(poses: np.ndarray, center: np.ndarray, reach: float, most: int) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of poses (N, 4, 4): for each the `most` nearest views within `reach` radians."""
+def overlapping_pairs(poses: np.ndarray, center: np.ndarray, max_angle: float, most: int) -> list[tuple[int, int]]:
+    """Pairs (i, j), i < j, of poses (N, 4, 4): for each the `most` nearest views within `max_angle` radians."""
     distance = view_distances(poses, poses, center)
     np.fill_diagonal(distance, np.inf)
     pairs = set()
     for i, row in enumerate(distance):
-        pairs |= {(min(i, int(j)), max(i, int(j))) for j in np.argsort(row)[:most] if row[j] < reach}
+        pairs |= {(min(i, int(j)), max(i, int(j))) for j in np.argsort(row)[:most] if row[j] < max_angle}
     return sorted(pairs)

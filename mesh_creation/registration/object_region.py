@@ -9,32 +9,11 @@ import numpy as np
 from scipy import ndimage
 
 from mesh_creation.registration.depth_cleaning import backproject_pixels
+from mesh_creation.registration.work_area import WorkArea
 from pose6d.errors import SceneError
 
 _CELL = 0.004  # metres; pieces of the scene that are this far apart are different things
-_LEAST_SIZE = 0.01  # metres; a smaller thing is noise
-
-
-@dataclass(frozen=True)
-class WorkArea:
-    """The space over the board that belongs to the scan, in the board's frame.
-
-    Attributes:
-        half_width, half_height: metres from the board's centre along x and y.
-        clearance: metres above the paper below which everything is board.
-        height: metres above the paper up to which the object may reach.
-    """
-
-    half_width: float
-    half_height: float
-    clearance: float
-    height: float
-
-    def contains(self, points: np.ndarray) -> np.ndarray:
-        """True for the points (..., 3) in the area, above the clearance."""
-        x, y, z = np.moveaxis(points, -1, 0)
-        inside = (np.abs(x) < self.half_width) & (np.abs(y) < self.half_height)
-        return inside & (z > self.clearance) & (z < self.height)
+_MIN_SIZE = 0.01  # metres; a smaller thing is noise
 
 
 @dataclass(frozen=True)
@@ -76,7 +55,7 @@ def find_object(clouds: Sequence[np.ndarray], area: WorkArea, source: str) -> Ob
         SceneError: nothing stands on the board.
     """
     low = np.array([-area.half_width, -area.half_height, 0.0])
-    shape = np.ceil((np.array([area.half_width, area.half_height, area.height]) - low) / _CELL).astype(int) + 1
+    shape = np.ceil((np.array([area.half_width, area.half_height, area.high]) - low) / _CELL).astype(int) + 1
     views = np.zeros(shape, np.int32)
     for cloud in clouds:
         cells, hits = np.unique(((cloud - low) / _CELL).astype(int), axis=0, return_counts=True)
@@ -87,10 +66,10 @@ def find_object(clouds: Sequence[np.ndarray], area: WorkArea, source: str) -> Ob
     sizes = ndimage.sum_labels(solid, labels, np.arange(1, count + 1)) if count else np.zeros(0)
     largest = int(np.argmax(sizes)) + 1 if count else 0
     cells = np.argwhere(labels == largest) if count else np.zeros((0, 3), int)
-    if len(cells) < 12 or (np.ptp(cells, axis=0) + 1).max() * _CELL < _LEAST_SIZE:
+    if len(cells) < 12 or (np.ptp(cells, axis=0) + 1).max() * _CELL < _MIN_SIZE:
         raise SceneError(
             f"{source}: nothing stands on the board (of {len(clouds)} views, {sum(map(len, clouds))} points lie more "
-            f"than {1000 * area.clearance:.1f} mm above the paper, and no {1000 * _LEAST_SIZE:.0f} mm of them hang "
+            f"than {1000 * area.low:.1f} mm above the paper, and no {1000 * _MIN_SIZE:.0f} mm of them hang "
             "together): put the object on the board and film it from all sides; glass, mirrors and black gloss give "
             "no depth"
         )

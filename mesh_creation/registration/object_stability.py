@@ -10,9 +10,9 @@ import numpy as np
 from pose6d.errors import SceneError
 
 _SHARED = 0.03  # metres in depth; what differs by more is hidden from one of the views
-_FEWEST = 3  # pairs across a moment that must agree that something moved there
-_MOVED = 0.0015  # metres by which pairs across the moment may disagree more than the others
-_TIMES = 2.0  # and by how many times
+_MIN_PAIRS = 3  # pairs across a moment that must agree that something moved there
+_MIN_SHIFT = 0.0015  # metres by which pairs across the moment may disagree more than the others
+_MIN_RATIO = 2.0  # and by how many times
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def check_object_stays(
     found: list[tuple[float, int, float, float]] = []  # how badly it explains the pairs, moment, apart, together
     for moment in sorted(views):
         across = (first < moment) & (second >= moment)
-        if across.sum() < _FEWEST or (~across).sum() < _FEWEST:
+        if across.sum() < _MIN_PAIRS or (~across).sum() < _MIN_PAIRS:
             continue
         apart, together = float(np.median(distance[across])), float(np.median(distance[~across]))
-        if apart > together + _MOVED and apart > _TIMES * together:
+        if apart > together + _MIN_SHIFT and apart > _MIN_RATIO * together:
             misfit = float(np.abs(distance - np.where(across, apart, together)).sum())
             found.append((misfit, moment, apart, together))
     if found:

@@ -30,7 +30,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Optimized:
+class OptimizedPoses:
     """Poses after optimisation, and which edges it believed.
 
     Attributes:
@@ -44,7 +44,7 @@ class Optimized:
     dropped: list[Edge]
 
 
-def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge], reach: float = 0.01) -> Optimized:
+def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge], max_distance: float = 0.01) -> OptimizedPoses:
     """Optimise all keyframes together; the board stays where it is.
 
     Choi, Zhou and Koltun, "Robust Reconstruction of Indoor Scenes" (2015): a line process switches off the loop edges
@@ -53,7 +53,7 @@ def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge], reach: floa
     Args:
         start: camera in board (4, 4) by keyframe.
         edges: between keyframes, and to the board.
-        reach: metres, the distance of correspondences that the line process takes as its scale.
+        max_distance: metres, the distance of correspondences that the line process takes as its scale.
     """
     method = o3d.pipelines.registration
     number = {frame: i + 1 for i, frame in enumerate(sorted(start))} | {-1: _BOARD}
@@ -68,7 +68,10 @@ def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge], reach: floa
             )
         )
     option = method.GlobalOptimizationOption(
-        max_correspondence_distance=reach, edge_prune_threshold=0.25, preference_loop_closure=1.0, reference_node=_BOARD
+        max_correspondence_distance=max_distance,
+        edge_prune_threshold=0.25,
+        preference_loop_closure=1.0,
+        reference_node=_BOARD,
     )
     # Open3D's own criteria, with an end in sight for graphs that are already at their best.
     criteria = method.GlobalOptimizationConvergenceCriteria()
@@ -83,4 +86,4 @@ def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge], reach: floa
         if edge.loop:
             (kept if (number[edge.source], number[edge.target]) in believed else dropped).append(edge)
     poses = {frame: board @ graph.nodes[number[frame]].pose for frame in start}
-    return Optimized(poses, kept, dropped)
+    return OptimizedPoses(poses, kept, dropped)

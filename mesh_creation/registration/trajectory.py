@@ -9,22 +9,23 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mesh_creation.board.board_pose import BoardPose
+from mesh_creation.board.camera_pose import BoardPose
 from mesh_creation.registration.frame_alignment import align
-from mesh_creation.registration.frame_localization import FrameCache, Surroundings, localize, surroundings_are_static
+from mesh_creation.registration.frame_localization import FrameCache, localize, surroundings_are_static
 from mesh_creation.registration.keyframes import overlapping_pairs, view_distances
 from mesh_creation.registration.pose_graph import Edge, optimize
+from mesh_creation.registration.work_area import WorkArea
 from pose6d.errors import FrameError
 
 _OVERLAP = np.radians(30)
 _PAIRS = 3  # per keyframe
 _SCALES = (0.006, 0.003)
-_LEAST_FITNESS = 0.5
+_MIN_FITNESS = 0.5
 _ROOM = 0.25  # metres around the sheet in which the table is used where it keeps its place
 
 
 @dataclass
-class Path:
+class Trajectory:
     """Camera in board (4, 4) by frame, None where a frame has no pose.
 
     Attributes:
@@ -42,27 +43,14 @@ class Path:
     reasons: list[str]
 
 
-@dataclass
-class Refined:
-    """The path after optimisation.
-
-    Attributes:
-        poses: as in `Path`.
-        summary: numbers of edges, and by how much poses moved.
-    """
-
-    poses: list[np.ndarray | None]
-    summary: dict[str, Any]
-
-
 def join_frames(
     cache: FrameCache,
     board_poses: Sequence[BoardPose | None],
     waiting: Sequence[int],
     reasons: Sequence[str],
-    sheet: Surroundings,
+    sheet: WorkArea,
     center: np.ndarray,
-) -> Path:
+) -> Trajectory:
     """Find the frames that are `waiting` from those of known pose, the nearest in time first.
 
     Args:
@@ -81,7 +69,7 @@ def join_frames(
     why = list(reasons)
     space = sheet
     if waiting and surroundings_are_static(cache, anchors, sheet):
-        space = Surroundings(sheet.half_width + _ROOM, sheet.half_height + _ROOM, below=0.03)
+        space = WorkArea(sheet.half_width + _ROOM, sheet.half_height + _ROOM, low=-0.03)
     left = list(waiting)
     for _ in tqdm(waiting, desc="placing frames without board", unit="frame", disable=not waiting):
         found = np.array(sorted(known))
@@ -94,16 +82,16 @@ def join_frames(
             continue
         known[index], methods[index], fitness[index] = placed.pose, placed.method, placed.fitness
         information[index], why[index] = placed.information, ""
-    return Path([known.get(i) for i in range(len(board_poses))], methods, fitness, information, why)
+    return Trajectory([known.get(i) for i in range(len(board_poses))], methods, fitness, information, why)
 
 
 def refine(
     cache: FrameCache,
-    path: Path,
+    path: Trajectory,
     keyframes: Sequence[int],
-    sheet: Surroundings,
+    sheet: WorkArea,
     center: np.ndarray,
-) -> Refined:
+) -> tuple[list[np.ndarray | None], dict[str, Any]]:
     """Optimise keyframes over the board's poses and the alignment of overlapping pairs, and take the others along.
 
     Args:
@@ -112,6 +100,9 @@ def refine(
         keyframes: frames that enter the graph.
         sheet: the space that is compared.
         center: (3,) what the cameras look at, board frame.
+
+    Returns:
+        Camera in board by frame, as in `Trajectory`; numbers of edges, and by how much poses moved.
     """
     start = {i: pose for i in keyframes if (pose := path.poses[i]) is not None}
     frames = sorted(start)
@@ -126,21 +117,21 @@ def refine(
         guess = np.linalg.inv(start[b]) @ start[a]
         try:
             source, target = (cache.cloud(i) for i in (a, b))
-            source = source.where(sheet.contains(source.points @ start[a][:3, :3].T + start[a][:3, 3]))
-            target = target.where(sheet.contains(target.points @ start[b][:3, :3].T + start[b][:3, 3]))
+            source = source.select(sheet.contains(source.points @ start[a][:3, :3].T + start[a][:3, 3]))
+            target = target.select(sheet.contains(target.points @ start[b][:3, :3].T + start[b][:3, 3]))
             found = align(source, target, guess, _SCALES)
         except FrameError:
             failed += 1
             continue
-        if found.fitness < _LEAST_FITNESS:
+        if found.fitness < _MIN_FITNESS:
             failed += 1
             continue
         residuals.append(found.rmse)
         edges.append(Edge(a, b, found.transform, found.information))
     optimized = optimize(start, edges)
-    moved = [_moved(start[i], optimized.camera_in_board[i], center) for i in frames]
-    return Refined(
-        _take_along(path, start, optimized.camera_in_board, center),
+    shifts = [_shift(start[i], optimized.camera_in_board[i], center) for i in frames]
+    return (
+        _carry_along(path, start, optimized.camera_in_board, center),
         {
             "keyframes": len(frames),
             "pairs": len(pairs),
@@ -148,14 +139,14 @@ def refine(
             "loops_kept": len(optimized.kept),
             "loops_dropped": len(optimized.dropped),
             "pair_rmse_m": float(np.median(residuals)) if residuals else float("nan"),
-            "moved_median_m": float(np.median(moved)),
-            "moved_most_m": float(np.max(moved)),
+            "moved_median_m": float(np.median(shifts)),
+            "moved_most_m": float(np.max(shifts)),
         },
     )
 
 
-def _take_along(
-    path: Path,
+def _carry_along(
+    path: Trajectory,
     before: dict[int, np.ndarray],
     after: dict[int, np.ndarray],
     center: np.ndarray,
@@ -175,7 +166,7 @@ def _take_along(
     return result
 
 
-def _moved(before: np.ndarray, after: np.ndarray, center: np.ndarray) -> float:
+def _shift(before: np.ndarray, after: np.ndarray, center: np.ndarray) -> float:
     """By how many metres `center` moves as the camera sees it."""
     at = np.append(center, 1.0)
     return float(np.linalg.norm((np.linalg.inv(after) @ at - np.linalg.inv(before) @ at)[:3]))

@@ -14,10 +14,11 @@ from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, de
 from mesh_creation.fusion.flip_alignment import FlipAlignment, align_flipped
 from mesh_creation.fusion.registered_scan import RegisteredScan
 from mesh_creation.fusion.symmetry_proposal import propose_symmetries
+from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.fusion.uv_atlas import atlas_size, paint, spread_colors, unwrap
-from mesh_creation.fusion.view_blending import View, ViewBlender, sharpness
-from mesh_creation.fusion.volume_fusion import TsdfVolume
+from mesh_creation.fusion.view_blending import TextureView, ViewBlender
 from mesh_creation.registration.frame_alignment import Cloud
+from mesh_creation.registration.keyframes import sharpness
 from mesh_creation.registration.object_region import ObjectRegion
 from mesh_creation.step_files import StepFolder, write_array, write_json
 from pose6d.errors import FrameError, OutputError, SceneError
@@ -79,13 +80,13 @@ def main(options: FuseOptions) -> Path:
         OutputError: mesh/ holds something that this step did not make.
     """
     folder = options.scan / "mesh"
-    if _finished(folder) and not options.overwrite:
+    if _is_finished(folder) and not options.overwrite:
         print(f"{folder} is there already (--overwrite makes it again)")
         return folder
     _check_free(folder)
     scans = [RegisteredScan(path) for path in (options.scan, options.flipped) if path is not None]
     steps = StepFolder(options.scan / "fusion", _inputs(options, scans))
-    if _finished(folder):  # from here on the mesh counts as unfinished
+    if _is_finished(folder):  # from here on the mesh counts as unfinished
         steps.forget()
         (folder / "metadata.json").unlink()
 
@@ -104,7 +105,7 @@ def main(options: FuseOptions) -> Path:
     blender = ViewBlender(mesh, _views(sources, object_in_main, options.views))
     colors, seen = _vertex_colors(mesh, blender)
     size = atlas_size(mesh, options.texel)
-    textured, painted = paint(_unwrapped(mesh, size, steps), size, blender.colors)
+    textured, painted = paint(_unwrap(mesh, size, steps), size, blender.colors)
     colored = Mesh(vertices=mesh.vertices, faces=mesh.faces, normals=mesh.normals, colors=colors, name=options.name)
 
     # 6. Everything into its place, the metadata last.
@@ -120,7 +121,7 @@ def main(options: FuseOptions) -> Path:
         "object_in_board": poses[0],
         "faces": len(mesh.faces),
         "vertices": len(mesh.vertices),
-        "filled_share": _share(surface),
+        "filled_share": _filled_share(surface),
         "filled_faces": "formats/filled.npy: true for the faces of object.ply that no camera has seen",
         "voxel": voxel,
         "texture": {"size": size, "seen_share": painted, "vertices_seen_share": seen},
@@ -132,20 +133,19 @@ def main(options: FuseOptions) -> Path:
     _write(folder, textured, colored, surface, metadata, sources, poses)
     for file in (options.scan / "fusion").glob("volume*.npz"):
         file.unlink()  # the only large one, and not needed again
-    _tell(metadata, folder)
+    _print_summary(metadata, folder)
     return folder
 
 
 def _flip(sources: list[_Source], steps: StepFolder) -> FlipAlignment:
-    done = steps.load("flip")
-    if done is None:
+    def align() -> dict[str, Any]:
         clouds, centers = zip(*(_seen_surface(source) for source in sources), strict=True)
         name = " and ".join(str(source.scan.folder) for source in sources)
-        found = align_flipped(clouds[0], clouds[1], (centers[0], centers[1]), name)
-        done = {key: np.asarray(value) for key, value in asdict(found).items()}
-        steps.save("flip", **done)
+        return asdict(align_flipped(clouds[0], clouds[1], (centers[0], centers[1]), name))
+
+    done = steps.load_or_make("flip", align)
     sources[1].board_in_main = done["transform"]
-    return FlipAlignment(done["transform"], float(done["distance"]), float(done["color"]), float(done["margin"]))
+    return FlipAlignment(done["transform"], *(float(done[key]) for key in ("distance", "color", "margin")))
 
 
 def _seen_surface(source: _Source) -> tuple[Cloud, np.ndarray]:
@@ -167,22 +167,15 @@ def _seen_surface(source: _Source) -> tuple[Cloud, np.ndarray]:
 
 def _surface(sources: list[_Source], options: FuseOptions, steps: StepFolder) -> tuple[ClosedSurface, float]:
     """The decimated surface in the first board's frame, and the voxel it was made with."""
-    done = steps.load("surface")
-    if done is not None:
-        print("the surface is there already")
-        return ClosedSurface(done["vertices"], done["faces"], done["filled"]), float(done["voxel"])
-    stored = steps.load("volume")
-    if stored is None:
-        volume = _volume(sources, options.voxel)
-        steps.save("volume", **volume.arrays())
-    else:
-        print("the volume is there already")
-        volume = TsdfVolume.from_arrays(stored)
-    floor = sources[0].scan.clearance if len(sources) == 1 else None
-    surface = close_surface(volume, _all_points(sources), floor)
-    small = decimate(surface, options.faces)
-    steps.save("surface", **asdict(small), voxel=volume.voxel)
-    return small, volume.voxel
+
+    def make() -> dict[str, Any]:
+        volume = TsdfVolume.from_arrays(steps.load_or_make("volume", lambda: _volume(sources, options.voxel).arrays()))
+        floor = sources[0].scan.clearance if len(sources) == 1 else None
+        surface = close_surface(volume, _all_points(sources), floor)
+        return {**asdict(decimate(surface, options.faces)), "voxel": volume.voxel}
+
+    done = steps.load_or_make("surface", make)
+    return ClosedSurface(done["vertices"], done["faces"], done["filled"]), float(done["voxel"])
 
 
 def _all_points(sources: list[_Source]) -> np.ndarray:
@@ -210,7 +203,7 @@ def _volume(sources: list[_Source], voxel: float, most: int | None = None) -> Ts
     return volume
 
 
-def _views(sources: list[_Source], object_in_main: np.ndarray, most: int) -> list[View]:
+def _views(sources: list[_Source], object_in_main: np.ndarray, most: int) -> list[TextureView]:
     """Keyframes of all sources as pictures of the object."""
     views = []
     for source in sources:
@@ -222,7 +215,7 @@ def _views(sources: list[_Source], object_in_main: np.ndarray, most: int) -> lis
             except FrameError:
                 continue
             pose = np.linalg.inv(object_in_main) @ source.board_in_main @ source.scan.pose(index)
-            views.append(View(frame.rgb, frame.depth, frame.K, pose, sharpness(frame.rgb)))
+            views.append(TextureView(frame.rgb, frame.depth, frame.K, pose, sharpness(frame.rgb)))
     if not views:
         raise SceneError(f"{sources[0].scan.folder}: none of the keyframes can be read any more")
     middle = float(np.median([view.sharpness for view in views]))
@@ -238,16 +231,16 @@ def _vertex_colors(mesh: Mesh, blender: ViewBlender) -> tuple[np.ndarray, float]
     return np.clip(np.round(filled), 0, 255).astype(np.uint8), float((trust > 0).mean())
 
 
-def _unwrapped(mesh: Mesh, size: int, steps: StepFolder) -> Mesh:
-    done = steps.load("atlas")
-    if done is not None:
-        return Mesh(vertices=done["vertices"], faces=done["faces"], normals=done["normals"], uv=done["uv"])
-    made = unwrap(mesh, size)
-    steps.save("atlas", vertices=made.vertices, faces=made.faces, normals=made.normals, uv=made.uv)
-    return made
+def _unwrap(mesh: Mesh, size: int, steps: StepFolder) -> Mesh:
+    def make() -> dict[str, Any]:
+        made = unwrap(mesh, size)
+        return {"vertices": made.vertices, "faces": made.faces, "normals": made.normals, "uv": made.uv}
+
+    done = steps.load_or_make("atlas", make)
+    return Mesh(done["vertices"], done["faces"], normals=done["normals"], uv=done["uv"], name=mesh.name)
 
 
-def _share(surface: ClosedSurface) -> float:
+def _filled_share(surface: ClosedSurface) -> float:
     """Share of the surface's area that was filled."""
     a, b, c = np.moveaxis(surface.vertices[surface.faces], 1, 0)
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -270,10 +263,9 @@ def _warnings(sources: list[_Source], surface: ClosedSurface, flip: FlipAlignmen
         )
     if painted < 0.8:
         found.append(f"the pictures show {painted:.0%} of the surface; the rest takes on the colours beside it")
-    if _share(surface) > 0.35:
-        found.append(
-            f"{_share(surface):.0%} of the surface was not seen and is filled: film lower, higher, or a flipped scan"
-        )
+    filled = _filled_share(surface)
+    if filled > 0.35:
+        found.append(f"{filled:.0%} of the surface was not seen and is filled: film lower, higher, or a flipped scan")
     return found
 
 
@@ -311,13 +303,13 @@ def _write(
     partial.rename(folder)
 
 
-def _finished(folder: Path) -> bool:
+def _is_finished(folder: Path) -> bool:
     return (folder / "metadata.json").is_file()
 
 
 def _check_free(folder: Path) -> None:
     """Refuse to replace a folder mesh/ that came from elsewhere."""
-    if folder.exists() and not _finished(folder) and any(folder.iterdir()) and not (folder / "formats").is_dir():
+    if folder.exists() and not _is_finished(folder) and any(folder.iterdir()) and not (folder / "formats").is_dir():
         raise OutputError(
             f"{folder} holds files that this step did not make: move them away, for example to mesh.before"
         )
@@ -329,7 +321,7 @@ def _inputs(options: FuseOptions, scans: list[RegisteredScan]) -> dict[str, Any]
     return {"version": VERSION, "options": asked, "registrations": stamps}
 
 
-def _tell(metadata: dict[str, Any], folder: Path) -> None:
+def _print_summary(metadata: dict[str, Any], folder: Path) -> None:
     size = " x ".join(f"{1000 * side:.0f}" for side in metadata["size"])
     print(
         f"{folder}: {size} mm, {metadata['faces']} faces, {metadata['filled_share']:.0%} of the surface filled, "

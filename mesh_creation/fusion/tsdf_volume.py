@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-_MOST_VOXELS = 8_000_000
-_AT_ONCE = 100_000  # voxels; what one step computes then stays in the processor's cache
+_MAX_VOXELS = 8_000_000
+_SLAB_VOXELS = 100_000  # voxels; what one step computes then stays in the processor's cache
 
 
 @dataclass
@@ -39,7 +39,7 @@ class TsdfVolume:
     def around(cls, low: np.ndarray, high: np.ndarray, voxel: float) -> TsdfVolume:
         """An empty volume from corner `low` (3,) to `high` (3,); the voxel grows where memory would not do."""
         extent = np.asarray(high, np.float64) - np.asarray(low, np.float64)
-        voxel = max(voxel, float(np.cbrt(extent.prod() / _MOST_VOXELS)))
+        voxel = max(voxel, float(np.cbrt(extent.prod() / _MAX_VOXELS)))
         shape = tuple(int(n) for n in np.ceil(extent / voxel).astype(int) + 1)
         return cls(np.asarray(low, np.float64), voxel, max(3 * voxel, 0.003), torch.zeros(shape), torch.zeros(shape))
 
@@ -78,10 +78,10 @@ class TsdfVolume:
         images[:-1, 0], images[:-1, 1] = depth.ravel(), np.where(support, -cosine, cosine).ravel()
         pixels = torch.from_numpy(images)
         x, y, z = (self.axis(i) for i in range(3))
-        slab = max(1, _AT_ONCE // (len(y) * len(z)))
+        slab = max(1, _SLAB_VOXELS // (len(y) * len(z)))
         for start in range(0, len(x), slab):
             part = slice(start, start + slab)
-            rows = _projected((x[part], y, z), K, camera_in_volume)
+            rows = _project((x[part], y, z), K, camera_in_volume)
             self._add(part, rows, pixels, depth.shape, clearance)
 
     def _add(
@@ -139,7 +139,7 @@ class TsdfVolume:
         )
 
 
-def _projected(
+def _project(
     axes: tuple[np.ndarray, np.ndarray, np.ndarray], K: np.ndarray, camera_in_volume: np.ndarray
 ) -> list[torch.Tensor]:
     """Homogeneous pixel coordinates of a grid, three times (X, Y, Z); the last is the depth."""

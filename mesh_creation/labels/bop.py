@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mesh_creation.labels.label_formats import SPLITS, share_file
-from mesh_creation.labels.label_masks import LabelledFrame
+from mesh_creation.labels.formats import SPLITS, share_file
+from mesh_creation.labels.masks import LabelledFrame
 from mesh_creation.scan_folder import ScannedObject, write_json
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes.images import write_image
@@ -22,7 +22,7 @@ from pose6d.scenes.images import write_image
 _MM = 1000.0
 
 
-class BopWriter:
+class BopLabelWriter:
     """Writes the recording as bop/train/000000 and bop/test/000000; frames keep their numbers.
 
     Args:

@@ -15,8 +15,8 @@ from pose6d.rendering import ALBEDO, make_renderer
 Box = tuple[int, int, int, int]
 """x, y, width and height in pixels: it covers the pixels x to x + width - 1."""
 
-_NEAREST = 0.02  # metres; nothing nearer is labelled
-_WIDEST = 4096  # pixels of a silhouette, beyond which the object is all but inside the camera
+_MIN_DEPTH = 0.02  # metres; nothing nearer is labelled
+_MAX_SIDE = 4096  # pixels of a silhouette, beyond which the object is all but inside the camera
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ class LabelledFrame:
     K: np.ndarray
     labels: list[ObjectLabel]
 
+    @property
+    def visible(self) -> list[tuple[ObjectLabel, Box]]:
+        """The labels of which something is visible, each with the box around that."""
+        return [(label, box) for label in self.labels if (box := label.visible_box) is not None]
+
 
 def box_around(mask: np.ndarray) -> Box | None:
     """The smallest box around the true pixels of (H, W); None where there are none."""
@@ -103,7 +108,7 @@ class MaskRenderer:
         self.objects = list(objects)
         self.occluder_gap = occluder_gap
         self._renderer = make_renderer([item.mesh for item in self.objects], "cpu")
-        self._points = [_outermost(item.mesh) for item in self.objects]
+        self._points = [_used_vertices(item.mesh) for item in self.objects]
         self._corners = [box_corners(item.mesh) for item in self.objects]
 
     def label(self, camera_in_board: np.ndarray, K: np.ndarray, depth: np.ndarray) -> list[ObjectLabel]:
@@ -129,7 +134,7 @@ class MaskRenderer:
         if self.occluder_gap:
             owner[(depth > 0) & (depth < nearest - self.occluder_gap)] = -1
         return [
-            ObjectLabel(item, pose, seen > 0, owner == index, pixels, box, _projected(self._corners[index], pose, K))
+            ObjectLabel(item, pose, seen > 0, owner == index, pixels, box, _project(self._corners[index], pose, K))
             for index, item, pose, seen, pixels, box in drawn
         ]
 
@@ -139,14 +144,14 @@ class MaskRenderer:
         """Depth (H, W) inside the picture, silhouette pixels and box also outside; None where nothing is inside."""
         points = self._points[index] @ pose[:3, :3].T + pose[:3, 3]
         corners = self._corners[index] @ pose[:3, :3].T + pose[:3, 3]
-        if min(points[:, 2].min(), corners[:, 2].min()) < _NEAREST:
+        if min(points[:, 2].min(), corners[:, 2].min()) < _MIN_DEPTH:
             return None
         pixels = points @ K.T
         pixels = pixels[:, :2] / pixels[:, 2:]
         left, top = np.floor(pixels.min(axis=0)).astype(int) - 1
         right, bottom = np.ceil(pixels.max(axis=0)).astype(int) + 2
         height, width = size
-        if right <= 0 or bottom <= 0 or left >= width or top >= height or max(right - left, bottom - top) > _WIDEST:
+        if right <= 0 or bottom <= 0 or left >= width or top >= height or max(right - left, bottom - top) > _MAX_SIDE:
             return None
         K_window = np.array(K, dtype=np.float64)
         K_window[:2, 2] -= [left, top]
@@ -167,11 +172,11 @@ class MaskRenderer:
         return inside, int((window > 0).sum()), (box[0] + int(left), box[1] + int(top), box[2], box[3])
 
 
-def _outermost(mesh: Mesh) -> np.ndarray:
+def _used_vertices(mesh: Mesh) -> np.ndarray:
     """The vertices that faces use, (V, 3) float64: the picture of the mesh lies between their projections."""
     return mesh.vertices[np.unique(mesh.faces)].astype(np.float64)
 
 
-def _projected(points: np.ndarray, pose: np.ndarray, K: np.ndarray) -> np.ndarray:
+def _project(points: np.ndarray, pose: np.ndarray, K: np.ndarray) -> np.ndarray:
     pixels = (points @ pose[:3, :3].T + pose[:3, 3]) @ K.T
     return pixels[:, :2] / pixels[:, 2:]

@@ -24,7 +24,7 @@ class Tremor:
     weight: np.ndarray
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, metres: float, radians: float) -> Tremor:
+    def sample(cls, rng: np.random.Generator, metres: float, radians: float) -> Tremor:
         """Standard deviations of position and rotation; slow swings are larger than fast ones."""
         frequency = np.geomspace(0.4, 9.0, 14) * rng.uniform(0.9, 1.1, 14)
         weight = rng.standard_normal((14, 6)) / frequency[:, None] ** 0.8
@@ -41,7 +41,7 @@ class Tremor:
 
 
 @dataclass(frozen=True)
-class Path:
+class CameraMotion:
     """Where camera and board are at any time.
 
     Attributes:
@@ -75,18 +75,21 @@ class Path:
         eye = self.target + distance * np.array(
             [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
         )
-        return _look_at(eye, self.target) @ self.tremor(seconds)
+        return look_at(eye, self.target) @ self.tremor(seconds)
 
     def board_in_world(self, seconds: float) -> np.ndarray:
         """(4, 4)."""
-        pose = np.eye(4)
-        if self.turntable:
-            angle = 4 * np.pi * seconds / self.seconds
-            pose[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-        return pose
+        return rotation_z(4 * np.pi * seconds / self.seconds if self.turntable else 0.0)
 
 
-def kept_frames(frames: int, lost: float, rng: np.random.Generator) -> np.ndarray:
+def rotation_z(angle: float) -> np.ndarray:
+    """(4, 4) turn by radians about z."""
+    pose = np.eye(4)
+    pose[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return pose
+
+
+def sample_frame_numbers(frames: int, lost: float, rng: np.random.Generator) -> np.ndarray:
     """(frames,) numbers of the frames that a recorder kept while losing a share of them, singly and in gaps."""
     total = round(frames / (1 - lost)) if lost else frames
     gone: set[int] = set()
@@ -102,7 +105,7 @@ def _step(share: float) -> float:
     return share * share * (3 - 2 * share)
 
 
-def _look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Camera in world (4, 4), OpenCV axes, upright."""
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, [0.0, 0.0, 1.0])

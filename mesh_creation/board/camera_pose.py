@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mesh_creation.board.board import Board, Detection
+from mesh_creation.board.detection import BoardDetection
+from mesh_creation.board.layout import Board
 from pose6d.errors import FrameError
 
-_FEWEST_POINTS = 6
+_MIN_POINTS = 6
 _OUTLIER = 3.0  # pixels from the common homography
 _STRAY = 4.0  # times the median error, from which on a point is left out
-_WORST_RMS = 1.5  # pixels
-_FEWEST_AGREEING = 0.6  # share of the points that must fit one plane
+_MAX_RMS = 1.5  # pixels
+_MIN_AGREEING = 0.6  # share of the points that must fit one plane
 _AMBIGUOUS = 1.6  # two tilts whose errors differ by less than this factor are told apart by the depth
 _CORNER_NOISE = 0.25  # pixels, the least that a corner is trusted to
 
@@ -41,7 +42,7 @@ class BoardPose:
     pixels: np.ndarray
 
 
-def estimate_board_pose(detection: Detection, board: Board, K: np.ndarray, depth: np.ndarray | None) -> BoardPose:
+def estimate_board_pose(detection: BoardDetection, board: Board, K: np.ndarray, depth: np.ndarray | None) -> BoardPose:
     """Pose of the camera from the board's points.
 
     Points that no homography explains are left out, then both poses that a plane allows (Collins and Bartoli,
@@ -58,14 +59,14 @@ def estimate_board_pose(detection: Detection, board: Board, K: np.ndarray, depth
         FrameError: too few points, or they contradict each other; the message is the reason only, without the frame.
     """
     seen = len(detection.ids)
-    if seen < _FEWEST_POINTS:
+    if seen < _MIN_POINTS:
         markers = len(detection.marker_ids)
         more = f", and {len(detection.duplicates)} seen twice" if detection.duplicates else ""
         raise FrameError(f"{markers} marker(s) of the board found{more}, wanted 2 or more")
     points = board.object_points(detection.ids)
     pixels = detection.corners
     fits = _on_one_plane(points, pixels)
-    if fits.sum() < _FEWEST_POINTS or fits.mean() < _FEWEST_AGREEING:
+    if fits.sum() < _MIN_POINTS or fits.mean() < _MIN_AGREEING:
         raise FrameError(
             f"only {int(fits.sum())} of {seen} board points fit one plane: is board.json that of another board, or are "
             "markers of a second one in view?"
@@ -78,12 +79,12 @@ def estimate_board_pose(detection: Detection, board: Board, K: np.ndarray, depth
     # One badly read marker is within the homography's tolerance, and pulls the pose by millimetres.
     error = _reprojection(points, pixels, rotation, translation, K)
     exact = error < max(_STRAY * float(np.median(error)), _STRAY * _CORNER_NOISE)
-    if exact.sum() >= max(_FEWEST_POINTS, _FEWEST_AGREEING * len(points)) and not exact.all():
+    if exact.sum() >= max(_MIN_POINTS, _MIN_AGREEING * len(points)) and not exact.all():
         points, pixels = points[exact], pixels[exact]
         rotation, translation = cv2.solvePnPRefineLM(points, pixels, K, None, rotation, translation)
         rms = float(np.sqrt(np.square(_reprojection(points, pixels, rotation, translation, K)).mean()))
-    if rms > _WORST_RMS:
-        raise FrameError(f"reprojection error {rms:.1f} px, wanted {_WORST_RMS} or less: blurred, or a bent board")
+    if rms > _MAX_RMS:
+        raise FrameError(f"reprojection error {rms:.1f} px, wanted {_MAX_RMS} or less: blurred, or a bent board")
     board_in_camera = np.eye(4)
     board_in_camera[:3, :3], board_in_camera[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
     return BoardPose(
@@ -140,7 +141,7 @@ def _choose_tilt(
         return first
     measured = depth_at(depth, pixels)
     known = measured > 0
-    if known.sum() < _FEWEST_POINTS:
+    if known.sum() < _MIN_POINTS:
         return first
 
     def disagreement(pose: tuple[np.ndarray, np.ndarray, float]) -> float:

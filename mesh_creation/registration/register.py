@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from mesh_creation.board.board import Board, load_board
-from mesh_creation.board.board_reading import BoardReading, check_enough, read_board
+from mesh_creation.board.layout import load_board
+from mesh_creation.registration.board_reading import BoardReading, check_enough, read_board
 from mesh_creation.registration.depth_cleaning import clean_depth
 from mesh_creation.registration.depth_scale import check_depth_scale, measure_depth_scale
-from mesh_creation.registration.frame_localization import FrameCache, Surroundings
+from mesh_creation.registration.frame_localization import FrameCache
 from mesh_creation.registration.keyframes import choose_keyframes, overlapping_pairs, view_distances
-from mesh_creation.registration.object_region import WorkArea, find_object, points_above_board
+from mesh_creation.registration.object_region import find_object, points_above_board
 from mesh_creation.registration.object_stability import ObjectView, check_object_stays, disagreement
 from mesh_creation.registration.scan_quality import FrameRecord, coverage, coverage_warnings, quality_picture
-from mesh_creation.registration.trajectory import Path as CameraPath
-from mesh_creation.registration.trajectory import join_frames, refine
+from mesh_creation.registration.trajectory import Trajectory, join_frames, refine
+from mesh_creation.registration.work_area import WorkArea
 from mesh_creation.step_files import StepFolder, recording_inputs, write_array, write_json
 from pose6d.errors import OutputError
 from pose6d.scenes import Scene, open_scene
@@ -28,9 +28,9 @@ from pose6d.scenes.layout import read_json
 from pose6d.scenes.selection import select_frames
 
 VERSION = 1
-_SHEET = 0.02  # metres around the printed pattern that belong to the board
+_BELOW = -0.012  # metres along z from which on points belong to the board
 _OVERLAP = np.radians(30)  # views of about the same side
-_MISPLACED = 0.0025  # metres off the object as the board's frames see it
+_MAX_DISTANCE = 0.0025  # metres off the object as the board's frames see it
 _CENTER = np.array([0.0, 0.0, 0.04])  # what a scan looks at, board frame
 
 
@@ -89,7 +89,7 @@ def main(options: RegisterOptions) -> Path:
 
     # 2. Frames without a board, by their neighbours; 3. all keyframes together.
     agreeing = stated if np.isnan(scale.ratio) else stated / scale.ratio
-    cache, sheet = FrameCache(open_scene(options.scan, depth_scale=agreeing)), _sheet(board)
+    cache, sheet = FrameCache(open_scene(options.scan, depth_scale=agreeing)), WorkArea.over(board, _BELOW)
     path = _join(cache, reading, wanted, sheet, steps)
     step = np.radians(options.keyframe_step)
     keyframes = choose_keyframes(path.poses, reading.sharpness, _CENTER, step, options.max_keyframes)
@@ -123,51 +123,53 @@ def main(options: RegisterOptions) -> Path:
         "per_frame": {record.name: _quality(record) for record in records},
     }
     write_json(result, values)
-    _tell(values, records)
+    _print_summary(values, records)
     return result
 
 
 def _join(
-    cache: FrameCache, reading: BoardReading, wanted: list[int], sheet: Surroundings, steps: StepFolder
-) -> CameraPath:
-    done = steps.load("path")
-    if done is not None:
-        lists = done["methods"].tolist(), done["reasons"].tolist()
-        return CameraPath(_unstack(done["poses"]), lists[0], done["fitness"], done["information"], lists[1])
-    waiting = [i for i in wanted if reading.poses[i] is None and not reading.reasons[i].startswith("cannot be read")]
-    path = join_frames(cache, reading.poses, waiting, reading.reasons, sheet, _CENTER)
-    steps.save("path", **{**asdict(path), "poses": _stack(path.poses)})
-    return path
+    cache: FrameCache, reading: BoardReading, wanted: list[int], sheet: WorkArea, steps: StepFolder
+) -> Trajectory:
+    def find() -> dict[str, Any]:
+        waiting = [
+            i for i in wanted if reading.poses[i] is None and not reading.reasons[i].startswith("cannot be read")
+        ]
+        path = join_frames(cache, reading.poses, waiting, reading.reasons, sheet, _CENTER)
+        return {**asdict(path), "poses": _stack(path.poses)}
+
+    done = steps.load_or_make("path", find)
+    lists = done["methods"].tolist(), done["reasons"].tolist()
+    return Trajectory(_unstack(done["poses"]), lists[0], done["fitness"], done["information"], lists[1])
 
 
 def _refine(
     cache: FrameCache,
-    path: CameraPath,
+    path: Trajectory,
     keyframes: list[int],
-    sheet: Surroundings,
+    sheet: WorkArea,
     steps: StepFolder,
 ) -> tuple[list[np.ndarray | None], dict[str, Any]]:
-    done = steps.load("graph")
-    if done is not None:
-        return _unstack(done.pop("poses")), {name: value.item() for name, value in done.items()}
-    refined = refine(cache, path, keyframes, sheet, _CENTER)
-    steps.save("graph", poses=_stack(refined.poses), **refined.summary)
-    return refined.poses, refined.summary
+    def optimize() -> dict[str, Any]:
+        poses, summary = refine(cache, path, keyframes, sheet, _CENTER)
+        return {"poses": _stack(poses), **summary}
+
+    done = steps.load_or_make("graph", optimize)
+    return _unstack(done.pop("poses")), {name: value.item() for name, value in done.items()}
 
 
 def _check_object(
     cache: FrameCache,
     poses: list[np.ndarray | None],
     keyframes: list[int],
-    path: CameraPath,
-    sheet: Surroundings,
+    path: Trajectory,
+    sheet: WorkArea,
     source: str,
 ) -> float:
     """Median disagreement in metres of overlapping views of the object; SceneError where none stands or it moved.
 
     Frames without a board that do not fit the object are rejected in `poses` and `path`.
     """
-    area = WorkArea(sheet.half_width, sheet.half_height, 0.004, sheet.above)
+    area = replace(sheet, low=0.004)
     by_board = [i for i in keyframes if path.methods[i] == "board"]
     placed = [i for i, method in enumerate(path.methods) if method in ("features", "icp") and poses[i] is not None]
     views = {}
@@ -194,15 +196,10 @@ def _check_object(
         away = view_distances(views[index].camera_in_board[None], stack, _CENTER)[0]
         near = [by_board[k] for k in np.argsort(away)[:5] if away[k] < _OVERLAP]
         off = _median(disagreement(views[index], views[i]) for i in near)
-        if off > max(_MISPLACED, 2 * apart):
+        if off > max(_MAX_DISTANCE, 2 * apart):
             poses[index], path.methods[index] = None, "rejected"
             path.reasons[index] += f"placed by its neighbours it is {1000 * off:.1f} mm off the object"
     return apart
-
-
-def _sheet(board: Board) -> Surroundings:
-    width, height = board.size
-    return Surroundings(width / 2 + _SHEET, height / 2 + _SHEET)
 
 
 def _inputs(options: RegisterOptions, scene: Scene) -> dict[str, Any]:
@@ -235,7 +232,7 @@ def _stated_scale(options: RegisterOptions) -> float:
     return float(read_json(options.scan / "intrinsics.json").get("depth_scale", 0.001))
 
 
-def _records(scene: Scene, reading: BoardReading, path: CameraPath) -> list[FrameRecord]:
+def _records(scene: Scene, reading: BoardReading, path: Trajectory) -> list[FrameRecord]:
     records = []
     for index, name in enumerate(scene.names):
         board, sharp = reading.poses[index], reading.sharpness[index]
@@ -257,7 +254,7 @@ def _median(values: Iterable[float]) -> float:
     return float(np.median(known)) if known else float("nan")
 
 
-def _tell(values: dict[str, Any], records: list[FrameRecord]) -> None:
+def _print_summary(values: dict[str, Any], records: list[FrameRecord]) -> None:
     board, rejected = (sum(record.method == method for record in records) for method in ("board", "rejected"))
     print(
         f"registered {len(records) - rejected} of {len(records)} frames ({board} by the board, "

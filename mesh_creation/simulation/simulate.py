@@ -21,8 +21,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mesh_creation.board.board import Board, default_board, save_board
+from mesh_creation.board.layout import Board, default_board, save_board
 from mesh_creation.scan_folder import write_json, write_picture
+from mesh_creation.simulation.motion import CameraMotion, Tremor, rotation_z, sample_frame_numbers
+from mesh_creation.simulation.room import Room, make_room
 from mesh_creation.simulation.simulated_camera import (
     CameraModel,
     blur_by_motion,
@@ -31,8 +33,6 @@ from mesh_creation.simulation.simulated_camera import (
     image_motion,
     measure_depth,
 )
-from mesh_creation.simulation.simulated_path import Path, Tremor, kept_frames
-from mesh_creation.simulation.simulated_room import Room, furnish
 from pose6d.errors import OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
@@ -95,7 +95,7 @@ def simulate(mesh: Mesh, folder: str | os.PathLike[str], simulation: Simulation,
         SceneError: the settings make no sense, or the object is larger than the board.
     """
     folder = File(folder)
-    studio = _Studio(mesh, simulation)
+    simulator = _Simulator(mesh, simulation)
     settings = _settings(mesh, simulation)
     if folder.exists() and any(folder.iterdir()):
         if _read_settings(folder) != settings:
@@ -109,12 +109,12 @@ def simulate(mesh: Mesh, folder: str | os.PathLike[str], simulation: Simulation,
     for name in ("JPEGImages", "depth", "truth"):
         (partial / name).mkdir(parents=True, exist_ok=True)
     write_json(partial / "truth" / "truth.json", settings)
-    studio.write_recording(partial)
+    simulator.write_recording(partial)
     for index in tqdm(range(simulation.frames), desc="simulating", unit="frame", disable=not progress):
         color_file, depth_file = partial / "JPEGImages" / f"{index}.jpg", partial / "depth" / f"{index}.png"
         if color_file.exists() and depth_file.exists():
             continue
-        color, depth = studio.shoot(index)
+        color, depth = simulator.capture(index)
         write_picture(color_file, color)
         write_picture(depth_file, depth)
     if folder.exists():
@@ -123,7 +123,7 @@ def simulate(mesh: Mesh, folder: str | os.PathLike[str], simulation: Simulation,
     return folder
 
 
-class _Studio:
+class _Simulator:
     """The room with the object, the path through it and the camera."""
 
     def __init__(self, mesh: Mesh, simulation: Simulation) -> None:
@@ -131,18 +131,18 @@ class _Studio:
         self.mesh, self.simulation, self.camera = mesh, simulation, simulation.camera
         rng = np.random.default_rng([VERSION, simulation.seed, simulation.flipped])
         turntable = simulation.kind == "turntable"
-        self.room: Room = furnish(simulation.board, rng, turntable=turntable, duplicates=simulation.duplicate_markers)
-        self.object_in_board = _standing(mesh, rng, simulation.flipped)
-        numbers = kept_frames(simulation.frames, simulation.lost, rng)
+        self.room: Room = make_room(simulation.board, rng, turntable=turntable, duplicates=simulation.duplicate_markers)
+        self.object_in_board = _place_on_board(mesh, rng, simulation.flipped)
+        numbers = sample_frame_numbers(simulation.frames, simulation.lost, rng)
         self.seconds = numbers * simulation.seconds / (numbers[-1] + 1)
         height = float(np.ptp(mesh.vertices @ self.object_in_board[:3, :3].T[:, 2]))
-        self.path = Path(
+        self.path = CameraMotion(
             turntable=turntable,
             seconds=simulation.seconds,
             target=np.array([0, 0, min(0.45 * height, 0.08)]),
             distance=max(0.40, 0.20 + 2.0 * mesh.diameter),
             start=float(rng.uniform(0, 2 * np.pi)),
-            tremor=Tremor.drawn(rng, *(simulation.tremor * (0.15 if turntable else 1.0) * np.array([0.0012, 0.005]))),
+            tremor=Tremor.sample(rng, *(simulation.tremor * (0.15 if turntable else 1.0) * np.array([0.0012, 0.005]))),
         )
         self.bias = calibration_bias(self.camera, rng)
         self.gain_phase = rng.uniform(0, 2 * np.pi, 5)
@@ -158,9 +158,9 @@ class _Studio:
         nudge_at = self.simulation.nudge_at
         if nudge_at is None or index < nudge_at * self.simulation.frames:
             return self.object_in_board
-        cos, sin = np.cos(np.deg2rad(10)), np.sin(np.deg2rad(10))
-        pushed = np.array([[cos, -sin, 0, 0.012], [sin, cos, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-        return pushed @ self.object_in_board
+        push = rotation_z(np.deg2rad(10))
+        push[0, 3] = 0.012
+        return push @ self.object_in_board
 
     def write_recording(self, folder: File) -> None:
         """Everything but the frames."""
@@ -180,12 +180,12 @@ class _Studio:
         np.save(folder / "truth" / "object_in_board.npy", objects[0] if s.nudge_at is None else objects)
         save_mesh(self.mesh, folder / "truth" / "mesh" / "object.obj")
 
-    def shoot(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def capture(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Colour (H, W, 3) uint8 and depth (H, W) uint16 of one frame, as the camera reports them."""
         s, camera, K = self.simulation, self.camera, self.camera.K
         rng = np.random.default_rng([VERSION, s.seed, s.flipped, index])
         time = float(self.seconds[index])
-        poses, drawn = self._placed(index, time)
+        poses, drawn = self._mesh_poses(index, time)
         color, xyz, normal, instance = self._render(poses, drawn, K, camera.size, normals=True)
         moving = self.moves_with_board[drawn[np.maximum(instance, 0)]] & (instance >= 0)
         linear = color * color
@@ -219,7 +219,7 @@ class _Studio:
             fine * fine, (width, height), interpolation=cv2.INTER_AREA
         )
 
-    def _placed(self, index: int, time: float) -> tuple[np.ndarray, np.ndarray]:
+    def _mesh_poses(self, index: int, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Poses in the camera (M, 4, 4) and mesh numbers (M,) of what is to be drawn."""
         board = self.path.board_in_world(time)
         placed = [
@@ -279,16 +279,13 @@ def _check(mesh: Mesh, simulation: Simulation) -> None:
         )
 
 
-def _standing(mesh: Mesh, rng: np.random.Generator, flipped: bool) -> np.ndarray:
+def _place_on_board(mesh: Mesh, rng: np.random.Generator, flipped: bool) -> np.ndarray:
     """Object in board (4, 4): upright or upside down, turned about z, its box's middle above the board's origin."""
-    angle = rng.uniform(0, 2 * np.pi)
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    pose = rotation_z(rng.uniform(0, 2 * np.pi))
     if flipped:
-        turn = turn @ np.diag([1.0, -1.0, -1.0])
-    points = mesh.vertices.astype(np.float64) @ turn.T
+        pose = pose @ np.diag([1.0, -1.0, -1.0, 1.0])
+    points = mesh.vertices.astype(np.float64) @ pose[:3, :3].T
     low, high = points.min(axis=0), points.max(axis=0)
-    pose = np.eye(4)
-    pose[:3, :3] = turn
     pose[:3, 3] = [*(-(low + high)[:2] / 2), _PAPER_GAP - low[2]]
     return pose
 

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mesh_creation.board.board import Board, Detection, detect_board
-from mesh_creation.board.board_pose import BoardPose, estimate_board_pose
-from mesh_creation.fusion.view_blending import sharpness
+from mesh_creation.board.camera_pose import BoardPose, estimate_board_pose
+from mesh_creation.board.detection import BoardDetection, detect_board
+from mesh_creation.board.layout import Board
 from mesh_creation.registration.depth_scale import depth_ratio
+from mesh_creation.registration.keyframes import sharpness
 from mesh_creation.step_files import StepFolder
 from pose6d.errors import FrameError, SceneError
 from pose6d.scenes.frame import Scene
 from pose6d.scenes.images import shorten
 
-_LEAST_FRAMES = 8
+_MIN_FRAMES = 8
 
 
 @dataclass
@@ -34,7 +35,7 @@ class BoardReading:
         ratios: measured over predicted depth by frame, NaN where unknown.
         sharpness: by frame.
         duplicates: how many frames show a marker number twice, by number.
-        strangers: how many frames show a number that is not on the board, by number.
+        foreign: how many frames show a number that is not on the board, by number.
     """
 
     poses: list[BoardPose | None]
@@ -42,7 +43,7 @@ class BoardReading:
     ratios: list[float]
     sharpness: list[float]
     duplicates: Counter[int]
-    strangers: Counter[int]
+    foreign: Counter[int]
 
     @property
     def warnings(self) -> list[str]:
@@ -54,8 +55,8 @@ class BoardReading:
                 f"marker number(s) {numbers} are seen twice in {max(self.duplicates.values())} frame(s) and were not "
                 "used there: take away other prints of the board"
             )
-        if self.strangers and max(self.strangers.values()) > 0.2 * len(self.poses):
-            numbers = shorten([str(number) for number in sorted(self.strangers)])
+        if self.foreign and max(self.foreign.values()) > 0.2 * len(self.poses):
+            numbers = shorten([str(number) for number in sorted(self.foreign)])
             found.append(f"markers {numbers} are not on the board of board.json: is it the right file?")
         return found
 
@@ -65,12 +66,7 @@ def read_board(scene: Scene, board: Board, wanted: list[int], steps: StepFolder)
 
     Frames that cannot be read are not fatal: they get a reason.
     """
-    found = steps.load("detections")
-    if found is None:
-        found = _detect(scene, board, wanted)
-        steps.save("detections", **found)
-    else:
-        print(f"detections of {len(wanted)} frames are there already")
+    found = steps.load_or_make("detections", lambda: _detect(scene, board, wanted))
     count = len(scene)
     reading = BoardReading(
         [None] * count, ["not asked for"] * count, [np.nan] * count, [0.0] * count, Counter(), Counter()
@@ -80,7 +76,7 @@ def read_board(scene: Scene, board: Board, wanted: list[int], steps: StepFolder)
         reading.reasons[index] = str(found["reason"][number])
         mine = found["frame"] == index
         reading.duplicates.update(found["duplicate"][found["duplicate_frame"] == index].tolist())
-        reading.strangers.update(found["stranger"][found["stranger_frame"] == index].tolist())
+        reading.foreign.update(found["stranger"][found["stranger_frame"] == index].tolist())
         if not np.isfinite(found["pose"][number]).all():
             continue
         reading.poses[index] = BoardPose(
@@ -97,7 +93,7 @@ def read_board(scene: Scene, board: Board, wanted: list[int], steps: StepFolder)
 
 
 def _detect(scene: Scene, board: Board, wanted: list[int]) -> dict[str, Any]:
-    def look(index: int) -> tuple[BoardPose | None, str, float, float, Detection | None]:
+    def read(index: int) -> tuple[BoardPose | None, str, float, float, BoardDetection | None]:
         try:
             frame = scene[index]
         except FrameError as error:
@@ -111,25 +107,27 @@ def _detect(scene: Scene, board: Board, wanted: list[int]) -> dict[str, Any]:
         return pose, "", depth_ratio(pose, frame.depth), sharp, detection
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        looked = list(tqdm(pool.map(look, wanted), total=len(wanted), desc="finding the board", unit="frame"))
+        readings = list(tqdm(pool.map(read, wanted), total=len(wanted), desc="finding the board", unit="frame"))
     empty = np.full((4, 4), np.nan)
-    found = [(index, pose) for index, (pose, *_) in zip(wanted, looked, strict=True) if pose is not None]
-    seen = [(index, detection) for index, (*_, detection) in zip(wanted, looked, strict=True) if detection is not None]
+    found = [(index, pose) for index, (pose, *_) in zip(wanted, readings, strict=True) if pose is not None]
+    seen = [
+        (index, detection) for index, (*_, detection) in zip(wanted, readings, strict=True) if detection is not None
+    ]
     return {
-        "pose": np.stack([empty if pose is None else pose.camera_in_board for pose, *_ in looked]),
-        "rms": np.array([np.nan if pose is None else pose.rms for pose, *_ in looked]),
-        "seen": np.array([0 if pose is None else pose.seen for pose, *_ in looked]),
-        "information": np.stack([np.zeros((6, 6)) if pose is None else pose.information for pose, *_ in looked]),
-        "reason": np.array([reason for _, reason, *_ in looked]),
-        "ratio": np.array([ratio for _, _, ratio, *_ in looked]),
-        "sharpness": np.array([sharp for *_, sharp, _ in looked]),
+        "pose": np.stack([empty if pose is None else pose.camera_in_board for pose, *_ in readings]),
+        "rms": np.array([np.nan if pose is None else pose.rms for pose, *_ in readings]),
+        "seen": np.array([0 if pose is None else pose.seen for pose, *_ in readings]),
+        "information": np.stack([np.zeros((6, 6)) if pose is None else pose.information for pose, *_ in readings]),
+        "reason": np.array([reason for _, reason, *_ in readings]),
+        "ratio": np.array([ratio for _, _, ratio, *_ in readings]),
+        "sharpness": np.array([sharp for *_, sharp, _ in readings]),
         "frame": np.concatenate([np.full(pose.used, index) for index, pose in found] or [np.zeros(0, int)]),
         "points": np.concatenate([pose.points for _, pose in found] or [np.zeros((0, 3))]),
         "pixels": np.concatenate([pose.pixels for _, pose in found] or [np.zeros((0, 2))]),
         "duplicate": np.array([marker for _, d in seen for marker in d.duplicates], int),
         "duplicate_frame": np.array([index for index, d in seen for _ in d.duplicates], int),
-        "stranger": np.array([marker for _, d in seen for marker in d.strangers], int),
-        "stranger_frame": np.array([index for index, d in seen for _ in d.strangers], int),
+        "stranger": np.array([marker for _, d in seen for marker in d.foreign], int),
+        "stranger_frame": np.array([index for index, d in seen for _ in d.foreign], int),
     }
 
 
@@ -140,13 +138,13 @@ def check_enough(reading: BoardReading, wanted: Sequence[int], source: str, boar
         SceneError: fewer than 8 frames show it; the message says what was found instead.
     """
     read = sum(pose is not None for pose in reading.poses)
-    if read >= _LEAST_FRAMES:
+    if read >= _MIN_FRAMES:
         return
     reasons = Counter(reading.reasons[index] for index in wanted if reading.reasons[index])
     common = "; ".join(f"{count} frame(s): {reason}" for reason, count in reasons.most_common(2))
-    text = f"{source}: the board is read in {read} of {len(wanted)} frames, wanted {_LEAST_FRAMES} or more"
-    if reading.strangers:
-        text += f"; markers {shorten([str(i) for i in sorted(reading.strangers)])} are seen that are not on it"
+    text = f"{source}: the board is read in {read} of {len(wanted)} frames, wanted {_MIN_FRAMES} or more"
+    if reading.foreign:
+        text += f"; markers {shorten([str(i) for i in sorted(reading.foreign)])} are seen that are not on it"
     if reading.duplicates:
         text += f"; markers {shorten([str(i) for i in sorted(reading.duplicates)])} are seen twice: take one print away"
     raise SceneError(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mesh_creation.board.board import Board, BoardKind, Paper, load_board, save_board
+from mesh_creation.board.layout import Board, BoardKind, Paper, load_board, save_board
 from pose6d.errors import OutputError, SceneError
 
 PAPERS: dict[Paper, tuple[float, float]] = {"a4": (0.210, 0.297), "letter": (0.2159, 0.2794)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from mesh_creation.board.board import Board, Place
+from mesh_creation.board.layout import Board, Place
 from pose6d.mesh.mesh import Mesh
 
 TEXELS_PER_METRE = 4000
@@ -42,40 +42,40 @@ class Room:
         self.turns.append(turns)
 
 
-def furnish(board: Board, rng: np.random.Generator, *, turntable: bool, duplicates: bool) -> Room:
+def make_room(board: Board, rng: np.random.Generator, *, turntable: bool, duplicates: bool) -> Room:
     """The room around a board; `duplicates` leaves two cut-out markers that the board has as well on the table."""
     room = Room()
-    room.add(printed(board), turns=True)
+    room.add(board_mesh(board), turns=True)
     width, height = board.size
     blank = np.full((8, 8, 3), 235, np.uint8)
     room.add(_sheet(width + 2 * _MARGIN, height + 2 * _MARGIN, blank, "paper"), turns=True)
     table = _DISC if turntable else _TABLE
     if turntable:
         radius = float(np.hypot(width, height)) / 2 + 0.025
-        room.add(_disc(radius, -_DISC - _PAPER, _mottled(rng, 256, (0.30, 0.31, 0.33))), (0, 0, -_PAPER), turns=True)
-    room.add(_sheet(1.5, 1.1, _mottled(rng, 1024, (0.55, 0.42, 0.30), stripes=True), "table"), (0, 0, table - _PAPER))
+        room.add(_disc(radius, -_DISC - _PAPER, _mottle(rng, 256, (0.30, 0.31, 0.33))), (0, 0, -_PAPER), turns=True)
+    room.add(_sheet(1.5, 1.1, _mottle(rng, 1024, (0.55, 0.42, 0.30), stripes=True), "table"), (0, 0, table - _PAPER))
     for _ in range(7):
         angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.34, 0.52)
         size = rng.uniform((0.05, 0.05, 0.015), (0.13, 0.13, 0.07))
         room.add(
-            _box(size, _mottled(rng, 128, tuple(rng.uniform(0.15, 0.9, 3)))),
+            _box(size, _mottle(rng, 128, tuple(rng.uniform(0.15, 0.9, 3)))),
             (reach * np.cos(angle) * 1.2, reach * np.sin(angle), table - _PAPER + size[2] / 2),
         )
     room.add(
         _box(
-            np.array([2 * _HALF_ROOM, 2 * _HALF_ROOM, _CEILING - _FLOOR]), _mottled(rng, 1024, (0.70, 0.69, 0.64), 0.5)
+            np.array([2 * _HALF_ROOM, 2 * _HALF_ROOM, _CEILING - _FLOOR]), _mottle(rng, 1024, (0.70, 0.69, 0.64), 0.5)
         ),
         (0.3, 0.2, (_CEILING + _FLOOR) / 2),
     )
     if duplicates:
         first = board.marker_places[0].id
         for number, place in ((first, (0.16, 0.10, table)), (first + 1, (-0.15, -0.13, table))):
-            room.add(printed(Board("markers", board.dictionary, marker=board.marker, places=(Place(number, 0, 0),))))
+            room.add(board_mesh(Board("markers", board.dictionary, marker=board.marker, places=(Place(number, 0, 0),))))
             room.in_world[-1][:3, 3] = place
     return room
 
 
-def printed(board: Board) -> Mesh:
+def board_mesh(board: Board) -> Mesh:
     """A sheet of paper with the board's pattern, in the board's frame at z = 0."""
     width, height = (length + 2 * _MARGIN for length in board.size)
     columns, rows = round(width * TEXELS_PER_METRE), round(height * TEXELS_PER_METRE)
@@ -132,7 +132,7 @@ def _disc(radius: float, thickness: float, texture: np.ndarray) -> Mesh:
     return Mesh(np.concatenate([top, rim]), np.concatenate(faces), uv=uv, texture=texture, name="turntable")
 
 
-def _mottled(
+def _mottle(
     rng: np.random.Generator, size: int, colour: tuple[float, ...], contrast: float = 1.0, stripes: bool = False
 ) -> np.ndarray:
     """(size, size, 3) uint8: blotches of several sizes around one colour, so that nothing is featureless."""

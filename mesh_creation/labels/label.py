@@ -17,8 +17,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from tqdm import tqdm
 
-from mesh_creation.labels.label_bop import BopWriter
-from mesh_creation.labels.label_formats import (
+from mesh_creation.labels.bop import BopLabelWriter
+from mesh_creation.labels.formats import (
     CocoWriter,
     CsvWriter,
     InspectionVideo,
@@ -27,7 +27,7 @@ from mesh_creation.labels.label_formats import (
     SingleShotPoseWriter,
     YoloWriter,
 )
-from mesh_creation.labels.label_masks import LabelledFrame, MaskRenderer, ObjectLabel
+from mesh_creation.labels.masks import LabelledFrame, MaskRenderer, ObjectLabel
 from mesh_creation.scan_folder import ScannedObject, read_objects, read_registration, write_json
 from pose6d.errors import FrameError, OutputError, SceneError
 from pose6d.scenes import open_scene
@@ -150,7 +150,7 @@ def _writers(folder: Path, options: LabelOptions, objects: Sequence[ScannedObjec
     values = read_json(options.scan / "intrinsics.json")
     makers: dict[LabelFormat, Any] = {
         "masks": lambda: MaskWriter(folder / "masks"),
-        "bop": lambda: BopWriter(
+        "bop": lambda: BopLabelWriter(
             folder / "bop", objects, list_images(options.scan / "depth"), float(values.get("depth_scale", 0.001))
         ),
         "coco": lambda: CocoWriter(folder / "coco", objects),

@@ -1,4 +1,4 @@
-"""Boards of markers: their layout in metres, and finding them in pictures. The only file that uses cv2.aruco.
+"""Boards of markers: what is printed where, in metres.
 
 The board's frame has its origin in the middle of the printed pattern, x to the right and y up the page, z out of the
 paper towards the reader, so that an object which stands on the board has z > 0.
@@ -16,7 +16,6 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from mesh_creation.board.marker_corners import refine_corners
 from pose6d.errors import OutputError, SceneError
 
 BoardKind = Literal["ring", "grid", "charuco", "markers"]
@@ -65,7 +64,7 @@ class Board:
     def __post_init__(self) -> None:
         if self.kind not in ("ring", "grid", "charuco", "markers"):
             raise SceneError(f"board kind {self.kind!r} is unknown: wanted ring, grid, charuco or markers")
-        available = len(_dictionary(self.dictionary).bytesList)
+        available = len(marker_dictionary(self.dictionary).bytesList)
         if not 0 < self.marker < 1:
             raise SceneError(f"board: a marker of {self.marker} m; wanted metres, such as 0.03 for 30 mm")
         if self.kind == "markers":
@@ -106,13 +105,6 @@ class Board:
         return (self.columns - 1) * self.square + self.marker, (self.rows - 1) * self.square + self.marker
 
     @property
-    def free_area(self) -> tuple[float, float]:
-        """Width and height in metres of the empty middle of a ring; (0, 0) for other boards."""
-        if self.kind != "ring":
-            return 0.0, 0.0
-        return (self.columns - 1) * self.square - self.marker, (self.rows - 1) * self.square - self.marker
-
-    @property
     def marker_places(self) -> tuple[Place, ...]:
         """Every marker of the board, in the order of its numbers."""
         if self.kind == "markers":
@@ -141,7 +133,7 @@ class Board:
         """Where points lie on the board.
 
         Args:
-            ids: (N,) as in `Detection.ids`: 4 * marker + corner, or the number of a chessboard corner.
+            ids: (N,) as in `BoardDetection.ids`: 4 * marker + corner, or the number of a chessboard corner.
 
         Returns:
             (N, 3) float64 metres in the board's frame, z = 0.
@@ -151,7 +143,7 @@ class Board:
         """
         if self.kind == "markers" and not self.places:
             raise SceneError("board.json lists no places: where the markers lie on this board is not known")
-        known = _points(self)
+        known = _points_by_id(self)
         lost = sorted({int(i) for i in np.asarray(ids).ravel()} - known.keys())
         if lost:
             raise SceneError(f"the board has no points {lost[:8]}: is board.json that of another board?")
@@ -169,35 +161,16 @@ class Board:
                     centre = [(column - (self.columns - 1) / 2), ((self.rows - 1) / 2 - row)]
                     quads.append((np.array(centre) + _CORNERS) * self.square)
         for place in self.marker_places:
-            quads += [self._placed(place, quad) for quad in _marker_quads(self.dictionary, place.id)]
+            quads += [self._place_points(place, quad) for quad in _marker_quads(self.dictionary, place.id)]
         return np.array(quads).reshape(-1, 4, 2)
 
     def _marker_corners(self, place: Place) -> np.ndarray:
-        return self._placed(place, _CORNERS)
+        return self._place_points(place, _CORNERS)
 
-    def _placed(self, place: Place, points: np.ndarray) -> np.ndarray:
+    def _place_points(self, place: Place, points: np.ndarray) -> np.ndarray:
         """Points (..., 2) of a marker of side 1 about its centre, in the board's frame."""
         cos, sin = np.cos(np.deg2rad(place.turn)), np.sin(np.deg2rad(place.turn))
         return self.marker * points @ np.array([[cos, sin], [-sin, cos]]) + [place.x, place.y]
-
-
-@dataclass(frozen=True)
-class Detection:
-    """What of a board one picture shows.
-
-    Attributes:
-        corners: (N, 2) float64 pixels; integer coordinates are pixel centres.
-        ids: (N,) int64, for `Board.object_points`.
-        marker_ids: (M,) int64 markers of the board that were read, each once.
-        duplicates: markers seen more than once; none of their corners is used, as nobody knows which is the board's.
-        strangers: markers of the dictionary that are not on the board.
-    """
-
-    corners: np.ndarray
-    ids: np.ndarray
-    marker_ids: np.ndarray
-    duplicates: tuple[int, ...] = ()
-    strangers: tuple[int, ...] = ()
 
 
 def default_board(paper: Paper = "a4") -> Board:
@@ -208,35 +181,6 @@ def default_board(paper: Paper = "a4") -> Board:
 def charuco_board(paper: Paper = "a4") -> Board:
     """A chessboard of 36 mm squares that fills the page; its corners are the most exact where the object is small."""
     return Board("charuco", columns=5, rows=7 if paper == "a4" else 6, square=0.036, marker=0.027)
-
-
-def detect_board(image: np.ndarray, board: Board) -> Detection:
-    """Find a board's points in a picture, to a fraction of a pixel.
-
-    Args:
-        image: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
-        board: which markers to look for; without a known layout the markers are found all the same.
-    """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-    grey = np.ascontiguousarray(grey)
-    quads, found, _ = _detector(board.dictionary).detectMarkers(grey)
-    ids = np.zeros(0, np.int64) if found is None else np.asarray(found, np.int64).ravel()
-    corners = np.array(quads, np.float64).reshape(-1, 4, 2)
-    on_board = np.isin(ids, [place.id for place in board.marker_places]) | (
-        board.kind == "markers" and not board.places
-    )
-    strangers = tuple(sorted({int(i) for i in ids[~on_board]}))
-    ids, corners = ids[on_board], corners[on_board]
-    values, counts = np.unique(ids, return_counts=True)
-    duplicates = tuple(int(i) for i in values[counts > 1])
-    once = ~np.isin(ids, duplicates)
-    ids, corners = ids[once], corners[once]
-    corners, sure = refine_corners(grey, corners, _dictionary(board.dictionary).markerSize + 2)
-    if board.kind == "charuco":
-        points, point_ids = _chessboard_corners(grey, board, corners, ids)
-    else:
-        points, point_ids = corners[sure], (ids[:, None] * 4 + np.arange(4))[sure]
-    return Detection(points, point_ids, np.sort(ids), duplicates, strangers)
 
 
 def load_board(path: str | os.PathLike[str]) -> Board:
@@ -275,7 +219,8 @@ def save_board(board: Board, path: str | os.PathLike[str]) -> None:
 
 
 @lru_cache
-def _dictionary(name: str) -> Any:
+def marker_dictionary(name: str) -> Any:
+    """OpenCV's dictionary of that name, such as DICT_4X4_50; SceneError where there is none."""
     number = getattr(cv2.aruco, name, None) if name.startswith("DICT_") else None
     if number is None:
         known = [entry for entry in dir(cv2.aruco) if entry.startswith("DICT_")]
@@ -284,17 +229,7 @@ def _dictionary(name: str) -> Any:
 
 
 @lru_cache
-def _detector(dictionary: str) -> Any:
-    parameters = cv2.aruco.DetectorParameters()
-    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
-    parameters.cornerRefinementWinSize = 4
-    parameters.cornerRefinementMinAccuracy = 0.01
-    parameters.adaptiveThreshWinSizeStep = 5  # the default misses some markers of 25 pixels
-    return cv2.aruco.ArucoDetector(_dictionary(dictionary), parameters)
-
-
-@lru_cache
-def _points(board: Board) -> dict[int, np.ndarray]:
+def _points_by_id(board: Board) -> dict[int, np.ndarray]:
     """(2,) metres of each point by its number."""
     if board.kind == "charuco":
         across, down = board.columns - 1, board.rows - 1
@@ -310,34 +245,11 @@ def _points(board: Board) -> dict[int, np.ndarray]:
     }
 
 
-@lru_cache
-def _charuco_detector(board: Board) -> Any:
-    pattern = cv2.aruco.CharucoBoard(
-        (board.columns, board.rows), board.square, board.marker, _dictionary(board.dictionary)
-    )
-    return cv2.aruco.CharucoDetector(pattern)
-
-
-def _chessboard_corners(
-    grey: np.ndarray, board: Board, corners: np.ndarray, ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 2) pixels and (N,) numbers of the chessboard corners between the given markers."""
-    points = numbers = None
-    if len(ids):
-        given = [quad[None].astype(np.float32) for quad in corners]
-        points, numbers, _, _ = _charuco_detector(board).detectBoard(
-            grey, markerCorners=given, markerIds=ids.astype(np.int32)[:, None]
-        )
-    if points is None or numbers is None:
-        return np.zeros((0, 2)), np.zeros(0, np.int64)
-    return np.asarray(points, np.float64).reshape(-1, 2), np.asarray(numbers, np.int64).ravel()
-
-
 @lru_cache(maxsize=2048)
 def _marker_quads(dictionary: str, number: int) -> tuple[np.ndarray, ...]:
     """Black parts (4, 2) of a marker of side 1 about its centre: in each row of cells, every run of black."""
-    cells = _dictionary(dictionary).markerSize + 2
-    image = cv2.aruco.generateImageMarker(_dictionary(dictionary), number, cells)
+    cells = marker_dictionary(dictionary).markerSize + 2
+    image = cv2.aruco.generateImageMarker(marker_dictionary(dictionary), number, cells)
     quads = []
     for row, line in enumerate(image == 0):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(np.int8), [0]])))

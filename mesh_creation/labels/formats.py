@@ -8,14 +8,14 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
-from mesh_creation.labels.label_masks import LabelledFrame
+from mesh_creation.labels.masks import LabelledFrame, ObjectLabel
 from mesh_creation.scan_folder import ScannedObject, write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.report.overlay import OrientedBox, draw_axes, draw_box, draw_contour, draw_text
@@ -66,10 +66,7 @@ class CocoWriter:
         height, width = frame.depth.shape
         name = f"JPEGImages/{color_file.name}"
         self.images[frame.split].append({"id": frame.number, "file_name": name, "width": width, "height": height})
-        for label in frame.labels:
-            box = label.visible_box
-            if box is None:
-                continue
+        for label, box in frame.visible:
             self.annotations[frame.split].append(
                 {
                     "id": sum(map(len, self.annotations.values())) + 1,
@@ -99,17 +96,11 @@ class YoloWriter:
     def add(self, frame: LabelledFrame, color_file: Path) -> None:
         height, width = frame.depth.shape
         boxes, segments = [], []
-        for label in frame.labels:
-            box = label.visible_box
-            if box is None:
-                continue
-            x, y, w, h = box
-            number = label.item.number - 1
-            middle = ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)
-            boxes.append(f"{number} " + " ".join(f"{value:.6f}" for value in middle))
-            outline = (joined_outline(label.visible) + 0.5) / [width, height]
+        for label, (x, y, w, h) in frame.visible:
+            boxes.append(_line(label, ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)))
+            outline = (join_outlines(label.visible) + 0.5) / [width, height]
             if len(outline) > 2:
-                segments.append(f"{number} " + " ".join(f"{value:.6f}" for value in outline.ravel()))
+                segments.append(_line(label, outline.ravel()))
         for kind, lines in (("boxes", boxes), ("segments", segments)):
             share_file(color_file, self.folder / kind / "images" / frame.split / color_file.name)
             _write_lines(self.folder / kind / "labels" / frame.split / f"{frame.name}.txt", lines)
@@ -136,13 +127,10 @@ class SingleShotPoseWriter:
         height, width = frame.depth.shape
         lines = []
         together = np.zeros((height, width), bool)
-        for label in frame.labels:
-            if label.visible_box is None:
-                continue
+        for label, _ in frame.visible:
             together |= label.visible
             points = label.corners / [width, height]
-            numbers = [*points.ravel(), *np.ptp(points[1:], axis=0)]
-            lines.append(f"{label.item.number - 1} " + " ".join(f"{value:.6f}" for value in numbers))
+            lines.append(_line(label, [*points.ravel(), *np.ptp(points[1:], axis=0)]))
         share_file(color_file, self.folder / "JPEGImages" / color_file.name)
         write_image(self.folder / "mask" / f"{frame.name}.png", together)
         _write_lines(self.folder / "labels" / f"{frame.name}.txt", lines)
@@ -164,12 +152,9 @@ class CsvWriter:
         self.rows: list[list[Any]] = []
 
     def add(self, frame: LabelledFrame, color_file: Path) -> None:
-        for label in frame.labels:
-            box = label.visible_box
-            if box is not None:
-                x, y, w, h = box
-                occluded = int(label.visible.sum() < 0.98 * label.full.sum())
-                self.rows.append([f"JPEGImages/{color_file.name}", label.item.name, x, y, x + w, y + h, occluded])
+        for label, (x, y, w, h) in frame.visible:
+            occluded = int(label.visible.sum() < 0.98 * label.full.sum())
+            self.rows.append([f"JPEGImages/{color_file.name}", label.item.name, x, y, x + w, y + h, occluded])
 
     def close(self) -> None:
         header = ["Filename", "Annotation tag", "Upper left corner X", "Upper left corner Y"]
@@ -206,7 +191,7 @@ def draw_labels(frame: LabelledFrame) -> np.ndarray:
     return picture
 
 
-def joined_outline(mask: np.ndarray) -> np.ndarray:
+def join_outlines(mask: np.ndarray) -> np.ndarray:
     """(P, 2) pixels: one polygon through the outer pixels of all parts of a mask (H, W), largest part first.
 
     Parts are joined by a line to the nearest point and back, as one object can have only one polygon in YOLO's format.
@@ -236,6 +221,11 @@ def _aligned_box(mesh: Mesh) -> OrientedBox:
     pose = np.eye(4)
     pose[:3, 3] = (low + high) / 2
     return OrientedBox(pose, high - low)
+
+
+def _line(label: ObjectLabel, values: Iterable[float]) -> str:
+    """The class from 0, and numbers."""
+    return f"{label.item.number - 1} " + " ".join(f"{value:.6f}" for value in values)
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
