@@ -22,18 +22,17 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from pose6d.camera_simulation.stereo_camera import AvocadoCamera
 from pose6d.errors import OutputError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, Renderer, Rendering, make_renderer
-from pose6d.scenes.images import write_depth, write_image
+from pose6d.scenes.images import write_image
 from test_data.default_scene import AVOCADO, SCENES
 from test_data.kitchen_scene import Body, camera_in_world, kitchen, look_at, spoon, spoon_in_world
 from test_data.scene_lighting import Light, Lighting
-from test_data.sensor_simulation import expose, measure_depth
 
 FRAMES = 90
-SIZE = (480, 640)
-INTRINSICS = {"fx": 606.757, "fy": 606.368, "ppx": 319.205, "ppy": 239.881}
+CAMERA = AvocadoCamera()
 VERSION = 1  # of the scene's look; a folder made by another version is reported, not silently used
 
 _MARKER = "scene.json"
@@ -112,9 +111,7 @@ def _write_scene(scene: Path, frames: int, progress: bool) -> None:
     for name in ("JPEGImages", "depth", "masks"):
         (scene / name).mkdir(parents=True)
     save_mesh(bodies[0].mesh, scene / "mesh" / "avocado.obj")
-    height, width = SIZE
-    intrinsics = {**INTRINSICS, "width": width, "height": height, "depth_scale": 0.001}
-    (scene / "intrinsics.json").write_text(json.dumps(intrinsics, indent=2) + "\n")
+    (scene / "intrinsics.json").write_text(json.dumps(CAMERA.intrinsics(), indent=2) + "\n")
 
     studio = _Studio(bodies)
     cameras = [camera_in_world(_time(i)) for i in range(frames)]
@@ -140,10 +137,8 @@ class _Studio:
         self.bodies = bodies
         self.renderer: Renderer = make_renderer([body.mesh for body in bodies] + [spoon()], "cpu")
         self.gloss = np.array([body.gloss for body in bodies] + [0.1, 0.0], np.float32)  # spoon, then nothing
-        focal = [INTRINSICS["fx"], INTRINSICS["fy"]]
-        self.K = np.array([[focal[0], 0, INTRINSICS["ppx"]], [0, focal[1], INTRINSICS["ppy"]], [0, 0, 1]])
         # Each pixel is split into 2 x 2: its centre, an integer, lies between the centres 2u and 2u + 1.
-        self.K_fine = np.diag([2.0, 2.0, 1.0]) @ self.K + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+        self.K_fine = np.diag([2.0, 2.0, 1.0]) @ CAMERA.K + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
         self.lighting = Lighting(
             [
                 Light(look_at(np.array([-0.75, -0.25, 1.25]), _ORIGIN), (0.80, 0.77, 0.70), 3.0, highlights=True),
@@ -177,8 +172,8 @@ class _Studio:
                 normals=normals,
             )
 
-        height, width = SIZE
-        fine, plain = draw(self.K_fine, 2 * height, 2 * width, False), draw(self.K, height, width, True)
+        height, width = CAMERA.size
+        fine, plain = draw(self.K_fine, 2 * height, 2 * width, False), draw(CAMERA.K, height, width, True)
         # Averaged as light (gamma 2), not as code values, or edges would come out too dark.
         albedo = fine.color.numpy().reshape(-1, height, 2, width, 2, 3)
         assert plain.normal is not None
@@ -208,11 +203,10 @@ class _Studio:
             pose[:3, 3],
             shadows,
         )
-        color = expose(linear, rng, gain=1.0 + 0.03 * np.sin(9 * time))
-        depth = measure_depth(view.xyz[..., 2], color.max(axis=-1) / 255.0, INTRINSICS["fx"], rng)
+        color, depth = CAMERA.capture(linear, view.xyz[..., 2], 1.0 + 0.03 * np.sin(9 * time), rng)
         name = str(view.index)
         Image.fromarray(color).save(scene / "JPEGImages" / f"{name}.jpg", quality=93)
-        write_depth(scene / "depth" / f"{name}.png", depth)
+        write_image(scene / "depth" / f"{name}.png", depth)
         write_image(scene / "masks" / f"{name}.png", view.body == 0)
 
     def _placed(self, time: float | None) -> list[np.ndarray]:

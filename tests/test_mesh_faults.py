@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from learning.datasets.random_draws import Draw
 from learning.datasets.surfaces.mesh_faults import MeshFaults, draw_faults, show_faults
+from pose6d.random_draws import Draw
 
 
 def rendered(count: int = 64) -> torch.Tensor:

@@ -15,7 +15,6 @@ import torch
 
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.training_pool import PoolConfig, make_pool
-from learning.datasets.random_draws import Draw
 from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses
 from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
 from learning.datasets.surfaces.mesh_faults import MeshFaults, draw_faults, show_faults
@@ -30,6 +29,7 @@ from learning.training.losses import add_error, refiner_loss
 from pose6d.geometry.camera import backproject
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle
+from pose6d.random_draws import Draw
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.interfaces import Hypotheses
 from pose6d.weights import save_weights

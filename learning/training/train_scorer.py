@@ -15,7 +15,6 @@ import torch
 
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.training_pool import PoolConfig, make_pool
-from learning.datasets.random_draws import Draw
 from learning.datasets.scenes.pose_perturbation import Perturbation, scoring_hypotheses
 from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
 from learning.datasets.surfaces.mesh_faults import MeshFaults, draw_faults, show_faults
@@ -30,6 +29,7 @@ from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
 from learning.training.train_refiner import observe_scenes
 from learning.training.visible_difference import visible_difference
+from pose6d.random_draws import Draw
 from pose6d.rendering.interface import Renderer
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.interfaces import Hypotheses

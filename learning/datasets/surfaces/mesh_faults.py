@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from learning.datasets.random_draws import Draw
+from pose6d.random_draws import Draw
 
 
 @dataclass(frozen=True)
