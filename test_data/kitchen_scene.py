@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from learning.datasets.objects.random_objects import make_object
-from learning.datasets.objects.shapes import Chart, Part, assemble, box, superquadric, tube
+from learning.datasets.objects.shapes import Chart, Shape, assemble, box, superquadric, tube
 from learning.datasets.surfaces.textures import make_palette, paint_texture
 from pose6d.mesh.mesh import Mesh
 from test_data.avocado_mesh import make_avocado
@@ -119,7 +119,7 @@ def _resting(mesh: Mesh, turn: np.ndarray, x: float, y: float, height: float) ->
     return pose
 
 
-def _mesh_of(parts: list[Part], texture: np.ndarray, name: str) -> Mesh:
+def _mesh_of(parts: list[Shape], texture: np.ndarray, name: str) -> Mesh:
     starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
     return Mesh(
         np.concatenate([part.vertices for part in parts]),
@@ -133,13 +133,13 @@ def _mesh_of(parts: list[Part], texture: np.ndarray, name: str) -> Mesh:
 
 def _board() -> Mesh:
     """A chopping board under the avocado, its grain along x."""
-    part = box(np.array([0.34, 0.22, _BOARD_TOP]), 0.006).moved(np.eye(3), np.array([0.0, 0.0, _BOARD_TOP / 2]))
+    part = box(np.array([0.34, 0.22, _BOARD_TOP]), 0.006).shift([0.0, 0.0, _BOARD_TOP / 2])
     part.uv = np.clip(0.5 + part.vertices[:, :2] / 0.36, 0, 1)
     rng = np.random.default_rng(11)
     return _mesh_of([part], paint_texture(rng, 512, 512, "wood", make_palette(rng)), "board")
 
 
-def _plane(size: float, cells: int, repeats: float) -> Part:
+def _plane(size: float, cells: int, repeats: float) -> Shape:
     """A square in the xy plane around the origin, facing +z; cut into cells, so that none of them is huge on screen."""
     ticks = np.linspace(-0.5, 0.5, cells + 1)
     x, y = np.meshgrid(ticks, ticks)
