@@ -53,7 +53,8 @@ from pose6d.scenes.unused import same_file, unused_files
 from pose6d.search.interfaces import Watch
 from pose6d.stopping import exit_code, finish_what_is_begun, run_command
 from pose6d.weights import find_weights
-from test_data.default_scene import AVOCADO, SCENES, get_default_scene
+from test_data.default_scene import get_default_scene
+from test_data.scenes_folder import AVOCADO, SCENES
 
 OK, SOME_FRAMES_FAILED = 0, 3
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import tyro
 
 from pose6d.errors import Pose6DError
-from test_data.default_scene import AVOCADO, SCENES, get_default_scene
+from test_data.default_scene import get_default_scene
+from test_data.scenes_folder import AVOCADO, SCENES
 
 
 def main(folder: Path = SCENES / AVOCADO) -> None:

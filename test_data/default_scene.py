@@ -1,4 +1,4 @@
-"""Where the project keeps scenes that it makes or downloads, and how it gets the default one."""
+"""How the project gets the default scene."""
 
 from __future__ import annotations
 
@@ -6,20 +6,6 @@ import os
 from pathlib import Path
 
 from pose6d.errors import OutputError
-
-AVOCADO = "avocado_translate_1"
-
-
-def scenes_folder() -> Path:
-    """`test_data/` of a checkout. An installed package, whose own folder may be read-only, uses the user's cache."""
-    here = Path(__file__).resolve().parent
-    if (here.parent / "pyproject.toml").is_file():
-        return here
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(cache) / "pose6d" / "scenes"
-
-
-SCENES = scenes_folder()
 
 
 def get_default_scene(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from learning.datasets.objects.random_objects import make_object
-from learning.datasets.objects.shapes import Chart, Shape, assemble, box, superquadric, tube
+from learning.datasets.objects.shapes import Chart, Shape, assemble, box, join, superquadric, tube
 from learning.datasets.surfaces.textures import make_palette, paint_texture
 from pose6d.mesh.mesh import Mesh
 from test_data.avocado_mesh import make_avocado
@@ -40,12 +40,12 @@ class Body:
 def kitchen() -> list[Body]:
     """The bodies that do not move; the first is the avocado."""
     avocado = make_avocado()
-    bodies = [Body(avocado, _resting(avocado, _turn("z", 62) @ _turn("x", 9) @ _turn("y", -5), 0, 0, _BOARD_TOP), 0.25)]
+    bodies = [Body(avocado, _pose_on(avocado, _turn("z", 62) @ _turn("x", 9) @ _turn("y", -5), 0, 0, _BOARD_TOP), 0.25)]
     bodies += [Body(_board(), np.eye(4), 0.05), Body(_table(), np.eye(4), 0.15), Body(_wall(), _wall_in_world(), 0.0)]
     for seed, size, x, y, degrees, gloss in _CLUTTER:
         mesh = make_object(seed, size, family="free")
         on_board = abs(x) < 0.15 and abs(y) < 0.10
-        bodies.append(Body(mesh, _resting(mesh, _turn("z", degrees), x, y, _BOARD_TOP if on_board else 0.0), gloss))
+        bodies.append(Body(mesh, _pose_on(mesh, _turn("z", degrees), x, y, _BOARD_TOP if on_board else 0.0), gloss))
     return bodies
 
 
@@ -110,7 +110,7 @@ def _turn(axis: str, degrees: float) -> np.ndarray:
     return pose
 
 
-def _resting(mesh: Mesh, turn: np.ndarray, x: float, y: float, height: float) -> np.ndarray:
+def _pose_on(mesh: Mesh, turn: np.ndarray, x: float, y: float, height: float) -> np.ndarray:
     """The pose in which the turned mesh stands on `height`, the middle of its box above (x, y)."""
     points = mesh.vertices.astype(np.float64) @ turn[:3, :3].T
     low, high = points.min(axis=0), points.max(axis=0)
@@ -120,15 +120,8 @@ def _resting(mesh: Mesh, turn: np.ndarray, x: float, y: float, height: float) ->
 
 
 def _mesh_of(parts: list[Shape], texture: np.ndarray, name: str) -> Mesh:
-    starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
-    return Mesh(
-        np.concatenate([part.vertices for part in parts]),
-        np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)]),
-        np.concatenate([part.normals() for part in parts]),
-        np.concatenate([part.uv for part in parts]),
-        texture,
-        name=name,
-    )
+    whole = join(parts)
+    return Mesh(whole.vertices, whole.faces, whole.normals(), whole.uv, texture, name=name)
 
 
 def _board() -> Mesh:

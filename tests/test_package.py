@@ -68,7 +68,7 @@ def test_an_installed_package_finds_lite_and_keeps_scenes_in_the_users_cache(ins
     weights, scenes = run(installed, tmp_path, code).splitlines()
     assert Path(weights) == installed / "weights" / "lite" / "refiner.safetensors"
     assert Path(scenes) == tmp_path / "cache" / "pose6d" / "scenes"
-    code = "from test_data.default_scene import SCENES; print(SCENES)"
+    code = "from test_data.scenes_folder import SCENES; print(SCENES)"
     scenes = run(installed, tmp_path, code, XDG_CACHE_HOME="", HOME=str(tmp_path))
     assert Path(scenes) == tmp_path / ".cache" / "pose6d" / "scenes"
 

@@ -25,7 +25,7 @@ from learning.datasets.objects.household import APPLIANCES, FRUIT, MARKED, TOYS
 from learning.datasets.objects.lofts import Maker
 from learning.datasets.objects.packages import PACKAGES
 from learning.datasets.objects.parts import arc_handle, random_box, random_part, vessel, vessel_profile
-from learning.datasets.objects.shapes import Shape
+from learning.datasets.objects.shapes import Shape, join
 from learning.datasets.objects.tools import ARTICULATED, THIN
 from learning.datasets.surfaces.materials import choose_material, material_palette, paint_material
 from learning.datasets.surfaces.textures import PLAIN_SHARE, choose_kind, make_palette
@@ -116,14 +116,10 @@ def paint_and_join(
 ) -> Mesh:
     """One centred mesh of the given diameter; its parts are painted as they ask to be, or at random."""
     texture, uv = _paint(rng, parts, surfaces)
-    vertices = np.concatenate([part.vertices for part in parts])
-    normals = np.concatenate([part.normals() for part in parts])
-    starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
-    faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)])
-    used = np.unique(faces)
-    renumbered = np.zeros(len(vertices), np.int64)
-    renumbered[used] = np.arange(len(used))
-    mesh = Mesh(vertices[used], renumbered[faces], normals[used], uv[used], texture, name=name)
+    whole = join(parts)
+    used, faces = np.unique(whole.faces, return_inverse=True)
+    faces = faces.reshape(whole.faces.shape)
+    mesh = Mesh(whole.vertices[used], faces, whole.normals()[used], uv[used], texture, name=name)
     return mesh.centered().scaled(size / mesh.diameter)
 
 
