@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -33,6 +34,8 @@ class StereoCamera:
     disparity_noise: float = 0.08
     colour_noise: float = 0.008
     exposure: float = 0.008
+
+    _LEAST_DISPARITY: ClassVar[float] = 3.0  # pixels; less is no match
 
     @property
     def K(self) -> np.ndarray:  # noqa: N802 - its name in the field
@@ -87,40 +90,41 @@ class StereoCamera:
             rng: source of the noise.
             bias: (H, W) relative error of distance of this camera's calibration.
         """
-        disparity = self._disparity(depth)
-        wandering = _displace(disparity, _smooth(rng.standard_normal((*depth.shape, 2), np.float32), 1.5) * 4.5)
-        near, far = _extremes(wandering, 3)
-        chance = rng.random(depth.shape, np.float32)
-        edge = near - far > 1.5
-        mixed = far + (near - far) * (chance / np.float32(0.12))
-        measured = np.where(edge & (chance < 0.12), mixed, wandering)
-
-        smooth = _smooth(rng.standard_normal(depth.shape, np.float32), 2.0) * 7.09
-        fine = _smooth(rng.standard_normal(depth.shape, np.float32), 0.7) * 2.48
-        measured = _quantise(measured + self.disparity_noise * (0.8 * smooth + 0.6 * fine)) * (1 - bias)
-
-        dark = chance < np.clip((0.12 - brightness.astype(np.float32)) / 0.12, 0, 1) * (smooth > 0)
-        lost = _hidden(disparity) | dark | (edge & (chance > 0.75)) | (smooth > 3.4) | (measured < 3)
-        return self._units(measured, lost)
+        disparity = np.where(depth > 0, self.fx * _BASELINE / np.maximum(depth, 1e-3), 0).astype(np.float32)
+        measured, lost = self._match(disparity, brightness, rng)
+        measured = np.round(measured * _STEPS) / _STEPS * (1 - bias)
+        lost = lost | _hidden(disparity) | (measured < self._LEAST_DISPARITY)
+        metres = np.where(lost, 0, self.fx * _BASELINE / np.maximum(measured, 1))
+        units = np.round(metres / self.depth_scale)
+        return np.where(units > np.iinfo(np.uint16).max, 0, units).astype(np.uint16)
 
     def draw_bias(self, rng: np.random.Generator, strength: float = 0.001) -> np.ndarray:
         """(H, W) float32 relative error of distance that varies slowly over the picture and never changes."""
         coarse = rng.standard_normal((4, 5)).astype(np.float32) * np.float32(strength)
         return cv2.resize(coarse, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
 
-    def _disparity(self, depth: np.ndarray) -> np.ndarray:
-        """(H, W) float32 pixels, 0 where there is nothing."""
-        return np.where(depth > 0, self.fx * _BASELINE / np.maximum(depth, 1e-3), 0).astype(np.float32)
-
-    def _units(self, disparity: np.ndarray, lost: np.ndarray) -> np.ndarray:
-        """(H, W) uint16 depth in units of `depth_scale`, 0 where it is lost or too large to be written."""
-        metres = np.where(lost, 0, self.fx * _BASELINE / np.maximum(disparity, 1))
-        units = np.round(metres / self.depth_scale)
-        return np.where(units > np.iinfo(np.uint16).max, 0, units).astype(np.uint16)
+    def _match(
+        self, disparity: np.ndarray, brightness: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Disparity with edge effects and noise, and bool, where there is no match; both (H, W)."""
+        wandering = _displace(disparity, rng.standard_normal((*disparity.shape, 2), np.float32), 4.5)
+        near, far = _extremes(wandering, 3)
+        chance = rng.random(disparity.shape, np.float32)
+        edge = near - far > 1.5
+        measured = np.where(edge & (chance < 0.12), far + (near - far) * (chance / np.float32(0.12)), wandering)
+        smooth, fine = (
+            cv2.GaussianBlur(rng.standard_normal(disparity.shape, np.float32), (0, 0), sigma) * scale
+            for sigma, scale in ((2.0, 7.09), (0.7, 2.48))
+        )
+        dark = chance < np.clip((0.12 - brightness.astype(np.float32)) / 0.12, 0, 1) * (smooth > 0)
+        lost = dark | (edge & (chance > 0.75)) | (smooth > 3.4)
+        return measured + self.disparity_noise * (0.8 * smooth + 0.6 * fine), lost
 
 
 class AvocadoCamera(StereoCamera):
     """The camera of the avocado scene, on which published numbers rest: more flying pixels, holes and highlights."""
+
+    _LEAST_DISPARITY = 1.0
 
     def expose(self, linear: np.ndarray, gain: np.ndarray | float, rng: np.random.Generator) -> np.ndarray:
         height, width = linear.shape[:2]
@@ -130,31 +134,23 @@ class AvocadoCamera(StereoCamera):
         light = _add_noise(light, rng, 1.1e-4, 4e-6)
         return _code_values(np.where(light > 0.8, 0.8 + 0.2 * np.tanh((light - 0.8) / 0.2), light))
 
-    def measure_depth(
-        self, depth: np.ndarray, brightness: np.ndarray, rng: np.random.Generator, bias: np.ndarray | float = 0.0
-    ) -> np.ndarray:
-        def field(sigma: float) -> np.ndarray:
-            """(H, W) float64 smooth noise of unit deviation."""
-            noise = rng.standard_normal(depth.shape, np.float32)
-            return _smooth(noise, sigma) * (sigma * 2 * np.sqrt(np.pi))
+    def _match(
+        self, disparity: np.ndarray, brightness: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        def smooth(sigma: float) -> np.ndarray:
+            """(H, W) float64 noise of unit deviation."""
+            noise = cv2.GaussianBlur(rng.standard_normal(disparity.shape, np.float32), (0, 0), sigma)
+            return noise * (sigma * 2 * np.sqrt(np.pi))
 
-        disparity = self._disparity(depth)
-        jitter = rng.standard_normal((2, *depth.shape), np.float32).transpose(1, 2, 0)
-        frayed = _displace(disparity, _smooth(jitter, 1.5) * 5.0)
+        jitter = rng.standard_normal((2, *disparity.shape), np.float32).transpose(1, 2, 0)
+        frayed = _displace(disparity, jitter, 5.0)
         near, far = _extremes(frayed, 5)
         edge = near - far > 2.5
-        flying = edge & (rng.random(depth.shape) < 0.3)
-        measured = np.where(flying, cv2.blur(frayed, (5, 5)), frayed)
-        measured = _quantise(measured + 0.09 * (0.8 * field(2.5) + 0.6 * field(0.8))) * (1 - bias)
-
+        flying = edge & (rng.random(disparity.shape) < 0.3)
+        measured = np.where(flying, cv2.blur(frayed, (5, 5)), frayed) + 0.09 * (0.8 * smooth(2.5) + 0.6 * smooth(0.8))
         dark, blown = np.clip((0.10 - brightness) / 0.10, 0, 1), np.clip((brightness - 0.97) / 0.03, 0, 1)
-        holes = field(4.0) > 3.1 - 2.0 * dark - 2.6 * blown
-        lost = _hidden(disparity) | holes | (edge & (rng.random(depth.shape) < 0.2)) | (measured < 1)
-        return self._units(measured, lost)
-
-
-def _smooth(noise: np.ndarray, sigma: float) -> np.ndarray:
-    return cv2.GaussianBlur(noise, (0, 0), sigma)
+        holes = smooth(4.0) > 3.1 - 2.0 * dark - 2.6 * blown
+        return measured, holes | (edge & (rng.random(disparity.shape) < 0.2))
 
 
 def _add_noise(
@@ -170,8 +166,9 @@ def _code_values(light: np.ndarray) -> np.ndarray:
     return (np.sqrt(np.clip(light, 0, 1)) * 255 + 0.5).astype(np.uint8)
 
 
-def _displace(disparity: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Edges that wander: a matching window that straddles one answers with either side; `shift` is (H, W, 2) pixels."""
+def _displace(disparity: np.ndarray, noise: np.ndarray, pixels: float) -> np.ndarray:
+    """Edges that wander: a matching window that straddles one answers with either side; `noise` is (H, W, 2)."""
+    shift = cv2.GaussianBlur(noise, (0, 0), 1.5) * pixels
     y, x = np.mgrid[0 : disparity.shape[0], 0 : disparity.shape[1]].astype(np.float32)
     columns, rows = x + shift[..., 0], y + shift[..., 1]
     return cv2.remap(disparity, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
@@ -181,10 +178,6 @@ def _extremes(image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Largest and smallest value of each pixel's neighbourhood."""
     kernel = np.ones((size, size), np.uint8)
     return cv2.dilate(image, kernel), cv2.erode(image, kernel)
-
-
-def _quantise(disparity: np.ndarray) -> np.ndarray:
-    return np.round(disparity * _STEPS) / _STEPS
 
 
 def _hidden(disparity: np.ndarray) -> np.ndarray:

@@ -173,7 +173,7 @@ def _miscalibrate(
     return K, targets
 
 
-def _stretch_target(draw: Draw, targets: torch.Tensor, config: SceneConfig) -> torch.Tensor:
+def _stretch(draw: Draw, targets: torch.Tensor, config: SceneConfig) -> torch.Tensor:
     """The target's poses with the stretch (in its own axes) by which the real object differs from its mesh."""
     stretch = 1.0 + config.shape_error * (draw.normal((len(targets), 1, 3)) + draw.normal((len(targets), 1, 1)))
     return make_transform(targets[:, :3, :3] * stretch, targets[:, :3, 3])
@@ -210,9 +210,7 @@ def _sample_layout(
     distractors = make_transform(rotation * scale, position)
 
     table, wall = _sample_planes(draw, pool, targets, mesh_index, config)
-    poses = torch.cat(
-        [_stretch_target(draw, targets, config)[:, None], distractors, table[:, None], wall[:, None]], dim=1
-    )
+    poses = torch.cat([_stretch(draw, targets, config)[:, None], distractors, table[:, None], wall[:, None]], dim=1)
     meshes = torch.cat(
         [
             mesh_index[:, None],
