@@ -38,11 +38,6 @@ def blur_by_motion(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     total = np.zeros_like(image)
     shares = (np.arange(steps) + 0.5) / steps * 2 - 1
     for share in shares.astype(np.float32):
-        total += cv2.remap(
-            image,
-            columns + share * flow[..., 0],
-            rows + share * flow[..., 1],
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        x, y = columns + share * flow[..., 0], rows + share * flow[..., 1]
+        total += cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return total / steps

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from pose6d.camera_simulation.depth_effects import dilate, quantise
 from pose6d.random_draws import Draw
@@ -41,14 +42,12 @@ class PlainNoise:
     strength: float = 1.0
     """multiplies everything; 0 is a perfect camera"""
 
-    def capture(
-        self, rgb: torch.Tensor, depth: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def capture(self, rgb: Tensor, depth: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Colour and depth of the same views as the camera reports them; see `expose` and `measure_depth`."""
         measured = self.measure_depth(depth, rgb, generator)
         return self.expose(rgb, generator), measured
 
-    def expose(self, rgb: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def expose(self, rgb: Tensor, generator: torch.Generator) -> Tensor:
         """White balance, exposure, gamma, saturation, blur and noise.
 
         Args:
@@ -70,7 +69,7 @@ class PlainNoise:
         sigma = self.color_noise * s * draw.uniform(shape) ** 2
         return (out + sigma * draw.normal(tuple(out.shape))).clamp(0, 1)
 
-    def measure_depth(self, depth: torch.Tensor, rgb: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def measure_depth(self, depth: Tensor, rgb: Tensor, generator: torch.Generator) -> Tensor:
         """Noise, quantisation and missing pixels of a stereo or structured-light camera.
 
         Args:
@@ -83,10 +82,10 @@ class PlainNoise:
         s, draw, shape = self.strength, Draw(depth.device, generator), (len(depth), 1, 1, 1)
         clean = depth[:, None]
 
-        def up_to(limit: float) -> torch.Tensor:
+        def up_to(limit: float) -> Tensor:
             return limit * s * draw.uniform(shape) ** 2
 
-        def smooth(cells: int) -> torch.Tensor:
+        def smooth(cells: int) -> Tensor:
             """(N, 1, H, W) normal noise that varies over 1 / cells of the image."""
             coarse = draw.normal((len(depth), 1, cells, cells))
             return F.interpolate(coarse, size=depth.shape[1:], mode="bicubic", align_corners=False)

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from pose6d.camera_simulation.color_effects import blur_kernels, color_matrix, compress, convolve, vignette
 from pose6d.camera_simulation.depth_effects import (
@@ -99,17 +100,13 @@ class SensorNoise:
     """multiplies everything; 0 is a perfect camera"""
 
     def capture(
-        self,
-        rgb: torch.Tensor,
-        depth: torch.Tensor,
-        generator: torch.Generator,
-        target_depth: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, rgb: Tensor, depth: Tensor, generator: torch.Generator, target_depth: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Colour and depth of the same views as the camera reports them; see `expose` and `measure_depth`."""
         measured = self.measure_depth(depth, rgb, generator, target_depth)
         return self.expose(rgb, generator), measured
 
-    def expose(self, rgb: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def expose(self, rgb: Tensor, generator: torch.Generator) -> Tensor:
         """Misalignment, blur, exposure, colour, vignetting, noise, compression and quantisation.
 
         Args:
@@ -142,12 +139,8 @@ class SensorNoise:
         return out.clamp(0, 1)
 
     def measure_depth(
-        self,
-        depth: torch.Tensor,
-        rgb: torch.Tensor,
-        generator: torch.Generator,
-        target_depth: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        self, depth: Tensor, rgb: Tensor, generator: torch.Generator, target_depth: Tensor | None = None
+    ) -> Tensor:
         """Noise, quantisation and missing pixels of a stereo or structured-light camera.
 
         Args:
@@ -175,9 +168,8 @@ class SensorNoise:
         nearest, farthest = dilate(inverse), -dilate(-inverse)
         threshold = draw.uniform(levels.shape, 0.06, 0.15)
         edge = (nearest - farthest > threshold * inverse * inverse).float()
-        inverse = mix_edges(
-            nearest, farthest, inverse, edge * levels.up_to(self.flying), draw.uniform(tuple(clean.shape))
-        )
+        chance = edge * levels.up_to(self.flying)
+        inverse = mix_edges(nearest, farthest, inverse, chance, draw.uniform(tuple(clean.shape)))
 
         field = torch.lerp(patches, draw.normal(tuple(clean.shape)), draw.uniform(levels.shape, 0.0, 0.7))
         lost |= patchy_loss(field, _loss_chance(draw, levels, rgb, edge))
@@ -200,21 +192,21 @@ class _Levels:
         ordinary, awful = kind >= noise.clean_share, kind >= 1.0 - noise.awful_share
         self.severity = (0.125 + 0.875 * ordinary + 1.0 * awful) * noise.strength
 
-    def up_to(self, limit: float) -> torch.Tensor:
+    def up_to(self, limit: float) -> Tensor:
         """Mostly small: a third of the limit on average in ordinary scenes."""
         return limit * self.severity * self.draw.uniform(self.shape) ** 2
 
-    def around(self, limit: float, channels: int = 1) -> torch.Tensor:
+    def around(self, limit: float, channels: int = 1) -> Tensor:
         """Of either sign; clean scenes have it too, since exposure and colour are no fault of the camera's."""
         shape = (self.shape[0], channels, 1, 1)
         return limit * self.noise.strength * self.draw.uniform(shape, -1.0, 1.0)
 
-    def happens(self, probability: float) -> torch.Tensor:
+    def happens(self, probability: float) -> Tensor:
         """1.0 or 0.0."""
         return self.draw.happens(self.shape, probability * self.severity)
 
 
-def _blur(draw: Draw, levels: _Levels) -> torch.Tensor:
+def _blur(draw: Draw, levels: _Levels) -> Tensor:
     noise, count = levels.noise, levels.shape[0]
     shift = levels.happens(noise.misaligned)[..., 0, 0] * draw.uniform((count, 2), -2.0, 2.0)
     motion = levels.happens(noise.motion_blur) * draw.uniform(levels.shape, 1.0, 9.0)
@@ -222,7 +214,7 @@ def _blur(draw: Draw, levels: _Levels) -> torch.Tensor:
     return blur_kernels(shift, motion.flatten(), angle, 1.0 + levels.up_to(noise.defocus).flatten())
 
 
-def _rolling_gain(draw: Draw, levels: _Levels, height: int) -> torch.Tensor:
+def _rolling_gain(draw: Draw, levels: _Levels, height: int) -> Tensor:
     """(N, 1, H, 1) gains of a rolling shutter under changing or flickering light."""
     y = torch.linspace(0.0, 1.0, height, device=draw.device).view(1, 1, -1, 1)
     happens = levels.happens(levels.noise.rolling)
@@ -232,9 +224,7 @@ def _rolling_gain(draw: Draw, levels: _Levels, height: int) -> torch.Tensor:
     return 1.0 + happens * (slope + bands)
 
 
-def _unseen(
-    draw: Draw, levels: _Levels, inverse: torch.Tensor, target: torch.Tensor, patches: torch.Tensor
-) -> torch.Tensor:
+def _unseen(draw: Draw, levels: _Levels, inverse: Tensor, target: Tensor, patches: Tensor) -> Tensor:
     """Where the second camera of a stereo pair sees nothing: beside nearer surfaces and beyond its own image."""
     noise, width = levels.noise, inverse.shape[-1]
     right = draw.happens(levels.shape, 0.5)
@@ -248,7 +238,7 @@ def _unseen(
     return unseen | (inwards < band * (1.0 + 0.05 * patches))
 
 
-def _loss_chance(draw: Draw, levels: _Levels, rgb: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
+def _loss_chance(draw: Draw, levels: _Levels, rgb: Tensor, edge: Tensor) -> Tensor:
     noise = levels.noise
     bright = rgb.sum(1, keepdim=True)
     dark = (bright < 3.0 * draw.uniform(levels.shape, 0.05, 0.15)) * levels.up_to(noise.dark_loss)
@@ -256,7 +246,7 @@ def _loss_chance(draw: Draw, levels: _Levels, rgb: torch.Tensor, edge: torch.Ten
     return torch.maximum(torch.maximum(dark, saturated), edge * levels.up_to(noise.edge_loss))
 
 
-def _depth_error(draw: Draw, levels: _Levels, size: tuple[int, int]) -> torch.Tensor:
+def _depth_error(draw: Draw, levels: _Levels, size: tuple[int, int]) -> Tensor:
     """(N, 1, H, W) errors at the target's depth."""
     noise, count = levels.noise, levels.shape[0]
     error = levels.up_to(noise.depth_fine) * draw.normal((count, 1, *size))
