@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from learning.datasets.objects.random_objects import make_object
-from learning.datasets.objects.shapes import Chart, Part, assemble, box, superquadric, tube
+from learning.datasets.objects.shapes import Chart, Shape, assemble, box, join, superquadric, tube
 from learning.datasets.surfaces.textures import make_palette, paint_texture
 from pose6d.mesh.mesh import Mesh
 from test_data.avocado_mesh import make_avocado
@@ -40,12 +40,12 @@ class Body:
 def kitchen() -> list[Body]:
     """The bodies that do not move; the first is the avocado."""
     avocado = make_avocado()
-    bodies = [Body(avocado, _resting(avocado, _turn("z", 62) @ _turn("x", 9) @ _turn("y", -5), 0, 0, _BOARD_TOP), 0.25)]
+    bodies = [Body(avocado, _pose_on(avocado, _turn("z", 62) @ _turn("x", 9) @ _turn("y", -5), 0, 0, _BOARD_TOP), 0.25)]
     bodies += [Body(_board(), np.eye(4), 0.05), Body(_table(), np.eye(4), 0.15), Body(_wall(), _wall_in_world(), 0.0)]
     for seed, size, x, y, degrees, gloss in _CLUTTER:
         mesh = make_object(seed, size, family="free")
         on_board = abs(x) < 0.15 and abs(y) < 0.10
-        bodies.append(Body(mesh, _resting(mesh, _turn("z", degrees), x, y, _BOARD_TOP if on_board else 0.0), gloss))
+        bodies.append(Body(mesh, _pose_on(mesh, _turn("z", degrees), x, y, _BOARD_TOP if on_board else 0.0), gloss))
     return bodies
 
 
@@ -110,7 +110,7 @@ def _turn(axis: str, degrees: float) -> np.ndarray:
     return pose
 
 
-def _resting(mesh: Mesh, turn: np.ndarray, x: float, y: float, height: float) -> np.ndarray:
+def _pose_on(mesh: Mesh, turn: np.ndarray, x: float, y: float, height: float) -> np.ndarray:
     """The pose in which the turned mesh stands on `height`, the middle of its box above (x, y)."""
     points = mesh.vertices.astype(np.float64) @ turn[:3, :3].T
     low, high = points.min(axis=0), points.max(axis=0)
@@ -119,27 +119,20 @@ def _resting(mesh: Mesh, turn: np.ndarray, x: float, y: float, height: float) ->
     return pose
 
 
-def _mesh_of(parts: list[Part], texture: np.ndarray, name: str) -> Mesh:
-    starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
-    return Mesh(
-        np.concatenate([part.vertices for part in parts]),
-        np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)]),
-        np.concatenate([part.normals() for part in parts]),
-        np.concatenate([part.uv for part in parts]),
-        texture,
-        name=name,
-    )
+def _mesh_of(parts: list[Shape], texture: np.ndarray, name: str) -> Mesh:
+    whole = join(parts)
+    return Mesh(whole.vertices, whole.faces, whole.normals(), whole.uv, texture, name=name)
 
 
 def _board() -> Mesh:
     """A chopping board under the avocado, its grain along x."""
-    part = box(np.array([0.34, 0.22, _BOARD_TOP]), 0.006).moved(np.eye(3), np.array([0.0, 0.0, _BOARD_TOP / 2]))
+    part = box(np.array([0.34, 0.22, _BOARD_TOP]), 0.006).shift([0.0, 0.0, _BOARD_TOP / 2])
     part.uv = np.clip(0.5 + part.vertices[:, :2] / 0.36, 0, 1)
     rng = np.random.default_rng(11)
     return _mesh_of([part], paint_texture(rng, 512, 512, "wood", make_palette(rng)), "board")
 
 
-def _plane(size: float, cells: int, repeats: float) -> Part:
+def _plane(size: float, cells: int, repeats: float) -> Shape:
     """A square in the xy plane around the origin, facing +z; cut into cells, so that none of them is huge on screen."""
     ticks = np.linspace(-0.5, 0.5, cells + 1)
     x, y = np.meshgrid(ticks, ticks)

@@ -22,18 +22,17 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from pose6d.camera_simulation.stereo_camera import AvocadoCamera
 from pose6d.errors import OutputError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, Renderer, Rendering, make_renderer
-from pose6d.scenes.images import write_depth, write_image
+from pose6d.scenes.images import write_image
 from test_data.kitchen_scene import Body, camera_in_world, kitchen, look_at, spoon, spoon_in_world
-from test_data.scene_lighting import Light, Lighting
+from test_data.scene_lighting import Light, LightRig
 from test_data.scenes_folder import AVOCADO, SCENES
-from test_data.sensor_simulation import expose, measure_depth
 
 FRAMES = 90
-SIZE = (480, 640)
-INTRINSICS = {"fx": 606.757, "fy": 606.368, "ppx": 319.205, "ppy": 239.881}
+CAMERA = AvocadoCamera()
 VERSION = 1  # of the scene's look; a folder made by another version is reported, not silently used
 
 _MARKER = "scene.json"
@@ -42,8 +41,8 @@ _ORIGIN = np.array([0.0, 0.08, 0.0])
 
 
 @dataclass(frozen=True)
-class View:
-    """One perfect picture, before the sensors see it."""
+class RenderedFrame:
+    """One perfect frame, before the camera sees it."""
 
     index: int
     albedo: np.ndarray  # (H, W, 3) float32, antialiased
@@ -112,19 +111,17 @@ def _write_scene(scene: Path, frames: int, progress: bool) -> None:
     for name in ("JPEGImages", "depth", "masks"):
         (scene / name).mkdir(parents=True)
     save_mesh(bodies[0].mesh, scene / "mesh" / "avocado.obj")
-    height, width = SIZE
-    intrinsics = {**INTRINSICS, "width": width, "height": height, "depth_scale": 0.001}
-    (scene / "intrinsics.json").write_text(json.dumps(intrinsics, indent=2) + "\n")
+    (scene / "intrinsics.json").write_text(json.dumps(CAMERA.intrinsics(), indent=2) + "\n")
 
-    studio = _Studio(bodies)
+    maker = _SceneMaker(bodies)
     cameras = [camera_in_world(_time(i)) for i in range(frames)]
     # The mesh is fixed in the world: camera in object = (object in world)^-1 camera in world.
     np.save(scene / "transforms.npy", np.linalg.inv(bodies[0].in_world) @ np.stack(cameras))
     bar = tqdm(total=frames, desc="making the avocado scene", unit="frame", disable=not progress)
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool, bar:
         for start in range(0, frames, _AT_ONCE):
-            views = studio.views(range(start, min(start + _AT_ONCE, frames)))
-            for _ in pool.map(lambda view: studio.record(view, scene), views):
+            rendered = maker.render(range(start, min(start + _AT_ONCE, frames)))
+            for _ in pool.map(lambda frame: maker.record(frame, scene), rendered):
                 bar.update()
     (scene / _MARKER).write_text(json.dumps(_marker(frames), indent=2) + "\n")
 
@@ -133,18 +130,16 @@ def _time(index: int) -> float:
     return index / (FRAMES - 1)
 
 
-class _Studio:
+class _SceneMaker:
     """Renders, lights and records the kitchen."""
 
     def __init__(self, bodies: list[Body]) -> None:
         self.bodies = bodies
         self.renderer: Renderer = make_renderer([body.mesh for body in bodies] + [spoon()], "cpu")
         self.gloss = np.array([body.gloss for body in bodies] + [0.1, 0.0], np.float32)  # spoon, then nothing
-        focal = [INTRINSICS["fx"], INTRINSICS["fy"]]
-        self.K = np.array([[focal[0], 0, INTRINSICS["ppx"]], [0, focal[1], INTRINSICS["ppy"]], [0, 0, 1]])
         # Each pixel is split into 2 x 2: its centre, an integer, lies between the centres 2u and 2u + 1.
-        self.K_fine = np.diag([2.0, 2.0, 1.0]) @ self.K + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-        self.lighting = Lighting(
+        self.K_fine = np.diag([2.0, 2.0, 1.0]) @ CAMERA.K + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+        self.lights = LightRig(
             [
                 Light(look_at(np.array([-0.75, -0.25, 1.25]), _ORIGIN), (0.80, 0.77, 0.70), 3.0, highlights=True),
                 Light(look_at(np.array([0.9, -0.5, 1.3]), _ORIGIN), (0.20, 0.21, 0.24), 12.0, highlights=True),
@@ -152,14 +147,14 @@ class _Studio:
             ],
             ambient=(0.17, 0.18, 0.20),
         )
-        self.shadows = self.lighting.shadow_maps(lambda pose, K, size: self._depth_from(pose, K, size, None))
+        self.shadows = self.lights.shadow_maps(lambda pose, K, size: self._depth_from(pose, K, size, None))
 
-    def views(self, indices: range) -> Iterator[View]:
+    def render(self, indices: range) -> Iterator[RenderedFrame]:
         """Perfect pictures of some frames, in one call of the renderer each for colour and geometry."""
         poses, mesh_index, image_index = [], [], []
         for image, index in enumerate(indices):
             world_in_camera = np.linalg.inv(camera_in_world(_time(index)))
-            for mesh, in_world in enumerate(self._placed(_time(index))):
+            for mesh, in_world in enumerate(self._poses_in_world(_time(index))):
                 poses.append(world_in_camera @ in_world)
                 mesh_index.append(mesh)
                 image_index.append(image)
@@ -177,14 +172,14 @@ class _Studio:
                 normals=normals,
             )
 
-        height, width = SIZE
-        fine, plain = draw(self.K_fine, 2 * height, 2 * width, False), draw(self.K, height, width, True)
+        height, width = CAMERA.size
+        fine, plain = draw(self.K_fine, 2 * height, 2 * width, False), draw(CAMERA.K, height, width, True)
         # Averaged as light (gamma 2), not as code values, or edges would come out too dark.
         albedo = fine.color.numpy().reshape(-1, height, 2, width, 2, 3)
         assert plain.normal is not None
         for image, index in enumerate(indices):
             body = plain.instance[image].numpy()
-            yield View(
+            yield RenderedFrame(
                 index=index,
                 albedo=np.square(albedo[image]).mean(axis=(1, 3)),
                 xyz=plain.xyz[image].numpy(),
@@ -192,44 +187,43 @@ class _Studio:
                 body=np.where(body >= 0, meshes[body], -1),
             )
 
-    def record(self, view: View, scene: Path) -> None:
-        """Light one view, let the sensors see it and write its files."""
-        rng = np.random.default_rng([VERSION, view.index])
-        time = _time(view.index)
+    def record(self, frame: RenderedFrame, scene: Path) -> None:
+        """Light one frame, let the camera see it and write its files."""
+        rng = np.random.default_rng([VERSION, frame.index])
+        time = _time(frame.index)
         pose = camera_in_world(time).astype(np.float32)
         shadows = self.shadows
         if spoon_in_world(time) is not None:
-            shadows = self.lighting.shadow_maps(lambda light, K, size: self._depth_from(light, K, size, time))
-        linear = self.lighting.shade(
-            view.albedo,
-            view.xyz @ pose[:3, :3].T + pose[:3, 3],
-            view.normal @ pose[:3, :3].T,
-            self.gloss[view.body],
+            shadows = self.lights.shadow_maps(lambda light, K, size: self._depth_from(light, K, size, time))
+        linear = self.lights.shade(
+            frame.albedo,
+            frame.xyz @ pose[:3, :3].T + pose[:3, 3],
+            frame.normal @ pose[:3, :3].T,
+            self.gloss[frame.body],
             pose[:3, 3],
             shadows,
         )
-        color = expose(linear, rng, gain=1.0 + 0.03 * np.sin(9 * time))
-        depth = measure_depth(view.xyz[..., 2], color.max(axis=-1) / 255.0, INTRINSICS["fx"], rng)
-        name = str(view.index)
+        color, depth = CAMERA.capture(linear, frame.xyz[..., 2], 1.0 + 0.03 * np.sin(9 * time), rng)
+        name = str(frame.index)
         Image.fromarray(color).save(scene / "JPEGImages" / f"{name}.jpg", quality=93)
-        write_depth(scene / "depth" / f"{name}.png", depth)
-        write_image(scene / "masks" / f"{name}.png", view.body == 0)
+        write_image(scene / "depth" / f"{name}.png", depth)
+        write_image(scene / "masks" / f"{name}.png", frame.body == 0)
 
-    def _placed(self, time: float | None) -> list[np.ndarray]:
+    def _poses_in_world(self, time: float | None) -> list[np.ndarray]:
         """Poses in the world of all bodies, and of the spoon while it is in sight."""
         placed = [body.in_world for body in self.bodies]
         occluder = None if time is None else spoon_in_world(time)
         return placed if occluder is None else [*placed, occluder]
 
     def _depth_from(self, camera: np.ndarray, K: np.ndarray, size: int, time: float | None) -> np.ndarray:
-        placed = self._placed(time)
-        poses = torch.from_numpy(np.linalg.inv(camera) @ np.stack(placed)).float()
+        poses_in_world = self._poses_in_world(time)
+        poses = torch.from_numpy(np.linalg.inv(camera) @ np.stack(poses_in_world)).float()
         seen = self.renderer.render(
             poses,
             torch.from_numpy(K).float(),
             (size, size),
-            mesh_index=torch.arange(len(placed)),
-            image_index=torch.zeros(len(placed), dtype=torch.int64),
+            mesh_index=torch.arange(len(poses_in_world)),
+            image_index=torch.zeros(len(poses_in_world), dtype=torch.int64),
         )
         return seen.depth[0].numpy().copy()
 

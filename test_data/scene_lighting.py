@@ -29,7 +29,7 @@ class Light:
     highlights: bool = False
 
 
-class Lighting:
+class LightRig:
     """Shades points of a scene whose shadows are known from depth maps seen by the lights.
 
     Shadow maps keep the blurred depth and squared depth, so that one look-up gives a soft edge (Donnelly and Lauritzen,

@@ -37,6 +37,7 @@ BASE = (
     "pose6d.compiled",
     "pose6d.cuda_kernels",
     "pose6d.free_cores",
+    "pose6d.random_draws",
 )
 GEOMETRY = (*BASE, "pose6d.geometry")
 MESH = (*GEOMETRY, "pose6d.mesh")
@@ -56,11 +57,12 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("pose6d.mesh*", GEOMETRY),
     ("pose6d.rendering*", MESH),
     ("pose6d.scenes*", MESH),
+    ("pose6d.camera_simulation*", GEOMETRY),
     ("pose6d.search*", SCENES_AND_RENDERING),
     ("pose6d.evaluation*", SCENES_AND_RENDERING),
     ("pose6d.report*", (*SCENES_AND_RENDERING, "pose6d.evaluation")),
     ("pose6d*", BASE),
-    ("learning*", (*SCENES_AND_RENDERING, "pose6d.search", "pose6d.evaluation")),
+    ("learning*", (*SCENES_AND_RENDERING, "pose6d.camera_simulation", "pose6d.search", "pose6d.evaluation")),
     ("estimater", ("pose6d", *PREDICTORS)),
     ("many_objects", ("pose6d", "estimater", *PREDICTORS)),
     ("mesh_creation.board*", SCENES_AND_RENDERING),

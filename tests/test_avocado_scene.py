@@ -16,7 +16,6 @@ from pose6d.scenes import Scene, open_scene
 from test_data.avocado_mesh import make_avocado
 from test_data.kitchen_scene import camera_in_world, spoon_in_world
 from test_data.make_avocado_scene import FRAMES, make_avocado_scene
-from test_data.sensor_simulation import measure_depth
 
 COUNT = 3
 
@@ -110,25 +109,3 @@ def test_the_camera_moves_smoothly_and_something_passes_in_front() -> None:
     hidden = [spoon_in_world(i / (FRAMES - 1)) is not None for i in range(FRAMES)]
     assert 5 < sum(hidden) < FRAMES / 3
     assert not hidden[0], "the first frame, in which the object is found, is unobstructed"
-
-
-def test_depth_noise_grows_with_the_square_of_the_distance() -> None:
-    spread = []
-    for distance in (0.5, 1.0, 2.0):
-        plane = np.full((200, 200), distance, np.float32)
-        depth = measure_depth(plane, np.full((200, 200), 0.5), 600.0, np.random.default_rng(0))
-        valid = depth > 0
-        assert valid.mean() > 0.97
-        assert abs(depth[valid].mean() - distance) < 0.01 * distance
-        spread.append(depth[valid].std())
-    assert spread[1] / spread[0] == pytest.approx(4, rel=0.3)
-    assert spread[2] / spread[1] == pytest.approx(4, rel=0.3)
-
-
-def test_depth_has_a_shadow_on_one_side_of_a_near_object() -> None:
-    depth = np.full((120, 160), 1.0, np.float32)
-    depth[30:90, 60:100] = 0.5
-    measured = measure_depth(depth, np.full(depth.shape, 0.5), 600.0, np.random.default_rng(1))
-    strip = round(600 * 0.05 / 0.5 - 600 * 0.05 / 1.0)  # the difference in disparity
-    assert (measured[35:85, 60 - strip + 3 : 57] == 0).mean() > 0.9
-    assert (measured[35:85, 103 : 100 + strip - 3] == 0).mean() < 0.1

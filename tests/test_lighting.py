@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from learning.datasets.random_draws import Draw
 from learning.datasets.scenes.lighting import Lighting, light_surfaces
-from learning.datasets.sensor.sensor_noise import SensorNoise, degrade_color, degrade_depth
+from pose6d.camera_simulation.sensor_noise import SensorNoise
+from pose6d.random_draws import Draw
 from pose6d.rendering.interface import Rendering
 
 _SIZE = 48
@@ -141,7 +141,7 @@ def test_neither_light_nor_sensor_waits_for_the_device() -> None:
     scene, generator, noise = _ball(4), torch.Generator().manual_seed(0), SensorNoise()
     with _NoWaiting():
         rgb = light_surfaces(scene, Draw(scene.color.device, generator), Lighting())
-        degrade_depth(scene.depth, rgb, generator, noise, torch.full((4,), 4.0))
-        degrade_color(rgb, generator, noise)
+        noise.measure_depth(scene.depth, rgb, generator, torch.full((4,), 4.0))
+        noise.expose(rgb, generator)
     with _NoWaiting(), pytest.raises(AssertionError, match="waits"):
         rgb[rgb > 0.5].sum()

@@ -15,7 +15,6 @@ from mesh_creation.board.detection import detect_board
 from mesh_creation.board.layout import load_board
 from mesh_creation.simulation.motion import sample_frame_numbers
 from mesh_creation.simulation.simulate import Simulation, simulate
-from mesh_creation.simulation.simulated_camera import CameraModel, blur_by_motion, image_motion, measure_depth
 from pose6d.errors import OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh, save_mesh
@@ -171,33 +170,6 @@ def test_lost_frames_leave_gaps() -> None:
     numbers = sample_frame_numbers(300, 0.1, np.random.default_rng(0))
     assert len(numbers) == 300 and (np.diff(numbers) >= 1).all()
     assert numbers[-1] > 320 and np.diff(numbers).max() > 2
-
-
-def test_motion_blur_goes_as_far_as_the_camera_moves() -> None:
-    """A point 0.5 m away, the camera 1 mm to the side by the end of the exposure: 600 * 1 / 500 = 1.2 pixels."""
-    K = CameraModel(fx=600, fy=600).K
-    xyz = np.zeros((480, 640, 3), np.float32)
-    xyz[..., 2] = 0.5
-    motion = np.eye(4)
-    motion[0, 3] = -0.001
-    flow = image_motion(xyz, motion, K)
-    np.testing.assert_allclose(flow[..., 0], -1.2, atol=1e-4)
-    picture = np.zeros((480, 640, 3), np.float32)
-    picture[:, 320:] = 1
-    blurred = blur_by_motion(picture, flow)[240, :, 0]
-    assert ((blurred > 0.02) & (blurred < 0.98)).sum() == pytest.approx(2.4, abs=1.5)
-
-
-def test_depth_errors_grow_with_the_square_of_the_distance() -> None:
-    camera = CameraModel(depth_scale=0.0001)
-    errors = []
-    for z in (0.4, 0.8):
-        depth = np.full(camera.size, z, np.float32)
-        none = np.zeros(camera.size, np.float32)
-        seen = measure_depth(depth, none + 0.5, none, camera, np.random.default_rng(0)) * camera.depth_scale
-        assert (seen > 0).mean() > 0.85
-        errors.append(np.std(seen[seen > 0]))
-    assert errors[1] / errors[0] == pytest.approx(4, rel=0.15)
 
 
 def test_simulate_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from learning.datasets.random_draws import Draw
-from learning.datasets.surfaces.mesh_faults import MeshFaults, draw_faults, show_faults
+from learning.datasets.surfaces.mesh_faults import MeshFaults, apply_faults, sample_faults
+from pose6d.random_draws import Draw
 
 
 def rendered(count: int = 64) -> torch.Tensor:
@@ -20,7 +20,7 @@ def rendered(count: int = 64) -> torch.Tensor:
 
 def drawn(faults: MeshFaults, count: int = 64) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return show_faults(rendered(count), draw_faults(Draw(torch.device("cpu"), generator), count, faults))
+    return apply_faults(rendered(count), sample_faults(Draw(torch.device("cpu"), generator), count, faults))
 
 
 def test_a_true_mesh_stays_as_it_is() -> None:
@@ -50,6 +50,6 @@ def test_a_soft_texture_has_less_detail() -> None:
 
 
 def test_hypotheses_of_one_scene_share_their_faults() -> None:
-    faults = draw_faults(Draw(torch.device("cpu"), torch.Generator().manual_seed(0)), 3, MeshFaults()).repeated(4)
+    faults = sample_faults(Draw(torch.device("cpu"), torch.Generator().manual_seed(0)), 3, MeshFaults()).repeat(4)
     assert faults.gain.shape == (12, 3, 1, 1)
     assert (faults.gain[:4] == faults.gain[:1]).all()

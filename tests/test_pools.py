@@ -18,7 +18,7 @@ from learning.datasets.objects.training_pool import (
     load_meshes,
     load_textures,
     make_pool,
-    repeated,
+    repeat_to_share,
 )
 from learning.datasets.surfaces.textures import make_textures
 from pose6d.errors import FrameError, MeshError, SceneError
@@ -113,9 +113,9 @@ def test_own_images_are_worn_by_a_share_of_the_objects(texture_dir: Path) -> Non
 
 
 def test_few_own_meshes_are_repeated_and_many_are_all_used() -> None:
-    assert repeated("ab", 0.5, 5) == list("ababa")
-    assert repeated("abc", 0.1, 9) == list("abc")
-    assert repeated("", 0.5, 9) == []
+    assert repeat_to_share("ab", 0.5, 5) == list("ababa")
+    assert repeat_to_share("abc", 0.1, 9) == list("abc")
+    assert repeat_to_share("", 0.5, 9) == []
 
 
 def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from dataclasses import fields
 import pytest
 import torch
 
-from learning.datasets.sensor.color_effects import blur_kernels, compress, convolve
-from learning.datasets.sensor.depth_effects import fatten, inverse_depth, stereo_overlap
-from learning.datasets.sensor.sensor_noise import SensorNoise, degrade_color, degrade_depth
+from pose6d.camera_simulation.color_effects import blur_kernels, compress, convolve
+from pose6d.camera_simulation.depth_effects import fatten, inverse_depth, stereo_overlap
+from pose6d.camera_simulation.plain_noise import PlainNoise
+from pose6d.camera_simulation.sensor_noise import SensorNoise
 
 
 def _only(**effects: float) -> SensorNoise:
@@ -39,8 +40,8 @@ def _box(count: int) -> torch.Tensor:
 def test_a_perfect_sensor_changes_nothing_but_the_last_digit() -> None:
     noise, rgb = SensorNoise(strength=0.0), torch.rand((8, 3, 30, 42), generator=_seed())
     depth = _step_edge()
-    torch.testing.assert_close(degrade_depth(depth, torch.ones(8, 3, 32, 32), _seed(), noise), depth, atol=1e-4, rtol=0)
-    torch.testing.assert_close(degrade_color(rgb, _seed(), noise), rgb, atol=2e-4, rtol=0)
+    torch.testing.assert_close(noise.measure_depth(depth, torch.ones(8, 3, 32, 32), _seed()), depth, atol=1e-4, rtol=0)
+    torch.testing.assert_close(noise.expose(rgb, _seed()), rgb, atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize("strength", [1.0, 3.0])
@@ -48,13 +49,13 @@ def test_any_sensor_gives_images_in_range_and_the_seed_decides_them(strength: fl
     noise, rgb = SensorNoise(strength=strength), torch.rand((64, 3, 27, 32), generator=_seed())
     depth = _step_edge(64)[:, :27]
     rgb_before, depth_before = rgb.clone(), depth.clone()
-    color, seen = degrade_color(rgb, _seed(1), noise), degrade_depth(depth, rgb, _seed(1), noise)
+    color, seen = noise.expose(rgb, _seed(1)), noise.measure_depth(depth, rgb, _seed(1))
     assert color.shape == rgb.shape and seen.shape == depth.shape
     assert color.min() >= 0 and color.max() <= 1 and torch.isfinite(seen).all() and seen.min() >= 0
     assert (seen[depth == 0] == 0).all()
-    torch.testing.assert_close(degrade_color(rgb, _seed(1), noise), color, atol=0, rtol=0)
-    torch.testing.assert_close(degrade_depth(depth, rgb, _seed(1), noise), seen, atol=0, rtol=0)
-    assert not torch.equal(degrade_depth(depth, rgb, _seed(2), noise), seen)
+    torch.testing.assert_close(noise.expose(rgb, _seed(1)), color, atol=0, rtol=0)
+    torch.testing.assert_close(noise.measure_depth(depth, rgb, _seed(1)), seen, atol=0, rtol=0)
+    assert not torch.equal(noise.measure_depth(depth, rgb, _seed(2)), seen)
     assert torch.equal(rgb, rgb_before) and torch.equal(depth, depth_before)
 
 
@@ -63,7 +64,7 @@ def test_some_scenes_are_nearly_clean_and_some_awful() -> None:
 
     def spread(clean: float, awful: float) -> torch.Tensor:
         noise = _only(depth_fine=0.01, clean_share=clean, awful_share=awful)
-        return degrade_depth(depth, rgb, _seed(), noise).std((1, 2)).mean()
+        return noise.measure_depth(depth, rgb, _seed()).std((1, 2)).mean()
 
     assert spread(1.0, 0.0) < 0.2 * spread(0.0, 0.0)
     assert spread(0.0, 1.0) > 1.8 * spread(0.0, 0.0)
@@ -74,18 +75,18 @@ def test_noise_and_steps_grow_with_the_square_of_the_depth() -> None:
     depth[:, :, 32:] = 8.0
     target = torch.full((32,), 4.0)
     for noise in (_only(depth_fine=0.01), _only(depth_correlated=0.01), _only(depth_warp=0.005)):
-        error = degrade_depth(depth, rgb, _seed(), noise, target) - depth
+        error = noise.measure_depth(depth, rgb, _seed(), target) - depth
         assert error[..., 32:].std() / error[..., :32].std() == pytest.approx(4.0, rel=0.25)
 
     ramp = torch.linspace(3.0, 9.0, 4000).expand(4, 2, -1)
-    seen = degrade_depth(ramp, rgb[:4, :, :2, :1].expand(-1, -1, -1, 4000), _seed(), _only(depth_step=0.2), target[:4])
+    seen = _only(depth_step=0.2).measure_depth(ramp, rgb[:4, :, :2, :1].expand(-1, -1, -1, 4000), _seed(), target[:4])
     step = (seen - ramp).abs()
     assert step[:, :, 2500:].amax() > 2 * step[:, :, :800].amax() > 0
 
 
 def test_an_error_at_the_target_is_as_large_as_said() -> None:
     depth, rgb = torch.full((2000, 8, 8), 5.0), torch.full((2000, 3, 8, 8), 0.5)
-    error = degrade_depth(depth, rgb, _seed(), _only(depth_fine=0.03), torch.full((2000,), 5.0)) - depth
+    error = _only(depth_fine=0.03).measure_depth(depth, rgb, _seed(), torch.full((2000,), 5.0)) - depth
     # The strength is the limit times a squared uniform draw, of which the mean square is 1/5.
     assert error.std().item() == pytest.approx(0.03 / 5**0.5, rel=0.05)
 
@@ -102,7 +103,7 @@ def test_stereo_shadows_are_as_wide_as_the_difference_of_disparities() -> None:
 
 def test_shadows_fall_on_one_side_of_the_nearer_surface() -> None:
     depth, rgb = _box(100), torch.full((100, 3, 24, 96), 0.5)
-    lost = degrade_depth(depth, rgb, _seed(), _only(shadows=1.0)) == 0
+    lost = _only(shadows=1.0).measure_depth(depth, rgb, _seed()) == 0
     assert not lost[:, 8:16, 40:56].any() and not lost[:, :6].any()
     left, right = lost[:, 8:16, :40].any((1, 2)), lost[:, 8:16, 56:].any((1, 2))
     assert not (left & right).any()
@@ -111,7 +112,7 @@ def test_shadows_fall_on_one_side_of_the_nearer_surface() -> None:
 
 def test_a_border_band_lies_at_one_border() -> None:
     depth, rgb = torch.full((100, 24, 96), 5.0), torch.full((100, 3, 24, 96), 0.5)
-    lost = degrade_depth(depth, rgb, _seed(), _only(border=1.0)) == 0
+    lost = _only(border=1.0).measure_depth(depth, rgb, _seed()) == 0
     left, right = lost[:, :, 0].all(1), lost[:, :, -1].all(1)
     assert (left ^ right).all()
     assert not lost[:, :, 46:50].any()
@@ -122,14 +123,14 @@ def test_nearer_surfaces_grow_by_whole_pixels() -> None:
     grown = fatten(inverse, torch.tensor([0.0, 1.0, 2.0]).view(3, 1, 1, 1))
     assert (grown == 0.25).sum((1, 2, 3)).tolist() == [8 * 16, 10 * 18, 12 * 20]
     depth, rgb = _box(50), torch.full((50, 3, 24, 96), 0.5)
-    seen = degrade_depth(depth, rgb, _seed(), _only(fattening=1.0))
+    seen = _only(fattening=1.0).measure_depth(depth, rgb, _seed())
     assert (seen <= depth + 1e-3).all()
     assert ((seen - depth).abs() > 1).any()
 
 
 def test_flying_pixels_lie_between_the_surfaces_at_their_edge() -> None:
     depth, rgb = _box(50), torch.full((50, 3, 24, 96), 0.5)
-    seen = degrade_depth(depth, rgb, _seed(), _only(flying=1.0))
+    seen = _only(flying=1.0).measure_depth(depth, rgb, _seed())
     assert seen.min() > 3.99 and seen.max() < 8.01
     between = (seen > 4.1) & (seen < 7.9)
     assert between.any()
@@ -138,14 +139,14 @@ def test_flying_pixels_lie_between_the_surfaces_at_their_edge() -> None:
 
 def test_depth_is_lost_at_edges_in_the_dark_and_in_highlights() -> None:
     depth, rgb = _step_edge(64), torch.full((64, 3, 32, 32), 0.5)
-    lost = (degrade_depth(depth, rgb, _seed(), _only(edge_loss=0.9))[:, 2:] == 0).float().mean((0, 1))  # by column
+    lost = (_only(edge_loss=0.9).measure_depth(depth, rgb, _seed())[:, 2:] == 0).float().mean((0, 1))  # by column
     assert lost[15:17].mean() > 0.2 and lost[:14].max() == 0 and lost[18:].max() == 0
 
     flat = torch.full((64, 32, 32), 5.0)
     for value, noise in ((0.02, _only(dark_loss=0.9)), (1.0, _only(bright_loss=0.9))):
         lit = rgb.clone()
         lit[..., :16] = value
-        lost = degrade_depth(flat, lit, _seed(), noise) == 0
+        lost = noise.measure_depth(flat, lit, _seed()) == 0
         assert lost[..., :16].float().mean() > 0.15
         assert not lost[..., 16:].any()
 
@@ -153,7 +154,7 @@ def test_depth_is_lost_at_edges_in_the_dark_and_in_highlights() -> None:
 def test_lost_pixels_are_as_many_as_the_probability_says() -> None:
     depth, rgb = torch.full((500, 24, 24), 5.0), torch.full((500, 3, 24, 24), 0.02)
     for noise in (_only(dark_loss=0.6), _only(pixel_loss=0.6)):
-        lost = degrade_depth(depth, rgb, _seed(), noise) == 0
+        lost = noise.measure_depth(depth, rgb, _seed()) == 0
         assert lost.float().mean().item() == pytest.approx(0.6 / 3, abs=0.04)
 
 
@@ -179,7 +180,7 @@ def test_blur_kernels_hold_shift_motion_and_softness() -> None:
 
 def test_motion_blur_keeps_the_mean_and_removes_detail() -> None:
     rgb = torch.rand((16, 3, 64, 64), generator=_seed())
-    blurred = degrade_color(rgb, _seed(), _only(motion_blur=1.0))
+    blurred = _only(motion_blur=1.0).expose(rgb, _seed())
     torch.testing.assert_close(blurred.mean((1, 2, 3)), rgb.mean((1, 2, 3)), atol=0.01, rtol=0)
     assert (blurred.std((1, 2, 3)) < rgb.std((1, 2, 3))).all()
 
@@ -190,16 +191,16 @@ def test_motion_blur_keeps_the_mean_and_removes_detail() -> None:
 )
 def test_each_colour_effect_shows(effect: str) -> None:
     rgb = torch.rand((16, 3, 32, 32), generator=_seed())
-    plain = degrade_color(rgb, _seed(), _only())
-    changed = degrade_color(rgb, _seed(), _only(**{effect: 0.5}))
+    plain = _only().expose(rgb, _seed())
+    changed = _only(**{effect: 0.5}).expose(rgb, _seed())
     assert (changed - plain).abs().mean() > 0.005
 
 
 def test_vignetting_darkens_corners_and_rolling_exposure_changes_rows() -> None:
     rgb = torch.full((64, 3, 32, 32), 0.5)
-    seen = degrade_color(rgb, _seed(), _only(vignetting=0.5))
+    seen = _only(vignetting=0.5).expose(rgb, _seed())
     assert (seen[..., 0, 0] <= seen[..., 16, 16]).all() and (seen[..., 0, 0] < seen[..., 16, 16]).any()
-    seen = degrade_color(rgb, _seed(), _only(rolling=1.0))
+    seen = _only(rolling=1.0).expose(rgb, _seed())
     assert seen.mean(3).std(2).mean() > 10 * seen.mean(2).std(2).mean()
 
 
@@ -211,3 +212,16 @@ def test_compression_drops_detail_but_keeps_what_is_smooth() -> None:
     assert (coarse - ramp).std() < 0.8 * (speckled - ramp).std()
     odd = compress(speckled[..., :30], torch.full((2,), 0.2))
     assert torch.equal(odd[..., 24:], speckled[..., 24:30])
+
+
+def test_the_camera_of_the_first_suites_is_a_function_of_the_generator_and_never_measures_less_than_nothing() -> None:
+    rgb, depth = torch.rand((8, 3, 60, 80), generator=_seed()), torch.full((8, 60, 80), 0.02)
+    depth[:, :, 40:] = 4.0
+    depth[:, :10] = 0.0
+    color, seen = PlainNoise().capture(rgb, depth, _seed(1))
+    assert color.shape == rgb.shape and color.min() >= 0 and color.max() <= 1
+    assert (seen >= 0).all() and (seen[:, :10] == 0).all()
+    assert ((seen - 4.0).abs() < 0.3)[:, 10:, 45:].float().mean() > 0.5
+    torch.testing.assert_close(PlainNoise().capture(rgb, depth, _seed(1)), (color, seen), atol=0, rtol=0)
+    _, clean = PlainNoise(strength=0.0).capture(rgb, depth, _seed(1))
+    torch.testing.assert_close(clean, depth, atol=1e-4, rtol=0)

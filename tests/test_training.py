@@ -18,7 +18,6 @@ from learning.datasets.objects.random_objects import make_objects
 from learning.datasets.objects.training_pool import PoolConfig
 from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses, scoring_hypotheses
 from learning.datasets.scenes.scene_batches import SceneConfig, sample_scenes
-from learning.datasets.sensor.sensor_noise import SensorNoise
 from learning.datasets.surfaces.textures import make_textures
 from learning.models.config import NetworkConfig
 from learning.models.loading import start_from
@@ -32,6 +31,7 @@ from learning.training.train_refiner import RefinerConfig
 from learning.training.train_refiner import train as train_refiner
 from learning.training.train_scorer import ScorerConfig
 from learning.training.train_scorer import train as train_scorer
+from pose6d.camera_simulation.sensor_noise import SensorNoise
 from pose6d.errors import TrainingError, WeightsError
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import save_weights

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from benchmarks.accuracy.plain_camera import degrade_color, degrade_depth
 from benchmarks.accuracy.suites import Suite
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.scenes.scene_batches import SceneBatch, SceneConfig, sample_scenes
@@ -124,8 +123,7 @@ def _attempt(pool: ScenePool, suite: Suite, seed: int, shown: int) -> SceneBatch
     scene = sample_scenes(pool.meshes, 1, torch.Generator().manual_seed(seed), suite.config, target)
     if suite.noise is not None:
         generator = torch.Generator().manual_seed(seed + 1)
-        scene.depth = degrade_depth(scene.depth, scene.rgb, generator, suite.noise)
-        scene.rgb = degrade_color(scene.rgb, generator, suite.noise)
+        scene.rgb, scene.depth = suite.noise.capture(scene.rgb, scene.depth, generator)
     usable = (scene.mask & (scene.depth > 0)).any()
     return scene if low <= float(scene.visible[0]) <= high and usable else None
 

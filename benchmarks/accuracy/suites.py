@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.accuracy.plain_camera import PlainNoise
 from learning.datasets.scenes.lighting import Lighting
 from learning.datasets.scenes.scene_batches import SceneConfig
-from learning.datasets.sensor.sensor_noise import SensorNoise
+from pose6d.camera_simulation.plain_noise import PlainNoise
+from pose6d.camera_simulation.sensor_noise import SensorNoise
 
 IMAGE_SIZE = (480, 640)
 INTRINSICS = (610.0, 610.0, 320.0, 240.0)  # fx, fy, cx, cy of a common RGB-D camera at 640x480

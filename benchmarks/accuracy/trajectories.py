@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from benchmarks.accuracy.plain_camera import degrade_color, degrade_depth
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
 from benchmarks.accuracy.suites import IMAGE_SIZE, INTRINSICS, Suite
 from pose6d.geometry.transforms import make_transform, random_rotations, so3_exp
@@ -39,13 +38,11 @@ def make_sequence(pool: ScenePool, suite: Suite, seed: int, index: int) -> Evalu
         rendering = _render(pool, K, torch.cat([pose[None], background]), meshes, shading)
         if not views:
             mask = (rendering.instance[0] == 0).numpy()
-        rgb = rendering.color.permute(0, 3, 1, 2)
-        depth = degrade_depth(rendering.depth, rgb, generator, suite.noise)[0] * pool.diameters[target]
-        rgb = degrade_color(rgb, generator, suite.noise)[0].permute(1, 2, 0)
+        colors, depths = suite.noise.capture(rendering.color.permute(0, 3, 1, 2), rendering.depth, generator)
         views.append(
             View(
-                (rgb * 255).round().to(torch.uint8).contiguous().numpy(),
-                depth.numpy(),
+                (colors[0].permute(1, 2, 0) * 255).round().to(torch.uint8).contiguous().numpy(),
+                (depths[0] * pool.diameters[target]).numpy(),
                 K.numpy(),
                 pool.in_metres(pose.numpy(), target),
             )

@@ -1,1 +1,1 @@
-"""Synthetic training data: procedural objects and textures, scenes, sensor noise."""
+"""Synthetic training data: objects, their surfaces, and scenes of them."""

@@ -15,10 +15,9 @@ import torch
 
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.training_pool import PoolConfig, make_pool
-from learning.datasets.random_draws import Draw
 from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses
 from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
-from learning.datasets.surfaces.mesh_faults import MeshFaults, draw_faults, show_faults
+from learning.datasets.surfaces.mesh_faults import MeshFaults, apply_faults, sample_faults
 from learning.inference.inputs import apply_update, pair_inputs, update_target
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
@@ -30,6 +29,7 @@ from learning.training.losses import add_error, refiner_loss
 from pose6d.geometry.camera import backproject
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle
+from pose6d.random_draws import Draw
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.interfaces import Hypotheses
 from pose6d.weights import save_weights
@@ -86,7 +86,7 @@ def refiner_samples(pool: MeshPool, config: RefinerConfig, generator: torch.Gene
     poses = perturb_poses(truth, diameter, generator, config.perturbation)
     object = RenderedObject(pool.renderer, diameter, mesh_index)
     A, B = pair_inputs(Hypotheses(poses), object, observe_scenes(scenes, times), config.network)
-    A = show_faults(A, draw_faults(Draw(pool.device, generator), len(A), config.faults))
+    A = apply_faults(A, sample_faults(Draw(pool.device, generator), len(A), config.faults))
     weight = (scenes.visible > _LEAST_VISIBLE).float().repeat_interleave(times)
     return RefinerBatch(poses, truth, mesh_index, torch.nan_to_num(A), torch.nan_to_num(B), weight)
 

@@ -15,10 +15,9 @@ import torch
 
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.training_pool import PoolConfig, make_pool
-from learning.datasets.random_draws import Draw
 from learning.datasets.scenes.pose_perturbation import Perturbation, scoring_hypotheses
 from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
-from learning.datasets.surfaces.mesh_faults import MeshFaults, draw_faults, show_faults
+from learning.datasets.surfaces.mesh_faults import MeshFaults, apply_faults, sample_faults
 from learning.inference.inputs import apply_update, pair_inputs
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
@@ -30,6 +29,7 @@ from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
 from learning.training.train_refiner import observe_scenes
 from learning.training.visible_difference import visible_difference
+from pose6d.random_draws import Draw
 from pose6d.rendering.interface import Renderer
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.interfaces import Hypotheses
@@ -125,9 +125,9 @@ def scorer_samples(pool: MeshPool, refiner: _Refiner, config: ScorerConfig, gene
             part = refiner.step(pool.renderer, scenes, part, mesh_index)
         poses = torch.cat([poses[:, :start], part, poses[:, end:]], dim=1)
         start = end
-    faults = draw_faults(draw, count, config.faults)
+    faults = sample_faults(draw, count, config.faults)
     A, B = _group_inputs(pool.renderer, scenes, poses, mesh_index, config.network)
-    A = show_faults(A, faults.repeated(config.hypotheses))
+    A = apply_faults(A, faults.repeat(config.hypotheses))
     colored = ~faults.grey.flatten()
     error = _pose_errors(pool, scenes, poses, colored, config.network)
     return ScorerBatch(torch.nan_to_num(A), torch.nan_to_num(B), error, shown, scenes.visible)

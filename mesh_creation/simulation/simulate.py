@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path as File
 from typing import Any, Literal
 
@@ -25,14 +25,8 @@ from mesh_creation.board.layout import Board, default_board, save_board
 from mesh_creation.scan_folder import write_json, write_picture
 from mesh_creation.simulation.motion import CameraMotion, Tremor, rotation_z, sample_frame_numbers
 from mesh_creation.simulation.room import Room, make_room
-from mesh_creation.simulation.simulated_camera import (
-    CameraModel,
-    blur_by_motion,
-    calibration_bias,
-    expose,
-    image_motion,
-    measure_depth,
-)
+from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
+from pose6d.camera_simulation.stereo_camera import StereoCamera
 from pose6d.errors import OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
@@ -74,7 +68,7 @@ class Simulation:
     """share of the recording after which the object is pushed: 12 mm and 10 degrees on the board"""
     board: Board = field(default_factory=default_board)
     """what the object stands on"""
-    camera: CameraModel = field(default_factory=CameraModel)
+    camera: StereoCamera = field(default_factory=StereoCamera)
     """the camera and its noise"""
 
 
@@ -144,7 +138,7 @@ class _Simulator:
             start=float(rng.uniform(0, 2 * np.pi)),
             tremor=Tremor.sample(rng, *(simulation.tremor * (0.15 if turntable else 1.0) * np.array([0.0012, 0.005]))),
         )
-        self.bias = calibration_bias(self.camera, rng)
+        self.bias = self.camera.draw_bias(rng)
         self.gain_phase = rng.uniform(0, 2 * np.pi, 5)
         self.renderer = make_renderer([*self.room.meshes, mesh], "cpu")
         self.moves_with_board = np.array([*self.room.turns, True])
@@ -166,9 +160,8 @@ class _Simulator:
         """Everything but the frames."""
         s, camera = self.simulation, self.camera
         save_board(s.board, folder / "board.json")
-        intrinsics = {name: getattr(camera, name) for name in ("fx", "fy", "ppx", "ppy", "width", "height")}
-        intrinsics["depth_scale"] = camera.depth_scale * s.stated_depth_scale
-        write_json(folder / "intrinsics.json", intrinsics)
+        stated = replace(camera, depth_scale=camera.depth_scale * s.stated_depth_scale)
+        write_json(folder / "intrinsics.json", stated.intrinsics())
         recording = {"kind": s.kind, "source": f"simulated {self.mesh.name}", "fps": round(s.frames / s.seconds, 3)}
         recording["timestamps"] = [round(float(t), 6) for t in self.seconds]
         write_json(folder / "recording.json", recording)
@@ -200,9 +193,7 @@ class _Simulator:
         flow = image_motion(xyz, self._motion(time, end, with_board=False), K)
         if self.path.turntable:
             flow = np.where(moving[..., None], image_motion(xyz, self._motion(time, end, with_board=True), K), flow)
-        picture = expose(blur_by_motion(linear, flow), self._gain(time), camera, rng)
-        depth = measure_depth(xyz[..., 2], picture.max(axis=-1) / np.float32(255), self.bias, camera, rng)
-        return picture, depth
+        return camera.capture(blur_by_motion(linear, flow), xyz[..., 2], self._gain(time), rng, self.bias)
 
     def _smooth_edges(self, linear: np.ndarray, wanted: np.ndarray, poses: np.ndarray, drawn: np.ndarray) -> None:
         """Draw the window around `wanted` (H, W) again with 2 x 2 samples a pixel, into `linear` (H, W, 3)."""

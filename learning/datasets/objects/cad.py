@@ -18,22 +18,22 @@ from learning.datasets.objects.lofts import (
     ring_prism,
     turn,
 )
-from learning.datasets.objects.shapes import Band, Part, box, disc, joined, lathe
+from learning.datasets.objects.shapes import Band, Shape, box, disc, join, lathe
 from learning.datasets.surfaces.materials import material_palette, metal_colour, palette_on
 
 
-def _cad(rng: np.random.Generator, parts: list[Part]) -> list[Part]:
+def _cad(rng: np.random.Generator, parts: list[Shape]) -> list[Shape]:
     """Mostly one grey or one colour, as models without texture are, and some with flat shading."""
     if rng.random() < 0.35:
-        parts = [part.facetted() for part in parts]
+        parts = [part.with_flat_faces() for part in parts]
     if rng.random() < 0.2:
         return parts
     ground = metal_colour(rng) if rng.random() < 0.6 else material_palette(rng)[0]
     paint, palette = "metal" if rng.random() < 0.25 else "single_colour", palette_on(rng, ground)
-    return [part.painted(paint, palette) for part in parts]
+    return [part.with_paint(paint, palette) for part in parts]
 
 
-def block(rng: np.random.Generator) -> list[Part]:
+def block(rng: np.random.Generator) -> list[Shape]:
     """Chamfered blocks and stepped prisms, some with a boss or a second block."""
     corners = int(rng.choice([4, 4, 4, 5, 6, 8]))
     outline = circle(1.0, corners, np.pi / corners) * [1.0, rng.uniform(0.4, 1.0)]
@@ -47,11 +47,11 @@ def block(rng: np.random.Generator) -> list[Part]:
             if rng.random() < 0.5
             else box(np.array([*rng.uniform(0.3, 0.9, 2), rng.uniform(0.3, 1.0)]), cells=1)
         )
-        parts.append(boss.moved(np.eye(3), [*rng.uniform(-0.35, 0.35, 2), h * rng.uniform(0.7, 0.99)]))
+        parts.append(boss.shift([*rng.uniform(-0.35, 0.35, 2), h * rng.uniform(0.7, 0.99)]))
     return _cad(rng, parts)
 
 
-def gear(rng: np.random.Generator) -> list[Part]:
+def gear(rng: np.random.Generator) -> list[Shape]:
     """Spur gears and pulleys with a bore, some with a hub."""
     teeth, depth = int(rng.integers(8, 25)), rng.uniform(0.08, 0.2)
     pitch = 2 * np.pi / teeth
@@ -69,7 +69,7 @@ def gear(rng: np.random.Generator) -> list[Part]:
     return _cad(rng, parts)
 
 
-def fastener(rng: np.random.Generator) -> list[Part]:
+def fastener(rng: np.random.Generator) -> list[Shape]:
     """Hex bolts, screws, nuts and washers."""
     style = rng.choice(["bolt", "screw", "nut", "spacer"])
     if style in ("nut", "spacer"):
@@ -102,7 +102,7 @@ def fastener(rng: np.random.Generator) -> list[Part]:
     return _cad(rng, [shaft, head])
 
 
-def flanged(rng: np.random.Generator) -> list[Part]:
+def flanged_pipe(rng: np.random.Generator) -> list[Shape]:
     """Flanges with bolt holes, on a pipe or a hub, sometimes at both ends or with an elbow."""
     bore = rng.uniform(0.2, 0.6)
     disc_ = flange(bore, 1.0, rng.uniform(0.1, 0.3), int(rng.integers(3, 9)), rng.uniform(0.05, 0.13))
@@ -117,12 +117,12 @@ def flanged(rng: np.random.Generator) -> list[Part]:
     pipe = hollow_tube(path, bore + wall, wall * 0.97, 28)
     discs = [disc_]
     if rng.random() < 0.5:
-        end = disc_.moved(turn("y", bend), path[-1])
+        end = disc_.transform(turn("y", bend), path[-1])
         discs.append(end)
-    return _cad(rng, [joined(discs), pipe])
+    return _cad(rng, [join(discs), pipe])
 
 
-def machined(rng: np.random.Generator) -> list[Part]:
+def machined_plate(rng: np.random.Generator) -> list[Shape]:
     """Thick plates with holes, a rib or an upright with a bearing: the base plates and mounts of machines."""
     columns, rows = rng.integers(1, 4, 2)
     width, thick = rng.uniform(0.5, 1.4), rng.uniform(0.1, 0.5)
@@ -136,13 +136,13 @@ def machined(rng: np.random.Generator) -> list[Part]:
             circle(rim, 28), circle(rim * rng.uniform(0.4, 0.8), 28), width * rng.uniform(0.2, 0.8), np.zeros(28, bool)
         )
         post = box(np.array([rim * 1.2, width * rng.uniform(0.15, 0.6), lift - rim * 0.5]), cells=1)
-        post = post.moved(np.eye(3), [0, 0, thick / 2 + (lift - rim) / 2 - 0.02])
+        post = post.shift([0, 0, thick / 2 + (lift - rim) / 2 - 0.02])
         x = rng.uniform(-0.6, 0.6)
-        parts += [post.moved(np.eye(3), [x, 0, 0]), bearing.moved(turn("x", np.pi / 2), [x, 0, thick / 2 + lift])]
+        parts += [post.shift([x, 0, 0]), bearing.transform(turn("x", np.pi / 2), [x, 0, thick / 2 + lift])]
     return _cad(rng, parts)
 
 
-def shaft(rng: np.random.Generator) -> list[Part]:
+def shaft(rng: np.random.Generator) -> list[Shape]:
     """Stepped shafts, fittings and knobs: cylinders and hex prisms about one axis."""
     parts, z = [], 0.0
     for _ in range(rng.integers(2, 5)):
@@ -160,5 +160,6 @@ def shaft(rng: np.random.Generator) -> list[Part]:
 
 
 CAD: dict[str, Maker] = {
-    "block": block, "gear": gear, "fastener": fastener, "flanged": flanged, "machined": machined, "shaft": shaft,
+    "block": block, "gear": gear, "fastener": fastener, "flanged_pipe": flanged_pipe,
+    "machined_plate": machined_plate, "shaft": shaft,
 }  # fmt: skip

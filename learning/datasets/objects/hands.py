@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from learning.datasets.objects.lofts import turn
-from learning.datasets.objects.random_objects import finish, spread_over_processes
-from learning.datasets.objects.shapes import Part, joined, superquadric
+from learning.datasets.objects.random_objects import paint_and_join, spread_over_processes
+from learning.datasets.objects.shapes import Shape, join, superquadric
 from learning.datasets.surfaces.materials import palette_on
 from pose6d.mesh.mesh import Mesh
 
@@ -36,19 +36,19 @@ def make_hand(seed: int) -> Mesh:
         bends = np.clip(curl + rng.normal(0, 0.12, 3), 0, 1.1) * np.array([1.2, 1.5, 1.0])
         heading = turn("y", -side * spread)
         fingers.append(_finger(base, heading, _LENGTHS[k] * rng.uniform(0.9, 1.1), 0.105 * thickness, bends))
-    parts = [joined(fingers)]
+    parts = [join(fingers)]
     if whole or rng.random() < 0.3:
         heading = turn("z", rng.uniform(-0.5, 0.3) * side) @ turn("y", side * rng.uniform(0.4, 1.1))
         bends = np.clip(curl * 0.6 + rng.normal(0, 0.15, 3), 0, 1) * np.array([0.8, 0.8, 0.9])
         base = np.array([side * 0.38, -0.1, -0.72])
-        parts[0] = joined([parts[0], _finger(base, heading, 0.9, 0.125 * thickness, bends)])
+        parts[0] = join([parts[0], _finger(base, heading, 0.9, 0.125 * thickness, bends)])
     if whole:
         palm = superquadric(np.array([0.47, 0.17 * thickness, 0.56]), 0.75, 0.7, 20, 30)
-        parts.append(palm.moved(np.eye(3), [0, -0.03, -0.5]))
+        parts.append(palm.shift([0, -0.03, -0.5]))
         if rng.random() < 0.7:
             wrist = superquadric(np.array([0.30, 0.22, rng.uniform(0.4, 0.9)]), 0.9, 0.4, 16, 26)
-            parts.append(wrist.moved(turn("x", rng.uniform(-0.4, 0.4)), [0, -0.04, -1.3]))
-    return finish(_in_skin(rng, parts), rng, name=f"hand_{seed}")
+            parts.append(wrist.transform(turn("x", rng.uniform(-0.4, 0.4)), [0, -0.04, -1.3]))
+    return paint_and_join(_paint_skin(rng, parts), rng, name=f"hand_{seed}")
 
 
 def make_hands(seeds: Sequence[int], workers: int | None = None, progress: bool = True) -> list[Mesh]:
@@ -62,20 +62,20 @@ def _some_fingers(rng: np.random.Generator) -> tuple[int, int]:
     return first, first + count
 
 
-def _finger(base: np.ndarray, heading: np.ndarray, length: float, radius: float, bends: np.ndarray) -> Part:
+def _finger(base: np.ndarray, heading: np.ndarray, length: float, radius: float, bends: np.ndarray) -> Shape:
     """Three phalanges as ellipsoid-capped limbs that overlap in the joints, bending towards +y."""
     limbs, place = [], base
     for share, bend in zip(_PHALANGES, bends, strict=True):
         heading = heading @ turn("x", -bend)
         bone = share * length
         limb = superquadric(np.array([radius, radius * 0.95, bone / 2 + 0.75 * radius]), 1.0, 0.55, 14, 18)
-        limbs.append(limb.moved(heading, place + heading @ [0, 0, bone / 2]))
+        limbs.append(limb.transform(heading, place + heading @ [0, 0, bone / 2]))
         place = place + heading @ [0, 0, bone]
         radius *= 0.91
-    return joined(limbs)
+    return join(limbs)
 
 
-def _in_skin(rng: np.random.Generator, parts: list[Part]) -> list[Part]:
+def _paint_skin(rng: np.random.Generator, parts: list[Shape]) -> list[Shape]:
     """Skin from very light to very dark; some hands wear a glove and some arms a sleeve."""
     tone = rng.random()
     skin = (1 - tone) * np.array([0.95, 0.78, 0.68]) + tone * np.array([0.26, 0.16, 0.11])
@@ -84,7 +84,7 @@ def _in_skin(rng: np.random.Generator, parts: list[Part]) -> list[Part]:
     palette[1] = np.clip(skin * [0.92, 0.78, 0.76], 0, 1)  # blood shows where the skin is thin
     if rng.random() < 0.1:
         palette = palette_on(rng, rng.random(3))
-    dressed = [part.painted("skin", palette) for part in parts]
+    dressed = [part.with_paint("skin", palette) for part in parts]
     if len(dressed) == 3 and rng.random() < 0.6:
-        dressed[2] = dressed[2].painted(None)
+        dressed[2] = dressed[2].with_paint(None)
     return dressed

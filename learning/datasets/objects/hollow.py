@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from learning.datasets.objects.lofts import Maker, at, bent_sheet, flat_sheet, hollow_tube, rod, spline, turn
+from learning.datasets.objects.lofts import Maker, bent_sheet, flat_sheet, hollow_tube, rod, spline, turn
 from learning.datasets.objects.parts import arc_handle, smooth_profile, vessel, vessel_profile
-from learning.datasets.objects.shapes import Band, Part, box, disc, joined, lathe, tube
+from learning.datasets.objects.shapes import Band, Shape, box, disc, join, lathe, tube
 from learning.datasets.surfaces.materials import material_palette
 
 
-def tray(rng: np.random.Generator) -> list[Part]:
+def tray(rng: np.random.Generator) -> list[Shape]:
     """Open boxes, trays, tubs and crates: four walls on a floor, some walls with holes, some with dividers."""
     size = np.array([1.0, rng.uniform(0.4, 1.0), np.exp(rng.uniform(np.log(0.1), np.log(0.9)))])
     wall = rng.uniform(0.02, 0.07)
@@ -24,19 +24,19 @@ def tray(rng: np.random.Generator) -> list[Part]:
     rows = int(rng.integers(1, 4))
     holes = np.full((12, rows), rng.uniform(0.03, 0.2) if rng.random() < 0.25 else 0.0)
     walls = bent_sheet(path, np.linspace(0, size[2], rows + 1), wall, holes, closed=True, cells=4)
-    walls = walls.moved(turn("x", np.pi / 2), np.zeros(3))
-    floor = at(box(np.array([size[0], size[1], wall]), cells=6), z=wall / 2 + 0.001)
+    walls = walls.rotate(turn("x", np.pi / 2))
+    floor = box(np.array([size[0], size[1], wall]), cells=6).shift([0, 0, wall / 2 + 0.001])
     parts = [walls, floor]
     if rng.random() < 0.35:
-        across = [at(box(np.array([wall, size[1], size[2] * 0.8]), cells=4), x=x, z=size[2] * 0.4) for x in
+        across = [box(np.array([wall, size[1], size[2] * 0.8]), cells=4).shift([x, 0, size[2] * 0.4]) for x in
                   np.linspace(-0.5, 0.5, int(rng.integers(3, 5)))[1:-1]]  # fmt: skip
-        parts.append(joined(across))
+        parts.append(join(across))
     paint = None if rng.random() < 0.5 else "single_colour"
     palette = material_palette(rng)
-    return [part.painted(paint, palette) for part in parts]
+    return [part.with_paint(paint, palette) for part in parts]
 
 
-def bowl(rng: np.random.Generator) -> list[Part]:
+def bowl(rng: np.random.Generator) -> list[Shape]:
     """Bowls, tubs and boxes with rounded corners and real walls, round, oval or squarish; some with a lid or a foot."""
     height, base, wall = rng.uniform(0.2, 1.8), rng.uniform(0.4, 1.0), rng.uniform(0.04, 0.12)
     outer = smooth_profile(
@@ -53,11 +53,11 @@ def bowl(rng: np.random.Generator) -> list[Part]:
         edge = np.array([[1.03, height], [1.03, height + 0.08]])
         dome = disc(1.03, height + 0.08, outwards=False, dome=rng.uniform(0, 0.25))
         lid = lathe([disc(1.03, height, outwards=True), ("side", edge), dome], 41, flat, square)
-        parts.append(lid if rng.random() < 0.6 else lid.moved(turn("y", 0.5), [rng.uniform(0.3, 0.8), 0, 0.1]))
+        parts.append(lid if rng.random() < 0.6 else lid.transform(turn("y", 0.5), [rng.uniform(0.3, 0.8), 0, 0.1]))
     return parts
 
 
-def pipe(rng: np.random.Generator) -> list[Part]:
+def pipe(rng: np.random.Generator) -> list[Shape]:
     """Pipes, hoses, rolls and elbows that one can look through, some with a second branch."""
     radius = rng.uniform(0.15, 0.7)
     wall = radius * rng.uniform(0.08, 0.6)
@@ -77,7 +77,7 @@ def pipe(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def pot(rng: np.random.Generator) -> list[Part]:
+def pot(rng: np.random.Generator) -> list[Shape]:
     """Pans, pots, buckets and jugs: a vessel with a long handle, two ears or a bail, and sometimes a spout."""
     outer = vessel_profile(rng)
     body, height = vessel(rng, outer), float(outer[-1, 1])
@@ -95,14 +95,14 @@ def pot(rng: np.random.Generator) -> list[Part]:
         t = np.linspace(0, np.pi, 30)
         bail = np.stack([np.cos(t), 0 * t, np.sin(t) * rng.uniform(0.6, 1.2)], 1) * 1.0
         tilt = turn("x", rng.uniform(-1.3, 1.3))
-        return [body, tube(bail, np.full(30, 0.03), 10).moved(tilt, [0, 0, height * 0.95])]
+        return [body, tube(bail, np.full(30, 0.03), 10).transform(tilt, [0, 0, height * 0.95])]
     z = height * 0.75
     reach = float(np.interp(z, outer[:, 1], outer[:, 0]))
     ear = arc_handle(
         np.array([reach * 0.97, -0.25, z]), np.array([reach * 0.97, 0.25, z]), rng.uniform(0.2, 0.5), 0.06, 1.0
     )
     if style == "pot":
-        return [body, joined([ear, ear.moved(turn("z", np.pi), np.zeros(3))])]
+        return [body, join([ear, ear.rotate(turn("z", np.pi))])]
     spout = tube(np.linspace([-reach * 0.9, 0, height * 0.4], [-reach - 0.6, 0, height * rng.uniform(0.9, 1.3)], 10),
                  np.linspace(0.2, 0.08, 10), 16)  # fmt: skip
     grip = arc_handle(
@@ -111,12 +111,13 @@ def pot(rng: np.random.Generator) -> list[Part]:
     return [body, spout, grip]
 
 
-def shelf(rng: np.random.Generator) -> list[Part]:
+def shelf(rng: np.random.Generator) -> list[Shape]:
     """Stools, shelves and racks: boards on legs or between uprights."""
     size = np.array([1.0, rng.uniform(0.4, 1.0), rng.uniform(0.4, 1.3)])
     thick, levels = rng.uniform(0.03, 0.09), int(rng.integers(1, 4))
     boards = [
-        at(box(np.array([size[0], size[1], thick]), cells=6), z=z) for z in np.linspace(size[2], 0.25 * size[2], levels)
+        box(np.array([size[0], size[1], thick]), cells=6).shift([0, 0, z])
+        for z in np.linspace(size[2], 0.25 * size[2], levels)
     ]
     inset = rng.uniform(0.35, 0.47)
     if rng.random() < 0.6:
@@ -124,9 +125,9 @@ def shelf(rng: np.random.Generator) -> list[Part]:
                 for x in (-inset, inset) for y in (-inset * size[1], inset * size[1])]  # fmt: skip
     else:
         sides = flat_sheet(np.array([-0.5, 0.5]) * size[1], np.array([0, size[2]]), thick, np.zeros((1, 1)), cells=8)
-        sides = sides.moved(turn("z", np.pi / 2) @ turn("x", np.pi / 2), np.zeros(3))
-        feet = [at(sides, x=x) for x in (-inset, inset)]
-    return [joined(boards), joined(feet)]
+        sides = sides.rotate(turn("z", np.pi / 2) @ turn("x", np.pi / 2))
+        feet = [sides.shift([x, 0, 0]) for x in (-inset, inset)]
+    return [join(boards), join(feet)]
 
 
 HOLLOW: dict[str, Maker] = {"tray": tray, "bowl": bowl, "pipe": pipe, "pot": pot, "shelf": shelf}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from learning.datasets.objects.lofts import Maker, at, cylinder, rod, spline, turn
+from learning.datasets.objects.lofts import Maker, cylinder, rod, spline, turn
 from learning.datasets.objects.packages import labelled_bottle
 from learning.datasets.objects.parts import (
     random_blob,
@@ -18,15 +18,15 @@ from learning.datasets.objects.parts import (
     random_turning,
     smooth_profile,
 )
-from learning.datasets.objects.shapes import Band, Part, box, disc, joined, lathe, superquadric, tube
+from learning.datasets.objects.shapes import Band, Shape, box, disc, join, lathe, superquadric, tube
 from learning.datasets.surfaces.materials import material_palette, one_colour, palette_on
 
 
-def animal(rng: np.random.Generator) -> list[Part]:
+def animal(rng: np.random.Generator) -> list[Shape]:
     """A body, a head with ears or a beak, legs and a tail, of blobs."""
     body_size = np.array([rng.uniform(0.5, 1.0), rng.uniform(0.25, 0.5), rng.uniform(0.25, 0.6)])
     lean = turn("y", rng.choice([0.0, rng.uniform(-1.2, 0)]))
-    body = superquadric(body_size, 1.0, rng.uniform(0.8, 1.0), 22, 32).moved(lean, np.zeros(3))
+    body = superquadric(body_size, 1.0, rng.uniform(0.8, 1.0), 22, 32).rotate(lean)
     neck = lean @ [body_size[0] * 0.8, 0, 0] + np.array([0, 0, body_size[2] * 0.5])
     r = rng.uniform(0.2, 0.42)
     head_at = neck + np.array([r * 0.5, 0, r * rng.uniform(0.3, 1.2)])
@@ -49,30 +49,30 @@ def animal(rng: np.random.Generator) -> list[Part]:
     other = palette if rng.random() < 0.6 else np.roll(palette, 1, 0)
     eyes = [_ball(np.full(3, 0.12 * r), head_at + np.array([0.75 * r, side * 0.45 * r, 0.35 * r])) for side in (-1, 1)]
     dark = palette_on(rng, np.full(3, 0.04))
-    return [body.painted(fur, palette), joined(head).painted(fur, palette), joined(limbs).painted(fur, other),
-            joined(eyes).painted("single_colour", dark)]  # fmt: skip
+    return [body.with_paint(fur, palette), join(head).with_paint(fur, palette), join(limbs).with_paint(fur, other),
+            join(eyes).with_paint("single_colour", dark)]  # fmt: skip
 
 
-def vehicle(rng: np.random.Generator) -> list[Part]:
+def vehicle(rng: np.random.Generator) -> list[Shape]:
     """Toy cars and trucks: a body, a cabin, wheels."""
     size = np.array([1.0, rng.uniform(0.35, 0.5), rng.uniform(0.15, 0.35)])
-    body = box(size, rng.uniform(0, 0.07), 6).painted(None, material_palette(rng))
+    body = box(size, rng.uniform(0, 0.07), 6).with_paint(None, material_palette(rng))
     cabin_size = size * [rng.uniform(0.25, 0.65), rng.uniform(0.8, 0.98), rng.uniform(0.7, 1.6)]
-    cabin = at(
-        box(cabin_size, rng.uniform(0.0, 0.08), 5), x=rng.uniform(-0.2, 0.25), z=size[2] / 2 + cabin_size[2] * 0.4
+    cabin = box(cabin_size, rng.uniform(0.0, 0.08), 5).shift(
+        [rng.uniform(-0.2, 0.25), 0, size[2] / 2 + cabin_size[2] * 0.4]
     )
     radius, width = rng.uniform(0.1, 0.2), rng.uniform(0.06, 0.12)
-    wheel = cylinder(radius, -width / 2, width / 2, 24).moved(turn("x", np.pi / 2), np.zeros(3))
+    wheel = cylinder(radius, -width / 2, width / 2, 24).rotate(turn("x", np.pi / 2))
     axles = np.array([-0.32, 0.32]) if rng.random() < 0.7 else np.array([-0.35, -0.05, 0.33])
-    wheels = [at(wheel, x, y, -size[2] / 2) for x in axles for y in (-size[1] / 2, size[1] / 2)]
+    wheels = [wheel.shift([x, y, -size[2] / 2]) for x in axles for y in (-size[1] / 2, size[1] / 2)]
     return [
         body,
-        cabin.painted("single_colour", material_palette(rng)),
-        joined(wheels).painted("single_colour", palette_on(rng, np.full(3, 0.06))),
+        cabin.with_paint("single_colour", material_palette(rng)),
+        join(wheels).with_paint("single_colour", palette_on(rng, np.full(3, 0.06))),
     ]
 
 
-def drill(rng: np.random.Generator) -> list[Part]:
+def drill(rng: np.random.Generator) -> list[Shape]:
     """Cordless drills, hair dryers, glue guns: a barrel, a slanting grip, a nose and sometimes a battery."""
     length, fat = rng.uniform(0.9, 1.6), rng.uniform(0.16, 0.32)
     profile = smooth_profile(
@@ -85,7 +85,7 @@ def drill(rng: np.random.Generator) -> list[Part]:
         ("side", profile),
         disc(profile[-1, 0], length, outwards=False),
     ]
-    barrel = lathe(bands, 33).moved(turn("y", np.pi / 2), np.zeros(3))
+    barrel = lathe(bands, 33).rotate(turn("y", np.pi / 2))
     nose = cylinder(
         profile[-1, 0] * 0.8,
         length - 0.02,
@@ -104,27 +104,25 @@ def drill(rng: np.random.Generator) -> list[Part]:
     extra = [rod(start + np.array([0.18, 0, -0.2]), start + np.array([0.22, 0, -0.5]), 0.06)]  # trigger
     if rng.random() < 0.6:
         extra.append(
-            box(np.array([rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.45), rng.uniform(0.15, 0.4)]), 0.04, 4).moved(
-                np.eye(3), foot
-            )
+            box(np.array([rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.45), rng.uniform(0.15, 0.4)]), 0.04, 4).shift(foot)
         )
     main, dark = material_palette(rng), palette_on(rng, rng.uniform(0.03, 0.3) * np.ones(3))
     return [
-        barrel.painted("logo" if rng.random() < 0.5 else "single_colour", main),
-        nose.moved(turn("y", np.pi / 2), np.zeros(3)).painted("metal", main),
-        grip.painted("single_colour", main if rng.random() < 0.5 else dark),
-        joined(extra).painted("single_colour", dark),
+        barrel.with_paint("logo" if rng.random() < 0.5 else "single_colour", main),
+        nose.rotate(turn("y", np.pi / 2)).with_paint("metal", main),
+        grip.with_paint("single_colour", main if rng.random() < 0.5 else dark),
+        join(extra).with_paint("single_colour", dark),
     ]
 
 
-def spray(rng: np.random.Generator) -> list[Part]:
+def spray(rng: np.random.Generator) -> list[Shape]:
     """Trigger sprayers: a bottle, a head with nozzle and lever."""
     body, top = labelled_bottle(rng)[0], 0.0
     top = float(body.vertices[:, 2].max())
-    head = at(box(np.array([rng.uniform(0.9, 1.5), 0.45, 0.4]), 0.1, 4), x=rng.uniform(0.0, 0.3), z=top + 0.55)
+    head = box(np.array([rng.uniform(0.9, 1.5), 0.45, 0.4]), 0.1, 4).shift([rng.uniform(0.0, 0.3), 0, top + 0.55])
     collar = cylinder(0.38, top - 0.15, top + 0.4, 26)
     ahead = float(head.vertices[:, 0].max())
-    nozzle = cylinder(0.17, 0, 0.25, 20).moved(turn("y", np.pi / 2), [ahead - 0.03, 0, top + 0.6])
+    nozzle = cylinder(0.17, 0, 0.25, 20).transform(turn("y", np.pi / 2), [ahead - 0.03, 0, top + 0.6])
     lever = spline(
         np.array(
             [
@@ -136,24 +134,24 @@ def spray(rng: np.random.Generator) -> list[Part]:
         14,
     )
     palette = material_palette(rng)
-    moving = joined([tube(lever, np.linspace(0.09, 0.06, 14), 12, 2.0), nozzle])
-    return [body, joined([head]).painted("single_colour", palette), collar.painted("single_colour", palette),
-            moving.painted("single_colour", material_palette(rng))]  # fmt: skip
+    moving = join([tube(lever, np.linspace(0.09, 0.06, 14), 12, 2.0), nozzle])
+    return [body, join([head]).with_paint("single_colour", palette), collar.with_paint("single_colour", palette),
+            moving.with_paint("single_colour", material_palette(rng))]  # fmt: skip
 
 
-def camera(rng: np.random.Generator) -> list[Part]:
+def camera(rng: np.random.Generator) -> list[Shape]:
     """Cameras, radios, routers: a box with a lens or dials on one face and buttons on top."""
     size = np.array([rng.uniform(0.8, 1.2), rng.uniform(0.25, 0.6), rng.uniform(0.5, 0.8)])
     body = box(size, rng.uniform(0.0, 0.12), 6)
     r = rng.uniform(0.15, 0.32)
     lens = cylinder(r, 0, rng.uniform(0.1, 0.6), 32, top=r * rng.uniform(0.7, 1.05))
-    lens = lens.moved(turn("x", np.pi / 2), [rng.uniform(-0.25, 0.25), -size[1] * 0.49, rng.uniform(-0.1, 0.1)])
-    knobs = [cylinder(rng.uniform(0.04, 0.1), 0, rng.uniform(0.05, 0.2), 18).moved(np.eye(3), [x, 0, size[2] * 0.49])
+    lens = lens.transform(turn("x", np.pi / 2), [rng.uniform(-0.25, 0.25), -size[1] * 0.49, rng.uniform(-0.1, 0.1)])
+    knobs = [cylinder(rng.uniform(0.04, 0.1), 0, rng.uniform(0.05, 0.2), 18).shift([x, 0, size[2] * 0.49])
              for x in rng.uniform(-0.4, 0.4, rng.integers(1, 4))]  # fmt: skip
-    return [body.painted("single_colour" if rng.random() < 0.4 else None, material_palette(rng)), lens, joined(knobs)]
+    return [body.with_paint("single_colour" if rng.random() < 0.4 else None, material_palette(rng)), lens, join(knobs)]
 
 
-def fruit(rng: np.random.Generator) -> list[Part]:
+def fruit(rng: np.random.Generator) -> list[Shape]:
     """Apples, pears, citrus, bananas, roots: slightly lopsided, with a stem."""
     style = str(rng.choice(["apple", "pear", "citrus", "banana", "root"]))
     hue = {
@@ -184,7 +182,7 @@ def fruit(rng: np.random.Generator) -> list[Part]:
         )
         body = tube(path, radii, 18)
         stem = rod(path[0] + [0, 0, 0.05], path[0] - [rng.uniform(-0.1, 0.1), 0, rng.uniform(0.15, 0.5)], 0.06)
-        return [body.painted("peel", palette), stem.painted("single_colour", stem_colour)]
+        return [body.with_paint("peel", palette), stem.with_paint("single_colour", stem_colour)]
     v = np.linspace(0, np.pi, 30)
     r, z = np.sin(v), -np.cos(v)
     if style == "apple":  # dimples at both ends
@@ -202,18 +200,18 @@ def fruit(rng: np.random.Generator) -> list[Part]:
     )
     top = float(body.vertices[np.argmin(np.hypot(*body.vertices[:, :2].T) - body.vertices[:, 2] * 0.01), 2])
     stem = rod(np.array([0, 0, top - 0.1]), np.array([*rng.uniform(-0.12, 0.12, 2), top + rng.uniform(0.1, 0.4)]), 0.05)
-    return [body.painted("peel", palette), stem.painted("single_colour", stem_colour)]
+    return [body.with_paint("peel", palette), stem.with_paint("single_colour", stem_colour)]
 
 
-def marked(rng: np.random.Generator) -> list[Part]:
+def body_with_mark(rng: np.random.Generator) -> list[Shape]:
     """A round or square body, nearly uniform, with one thing that tells its sides apart."""
     makers = [random_can, random_superquadric, random_bottle, random_box, random_turning, random_blob]
     body = makers[rng.choice(6, p=[0.3, 0.2, 0.15, 0.2, 0.1, 0.05])](rng)
     palette = material_palette(rng)
     style = rng.choice(["print", "knob", "dent", "stripe"])
     if style == "print":
-        return [body.painted("mark", palette)]
-    body = body.painted("single_colour" if rng.random() < 0.7 else "near_uniform", palette)
+        return [body.with_paint("mark", palette)]
+    body = body.with_paint("single_colour" if rng.random() < 0.7 else "near_uniform", palette)
     extent = np.ptp(body.vertices, axis=0)
     normals = body.normals()
     sideways = np.flatnonzero(np.hypot(normals[:, 0], normals[:, 1]) > 0.8)
@@ -232,16 +230,16 @@ def marked(rng: np.random.Generator) -> list[Part]:
     else:  # a rib or a seam along the axis
         knob = box(np.array([reach, reach, extent[2] * rng.uniform(0.3, 0.9)]) * rng.uniform(0.5, 1.0), 0.2 * reach, 5)
     own = palette if rng.random() < 0.4 else material_palette(rng)
-    return [body, knob.moved(np.eye(3), spot + normal * reach * 0.2).painted("single_colour", own)]
+    return [body, knob.shift(spot + normal * reach * 0.2).with_paint("single_colour", own)]
 
 
 def _ball(
     size: tuple[float, float, float] | np.ndarray, place: tuple[float, float, float] | np.ndarray = (0, 0, 0)
-) -> Part:
-    return superquadric(np.asarray(size, float), 1.0, 1.0, 18, 26).moved(np.eye(3), np.asarray(place, float))
+) -> Shape:
+    return superquadric(np.asarray(size, float), 1.0, 1.0, 18, 26).shift(np.asarray(place, float))
 
 
 TOYS: dict[str, Maker] = {"animal": animal, "vehicle": vehicle}
 APPLIANCES: dict[str, Maker] = {"drill": drill, "spray": spray, "camera": camera}
 FRUIT: dict[str, Maker] = {"fruit": fruit}
-MARKED: dict[str, Maker] = {"marked": marked}
+MARKED: dict[str, Maker] = {"body_with_mark": body_with_mark}

@@ -1,6 +1,6 @@
 """Building blocks beyond a lathe: lofts through cross-sections, sheets with holes that may be bent, rods and rings.
 
-Both are closed surfaces with real thickness (shapes.Part).
+Both are closed surfaces with real thickness (shapes.Shape).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from learning.datasets.objects.shapes import DISC_CHARTS, SIDE_CHART, Chart, Part, Piece, assemble, disc, lathe, tube
+from learning.datasets.objects.shapes import DISC_CHARTS, SIDE_CHART, Chart, Piece, Shape, assemble, disc, lathe, tube
 
 _TOP_CHART, _BOTTOM_CHART, _WALL_CHART = (0.0, 0.55, 1.0, 1.0), (0.0, 0.11, 1.0, 0.53), (0.01, 0.015, 0.99, 0.08)
 
@@ -21,7 +21,7 @@ def loft(
     corners: np.ndarray | None = None,
     breaks: Sequence[int] = (),
     capped: bool = True,
-) -> Part:
+) -> Shape:
     """A skin over closed cross-sections.
 
     Args:
@@ -66,7 +66,7 @@ def loft(
     return assemble(pieces, charts)
 
 
-def prism(outline: np.ndarray, levels: Sequence[tuple[float, float]], corners: np.ndarray | None = None) -> Part:
+def prism(outline: np.ndarray, levels: Sequence[tuple[float, float]], corners: np.ndarray | None = None) -> Shape:
     """Sections of one outline stacked along z; sharp everywhere unless `corners` says otherwise.
 
     Args:
@@ -79,7 +79,7 @@ def prism(outline: np.ndarray, levels: Sequence[tuple[float, float]], corners: n
     return loft(np.stack(sections), sharp, range(len(levels)))
 
 
-def ring_prism(outer: np.ndarray, inner: np.ndarray, height: float, corners: np.ndarray, chamfer: float = 0.0) -> Part:
+def ring_prism(outer: np.ndarray, inner: np.ndarray, height: float, corners: np.ndarray, chamfer: float = 0.0) -> Shape:
     """A prism over `outer` with a hole `inner`, both (n, 2), counter-clockwise, point by point opposite each other."""
     mitre = _mitres(outer, closed=True)
     h = height / 2
@@ -91,9 +91,9 @@ def ring_prism(outer: np.ndarray, inner: np.ndarray, height: float, corners: np.
     return loft(sections, corners, range(len(rows) + 1), capped=False)
 
 
-def hollow_tube(path: np.ndarray, radius: float, wall: float, cols: int = 24) -> Part:
+def hollow_tube(path: np.ndarray, radius: float, wall: float, cols: int = 24) -> Shape:
     """A pipe of outer radius `radius` along a path (n, 3)."""
-    frame = transported_frames(path)
+    frame = parallel_transport_frames(path)
     angle = np.linspace(0, 2 * np.pi, cols, endpoint=False)
     ring = np.cos(angle)[:, None] * frame[:, None, 0] + np.sin(angle)[:, None] * frame[:, None, 1]
     outer, inner = path[:, None] + radius * ring, path[:, None] + (radius - wall) * ring
@@ -101,7 +101,7 @@ def hollow_tube(path: np.ndarray, radius: float, wall: float, cols: int = 24) ->
     return loft(np.concatenate([outer, inner[::-1]]), None, [0, rows - 1, rows, 2 * rows - 1, 2 * rows], capped=False)
 
 
-def transported_frames(path: np.ndarray) -> np.ndarray:
+def parallel_transport_frames(path: np.ndarray) -> np.ndarray:
     """(n, 2, 3) two unit vectors across the path (n, 3) at each point, carried along it without twist."""
     ahead = np.gradient(path, axis=0)
     tangent = ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
@@ -112,11 +112,6 @@ def transported_frames(path: np.ndarray) -> np.ndarray:
         first = first / np.linalg.norm(first)
         frame[i] = first, np.cross(t, first)
     return frame
-
-
-def at(part: Part, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Part:
-    """The part moved."""
-    return part.moved(np.eye(3), np.array([x, y, z]))
 
 
 def turn(axis: str, angle: float) -> np.ndarray:
@@ -135,7 +130,7 @@ def circle(radius: float, count: int, phase: float = 0.0) -> np.ndarray:
     return radius * np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
-def cylinder(radius: float, low: float, high: float, cols: int = 28, top: float | None = None) -> Part:
+def cylinder(radius: float, low: float, high: float, cols: int = 28, top: float | None = None) -> Shape:
     """About z, from height `low` to `high`."""
     top = radius if top is None else top
     side = np.array([[radius, low], [(radius + top) / 2, (low + high) / 2], [top, high]])
@@ -144,7 +139,7 @@ def cylinder(radius: float, low: float, high: float, cols: int = 28, top: float 
     )
 
 
-def rod(start: np.ndarray, end: np.ndarray, radius: float, cols: int = 14, thinner: float = 1.0) -> Part:
+def rod(start: np.ndarray, end: np.ndarray, radius: float, cols: int = 14, thinner: float = 1.0) -> Shape:
     """A straight bar between two points (3,)."""
     path = np.linspace(start, end, 5)
     return tube(path, np.linspace(radius, radius * thinner, 5), cols)
@@ -155,7 +150,7 @@ def spline(knots: np.ndarray, count: int) -> np.ndarray:
     return CubicSpline(np.arange(len(knots)), knots)(np.linspace(0, len(knots) - 1, count))
 
 
-def torus(radius: float, thickness: float, cols: int = 12) -> Part:
+def torus(radius: float, thickness: float, cols: int = 12) -> Shape:
     """About z."""
     ring = np.column_stack([circle(radius, 32), np.zeros(32)])
     return tube(ring, np.full(32, thickness), cols, closed=True)
@@ -165,10 +160,10 @@ Placement = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 """(along, across, side) -> points (..., 3) of a sheet; side is -1 on one face and 1 on the other."""
 
 
-def perforated(
+def sheet_with_holes(
     along: np.ndarray, across: np.ndarray, holes: np.ndarray, place: Placement, *, wrapped: bool = False,
     smooth: bool = True, cells: int = 4,
-) -> Part:  # fmt: skip
+) -> Shape:  # fmt: skip
     """A sheet of tiles, each with or without a round hole in its middle.
 
     Args:
@@ -202,7 +197,7 @@ def perforated(
         for j in range(rows):
             y = np.linspace(across[j], across[j + 1], cells + 1)
             if holes[i, j] > 0:
-                flat = _holed_tile(x, y, holes[i, j])
+                flat = _tile_with_hole(x, y, holes[i, j])
                 wall(flat[1], -1, 100_000 + i * rows + j)
             else:
                 flat = np.stack(np.meshgrid(x, y), -1)
@@ -221,7 +216,7 @@ def perforated(
 def bent_sheet(
     path: np.ndarray, across: np.ndarray, thickness: float, holes: np.ndarray | None = None, *, closed: bool = False,
     smooth: bool = False, cells: int = 2,
-) -> Part:  # fmt: skip
+) -> Shape:  # fmt: skip
     """A sheet that follows a path in the xz plane: brackets, profiles, frames, gutters.
 
     Args:
@@ -242,19 +237,19 @@ def bent_sheet(
 
     if holes is None:
         holes = np.zeros((len(along) - 1, len(across) - 1))
-    return perforated(along, across, holes, place, wrapped=closed, smooth=smooth, cells=cells)
+    return sheet_with_holes(along, across, holes, place, wrapped=closed, smooth=smooth, cells=cells)
 
 
-def flat_sheet(along: np.ndarray, across: np.ndarray, thickness: float, holes: np.ndarray, cells: int = 4) -> Part:
+def flat_sheet(along: np.ndarray, across: np.ndarray, thickness: float, holes: np.ndarray, cells: int = 4) -> Shape:
     """A plate in the xy plane with holes (C, R) through it."""
 
     def place(x: np.ndarray, y: np.ndarray, side: float) -> np.ndarray:
         return np.stack([x, y, np.full_like(x, side * thickness / 2)], -1)
 
-    return perforated(along, across, holes, place, cells=cells)
+    return sheet_with_holes(along, across, holes, place, cells=cells)
 
 
-def flange(inner: float, outer: float, thickness: float, bolts: int, bolt_radius: float) -> Part:
+def flange(inner: float, outer: float, thickness: float, bolts: int, bolt_radius: float) -> Shape:
     """A disc in the xy plane with a bore and a circle of bolt holes."""
     middle = (inner + outer) / 2
     along = np.linspace(0, 2 * np.pi * middle, bolts + 1)
@@ -265,10 +260,10 @@ def flange(inner: float, outer: float, thickness: float, bolts: int, bolt_radius
 
     cells = max(3, 24 // bolts)
     holes = np.full((bolts, 1), min(bolt_radius, 0.3 * (outer - inner), 0.3 * along[1]))
-    return perforated(along, np.array([inner, outer]), holes, place, wrapped=True, cells=cells)
+    return sheet_with_holes(along, np.array([inner, outer]), holes, place, wrapped=True, cells=cells)
 
 
-def _holed_tile(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+def _tile_with_hole(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """(2, 4 * cells + 1, 2) the tile's border and the hole's rim, counter-clockwise, both closed."""
     bottom, top = (np.column_stack([x, np.full_like(x, y[k])]) for k in (0, -1))
     left, right = (np.column_stack([np.full_like(y, x[k]), y]) for k in (0, -1))
@@ -295,5 +290,5 @@ def _within(uv: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarra
     return low + uv * (high - low)
 
 
-Maker = Callable[[np.random.Generator], list[Part]]
+Maker = Callable[[np.random.Generator], list[Shape]]
 """Makes the parts of one object."""

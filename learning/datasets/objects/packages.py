@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from learning.datasets.objects.lofts import Maker, at, circle, cylinder, loft, turn
+from learning.datasets.objects.lofts import Maker, circle, cylinder, loft, turn
 from learning.datasets.objects.parts import smooth_profile, straight_profile
-from learning.datasets.objects.shapes import Band, Part, box, disc, joined, lathe, tube
+from learning.datasets.objects.shapes import Band, Shape, box, disc, join, lathe, tube
 from learning.datasets.surfaces.materials import material_palette, metal_colour, palette_on
 
 _PRINTS = ("label", "document", "logo", "panels", "photo", "package")
 
 
-def carton(rng: np.random.Generator) -> list[Part]:
+def carton(rng: np.random.Generator) -> list[Shape]:
     """Printed boxes, flat, tall or with a gable top."""
     size = np.array([rng.uniform(0.4, 0.9), rng.uniform(0.15, 0.6), 1.0])
     if rng.random() < 0.3:  # gable top
@@ -25,26 +25,26 @@ def carton(rng: np.random.Generator) -> list[Part]:
         ridge = square * [1.0, 0.02]
         rows = [(square, 0), (square, 1.0), (ridge, 1.0 + shoulder), (ridge, 1.05 + shoulder)]
         body = loft(np.stack([np.column_stack([o, np.full(4, z)]) for o, z in rows]), np.ones(4, bool), range(4))
-        parts = [_subdivided(body).painted("package", material_palette(rng))]
+        parts = [_subdivide(body).with_paint("package", material_palette(rng))]
         if rng.random() < 0.4:
-            cap = cylinder(min(half) * 0.4, 0, 0.1, 24).moved(
+            cap = cylinder(min(half) * 0.4, 0, 0.1, 24).transform(
                 turn("x", np.pi / 4), [0, -half[1] * 0.5, 1 + shoulder / 2]
             )
-            parts.append(cap.painted("single_colour", material_palette(rng)))
+            parts.append(cap.with_paint("single_colour", material_palette(rng)))
         return parts
-    body = box(size, rng.choice([0.0, 0.0, 0.02, 0.06]), 8).painted(_print(rng), material_palette(rng))
+    body = box(size, rng.choice([0.0, 0.0, 0.02, 0.06]), 8).with_paint(_print(rng), material_palette(rng))
     if rng.random() < 0.2:  # an open flap
-        flap = at(box(np.array([size[0], size[1], 0.015]), cells=6), y=size[1] / 2)
+        flap = box(np.array([size[0], size[1], 0.015]), cells=6).shift([0, size[1] / 2, 0])
         return [
             body,
-            flap.moved(turn("x", rng.uniform(0.4, 2.0)), [0, -size[1] / 2, 0.5]).painted(
+            flap.transform(turn("x", rng.uniform(0.4, 2.0)), [0, -size[1] / 2, 0.5]).with_paint(
                 "single_colour", palette_on(rng, np.full(3, 0.75))
             ),
         ]
     return [body]
 
 
-def _subdivided(part: Part) -> Part:
+def _subdivide(part: Shape) -> Shape:
     """Every triangle cut into sixteen, for parts whose few large ones would starve close-ups of vertices."""
     for _ in range(2):
         a, b, c = (part.faces[:, k] for k in range(3))
@@ -55,17 +55,17 @@ def _subdivided(part: Part) -> Part:
         ab, bc, ca = (count + k * faces + np.arange(faces) for k in range(3))
         a, b, c = corners
         quarters = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
-        part = Part(
+        part = Shape(
             np.concatenate([part.vertices, *middle]),
             np.concatenate([np.stack(q, 1) for q in quarters]),
             np.concatenate([part.uv, *middle_uv]),
             np.arange(count + 3 * faces),
             part.charts,
         )
-    return part.facetted()
+    return part.with_flat_faces()
 
 
-def tin(rng: np.random.Generator) -> list[Part]:
+def tin(rng: np.random.Generator) -> list[Shape]:
     """Cans and tins with rims and a printed wrapper, jars with lids."""
     if rng.random() < 0.5:  # can
         h, rim = np.exp(rng.uniform(np.log(0.4), np.log(3.0))), 0.05
@@ -74,10 +74,10 @@ def tin(rng: np.random.Generator) -> list[Part]:
         bands: list[Band] = [disc(0.95, 0, outwards=True), ("side", lip), ("side", wall),
                              ("side", lip[::-1] * [1, -1] + [0, h]), disc(0.95, h, outwards=False)]  # fmt: skip
         flat, square = rng.choice([1.0, 1.0, rng.uniform(0.5, 1)]), rng.choice([1.0, 1.0, rng.uniform(0.15, 0.5)])
-        body = lathe(bands, 49, flat, square).painted(_print(rng), palette_on(rng, metal_colour(rng)))
+        body = lathe(bands, 49, flat, square).with_paint(_print(rng), palette_on(rng, metal_colour(rng)))
         if rng.random() < 0.3:
-            tab = at(box(np.array([0.5, 0.2, 0.03]), 0.01, 3), x=0.1, z=h + 0.03)
-            return [body, tab.painted("single_colour", palette_on(rng, metal_colour(rng)))]
+            tab = box(np.array([0.5, 0.2, 0.03]), 0.01, 3).shift([0.1, 0, h + 0.03])
+            return [body, tab.with_paint("single_colour", palette_on(rng, metal_colour(rng)))]
         return [body]
     h, neck = rng.uniform(1.0, 2.8), rng.uniform(0.75, 0.97)
     body_profile = smooth_profile(np.array([0.9, 1.0, 1.0, neck]), h * np.array([0, 0.1, 0.8, 1.0]), 20)
@@ -85,12 +85,12 @@ def tin(rng: np.random.Generator) -> list[Part]:
     body = lathe([disc(0.9, 0, outwards=True), ("side", body_profile), disc(neck, h, outwards=False)], 49, 1.0, square)
     lid = cylinder(neck * rng.uniform(1.0, 1.12), h - 0.02, h + rng.uniform(0.15, 0.5), 40)
     return [
-        body.painted("label", material_palette(rng)),
-        lid.painted("single_colour" if rng.random() < 0.7 else "logo", material_palette(rng)),
+        body.with_paint("label", material_palette(rng)),
+        lid.with_paint("single_colour" if rng.random() < 0.7 else "logo", material_palette(rng)),
     ]
 
 
-def labelled_bottle(rng: np.random.Generator) -> list[Part]:
+def labelled_bottle(rng: np.random.Generator) -> list[Shape]:
     """Bottles with a wrapped label and a cap of another colour; some with a pump or a nozzle."""
     h, neck, shoulder = rng.uniform(2.2, 4.5), rng.uniform(0.22, 0.45), rng.uniform(0.55, 0.82)
     r = np.array([0.93, 1.0, rng.choice([1.0, rng.uniform(0.8, 1.0)]), rng.uniform(0.9, 1.0), neck * 1.05, neck])
@@ -102,7 +102,7 @@ def labelled_bottle(rng: np.random.Generator) -> list[Part]:
         flat,
         square,
     )
-    body = body.painted("label" if rng.random() < 0.75 else _print(rng), material_palette(rng))
+    body = body.with_paint("label" if rng.random() < 0.75 else _print(rng), material_palette(rng))
     colour = material_palette(rng)
     top = h + rng.uniform(0.15, 0.6)
     cap = cylinder(neck * rng.uniform(1.05, 1.5), h - 0.1, top, 28, top=neck * rng.uniform(0.5, 1.3))
@@ -116,10 +116,10 @@ def labelled_bottle(rng: np.random.Generator) -> list[Part]:
                 14,
             )
         )
-    return [body, joined(caps).painted("single_colour", colour)]
+    return [body, join(caps).with_paint("single_colour", colour)]
 
 
-def squeeze_tube(rng: np.random.Generator) -> list[Part]:
+def squeeze_tube(rng: np.random.Generator) -> list[Shape]:
     """Tubes of paste: round at the cap, flat at the other end."""
     h, width = rng.uniform(2.0, 4.5), rng.uniform(1.0, 1.35)
     rows = []
@@ -129,12 +129,12 @@ def squeeze_tube(rng: np.random.Generator) -> list[Part]:
                 [circle(1.0, 36) * [0.8 + (width - 0.8) * t, 0.8 * (1 - t) ** 0.8 + 0.03], np.full(36, h * t)]
             )
         )
-    body = loft(np.stack(rows)).painted(_print(rng), material_palette(rng))
+    body = loft(np.stack(rows)).with_paint(_print(rng), material_palette(rng))
     cap = cylinder(rng.uniform(0.5, 0.85), -rng.uniform(0.3, 0.8), 0.05, 28, top=0.8)
-    return [body, cap.painted("single_colour", material_palette(rng))]
+    return [body, cap.with_paint("single_colour", material_palette(rng))]
 
 
-def pouch(rng: np.random.Generator) -> list[Part]:
+def pouch(rng: np.random.Generator) -> list[Shape]:
     """Bags, sachets and cushions: swollen in the middle, with flat seams."""
     width, fat, power = rng.uniform(0.5, 1.0), rng.uniform(0.12, 0.4), rng.uniform(0.3, 0.7)
     rows = []
@@ -144,7 +144,7 @@ def pouch(rng: np.random.Generator) -> list[Part]:
         x, y = np.sign(np.cos(a)) * np.abs(np.cos(a)) ** 0.6, np.sin(a) * np.abs(np.sin(a)) ** 0.4
         crease = 1 + 0.08 * np.sin(5 * a + 7 * t) * rng.random()
         rows.append(np.stack([x * width, y * swell * crease, np.full(40, t)], 1))
-    return [loft(np.stack(rows)).painted(_print(rng), material_palette(rng))]
+    return [loft(np.stack(rows)).with_paint(_print(rng), material_palette(rng))]
 
 
 def _print(rng: np.random.Generator) -> str:

@@ -1,6 +1,6 @@
 """Random parts: what a superquadric, lathe, extrusion, box or tube of everyday proportions looks like.
 
-Every function takes a generator and returns a closed Part about 2 units large, z up, centred near the origin.
+Every function takes a generator and returns a closed Shape about 2 units large, z up, centred near the origin.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
-from learning.datasets.objects.shapes import Band, Part, box, disc, extrusion, lathe, superquadric, tube
+from learning.datasets.objects.shapes import Band, Shape, box, disc, extrusion, lathe, superquadric, tube
 
 
-def random_part(rng: np.random.Generator, kinds: dict[str, float] | None = None) -> Part:
+def random_part(rng: np.random.Generator, kinds: dict[str, float] | None = None) -> Shape:
     """One part; `kinds` gives names of PARTS with relative weights."""
     weights = kinds or DEFAULT_WEIGHTS
     names = list(weights)
@@ -21,12 +21,12 @@ def random_part(rng: np.random.Generator, kinds: dict[str, float] | None = None)
     return PARTS[str(rng.choice(names, p=share / share.sum()))](rng)
 
 
-def random_superquadric(rng: np.random.Generator) -> Part:
+def random_superquadric(rng: np.random.Generator) -> Shape:
     size = np.exp(rng.uniform(np.log(0.3), 0.0, 3))
     return superquadric(size, *np.exp(rng.uniform(np.log(0.18), np.log(1.6), 2)))
 
 
-def random_blob(rng: np.random.Generator) -> Part:
+def random_blob(rng: np.random.Generator) -> Shape:
     """Fruit, stones, soft toys: an ellipsoid swollen by a few smooth waves."""
     part = superquadric(np.exp(rng.uniform(np.log(0.45), 0.0, 3)), 1.0, rng.uniform(0.8, 1.2), rows=32)
     swelling = np.ones(len(part.vertices))
@@ -37,7 +37,7 @@ def random_blob(rng: np.random.Generator) -> Part:
     return part
 
 
-def random_can(rng: np.random.Generator) -> Part:
+def random_can(rng: np.random.Generator) -> Shape:
     """Cylinders, cones, pucks and rolls, some with a chamfer."""
     height, top = np.exp(rng.uniform(np.log(0.15), np.log(4.0))), rng.choice([1.0, 1.0, rng.uniform(0.3, 1.0)])
     chamfer = rng.choice([0.0, rng.uniform(0.03, 0.15)]) * min(height, top, 1.0)
@@ -47,10 +47,10 @@ def random_can(rng: np.random.Generator) -> Part:
         bands.insert(1, ("side", straight_profile((1.0 - chamfer, -height / 2), side[0], 2)))
         bands.append(("side", straight_profile(side[-1], (top - chamfer, height / 2), 2)))
     bands.append(disc(top - chamfer, height / 2, outwards=False, dome=rng.choice([0.0, rng.uniform(-0.1, 0.2)])))
-    return _normalised(lathe(bands, flatness=rng.choice([1.0, 1.0, rng.uniform(0.4, 1.0)])))
+    return _normalise(lathe(bands, flatness=rng.choice([1.0, 1.0, rng.uniform(0.4, 1.0)])))
 
 
-def random_bottle(rng: np.random.Generator) -> Part:
+def random_bottle(rng: np.random.Generator) -> Shape:
     height, neck, shoulder = rng.uniform(2.0, 5.0), rng.uniform(0.2, 0.5), rng.uniform(0.5, 0.8)
     z = height * np.array([0.0, 0.06, shoulder * 0.5, shoulder, rng.uniform(shoulder + 0.05, 0.88), 0.93, 1.0])
     waist = rng.choice([1.0, rng.uniform(0.75, 1.05)])
@@ -64,7 +64,7 @@ def random_bottle(rng: np.random.Generator) -> Part:
         disc(cap[-1, 0], cap[-1, 1], outwards=False),
     ]  # fmt: skip
     flatness, squareness = rng.choice([1.0, rng.uniform(0.4, 0.9)]), rng.choice([1.0, 1.0, rng.uniform(0.25, 0.8)])
-    return _normalised(lathe(bands, 40, flatness, squareness))
+    return _normalise(lathe(bands, 40, flatness, squareness))
 
 
 def vessel_profile(rng: np.random.Generator) -> np.ndarray:
@@ -78,7 +78,7 @@ def vessel_profile(rng: np.random.Generator) -> np.ndarray:
     return smooth_profile(np.array([base, belly, 1.0]), np.array([0.0, 0.45, 1.0]) * height, 12)
 
 
-def vessel(rng: np.random.Generator, outer: np.ndarray) -> Part:
+def vessel(rng: np.random.Generator, outer: np.ndarray) -> Shape:
     """A hollow vessel with the given outer wall; not normalised, so that a handle finds the wall."""
     wall = min(rng.uniform(0.04, 0.14), 0.3 * outer[-1, 1])
     inner = outer[::-1] - np.array([wall, 0.0])
@@ -91,11 +91,11 @@ def vessel(rng: np.random.Generator, outer: np.ndarray) -> Part:
     return lathe(bands, 44)
 
 
-def random_vessel(rng: np.random.Generator) -> Part:
-    return _normalised(vessel(rng, vessel_profile(rng)))
+def random_vessel(rng: np.random.Generator) -> Shape:
+    return _normalise(vessel(rng, vessel_profile(rng)))
 
 
-def random_turning(rng: np.random.Generator) -> Part:
+def random_turning(rng: np.random.Generator) -> Shape:
     """Turned wood: chess pieces, knobs, vases, spinning tops."""
     knots = rng.integers(4, 8)
     z = np.sort(rng.uniform(0, 1, knots)) * 3
@@ -103,24 +103,24 @@ def random_turning(rng: np.random.Generator) -> Part:
     profile = smooth_profile(r, np.linspace(0, rng.uniform(1, 4), knots) + 0.1 * z, 28)
     bands = [disc(profile[0, 0], profile[0, 1], outwards=True), ("side", profile)]
     bands.append(disc(profile[-1, 0], profile[-1, 1], outwards=False, dome=rng.uniform(0, 0.5) * profile[-1, 0]))
-    return _normalised(lathe(bands, 40))
+    return _normalise(lathe(bands, 40))
 
 
-def random_extrusion(rng: np.random.Generator) -> Part:
+def random_extrusion(rng: np.random.Generator) -> Shape:
     outline, corners = _outline(rng)
     height = np.exp(rng.uniform(np.log(0.08), np.log(3.0)))
-    return _normalised(extrusion(outline, corners, height, rng.choice([1.0, 1.0, rng.uniform(0.5, 1.0)])))
+    return _normalise(extrusion(outline, corners, height, rng.choice([1.0, 1.0, rng.uniform(0.5, 1.0)])))
 
 
-def random_plate(rng: np.random.Generator) -> Part:
+def random_plate(rng: np.random.Generator) -> Shape:
     """Thin things: cards, coasters, blades, cut-outs."""
     if rng.random() < 0.5:
         return box(np.array([2.0, 2.0 * rng.uniform(0.2, 1.0), rng.uniform(0.02, 0.12)]), cells=10)
     outline, corners = _outline(rng)
-    return _normalised(extrusion(outline, corners, rng.uniform(0.03, 0.12), rows=3))
+    return _normalise(extrusion(outline, corners, rng.uniform(0.03, 0.12), rows=3))
 
 
-def random_box(rng: np.random.Generator) -> Part:
+def random_box(rng: np.random.Generator) -> Shape:
     """From dice through cartons and bars to boards, sharp or rounded."""
     style = rng.integers(4)
     if style == 0:  # carton
@@ -135,19 +135,19 @@ def random_box(rng: np.random.Generator) -> Part:
     return box(2 * size / size.max(), 2 * radius / size.max(), cells=8 if radius == 0 else 6)
 
 
-def random_ring(rng: np.random.Generator) -> Part:
+def random_ring(rng: np.random.Generator) -> Shape:
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     path = np.stack([np.cos(angle), rng.choice([1.0, rng.uniform(0.5, 1)]) * np.sin(angle), np.zeros(48)], 1)
     radii = rng.uniform(0.1, 0.45) * (1 + rng.choice([0, 0.3]) * np.sin(rng.integers(1, 6) * angle))
     return tube(path, radii, 20, rng.choice([1.0, rng.uniform(0.4, 2.0)]), closed=True)
 
 
-def random_tube(rng: np.random.Generator) -> Part:
+def random_tube(rng: np.random.Generator) -> Shape:
     """Handles, hooks, bananas, springs, cranks: a thick curve through a few random points."""
     if rng.random() < 0.2:  # spring
         t = np.linspace(0, 2 * np.pi * rng.uniform(1.5, 4), 90)
         path = np.stack([np.cos(t), np.sin(t), t * rng.uniform(0.08, 0.3)], 1)
-        return _normalised(tube(path, np.full(len(t), rng.uniform(0.08, 0.25)), 12))
+        return _normalise(tube(path, np.full(len(t), rng.uniform(0.08, 0.25)), 12))
     climb = np.array([0.0, 0.0, rng.uniform(0.7, 1.2)])
     knots = np.cumsum(rng.normal(0, 0.4, (rng.integers(3, 6), 3)) + climb, axis=0)
     path = CubicSpline(np.arange(len(knots)), knots)(np.linspace(0, len(knots) - 1, 36))
@@ -157,10 +157,10 @@ def random_tube(rng: np.random.Generator) -> Part:
     # A tube wider than its path's radius of curvature would fold into itself.
     thickness = min(step.sum() * rng.uniform(0.05, 0.2), 0.7 / sharpest)
     thinning = 1 - rng.choice([0.0, rng.uniform(0.2, 0.7)]) * np.linspace(-1, 1, 36) ** 2
-    return _normalised(tube(path, thickness * thinning, 18, rng.choice([1.0, rng.uniform(0.4, 1.0)])))
+    return _normalise(tube(path, thickness * thinning, 18, rng.choice([1.0, rng.uniform(0.4, 1.0)])))
 
 
-def arc_handle(foot: np.ndarray, head: np.ndarray, reach: float, radius: float, flatness: float) -> Part:
+def arc_handle(foot: np.ndarray, head: np.ndarray, reach: float, radius: float, flatness: float) -> Shape:
     """A handle from `foot` to `head` (3,), bulging by `reach` along +x."""
     t = np.linspace(0, np.pi, 24)[:, None]
     path = (foot + head) / 2 + (foot - head) / 2 * np.cos(t) + reach * np.sqrt(np.sin(t)) * [1.0, 0.0, 0.0]
@@ -215,12 +215,12 @@ def smooth_profile(r: np.ndarray, z: np.ndarray, rows: int) -> np.ndarray:
     return np.stack([PchipInterpolator(knots, r)(t), PchipInterpolator(knots, z)(t)], 1)
 
 
-def _normalised(part: Part) -> Part:
+def _normalise(part: Shape) -> Shape:
     low, high = part.vertices.min(0), part.vertices.max(0)
-    return part.moved(np.eye(3), -(low + high) / 2 * 2 / np.ptp(part.vertices, 0).max(), 2 / (high - low).max())
+    return part.transform(np.eye(3), -(low + high) / 2 * 2 / np.ptp(part.vertices, 0).max(), 2 / (high - low).max())
 
 
-PARTS: dict[str, Callable[[np.random.Generator], Part]] = {
+PARTS: dict[str, Callable[[np.random.Generator], Shape]] = {
     "superquadric": random_superquadric,
     "blob": random_blob,
     "can": random_can,

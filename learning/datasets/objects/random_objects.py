@@ -25,7 +25,7 @@ from learning.datasets.objects.household import APPLIANCES, FRUIT, MARKED, TOYS
 from learning.datasets.objects.lofts import Maker
 from learning.datasets.objects.packages import PACKAGES
 from learning.datasets.objects.parts import arc_handle, random_box, random_part, vessel, vessel_profile
-from learning.datasets.objects.shapes import Part
+from learning.datasets.objects.shapes import Shape, join
 from learning.datasets.objects.tools import ARTICULATED, THIN
 from learning.datasets.surfaces.materials import choose_material, material_palette, paint_material
 from learning.datasets.surfaces.textures import PLAIN_SHARE, choose_kind, make_palette
@@ -44,7 +44,7 @@ _GROUPS = (  # kinds and their share of the made things
     (THIN, 0.12), (HOLLOW, 0.13), (ARTICULATED, 0.10), (CAD, 0.17), (PACKAGES, 0.17), (TOYS, 0.07), (APPLIANCES, 0.07),
     (FRUIT, 0.04), (MARKED, 0.13),
 )  # fmt: skip
-_NEW_LOOK = 0.35  # share of free forms in a mix whose surface is of surfaces.materials
+_MATERIALS_SHARE = 0.35  # share of free forms in a mix whose surface is of surfaces.materials
 
 _CELLS = {  # (u0, v0, u1, v1) of each part's cell in the texture
     1: [(0.0, 0.0, 1.0, 1.0)],
@@ -64,6 +64,18 @@ _ATTACHMENTS = {
 }
 
 
+@dataclass(frozen=True)
+class Surfaces:
+    """Where the surfaces of parts come from that do not ask for one."""
+
+    choose: Callable[[np.random.Generator], str]
+    palette: Callable[[np.random.Generator], np.ndarray]
+
+
+_TEXTURES = Surfaces(choose_kind, make_palette)
+_MATERIALS = Surfaces(choose_material, material_palette)
+
+
 def make_object(seed: int, size: float = 1.0, family: Family = "mixed") -> Mesh:
     """One random object, the same for the same seed.
 
@@ -80,43 +92,40 @@ def make_object(seed: int, size: float = 1.0, family: Family = "mixed") -> Mesh:
     choice = np.random.default_rng([seed, 0xFA])  # of its own, so that a family's objects are the same in a mix
     made = family == "made" or (family == "mixed" and choice.random() < MADE_SHARE)
     if made:
-        return make_kind(_choose_made(rng), rng, size, name=f"object_{seed}")
-    new_look = family == "mixed" and choice.random() < _NEW_LOOK
+        return make_kind(_choose_kind(rng), rng, size, name=f"object_{seed}")
+    from_materials = family == "mixed" and choice.random() < _MATERIALS_SHARE
     parts = _compose(rng)
     if rng.random() < (0.12 if len(parts) == 1 and len(parts[0].charts) == 6 else 0.3):
         parts = _deform(rng, parts)
-    return _finished(parts, _paint(rng, parts, _MATERIALS if new_look else _TEXTURES), size, f"object_{seed}")
+    return paint_and_join(parts, rng, size, f"object_{seed}", _MATERIALS if from_materials else _TEXTURES)
 
 
 def make_kind(kind: str, rng: np.random.Generator, size: float = 1.0, name: str = "object") -> Mesh:
     """A made thing of one of KINDS, as make_object returns it."""
     stretch = rng.uniform(0.85, 1.18, 3) if rng.random() < 0.5 else np.ones(3)
-    parts = [part.moved(np.eye(3), np.zeros(3), stretch) for part in KINDS[kind](rng)]
-    return finish(parts, rng, size, name)
+    parts = [part.scale(stretch) for part in KINDS[kind](rng)]
+    return paint_and_join(parts, rng, size, name)
 
 
-def finish(parts: list[Part], rng: np.random.Generator, size: float = 1.0, name: str = "object") -> Mesh:
-    """Paint parts, each as it asks to be or at random, and join them to one centred mesh of the given diameter."""
-    return _finished(parts, _paint(rng, parts, _MATERIALS), size, name)
+def paint_and_join(
+    parts: list[Shape],
+    rng: np.random.Generator,
+    size: float = 1.0,
+    name: str = "object",
+    surfaces: Surfaces = _MATERIALS,
+) -> Mesh:
+    """One centred mesh of the given diameter; its parts are painted as they ask to be, or at random."""
+    texture, uv = _paint(rng, parts, surfaces)
+    whole = join(parts)
+    used, faces = np.unique(whole.faces, return_inverse=True)
+    faces = faces.reshape(whole.faces.shape)
+    mesh = Mesh(whole.vertices[used], faces, whole.normals()[used], uv[used], texture, name=name)
+    return mesh.centered().scaled(size / mesh.diameter)
 
 
-def _choose_made(rng: np.random.Generator) -> str:
+def _choose_kind(rng: np.random.Generator) -> str:
     group = _GROUPS[rng.choice(len(_GROUPS), p=[share for _, share in _GROUPS])][0]
     return str(rng.choice(list(group)))
-
-
-def _finished(parts: list[Part], look: tuple[np.ndarray, np.ndarray], size: float, name: str) -> Mesh:
-    """One mesh of all parts that wears the texture and uv of `look`."""
-    texture, uv = look
-    vertices = np.concatenate([part.vertices for part in parts])
-    normals = np.concatenate([part.normals() for part in parts])
-    starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
-    faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)])
-    used = np.unique(faces)
-    renumbered = np.zeros(len(vertices), np.int64)
-    renumbered[used] = np.arange(len(used))
-    mesh = Mesh(vertices[used], renumbered[faces], normals[used], uv[used], texture, name=name)
-    return mesh.centered().scaled(size / mesh.diameter)
 
 
 def make_objects(
@@ -145,7 +154,7 @@ def spread_over_processes(
         return list(tqdm(pool.imap(make, seeds, chunksize=8), **bar))
 
 
-def _compose(rng: np.random.Generator) -> list[Part]:
+def _compose(rng: np.random.Generator) -> list[Shape]:
     names = list(_COMPOSITIONS)
     kind = str(rng.choice(names, p=list(_COMPOSITIONS.values())))
     if kind == "mug":
@@ -159,11 +168,11 @@ def _compose(rng: np.random.Generator) -> list[Part]:
     parts = [random_part(rng)]
     if kind == "cluster":
         for _ in range(rng.integers(1, 4)):
-            parts.append(_attached(rng, parts[rng.integers(len(parts))]))
+            parts.append(_attach(rng, parts[rng.integers(len(parts))]))
     return parts
 
 
-def _mug(rng: np.random.Generator) -> list[Part]:
+def _mug(rng: np.random.Generator) -> list[Shape]:
     """A vessel with one or two handles."""
     outer = vessel_profile(rng)
     body = vessel(rng, outer)
@@ -175,11 +184,11 @@ def _mug(rng: np.random.Generator) -> list[Part]:
     handle = arc_handle(ends[0], ends[1], reach=rng.uniform(0.4, 0.9), radius=thickness, flatness=rng.uniform(0.8, 1.8))
     handles = [handle]
     if rng.random() < 0.2:
-        handles.append(handle.moved(np.diag([-1.0, -1.0, 1.0]), np.zeros(3)))
+        handles.append(handle.rotate(np.diag([-1.0, -1.0, 1.0])))
     return [body, *handles]
 
 
-def _case(rng: np.random.Generator) -> list[Part]:
+def _case(rng: np.random.Generator) -> list[Shape]:
     """A box with a handle or a knob."""
     body = random_box(rng)
     extent = body.vertices.max(0)
@@ -190,45 +199,45 @@ def _case(rng: np.random.Generator) -> list[Part]:
             body,
             arc_handle(ends[0], ends[1], rng.uniform(0.25, 0.6), rng.uniform(0.05, 0.12), rng.uniform(0.8, 2.0)),
         ]
-    return [body, _attached(rng, body, upright=True)]
+    return [body, _attach(rng, body, upright=True)]
 
 
-def _tool(rng: np.random.Generator) -> list[Part]:
+def _tool(rng: np.random.Generator) -> list[Shape]:
     """A grip with a head, and sometimes something on the head: hammers, drills, brushes, lamps."""
     grip = random_part(rng, {"can": 1, "superquadric": 1, "box": 1, "tube": 0.5, "turning": 1})
     width = np.sort(np.ptp(grip.vertices, axis=0))[1]
     slim = np.array([rng.uniform(0.25, 0.6) / width, rng.uniform(0.25, 0.6) / width, 1.0])
-    grip = grip.moved(np.eye(3), np.zeros(3), slim)
+    grip = grip.scale(slim)
     head = random_part(rng, {"can": 1, "superquadric": 1, "box": 1, "extrusion": 1, "plate": 0.5, "ring": 0.5})
-    head = head.moved(_quarter_turn(rng), np.zeros(3), rng.uniform(0.4, 0.8))
+    head = head.transform(_quarter_turn(rng), np.zeros(3), rng.uniform(0.4, 0.8))
     top = grip.vertices[:, 2].max() + rng.uniform(-0.2, 0.9) * -head.vertices[:, 2].min()
-    head = head.moved(np.eye(3), np.array([rng.uniform(-0.3, 0.3), 0.0, top]))
-    return [grip, head] if rng.random() < 0.6 else [grip, head, _attached(rng, head)]
+    head = head.shift([rng.uniform(-0.3, 0.3), 0.0, top])
+    return [grip, head] if rng.random() < 0.6 else [grip, head, _attach(rng, head)]
 
 
-def _stack(rng: np.random.Generator) -> list[Part]:
+def _stack(rng: np.random.Generator) -> list[Shape]:
     """Two to four parts on top of one another, about one axis."""
-    parts: list[Part] = []
+    parts: list[Shape] = []
     top = 0.0
     for _ in range(rng.integers(2, 5)):
         part = random_part(rng, {"can": 2, "box": 1, "superquadric": 1, "extrusion": 1, "turning": 1})
-        part = part.moved(np.eye(3), np.zeros(3), rng.uniform(0.3, 1.0, 3) * [1, 1, 0.7])
-        part = part.moved(np.eye(3), np.array([0.0, 0.0, top - 0.97 * part.vertices[:, 2].min()]))
+        part = part.scale(rng.uniform(0.3, 1.0, 3) * [1, 1, 0.7])
+        part = part.shift([0.0, 0.0, top - 0.97 * part.vertices[:, 2].min()])
         top = part.vertices[:, 2].max()
         parts.append(part)
     return parts
 
 
-def _attached(rng: np.random.Generator, base: Part, upright: bool = False) -> Part:
+def _attach(rng: np.random.Generator, base: Shape, upright: bool = False) -> Shape:
     """A smaller part that sits on a random place of the base, sunk into it by some share of its own size."""
     part = random_part(rng, _ATTACHMENTS)
     turn = np.eye(3) if upright else _quarter_turn(rng) if rng.random() < 0.7 else _rotation(rng)
     extent = np.ptp(base.vertices, axis=0).max() / 2
-    part = part.moved(turn, np.zeros(3), extent * rng.uniform(0.2, 0.7) * rng.uniform(0.6, 1.0, 3))
+    part = part.transform(turn, np.zeros(3), extent * rng.uniform(0.2, 0.7) * rng.uniform(0.6, 1.0, 3))
     place = rng.integers(len(base.vertices))
     normal = np.array([0.0, 0.0, 1.0]) if upright else base.normals()[place]
     reach = (part.vertices @ normal).max() * rng.uniform(0.0, 0.8)
-    return part.moved(np.eye(3), base.vertices[place] + normal * reach)
+    return part.shift(base.vertices[place] + normal * reach)
 
 
 def _rotation(rng: np.random.Generator) -> np.ndarray:
@@ -242,7 +251,7 @@ def _quarter_turn(rng: np.random.Generator) -> np.ndarray:
     return turn * np.sign(np.linalg.det(turn))
 
 
-def _deform(rng: np.random.Generator, parts: list[Part]) -> list[Part]:
+def _deform(rng: np.random.Generator, parts: list[Shape]) -> list[Shape]:
     """Taper, twist, bend or warp all parts together, along z."""
     vertices = np.concatenate([part.vertices for part in parts])
     centre, extent = (vertices.max(0) + vertices.min(0)) / 2, np.ptp(vertices, axis=0).max() / 2
@@ -267,19 +276,7 @@ def _deform(rng: np.random.Generator, parts: list[Part]) -> list[Part]:
     return [replace(p, vertices=bent((p.vertices - centre) / extent)) for p in parts]
 
 
-@dataclass(frozen=True)
-class _Surfaces:
-    """Where the looks of parts come from that do not ask for one."""
-
-    choose: Callable[[np.random.Generator], str]
-    palette: Callable[[np.random.Generator], np.ndarray]
-
-
-_TEXTURES = _Surfaces(choose_kind, make_palette)
-_MATERIALS = _Surfaces(choose_material, material_palette)
-
-
-def _paint(rng: np.random.Generator, parts: list[Part], surfaces: _Surfaces) -> tuple[np.ndarray, np.ndarray]:
+def _paint(rng: np.random.Generator, parts: list[Shape], surfaces: Surfaces) -> tuple[np.ndarray, np.ndarray]:
     """Texture (256, 256, 3) uint8 and the uv of all vertices in it, v up."""
     texture = np.zeros((TEXTURE_SIZE, TEXTURE_SIZE, 3), np.uint8)
     cells = _CELLS[len(parts)]
@@ -308,7 +305,7 @@ def _paint(rng: np.random.Generator, parts: list[Part], surfaces: _Surfaces) -> 
             # Ends lie apart in the cell: a margin keeps what is between them out of bilinear look-ups.
             margin = np.array(2.0 / TEXTURE_SIZE if chart.role == "end" else 0.0)
             c0, r0, c1, r1 = _pixels(low + span * chart.box[:2] - margin, low + span * chart.box[2:] + margin)
-            texture[r0:r1, c0:c1] = _painted_chart(rng, r1 - r0, c1 - c0, chart.aspect, kind_here, colours)
+            texture[r0:r1, c0:c1] = _paint_chart(rng, r1 - r0, c1 - c0, chart.aspect, kind_here, colours)
         placed = low + span * part.uv
         inset = 1.5 / TEXTURE_SIZE  # bilinear look-ups must not reach into the neighbour's cell
         uv.append(np.clip(placed, low + inset, low + span - inset))
@@ -322,7 +319,7 @@ def _pixels(low: np.ndarray, high: np.ndarray) -> tuple[int, int, int, int]:
     return tuple(int(edge) for edge in np.clip([c0, r0, c1, r1], 0, TEXTURE_SIZE))  # type: ignore[return-value]
 
 
-def _painted_chart(
+def _paint_chart(
     rng: np.random.Generator, height: int, width: int, aspect: float, kind: str, palette: np.ndarray
 ) -> np.ndarray:
     """Painted at the proportions that the chart has on the surface, then fitted into its pixels."""

@@ -26,7 +26,7 @@ class Chart:
 
 
 @dataclass
-class Part:
+class Shape:
     """One closed surface.
 
     Attributes:
@@ -61,17 +61,27 @@ class Part:
         a, b, c = np.moveaxis(self.vertices[self.faces], 1, 0)
         return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
 
-    def moved(self, rotation: np.ndarray, translation: ArrayLike, scale: float | np.ndarray = 1.0) -> Part:
-        """The part scaled, then rotated, then translated."""
+    def transform(self, rotation: np.ndarray, translation: ArrayLike, scale: float | np.ndarray = 1.0) -> Shape:
+        """Scaled, then rotated, then translated."""
         vertices = (self.vertices * scale) @ np.asarray(rotation).T + np.asarray(translation)
         return replace(self, vertices=vertices)
 
-    def painted(self, paint: str | None, palette: np.ndarray | None = None) -> Part:
-        """The part with a look of its own."""
+    def shift(self, translation: ArrayLike) -> Shape:
+        return self.transform(np.eye(3), translation)
+
+    def rotate(self, rotation: np.ndarray) -> Shape:
+        return self.transform(rotation, np.zeros(3))
+
+    def scale(self, factor: float | np.ndarray) -> Shape:
+        """By one factor or by one for each axis."""
+        return self.transform(np.eye(3), np.zeros(3), factor)
+
+    def with_paint(self, paint: str | None, palette: np.ndarray | None = None) -> Shape:
+        """With a surface of its own."""
         return replace(self, paint=paint, palette=palette)
 
-    def facetted(self) -> Part:
-        """The part with flat shading: every face has its own three vertices."""
+    def with_flat_faces(self) -> Shape:
+        """With flat shading: every face has its own three vertices."""
         corners = self.faces.ravel()
         own = np.arange(len(corners)).reshape(-1, 3)
         return replace(
@@ -79,7 +89,7 @@ class Part:
         )
 
 
-def joined(parts: list[Part]) -> Part:
+def join(parts: list[Shape]) -> Shape:
     """Parts of one kind (legs, blades) as a single one: they share the first one's charts and look."""
     starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
     welds = np.cumsum([0] + [int(part.weld.max()) + 1 for part in parts[:-1]])
@@ -96,7 +106,7 @@ Piece = tuple[np.ndarray, np.ndarray, int, int]
 """A grid of points (rows, cols, 3), their uv (rows, cols, 2), its orientation +-1 and its smoothing group."""
 
 
-def assemble(pieces: list[Piece], charts: list[Chart]) -> Part:
+def assemble(pieces: list[Piece], charts: list[Chart]) -> Shape:
     """Join grids to one surface.
 
     Faces without area (at poles) are dropped, and the whole surface is turned so that its normals point outwards.
@@ -118,7 +128,7 @@ def assemble(pieces: list[Piece], charts: list[Chart]) -> Part:
     weld = np.unique(key.astype(np.int64), axis=0, return_inverse=True)[1].ravel()
     a, b, c = np.moveaxis(xyz[triangles], 1, 0)
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    part = Part(xyz, triangles[area > 1e-9 * area.max()], np.concatenate(uv), weld, charts)
+    part = Shape(xyz, triangles[area > 1e-9 * area.max()], np.concatenate(uv), weld, charts)
     if part.volume() < 0:
         part.faces = part.faces[:, ::-1]
     return part
@@ -129,7 +139,7 @@ def _chart_uv(u: np.ndarray, v: np.ndarray, box: tuple[float, float, float, floa
     return np.stack([u0 + u * (u1 - u0), v0 + v * (v1 - v0)], axis=-1)
 
 
-def superquadric(size: np.ndarray, e_side: float, e_top: float, rows: int = 24, cols: int = 36) -> Part:
+def superquadric(size: np.ndarray, e_side: float, e_top: float, rows: int = 24, cols: int = 36) -> Shape:
     """Superellipsoid with semi-axes `size` (Barr 1981); exponents 1 give an ellipsoid, towards 0 a box."""
     latitude = np.linspace(-np.pi / 2, np.pi / 2, rows)[:, None]
     longitude = np.linspace(0, 2 * np.pi, cols)[None]
@@ -153,7 +163,7 @@ Band = tuple[str, np.ndarray]
 """A stretch of a lathe's profile: "side", "end" (flat, reaches the axis) or "inside", and its (n, 2) radii, heights."""
 
 
-def lathe(bands: list[Band], cols: int = 48, flatness: float = 1.0, squareness: float = 1.0) -> Part:
+def lathe(bands: list[Band], cols: int = 48, flatness: float = 1.0, squareness: float = 1.0) -> Shape:
     """Surface of revolution about z through consecutive bands, which must start and end on the axis.
 
     Args:
@@ -203,7 +213,7 @@ def disc(radius: float, height: float, *, outwards: bool, rows: int = 4, dome: f
     return "end", profile if outwards else profile[::-1]
 
 
-def extrusion(outline: np.ndarray, corners: np.ndarray, height: float, taper: float = 1.0, rows: int = 8) -> Part:
+def extrusion(outline: np.ndarray, corners: np.ndarray, height: float, taper: float = 1.0, rows: int = 8) -> Shape:
     """Prism over an outline that is star-shaped about the origin.
 
     Args:
@@ -238,7 +248,7 @@ def extrusion(outline: np.ndarray, corners: np.ndarray, height: float, taper: fl
     return assemble(pieces, charts)
 
 
-def box(size: np.ndarray, radius: float = 0.0, cells: int = 8) -> Part:
+def box(size: np.ndarray, radius: float = 0.0, cells: int = 8) -> Shape:
     """Box with edges `size`, rounded by `radius`; each face has its own chart in a 3 x 2 layout."""
     size = np.asarray(size, float)
     radius = min(radius, 0.49 * size.min())
@@ -272,7 +282,7 @@ def box(size: np.ndarray, radius: float = 0.0, cells: int = 8) -> Part:
     return assemble(pieces, charts)
 
 
-def tube(path: np.ndarray, radii: np.ndarray, cols: int = 16, flatness: float = 1.0, closed: bool = False) -> Part:
+def tube(path: np.ndarray, radii: np.ndarray, cols: int = 16, flatness: float = 1.0, closed: bool = False) -> Shape:
     """A tube along a path (n, 3) with radius (n,), flat-capped unless closed into a ring."""
     ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0) if closed else np.gradient(path, axis=0)
     tangent = ahead / np.linalg.norm(ahead, axis=1, keepdims=True)

@@ -22,13 +22,11 @@ from learning.datasets.objects.lofts import (
     torus,
     turn,
 )
-from learning.datasets.objects.shapes import Band, Part, box, disc, joined, lathe, superquadric, tube
+from learning.datasets.objects.shapes import Band, Shape, box, disc, join, lathe, superquadric, tube
 from learning.datasets.surfaces.materials import material_palette, metal_colour, palette_on
 
-_UNMOVED = np.zeros(3)
 
-
-def sheet(rng: np.random.Generator) -> list[Part]:
+def sheet(rng: np.random.Generator) -> list[Shape]:
     """Cards, plates, flyers, curved metal: flat, folded once or twice, or rolled a little; some with holes."""
     width = rng.uniform(0.4, 1.6)
     style = rng.choice(["flat", "folded", "curved"], p=[0.4, 0.25, 0.35])
@@ -52,7 +50,7 @@ def sheet(rng: np.random.Generator) -> list[Part]:
     return [bent_sheet(np.stack([t, height], 1), across, thickness, smooth=True, cells=1)]
 
 
-def frame(rng: np.random.Generator) -> list[Part]:
+def frame(rng: np.random.Generator) -> list[Shape]:
     """Picture frames, rings, squares and grilles."""
     if rng.random() < 0.3:  # grille
         columns, rows = rng.integers(2, 6, 2)
@@ -68,11 +66,11 @@ def frame(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.4 and sides == 4:  # with a back or a pane
         low, high = ring.vertices.min(0), ring.vertices.max(0)
         pane = box(np.array([high[0] - low[0] - width, 0.03, high[2] - low[2] - width]), cells=6)
-        return [pane.moved(np.eye(3), [0, depth * rng.uniform(-0.4, 0.4), 0]), ring]
+        return [pane.shift([0, depth * rng.uniform(-0.4, 0.4), 0]), ring]
     return [ring]
 
 
-def wire(rng: np.random.Generator) -> list[Part]:
+def wire(rng: np.random.Generator) -> list[Shape]:
     """Hooks, hangers, rods, clips and wire stands."""
     radius = rng.uniform(0.035, 0.09)
     style = rng.choice(["rod", "bent", "zigzag", "stand"])
@@ -86,9 +84,9 @@ def wire(rng: np.random.Generator) -> list[Part]:
         if tip == "ball":
             return [
                 bar,
-                superquadric(np.full(3, radius * rng.uniform(2, 5)), 1, 1, 16, 24).moved(np.eye(3), [0, 0, 1.0]),
+                superquadric(np.full(3, radius * rng.uniform(2, 5)), 1, 1, 16, 24).shift([0, 0, 1.0]),
             ]
-        return [bar, torus(rng.uniform(0.12, 0.3), radius).moved(turn("x", np.pi / 2), [0, 0, 1.1])]
+        return [bar, torus(rng.uniform(0.12, 0.3), radius).transform(turn("x", np.pi / 2), [0, 0, 1.1])]
     if style == "bent":
         knots = np.column_stack([rng.uniform(-0.35, 0.35, 6), rng.uniform(-0.15, 0.15, 6), np.linspace(-1.5, 1.5, 6)])
         return [tube(spline(knots, 60), np.full(60, radius), 12)]
@@ -99,11 +97,11 @@ def wire(rng: np.random.Generator) -> list[Part]:
         return [tube(path, np.full(len(t), min(radius, 0.16 / turns)), 10)]
     legs = int(rng.integers(3, 6))
     feet = np.column_stack([circle(rng.uniform(0.4, 0.9), legs), np.full(legs, -1.0)])
-    bars = joined([rod(foot, np.array([0, 0, 0.4]), radius) for foot in feet])
-    return [bars, torus(rng.uniform(0.2, 0.6), radius * 1.3).moved(np.eye(3), [0, 0, rng.uniform(-0.3, 0.4)])]
+    bars = join([rod(foot, np.array([0, 0, 0.4]), radius) for foot in feet])
+    return [bars, torus(rng.uniform(0.2, 0.6), radius * 1.3).shift([0, 0, rng.uniform(-0.3, 0.4)])]
 
 
-def bracket(rng: np.random.Generator) -> list[Part]:
+def bracket(rng: np.random.Generator) -> list[Shape]:
     """L, U, Z and T brackets of sheet metal or thick bar, with screw holes and sometimes a gusset."""
     shapes = {
         "L": [[0, 1], [0, 0], [1, 0]],
@@ -122,11 +120,11 @@ def bracket(rng: np.random.Generator) -> list[Part]:
         reach = path.max(0) * rng.uniform(0.5, 0.9)
         triangle = np.array([[0.0, 0.0], [reach[0], 0.0], [0.0, reach[1]]])
         gusset = prism(triangle, [(0, -0.04), (0, 0.04)])
-        parts.append(gusset.moved(turn("x", np.pi / 2), [0, width * rng.uniform(-0.3, 0.3), 0]))
+        parts.append(gusset.transform(turn("x", np.pi / 2), [0, width * rng.uniform(-0.3, 0.3), 0]))
     return parts
 
 
-def scissors(rng: np.random.Generator) -> list[Part]:
+def scissors(rng: np.random.Generator) -> list[Shape]:
     """Two mirrored blades about a pivot, with ring handles; open by a random angle."""
     opening, blade, back = rng.uniform(0.03, 0.7), rng.uniform(0.7, 1.3), rng.uniform(0.4, 0.9)
     thick = rng.uniform(0.03, 0.07)
@@ -137,21 +135,21 @@ def scissors(rng: np.random.Generator) -> list[Part]:
     for side in (-1.0, 1.0):
         swing = turn("z", side * opening / 2)
         flip = turn("y", np.pi) if side < 0 else np.eye(3)
-        blades.append(prism(outline, [(0, 0), (0, thick)]).moved(swing @ flip, _UNMOVED))
+        blades.append(prism(outline, [(0, 0), (0, thick)]).rotate(swing @ flip))
         elbow = np.array([[0, -0.1, 0], [side * 0.06, -0.3, 0], [side * 0.15, -back, 0]])
-        arms.append(tube(spline(elbow, 12), np.linspace(0.06, 0.05, 12), 12).moved(swing, _UNMOVED))
-        rings.append(handle.moved(swing, swing @ [side * 0.22, -back - 0.25, 0]))
+        arms.append(tube(spline(elbow, 12), np.linspace(0.06, 0.05, 12), 12).rotate(swing))
+        rings.append(handle.transform(swing, swing @ [side * 0.22, -back - 0.25, 0]))
     metal = palette_on(rng, metal_colour(rng))
     plastic = material_palette(rng)
     pivot = cylinder(0.06, -thick - 0.03, thick + 0.03, 20)
     return [
-        joined(blades).painted("metal" if rng.random() < 0.7 else "single_colour", metal),
-        joined(arms + rings).painted("single_colour" if rng.random() < 0.7 else None, plastic),
-        pivot.painted("single_colour", metal),
+        join(blades).with_paint("metal" if rng.random() < 0.7 else "single_colour", metal),
+        join(arms + rings).with_paint("single_colour" if rng.random() < 0.7 else None, plastic),
+        pivot.with_paint("single_colour", metal),
     ]
 
 
-def pliers(rng: np.random.Generator) -> list[Part]:
+def pliers(rng: np.random.Generator) -> list[Shape]:
     """Pliers, tongs and spring clamps: two jaws, a pivot, two curved grips."""
     opening, jaw, grip = rng.uniform(0.0, 0.8), rng.uniform(0.3, 0.8), rng.uniform(0.8, 1.5)
     bow, width = rng.uniform(0.1, 0.35), rng.uniform(0.08, 0.16)
@@ -165,7 +163,7 @@ def pliers(rng: np.random.Generator) -> list[Part]:
             rows.append(
                 np.column_stack([section[:, 0] * half + side * -half * 0.5, np.full(4, y), section[:, 1] * width * 0.7])
             )
-        jaws.append(loft(np.stack(rows), np.ones(4, bool)).moved(swing, _UNMOVED))
+        jaws.append(loft(np.stack(rows), np.ones(4, bool)).rotate(swing))
         knots = np.array(
             [
                 [0, -0.1, 0],
@@ -174,15 +172,17 @@ def pliers(rng: np.random.Generator) -> list[Part]:
                 [side * bow * 0.6, -0.3 - grip, 0],
             ]
         )
-        grips.append(
-            tube(spline(knots, 24), np.linspace(0.07, 0.1, 24), 14, rng.uniform(0.6, 1.0)).moved(swing, _UNMOVED)
-        )
+        grips.append(tube(spline(knots, 24), np.linspace(0.07, 0.1, 24), 14, rng.uniform(0.6, 1.0)).rotate(swing))
     steel = palette_on(rng, metal_colour(rng))
-    pivot = cylinder(width * 1.1, -width, width, 24).painted("single_colour", steel)
-    return [joined(jaws).painted("metal", steel), joined(grips).painted("single_colour", material_palette(rng)), pivot]
+    pivot = cylinder(width * 1.1, -width, width, 24).with_paint("single_colour", steel)
+    return [
+        join(jaws).with_paint("metal", steel),
+        join(grips).with_paint("single_colour", material_palette(rng)),
+        pivot,
+    ]
 
 
-def clamp(rng: np.random.Generator) -> list[Part]:
+def clamp(rng: np.random.Generator) -> list[Shape]:
     """A C-clamp: bow, threaded spindle, pad and crossbar at a random position."""
     reach, height, thick = rng.uniform(0.5, 1.2), rng.uniform(0.8, 1.6), rng.uniform(0.08, 0.2)
     path = np.array([[reach, 0], [0, 0], [0, height], [reach, height]], float)
@@ -195,16 +195,20 @@ def clamp(rng: np.random.Generator) -> list[Part]:
         ("side", side),
         disc(side[-1, 0], z[-1], outwards=False),
     ]
-    spindle = lathe(bands, 18).moved(np.eye(3), [reach * 0.85, 0, 0])
-    pad = cylinder(rng.uniform(0.1, 0.2), travel - 0.06, travel + 0.02, 24).moved(np.eye(3), [reach * 0.85, 0, 0])
+    spindle = lathe(bands, 18).shift([reach * 0.85, 0, 0])
+    pad = cylinder(rng.uniform(0.1, 0.2), travel - 0.06, travel + 0.02, 24).shift([reach * 0.85, 0, 0])
     half = rng.uniform(0.2, 0.4)
     bar = rod(np.array([-half, 0, 0]), np.array([half, 0, 0]), 0.04)
-    bar = bar.moved(turn("z", rng.uniform(0, np.pi)), [reach * 0.85, 0, z[-1] - 0.06])
+    bar = bar.transform(turn("z", rng.uniform(0, np.pi)), [reach * 0.85, 0, z[-1] - 0.06])
     steel = palette_on(rng, metal_colour(rng))
-    return [bow.painted("single_colour", material_palette(rng)), joined([spindle, pad]).painted("metal", steel), bar]
+    return [
+        bow.with_paint("single_colour", material_palette(rng)),
+        join([spindle, pad]).with_paint("metal", steel),
+        bar,
+    ]
 
 
-def linkage(rng: np.random.Generator) -> list[Part]:
+def linkage(rng: np.random.Generator) -> list[Shape]:
     """Robot arms, lamps, folding rules, hinges: two to four links with joints between them at random angles."""
     flat = rng.random() < 0.5
     place, heading = np.zeros(3), np.eye(3)
@@ -213,40 +217,40 @@ def linkage(rng: np.random.Generator) -> list[Part]:
         length, width = rng.uniform(0.5, 1.2), rng.uniform(0.1, 0.28)
         if flat:
             link = box(np.array([length + width, width, width * rng.uniform(0.25, 0.9)]), 0.0, 4)
-            link = link.moved(np.eye(3), [length / 2, 0, 0])
+            link = link.shift([length / 2, 0, 0])
         else:
             link = rod(np.zeros(3), np.array([length, 0, 0]), width / 2, thinner=rng.uniform(0.6, 1.0))
-        links.append(link.moved(heading, place))
-        joints.append(cylinder(width * rng.uniform(0.55, 0.9), -width * 0.7, width * 0.7, 20).moved(heading, place))
+        links.append(link.transform(heading, place))
+        joints.append(cylinder(width * rng.uniform(0.55, 0.9), -width * 0.7, width * 0.7, 20).transform(heading, place))
         place = place + heading @ [length, 0, 0]
         heading = (
             heading @ turn("z", rng.uniform(-2.2, 2.2)) @ (np.eye(3) if flat else turn("x", rng.choice([0, np.pi / 2])))
         )
-    parts = [joined(links), joined(joints)]
+    parts = [join(links), join(joints)]
     if rng.random() < 0.5:
-        parts.append(cylinder(rng.uniform(0.25, 0.6), -0.25, -0.12, 28).moved(np.eye(3), _UNMOVED))
+        parts.append(cylinder(rng.uniform(0.25, 0.6), -0.25, -0.12, 28))
     return parts
 
 
-def hinged(rng: np.random.Generator) -> list[Part]:
+def hinged_panels(rng: np.random.Generator) -> list[Shape]:
     """Two panels at an angle: laptops, books, cases, folders."""
     depth, width, angle = rng.uniform(0.6, 0.9), rng.uniform(0.7, 1.2), rng.uniform(0.4, 2.6)
     thick = rng.uniform(0.03, 0.25, 2)
-    base = box(np.array([depth, width, thick[0]]), rng.choice([0.0, 0.3]) * thick[0], 6).moved(
-        np.eye(3), [depth / 2, 0, -thick[0] / 2]
+    base = box(np.array([depth, width, thick[0]]), rng.choice([0.0, 0.3]) * thick[0], 6).shift(
+        [depth / 2, 0, -thick[0] / 2]
     )
-    lid = box(np.array([depth, width, thick[1]]), rng.choice([0.0, 0.3]) * thick[1], 6).moved(
-        np.eye(3), [depth / 2, 0, thick[1] / 2]
+    lid = box(np.array([depth, width, thick[1]]), rng.choice([0.0, 0.3]) * thick[1], 6).shift(
+        [depth / 2, 0, thick[1] / 2]
     )
     hinge = rod(np.array([0, -width * 0.45, 0]), np.array([0, width * 0.45, 0]), min(thick) * 0.5 + 0.01)
     return [
         base,
-        lid.moved(turn("y", -angle), _UNMOVED),
-        hinge.painted("single_colour", palette_on(rng, metal_colour(rng))),
+        lid.rotate(turn("y", -angle)),
+        hinge.with_paint("single_colour", palette_on(rng, metal_colour(rng))),
     ]
 
 
 THIN: dict[str, Maker] = {"sheet": sheet, "frame": frame, "wire": wire, "bracket": bracket}
 ARTICULATED: dict[str, Maker] = {
-    "scissors": scissors, "pliers": pliers, "clamp": clamp, "linkage": linkage, "hinged": hinged,
+    "scissors": scissors, "pliers": pliers, "clamp": clamp, "linkage": linkage, "hinged_panels": hinged_panels,
 }  # fmt: skip

@@ -67,11 +67,11 @@ def make_pool(config: PoolConfig, device: torch.device, progress: bool = True) -
     seeds = range(config.seed, config.seed + config.objects)
     objects = make_objects(seeds, workers=config.workers, progress=progress)
     if own_images:
-        objects = _redressed(objects, own_images, config.own_share, config.seed)
+        objects = _wear_images(objects, own_images, config.own_share, config.seed)
     hands = make_hands(range(config.seed, config.seed + config.hands), workers=config.workers, progress=progress)
-    backgrounds = [*_procedural_backgrounds(config.backgrounds, config.seed)]
-    backgrounds += repeated(own_images, config.own_share, len(backgrounds))
-    objects += repeated(own_meshes, config.own_share, len(objects))
+    backgrounds = [*_make_backgrounds(config.backgrounds, config.seed)]
+    backgrounds += repeat_to_share(own_images, config.own_share, len(backgrounds))
+    objects += repeat_to_share(own_meshes, config.own_share, len(objects))
     return MeshPool(objects, backgrounds, device, occluders=hands)
 
 
@@ -83,7 +83,7 @@ def load_meshes(folder: Path) -> list[Mesh]:
             extent.
     """
     paths = _files_in(folder, MESH_SUFFIXES, "mesh_dir", "meshes", MeshError)
-    return [_usable(load_mesh(path), path) for path in paths]
+    return [_fit_for_training(load_mesh(path), path) for path in paths]
 
 
 def load_textures(folder: Path) -> list[np.ndarray]:
@@ -94,10 +94,10 @@ def load_textures(folder: Path) -> list[np.ndarray]:
         FrameError: an image cannot be read.
     """
     paths = _files_in(folder, COLOR_SUFFIXES, "texture_dir", "images", SceneError)
-    return [_square(read_color(path)) for path in paths]
+    return [_crop_square(read_color(path)) for path in paths]
 
 
-def repeated(own: Sequence, share: float, others: int) -> list:
+def repeat_to_share(own: Sequence, share: float, others: int) -> list:
     """The user's own things, repeated in turn until they are `share` of the whole with `others`; at least once each."""
     if len(own) == 0:
         return []
@@ -118,7 +118,7 @@ def _files_in(
     return paths
 
 
-def _usable(mesh: Mesh, path: Path) -> Mesh:
+def _fit_for_training(mesh: Mesh, path: Path) -> Mesh:
     if len(mesh.faces) > MAXIMUM_FACES:
         raise MeshError(
             f"mesh {path} has {len(mesh.faces):,} faces, wanted at most {MAXIMUM_FACES:,}: decimate it (Blender's "
@@ -134,14 +134,14 @@ def _usable(mesh: Mesh, path: Path) -> Mesh:
     return replace(mesh, texture=texture).centered().scaled(1.0 / mesh.diameter)
 
 
-def _square(image: np.ndarray) -> np.ndarray:
+def _crop_square(image: np.ndarray) -> np.ndarray:
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
     cut = Image.fromarray(image[top : top + side, left : left + side])
     return np.asarray(cut.resize((TEXTURE_SIZE, TEXTURE_SIZE), Image.Resampling.BOX))
 
 
-def _redressed(objects: list[Mesh], images: list[np.ndarray], share: float, seed: int) -> list[Mesh]:
+def _wear_images(objects: list[Mesh], images: list[np.ndarray], share: float, seed: int) -> list[Mesh]:
     """The objects, a share of which wear an image in place of their texture."""
     rng = np.random.default_rng([seed, 0x0F])
     chosen, which = rng.random(len(objects)) < share, rng.integers(0, len(images), len(objects))
@@ -151,7 +151,7 @@ def _redressed(objects: list[Mesh], images: list[np.ndarray], share: float, seed
     ]
 
 
-def _procedural_backgrounds(count: int, seed: int) -> np.ndarray:
+def _make_backgrounds(count: int, seed: int) -> np.ndarray:
     """(count, 256, 256, 3) uint8 RGB."""
     materials = round(_MATERIAL_SHARE * count)
     return np.concatenate([make_textures(count - materials, seed), make_materials(materials, seed)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from learning.datasets.random_draws import Draw
+from pose6d.random_draws import Draw
 from pose6d.rendering.interface import Rendering
 
 _METERING = 37  # every 37th pixel is enough to know how bright a picture is

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from learning.datasets.objects.mesh_pool import MeshPool
-from learning.datasets.random_draws import Draw
 from learning.datasets.scenes.lighting import Lighting, light_surfaces
-from learning.datasets.sensor.sensor_noise import SensorNoise, degrade_color, degrade_depth
-from pose6d.geometry.transforms import make_transform
+from pose6d.camera_simulation.sensor_noise import SensorNoise
+from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.random_draws import Draw
 from pose6d.rendering.interface import ALBEDO
 
 _HIDDEN_DEPTH = -10.0
@@ -125,9 +125,9 @@ def sample_scenes(
     visible = mask.sum((1, 2)) / alone.sum((1, 2)).clamp(min=1)
     K, targets = _miscalibrate(draw, K, targets, config)
     rgb = light_surfaces(rendering, draw, config.light)
-    depth = degrade_depth(rendering.depth, rgb, generator, config.noise, targets[:, 2, 3])
+    rgb, depth = config.noise.capture(rgb, rendering.depth, generator, targets[:, 2, 3])
     return SceneBatch(
-        rgb=degrade_color(rgb, generator, config.noise),
+        rgb=rgb,
         depth=depth,
         K=K,
         poses=targets,
@@ -158,7 +158,7 @@ def _sample_view(draw: Draw, count: int, config: SceneConfig) -> tuple[torch.Ten
         slope = (pixel - centre) / focal
     K[:, 0, 0], K[:, 1, 1], K[:, :2, 2] = focal[:, 0], focal[:, 1], centre
     translation = torch.cat([slope, torch.ones_like(slope[:, :1])], dim=1) * z[:, None]
-    return K, make_transform(draw.rotations(count), translation)
+    return K, make_transform(random_rotations(count, draw.generator, draw.device), translation)
 
 
 def _miscalibrate(
@@ -173,7 +173,7 @@ def _miscalibrate(
     return K, targets
 
 
-def _misshapen(draw: Draw, targets: torch.Tensor, config: SceneConfig) -> torch.Tensor:
+def _stretch(draw: Draw, targets: torch.Tensor, config: SceneConfig) -> torch.Tensor:
     """The target's poses with the stretch (in its own axes) by which the real object differs from its mesh."""
     stretch = 1.0 + config.shape_error * (draw.normal((len(targets), 1, 3)) + draw.normal((len(targets), 1, 1)))
     return make_transform(targets[:, :3, :3] * stretch, targets[:, :3, 3])
@@ -206,11 +206,11 @@ def _sample_layout(
     position[..., 2:] = torch.where(hidden, torch.full_like(deeper, _HIDDEN_DEPTH), position[..., 2:])
     scale = draw.uniform((count, extra, 1, 1), 0.4, 1.5)
     scale[:, :1] *= torch.where(pressed[..., None, None], _PRESSED_SCALE, 1.0)
-    rotation = draw.rotations(count * extra).view(count, extra, 3, 3)
+    rotation = random_rotations(count * extra, draw.generator, draw.device).view(count, extra, 3, 3)
     distractors = make_transform(rotation * scale, position)
 
     table, wall = _sample_planes(draw, pool, targets, mesh_index, config)
-    poses = torch.cat([_misshapen(draw, targets, config)[:, None], distractors, table[:, None], wall[:, None]], dim=1)
+    poses = torch.cat([_stretch(draw, targets, config)[:, None], distractors, table[:, None], wall[:, None]], dim=1)
     meshes = torch.cat(
         [
             mesh_index[:, None],

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from learning.datasets.random_draws import Draw
+from pose6d.random_draws import Draw
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MeshFaults:
 
 
 @dataclass
-class DrawnFaults:
+class SampledFaults:
     """The faults of N meshes, each field (N, 1, 1, 1) but `gain` (N, 3, 1, 1)."""
 
     grey: torch.Tensor
@@ -36,18 +36,18 @@ class DrawnFaults:
     saturation: torch.Tensor
     softness: torch.Tensor
 
-    def repeated(self, times: int) -> DrawnFaults:
+    def repeat(self, times: int) -> SampledFaults:
         """Each mesh's faults `times` times in a row."""
-        return DrawnFaults(*(value.repeat_interleave(times, 0) for value in vars(self).values()))
+        return SampledFaults(*(value.repeat_interleave(times, 0) for value in vars(self).values()))
 
 
-def draw_faults(draw: Draw, count: int, faults: MeshFaults) -> DrawnFaults:
+def sample_faults(draw: Draw, count: int, faults: MeshFaults) -> SampledFaults:
     """The faults of `count` meshes."""
     one = (count, 1, 1, 1)
     recolored = (draw.uniform(one) < faults.recolored).float()
     soft = (draw.uniform(one) < faults.soft).float()
     brightness, balance = draw.uniform(one, -0.4, 0.4), draw.uniform((count, 3, 1, 1), -0.15, 0.15)
-    return DrawnFaults(
+    return SampledFaults(
         grey=draw.uniform(one) < faults.grey,
         gain=torch.exp(recolored * (brightness + balance)),
         gamma=torch.exp(recolored * draw.uniform(one, -0.4, 0.4)),
@@ -56,7 +56,7 @@ def draw_faults(draw: Draw, count: int, faults: MeshFaults) -> DrawnFaults:
     )
 
 
-def show_faults(A: torch.Tensor, faults: DrawnFaults) -> torch.Tensor:
+def apply_faults(A: torch.Tensor, faults: SampledFaults) -> torch.Tensor:
     """Rendered sides (N, 6, s, s) as faulty meshes would look; colours change, points stay.
 
     The shade of a mesh without colours comes from the slope of the xyz map.

@@ -1,4 +1,4 @@
-"""Random tensors for batches of scenes, all from one generator."""
+"""Random tensors for simulated batches, all from one generator."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-
-from pose6d.geometry.transforms import random_rotations
 
 
 class Draw:
@@ -24,9 +22,6 @@ class Draw:
 
     def index(self, shape: tuple[int, ...], high: int) -> torch.Tensor:
         return torch.randint(high, shape, device=self.device, generator=self.generator)
-
-    def rotations(self, count: int) -> torch.Tensor:
-        return random_rotations(count, generator=self.generator, device=self.device)
 
     def happens(self, shape: tuple[int, ...], probability: float | torch.Tensor) -> torch.Tensor:
         """1.0 with the probability, else 0.0."""

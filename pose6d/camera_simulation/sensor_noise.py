@@ -1,4 +1,4 @@
-"""What an RGB-D camera does to clean images, on batches, on any device.
+"""The camera of the training scenes: what it does to clean images, on batches, on any device.
 
 Lengths are in the unit of the depth map: diameters of the target in training scenes. Every scene draws its own strength
 of every effect, and a share of the scenes is nearly clean, another awful. Nothing here waits for the device.
@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from learning.datasets.random_draws import Draw
-from learning.datasets.sensor.color_effects import blur_kernels, color_matrix, compress, convolve, vignette
-from learning.datasets.sensor.depth_effects import (
+from pose6d.camera_simulation.color_effects import blur_kernels, color_matrix, compress, convolve, vignette
+from pose6d.camera_simulation.depth_effects import (
     dilate,
     fatten,
     inverse_depth,
@@ -24,6 +24,7 @@ from learning.datasets.sensor.depth_effects import (
     quantise,
     stereo_overlap,
 )
+from pose6d.random_draws import Draw
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,89 @@ class SensorNoise:
     strength: float = 1.0
     """multiplies everything; 0 is a perfect camera"""
 
+    def capture(
+        self, rgb: Tensor, depth: Tensor, generator: torch.Generator, target_depth: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Colour and depth of the same views as the camera reports them; see `expose` and `measure_depth`."""
+        measured = self.measure_depth(depth, rgb, generator, target_depth)
+        return self.expose(rgb, generator), measured
+
+    def expose(self, rgb: Tensor, generator: torch.Generator) -> Tensor:
+        """Misalignment, blur, exposure, colour, vignetting, noise, compression and quantisation.
+
+        Args:
+            rgb: (N, 3, H, W) float32 in 0..1.
+
+        Returns:
+            The same shape and range.
+        """
+        count, _, height, width = rgb.shape
+        draw = Draw(rgb.device, generator)
+        levels = _Levels(draw, count, self)
+        out = convolve(rgb, _blur(draw, levels))
+
+        balance = ((1.0 + levels.around(self.exposure)) * (1.0 + levels.around(self.white_balance, 3))).flatten(1)
+        matrix = color_matrix(balance, (1.0 + levels.around(self.saturation)).flatten())
+        out = (matrix @ out.flatten(2)).view(rgb.shape)
+        out *= vignette((height, width), levels.up_to(self.vignetting)) * _rolling_gain(draw, levels, height)
+        # x ** gamma: exp and log are several times faster than pow on a CPU.
+        out = torch.exp(torch.exp(levels.around(self.gamma)) * torch.log(out.clamp(1e-6, 1.0)))
+        contrast = 1.0 + levels.around(self.contrast)
+        out = out * contrast + (0.5 * (1.0 - contrast) + levels.around(self.brightness))
+
+        sigma = levels.up_to(self.color_noise)
+        photons = draw.uniform(levels.shape)  # 0: noise of the electronics alone, 1: shot noise alone
+        sigma = sigma * (1.0 - photons + photons * 1.4 * out.clamp(0.0, 1.0).mean(1, keepdim=True).sqrt())
+        out += sigma * draw.normal(tuple(out.shape))
+        compressed = compress(out, (0.03 + levels.up_to(0.15)).flatten())
+        out = torch.lerp(out, compressed, levels.happens(self.compression))
+        out = torch.lerp(out, torch.round(out * 255.0) / 255.0, torch.full_like(sigma[:1, :1, :1, :1], self.strength))
+        return out.clamp(0, 1)
+
+    def measure_depth(
+        self, depth: Tensor, rgb: Tensor, generator: torch.Generator, target_depth: Tensor | None = None
+    ) -> Tensor:
+        """Noise, quantisation and missing pixels of a stereo or structured-light camera.
+
+        Args:
+            depth: (N, H, W) float32, 0 = missing.
+            rgb: (N, 3, H, W) float32 in 0..1, the same views; dark and saturated surfaces lose depth.
+            target_depth: (N,) float32, the depth at which errors are as the fields say; each map's mean if omitted.
+
+        Returns:
+            (N, H, W) float32, 0 = missing. Pixels missing in `depth` stay so.
+        """
+        count, height, width = depth.shape
+        clean = depth[:, None]
+        draw = Draw(depth.device, generator)
+        levels = _Levels(draw, count, self)
+        if target_depth is None:
+            target_depth = depth.sum((1, 2)) / (depth > 0).sum((1, 2)).clamp(min=1)
+        target = target_depth.view(-1, 1, 1, 1).clamp(min=0.1)
+        patches = draw.smooth(count, 1, (height, width), max(height // 5, 2), 0.8)
+        patches += draw.smooth(count, 1, (height, width), max(height // 16, 2), 0.6)
+
+        pixels = levels.happens(self.fattening) * draw.uniform(levels.shape, 0.6, 2.2) * (1.0 + 0.4 * patches)
+        inverse = fatten(inverse_depth(clean), pixels)
+        lost = _unseen(draw, levels, inverse, target, patches) | (clean <= 0)
+
+        nearest, farthest = dilate(inverse), -dilate(-inverse)
+        threshold = draw.uniform(levels.shape, 0.06, 0.15)
+        edge = (nearest - farthest > threshold * inverse * inverse).float()
+        chance = edge * levels.up_to(self.flying)
+        inverse = mix_edges(nearest, farthest, inverse, chance, draw.uniform(tuple(clean.shape)))
+
+        field = torch.lerp(patches, draw.normal(tuple(clean.shape)), draw.uniform(levels.shape, 0.0, 0.7))
+        lost |= patchy_loss(field, _loss_chance(draw, levels, rgb, edge))
+        lost |= draw.uniform(tuple(clean.shape)) < levels.up_to(self.pixel_loss)
+        blobs = draw.smooth(count, 1, (height, width), 14) + 0.3 * patches > draw.uniform(levels.shape, 1.5, 2.6)
+        lost |= blobs & (levels.happens(self.holes) > 0)
+
+        far = (target / 5.0).clamp(0.4, 2.5) / target**2  # from a depth error at the target to one of inverse depth
+        inverse = inverse + far * _depth_error(draw, levels, (height, width))
+        inverse = quantise(inverse, far * levels.up_to(self.depth_step) + 1e-6)
+        return ((~lost) / inverse.clamp(min=1e-2))[:, 0]
+
 
 class _Levels:
     """Each scene's strengths, all of shape (N, 1, 1, 1)."""
@@ -108,54 +192,21 @@ class _Levels:
         ordinary, awful = kind >= noise.clean_share, kind >= 1.0 - noise.awful_share
         self.severity = (0.125 + 0.875 * ordinary + 1.0 * awful) * noise.strength
 
-    def up_to(self, limit: float) -> torch.Tensor:
+    def up_to(self, limit: float) -> Tensor:
         """Mostly small: a third of the limit on average in ordinary scenes."""
         return limit * self.severity * self.draw.uniform(self.shape) ** 2
 
-    def around(self, limit: float, channels: int = 1) -> torch.Tensor:
+    def around(self, limit: float, channels: int = 1) -> Tensor:
         """Of either sign; clean scenes have it too, since exposure and colour are no fault of the camera's."""
         shape = (self.shape[0], channels, 1, 1)
         return limit * self.noise.strength * self.draw.uniform(shape, -1.0, 1.0)
 
-    def happens(self, probability: float) -> torch.Tensor:
+    def happens(self, probability: float) -> Tensor:
         """1.0 or 0.0."""
         return self.draw.happens(self.shape, probability * self.severity)
 
 
-def degrade_color(rgb: torch.Tensor, generator: torch.Generator, noise: SensorNoise) -> torch.Tensor:
-    """Misalignment, blur, exposure, colour, vignetting, noise, compression and quantisation.
-
-    Args:
-        rgb: (N, 3, H, W) float32 in 0..1.
-
-    Returns:
-        The same shape and range.
-    """
-    count, _, height, width = rgb.shape
-    draw = Draw(rgb.device, generator)
-    levels = _Levels(draw, count, noise)
-    out = convolve(rgb, _blur(draw, levels))
-
-    balance = ((1.0 + levels.around(noise.exposure)) * (1.0 + levels.around(noise.white_balance, 3))).flatten(1)
-    matrix = color_matrix(balance, (1.0 + levels.around(noise.saturation)).flatten())
-    out = (matrix @ out.flatten(2)).view(rgb.shape)
-    out *= vignette((height, width), levels.up_to(noise.vignetting)) * _rolling_gain(draw, levels, height)
-    # x ** gamma: exp and log are several times faster than pow on a CPU.
-    out = torch.exp(torch.exp(levels.around(noise.gamma)) * torch.log(out.clamp(1e-6, 1.0)))
-    contrast = 1.0 + levels.around(noise.contrast)
-    out = out * contrast + (0.5 * (1.0 - contrast) + levels.around(noise.brightness))
-
-    sigma = levels.up_to(noise.color_noise)
-    photons = draw.uniform(levels.shape)  # 0: noise of the electronics alone, 1: shot noise alone
-    sigma = sigma * (1.0 - photons + photons * 1.4 * out.clamp(0.0, 1.0).mean(1, keepdim=True).sqrt())
-    out += sigma * draw.normal(tuple(out.shape))
-    compressed = compress(out, (0.03 + levels.up_to(0.15)).flatten())
-    out = torch.lerp(out, compressed, levels.happens(noise.compression))
-    out = torch.lerp(out, torch.round(out * 255.0) / 255.0, torch.full_like(sigma[:1, :1, :1, :1], noise.strength))
-    return out.clamp(0, 1)
-
-
-def _blur(draw: Draw, levels: _Levels) -> torch.Tensor:
+def _blur(draw: Draw, levels: _Levels) -> Tensor:
     noise, count = levels.noise, levels.shape[0]
     shift = levels.happens(noise.misaligned)[..., 0, 0] * draw.uniform((count, 2), -2.0, 2.0)
     motion = levels.happens(noise.motion_blur) * draw.uniform(levels.shape, 1.0, 9.0)
@@ -163,7 +214,7 @@ def _blur(draw: Draw, levels: _Levels) -> torch.Tensor:
     return blur_kernels(shift, motion.flatten(), angle, 1.0 + levels.up_to(noise.defocus).flatten())
 
 
-def _rolling_gain(draw: Draw, levels: _Levels, height: int) -> torch.Tensor:
+def _rolling_gain(draw: Draw, levels: _Levels, height: int) -> Tensor:
     """(N, 1, H, 1) gains of a rolling shutter under changing or flickering light."""
     y = torch.linspace(0.0, 1.0, height, device=draw.device).view(1, 1, -1, 1)
     happens = levels.happens(levels.noise.rolling)
@@ -173,57 +224,7 @@ def _rolling_gain(draw: Draw, levels: _Levels, height: int) -> torch.Tensor:
     return 1.0 + happens * (slope + bands)
 
 
-def degrade_depth(
-    depth: torch.Tensor,
-    rgb: torch.Tensor,
-    generator: torch.Generator,
-    noise: SensorNoise,
-    target_depth: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Noise, quantisation and missing pixels of a stereo or structured-light camera.
-
-    Args:
-        depth: (N, H, W) float32, 0 = missing.
-        rgb: (N, 3, H, W) float32 in 0..1, the same views; dark and saturated surfaces lose depth.
-        target_depth: (N,) float32, the depth at which errors are as SensorNoise says; each map's mean if omitted.
-
-    Returns:
-        (N, H, W) float32, 0 = missing. Pixels missing in `depth` stay so.
-    """
-    count, height, width = depth.shape
-    clean = depth[:, None]
-    draw = Draw(depth.device, generator)
-    levels = _Levels(draw, count, noise)
-    if target_depth is None:
-        target_depth = depth.sum((1, 2)) / (depth > 0).sum((1, 2)).clamp(min=1)
-    target = target_depth.view(-1, 1, 1, 1).clamp(min=0.1)
-    patches = draw.smooth(count, 1, (height, width), max(height // 5, 2), 0.8)
-    patches += draw.smooth(count, 1, (height, width), max(height // 16, 2), 0.6)
-
-    pixels = levels.happens(noise.fattening) * draw.uniform(levels.shape, 0.6, 2.2) * (1.0 + 0.4 * patches)
-    inverse = fatten(inverse_depth(clean), pixels)
-    lost = _unseen(draw, levels, inverse, target, patches) | (clean <= 0)
-
-    nearest, farthest = dilate(inverse), -dilate(-inverse)
-    threshold = draw.uniform(levels.shape, 0.06, 0.15)
-    edge = (nearest - farthest > threshold * inverse * inverse).float()
-    inverse = mix_edges(nearest, farthest, inverse, edge * levels.up_to(noise.flying), draw.uniform(tuple(clean.shape)))
-
-    field = torch.lerp(patches, draw.normal(tuple(clean.shape)), draw.uniform(levels.shape, 0.0, 0.7))
-    lost |= patchy_loss(field, _loss_chance(draw, levels, rgb, edge))
-    lost |= draw.uniform(tuple(clean.shape)) < levels.up_to(noise.pixel_loss)
-    blobs = draw.smooth(count, 1, (height, width), 14) + 0.3 * patches > draw.uniform(levels.shape, 1.5, 2.6)
-    lost |= blobs & (levels.happens(noise.holes) > 0)
-
-    far = (target / 5.0).clamp(0.4, 2.5) / target**2  # from a depth error at the target to one of inverse depth
-    inverse = inverse + far * _depth_error(draw, levels, (height, width))
-    inverse = quantise(inverse, far * levels.up_to(noise.depth_step) + 1e-6)
-    return ((~lost) / inverse.clamp(min=1e-2))[:, 0]
-
-
-def _unseen(
-    draw: Draw, levels: _Levels, inverse: torch.Tensor, target: torch.Tensor, patches: torch.Tensor
-) -> torch.Tensor:
+def _unseen(draw: Draw, levels: _Levels, inverse: Tensor, target: Tensor, patches: Tensor) -> Tensor:
     """Where the second camera of a stereo pair sees nothing: beside nearer surfaces and beyond its own image."""
     noise, width = levels.noise, inverse.shape[-1]
     right = draw.happens(levels.shape, 0.5)
@@ -237,7 +238,7 @@ def _unseen(
     return unseen | (inwards < band * (1.0 + 0.05 * patches))
 
 
-def _loss_chance(draw: Draw, levels: _Levels, rgb: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
+def _loss_chance(draw: Draw, levels: _Levels, rgb: Tensor, edge: Tensor) -> Tensor:
     noise = levels.noise
     bright = rgb.sum(1, keepdim=True)
     dark = (bright < 3.0 * draw.uniform(levels.shape, 0.05, 0.15)) * levels.up_to(noise.dark_loss)
@@ -245,7 +246,7 @@ def _loss_chance(draw: Draw, levels: _Levels, rgb: torch.Tensor, edge: torch.Ten
     return torch.maximum(torch.maximum(dark, saturated), edge * levels.up_to(noise.edge_loss))
 
 
-def _depth_error(draw: Draw, levels: _Levels, size: tuple[int, int]) -> torch.Tensor:
+def _depth_error(draw: Draw, levels: _Levels, size: tuple[int, int]) -> Tensor:
     """(N, 1, H, W) errors at the target's depth."""
     noise, count = levels.noise, levels.shape[0]
     error = levels.up_to(noise.depth_fine) * draw.normal((count, 1, *size))

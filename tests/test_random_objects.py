@@ -14,7 +14,7 @@ from learning.datasets.__main__ import SheetOptions, main, object_sheet
 from learning.datasets.objects.lofts import bent_sheet, circle, flange, flat_sheet, hollow_tube, prism, ring_prism
 from learning.datasets.objects.parts import PARTS
 from learning.datasets.objects.random_objects import KINDS, MADE_SHARE, make_kind, make_object, make_objects
-from learning.datasets.objects.shapes import Part, joined
+from learning.datasets.objects.shapes import Shape, join
 from learning.datasets.surfaces.materials import (
     MATERIALS,
     choose_material,
@@ -33,14 +33,14 @@ def objects() -> list[Mesh]:
     return [make_object(seed) for seed in SEEDS]
 
 
-def _agreement(part: Part) -> float:
+def _agreement(part: Shape) -> float:
     """Share of the faces whose corners' normals point to the side that the face does."""
     a, b, c = np.moveaxis(part.vertices[part.faces], 1, 0)
     towards = np.einsum("ij,ij->i", np.cross(b - a, c - a), part.normals()[part.faces].sum(axis=1))
     return float((towards > 0).mean())
 
 
-def _euler_characteristic(part: Part) -> int:
+def _euler_characteristic(part: Shape) -> int:
     """V - E + F after joining vertices at the same place: 2 - 2 * handles of a closed surface."""
     _, joined_ = np.unique(np.round(part.vertices / np.ptp(part.vertices) * 1e6), axis=0, return_inverse=True)
     corners = joined_.ravel()[part.faces]
@@ -102,7 +102,7 @@ def test_made_things_are_closed_and_turned_outwards(kind: str) -> None:
     ],
     ids=["two holes", "plate", "L", "frame", "flange", "nut", "pipe", "block", "inset"],
 )
-def test_solids_have_the_holes_and_the_volume_that_they_should(part: Part, handles: int, volume: float | None) -> None:
+def test_solids_have_the_holes_and_the_volume_that_they_should(part: Shape, handles: int, volume: float | None) -> None:
     assert _open_edges(part.vertices, part.faces) == 0
     assert _euler_characteristic(part) == 2 - 2 * handles
     assert part.volume() > 0
@@ -111,7 +111,7 @@ def test_solids_have_the_holes_and_the_volume_that_they_should(part: Part, handl
 
 
 def test_flat_shading_gives_every_face_its_own_normal() -> None:
-    part = prism(circle(1.0, 6), [(0, 0), (0, 1)]).facetted()
+    part = prism(circle(1.0, 6), [(0, 0), (0, 1)]).with_flat_faces()
     a, b, c = np.moveaxis(part.vertices[part.faces], 1, 0)
     flat = np.cross(b - a, c - a)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
@@ -121,7 +121,7 @@ def test_flat_shading_gives_every_face_its_own_normal() -> None:
 
 def test_joined_parts_keep_their_normals_apart() -> None:
     block = prism(circle(1.0, 4), [(0, 0), (0, 1)])
-    pair = joined([block, block.moved(np.eye(3), np.array([5.0, 0, 0]))])
+    pair = join([block, block.shift([5.0, 0, 0])])
     assert pair.volume() == pytest.approx(2 * block.volume())
     np.testing.assert_allclose(pair.normals(), np.tile(block.normals(), (2, 1)))
 

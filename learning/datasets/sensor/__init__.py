@@ -1,1 +1,0 @@
-"""What cameras do to colour and depth."""
