@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import most_different
 from benchmarks.accuracy.objects import TargetObject
-from benchmarks.accuracy.report import aligned, write_content
+from benchmarks.accuracy.report import aligned
 from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import Options as SceneOptions
@@ -38,7 +38,9 @@ from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle, transform_points
+from pose6d.json_file import write_json
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner, Scores
+from pose6d.whole_file import write_whole
 
 _EDGES = tuple(range(0, 181, 15))  # degrees
 _COUNTS = (6, 12, 24, 48, 96, 252)
@@ -272,9 +274,9 @@ def main(options: Options) -> None:
     text = markdown(found, facts)
     beside = options.output or (options.from_json[0] if options.from_json else None)
     if options.output:
-        write_content(options.output, {**facts, "reach": [asdict(reach) for reach in found]})
+        write_json(options.output, {**facts, "reach": [asdict(reach) for reach in found]})
     if beside is not None:
-        beside.with_suffix(".md").write_text(text)
+        write_whole(beside.with_suffix(".md"), text)
         write_plot(beside.with_suffix(".png"), found, facts)
     print(text)
 

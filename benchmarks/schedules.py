@@ -28,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, begin_record, registered
-from benchmarks.accuracy.report import aligned, write_content
+from benchmarks.accuracy.report import aligned
 from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import Options as SceneOptions
@@ -40,7 +40,9 @@ from benchmarks.versions import versions
 from estimater import FoundationPose
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.json_file import write_json
 from pose6d.search.schedule import FALLBACK, SCHEDULES, Grid, Schedule, Stage
+from pose6d.whole_file import write_whole
 
 _GRIDS: dict[str, Grid] = {"120": "covering_120", "252": "views"}
 _FULL = "full"
@@ -311,7 +313,7 @@ def write_plot(path: Path, results: Results, found: Sequence[Outcome]) -> None:
 def write_results(path: Path, results: Results) -> None:
     """Write all as JSON."""
     records = {name: [asdict(record) for record in own] for name, own in results.records.items()}
-    write_content(path, {**results.facts, "pairs": results.pairs, "records": records})
+    write_json(path, {**results.facts, "pairs": results.pairs, "records": records})
 
 
 def read_results(path: Path) -> Results:
@@ -341,7 +343,7 @@ def main(options: Options) -> None:
     text = markdown(results, found)
     beside = options.output or options.from_json
     if beside is not None:
-        beside.with_suffix(".md").write_text(text)
+        write_whole(beside.with_suffix(".md"), text)
         write_plot(beside.with_suffix(".png"), results, found)
     print(text)
 

@@ -13,6 +13,7 @@ _CURES = {
     errno.EPERM: "change its permissions, or take another place",
     errno.EROFS: "take another place",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",  # of making the folder
     errno.EISDIR: "name a file",
     errno.EMFILE: "allow more open files (ulimit -n)",
 }

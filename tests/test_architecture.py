@@ -31,6 +31,7 @@ BASE = (
     "pose6d.errors",
     "pose6d.device",
     "pose6d.json_file",
+    "pose6d.whole_file",
     "pose6d.stopping",
     "pose6d.weights",
     "pose6d.compiled",

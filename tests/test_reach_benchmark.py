@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.accuracy.objects import HELD_OUT_SEED
-from benchmarks.accuracy.report import write_content
 from benchmarks.reach import Options, Paths, Reach, main, read_results, summary
 from learning.datasets.objects.random_objects import make_object
+from pose6d.json_file import write_json
 from pose6d.search.interfaces import Hypotheses
 
 
@@ -83,7 +83,7 @@ def test_earlier_runs_are_compared_in_one_table(
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for file in files:
         own: list[Reach] = [summary(file.stem, suite, paths) for suite in ("cluttered", "easy")]
-        write_content(file, {"device": "abacus", "reach": [asdict(reach) for reach in own]})
+        write_json(file, {"device": "abacus", "reach": [asdict(reach) for reach in own]})
     main(Options(from_json=tuple(files)))
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| one", "| two"))]
     assert len(rows) == 2 * 3 and not any("easy" in row for row in rows)

@@ -189,7 +189,7 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         RunFolder(tmp_path / "file" / "out")
     folder = RunFolder(tmp_path / "two\nlines")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full_disk)
+        patch.setattr(Path, "write_bytes", full_disk)
         with pytest.raises(OutputError, match=r"(?s)a\.json cannot be written: .*free some space"):
             folder.write_json("a.json", {})
     folder.write_json("a.json", {})

@@ -16,6 +16,7 @@ from benchmarks.accuracy.report import markdown, read_json, write_diagram
 from benchmarks.accuracy.scoreboard import Options, run
 from benchmarks.accuracy.suites import SUITES
 from pose6d.errors import Pose6DError
+from pose6d.whole_file import write_whole
 
 
 def main(options: Options) -> None:
@@ -32,7 +33,7 @@ def main(options: Options) -> None:
     print(text)
     beside = options.output or options.from_json
     if beside is not None:
-        beside.with_suffix(".md").write_text(text)
+        write_whole(beside.with_suffix(".md"), text)
         print(write_diagram(beside.with_suffix(".png"), records, f"weights {facts['options'].get('weights')}"))
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import statistics
 import time
@@ -46,6 +45,8 @@ from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import FrameError, Pose6DError, WeightsError
+from pose6d.json_file import write_json
+from pose6d.whole_file import write_whole
 from quantization.calibration_pairs import HELD_OUT_SEED, calibration_pairs, calibration_pool
 
 _KINDS: tuple[Kind, Kind] = ("refiner", "scorer")
@@ -105,10 +106,9 @@ def report(options: Report) -> None:
     facts += missing
     text = markdown(rows, facts)
     print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.with_suffix(".md").write_text(text)
+    write_whole(options.output.with_suffix(".md"), text)
     content = {"options": asdict(options), "facts": facts, "rows": [asdict(row) for row in rows]}
-    options.output.with_suffix(".json").write_text(json.dumps(content, indent=1, default=str))
+    write_json(options.output.with_suffix(".json"), content)
     largest = max(options.batches)
     panels = {
         "files, MB": [row.megabytes for row in rows],

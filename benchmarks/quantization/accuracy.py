@@ -38,6 +38,7 @@ from learning.inference.variants import VARIANTS
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, Pose6DError, WeightsError
 from pose6d.search.schedule import SCHEDULES, Schedule
+from pose6d.whole_file import write_whole
 
 _Z = 1.96  # of a 95 % interval
 _SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output
@@ -108,7 +109,7 @@ def write_table(output: Path) -> None:
     """Print the table of what an output holds so far, and leave it beside it."""
     records, facts = read_json(output)
     text = markdown(compare(records), facts)
-    output.with_suffix(".md").write_text(text)
+    write_whole(output.with_suffix(".md"), text)
     print(text)
 
 

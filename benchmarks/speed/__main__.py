@@ -24,6 +24,7 @@ from benchmarks.versions import versions
 from pose6d.errors import Pose6DError
 from pose6d.search.schedule import SCHEDULES
 from pose6d.weights import find_weights
+from pose6d.whole_file import write_whole
 
 MEASURE: dict[str, Callable[[Bench], Table]] = {
     "stages": stages,
@@ -73,7 +74,7 @@ def main(options: Options) -> None:
         write_json(options.output, tables, facts)
     beside = options.output or options.from_json
     if beside is not None:
-        beside.with_suffix(".md").write_text(text)
+        write_whole(beside.with_suffix(".md"), text)
         print(write_figure(beside.with_suffix(".png"), tables, facts))
 
 

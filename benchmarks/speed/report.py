@@ -10,17 +10,12 @@ from typing import Any
 
 from benchmarks.speed.bench import Table
 from benchmarks.speed.speed_plot import Bars, Curves, write_speed_plot
-from pose6d.errors import OutputError
+from pose6d import json_file
 
 
 def write_json(path: Path, tables: Mapping[str, Table], facts: Mapping[str, Any]) -> None:
     """Write all tables and what they were made with."""
-    content = {**facts, "sections": {name: asdict(table) for name, table in tables.items()}}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1, default=str, allow_nan=False))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    json_file.write_json(path, {**facts, "sections": {name: asdict(table) for name, table in tables.items()}})
 
 
 def read_json(path: Path) -> tuple[dict[str, Table], dict[str, Any]]:

@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from mesh_creation.board.board import Board, default_board, save_board
-from mesh_creation.scan_folder import write_json, write_picture
+from mesh_creation.scan_folder import write_picture
 from mesh_creation.simulation.simulated_camera import (
     CameraModel,
     blur_by_motion,
@@ -34,6 +34,7 @@ from mesh_creation.simulation.simulated_camera import (
 from mesh_creation.simulation.simulated_path import Path, Tremor, kept_frames
 from mesh_creation.simulation.simulated_room import Room, furnish
 from pose6d.errors import OutputError, SceneError
+from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, make_renderer
