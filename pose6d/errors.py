@@ -57,6 +57,10 @@ class ResultsError(Pose6DError):
     """A file of estimated poses that cannot be trusted: a wrong header, NaN, a duplicate target, another unit."""
 
 
+class OptionError(Pose6DError):
+    """The value of a command's option that cannot be used."""
+
+
 class TrainingError(Pose6DError):
     """A training run that cannot go on: it has diverged."""
 

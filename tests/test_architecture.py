@@ -32,7 +32,7 @@ BASE = (
     "pose6d.device",
     "pose6d.json_file",
     "pose6d.whole_file",
-    "pose6d.stopping",
+    "pose6d.command",
     "pose6d.weights",
     "pose6d.compiled",
     "pose6d.cuda_kernels",

@@ -33,9 +33,14 @@ def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
 def test_what_was_there_stays_when_the_block_is_left(tmp_path: Path, error: BaseException) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with pytest.raises(type(error)), whole_file(file) as partial:
-        partial.write_text("half")
-        raise error
+
+    def write_half() -> None:
+        with whole_file(file) as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
     assert list(tmp_path.iterdir()) == [file] and file.read_text() == "old"
 
 

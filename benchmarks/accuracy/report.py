@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -11,6 +10,7 @@ from typing import Any
 
 from benchmarks.accuracy.scores import Record, Scores, judged, score
 from benchmarks.accuracy.suites import SUITES
+from benchmarks.result_file import read_result
 from pose6d import json_file
 from pose6d.evaluation.calibration_plot import write_reliability_diagram
 
@@ -47,14 +47,9 @@ def read_json(path: Path) -> tuple[list[Record], dict[str, Any]]:
     """Records and facts of a file that `write_json` wrote.
 
     Raises:
-        SystemExit: the file is missing, or of another form.
+        ResultsError: the file is missing, or of another form.
     """
-    try:
-        content = json.loads(path.read_text())
-        records = [Record(**entry) for entry in content.pop("records")]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SystemExit(f"--from-json {path}: not a result of this benchmark: {error!r}") from error
-    return records, content
+    return read_result(path, lambda content: ([Record(**entry) for entry in content.pop("records")], content))
 
 
 def markdown(records: Sequence[Record], facts: Mapping[str, Any]) -> str:

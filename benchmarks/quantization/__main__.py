@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import math
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -43,8 +44,9 @@ from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
+from pose6d.command import run_command
 from pose6d.device import fast_dtype, resolve_device
-from pose6d.errors import FrameError, Pose6DError, WeightsError
+from pose6d.errors import FrameError, WeightsError
 from pose6d.json_file import write_json
 from pose6d.whole_file import write_whole
 from quantization.calibration_pairs import HELD_OUT_SEED, calibration_pairs, calibration_pool
@@ -198,15 +200,6 @@ def _seconds(estimator: FoundationPose, scene: EvaluationScene, frames: int, clo
     return [end - start for start, end in itertools.pairwise(times)]
 
 
-def main(args: list[str] | None = None) -> None:
-    options = tyro.cli(
-        Report, prog="python -m benchmarks.quantization", args=args, description=__doc__, use_underscores=True
-    )
-    try:
-        report(options)
-    except Pose6DError as error:
-        raise SystemExit(f"error: {error}") from error
-
-
 if __name__ == "__main__":
-    main()
+    name = "python -m benchmarks.quantization"
+    sys.exit(run_command(lambda: report(tyro.cli(Report, prog=name, description=__doc__, use_underscores=True))))

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from pose6d.command import run_command
 from pose6d.device import resolve_device
 from pose6d.errors import Pose6DError, SceneError
 from pose6d.evaluation.datasets import PoseDataset
@@ -28,7 +29,6 @@ from pose6d.evaluation.prediction import Job, PoseRequest, describe, predict
 from pose6d.evaluation.results_file import check_results
 from pose6d.evaluation.scoring import score, score_table
 from pose6d.json_file import write_json
-from pose6d.stopping import run_command
 from pose6d.weights import find_weights
 
 OK, PROBLEMS, SOME_TARGETS_FAILED = 0, 1, 3
