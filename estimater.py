@@ -86,12 +86,7 @@ class FoundationPose:
         sampler: HypothesisSampler | None = None,
     ):
         self.device, self.cropped = resolve_device(device), False
-        if isinstance(mesh, Mesh | str | Path):
-            mesh = as_mesh(mesh)
-            check_diameter(mesh)
-            self.object: ObjectModel = RenderedObject.from_mesh(mesh, self.device)
-        else:
-            self.object = mesh
+        self.object = self._make_object(mesh)
         self.refiner: Refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
         self.scorer: Scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
         check_part(self.object, ObjectModel)
@@ -118,6 +113,13 @@ class FoundationPose:
         self.poses: np.ndarray | None = None
         self.scores: np.ndarray | None = None
         self.confidence: float | None = None
+
+    def _make_object(self, given: Mesh | str | Path | ObjectModel) -> ObjectModel:
+        if not isinstance(given, Mesh | str | Path) and hasattr(given, "render"):
+            return given
+        mesh = as_mesh(given)  # type: ignore[arg-type]  # refuses what is none
+        check_diameter(mesh)
+        return RenderedObject.from_mesh(mesh, self.device)
 
     @property
     def timings(self) -> dict[str, float]:

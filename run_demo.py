@@ -28,6 +28,7 @@ from tqdm import tqdm
 from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
+from pose6d.command import exit_code, finish_what_is_begun, run_command
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError, SceneError
 from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
@@ -51,7 +52,6 @@ from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames
 from pose6d.scenes.unused import same_file, unused_files
 from pose6d.search.interfaces import Watch
-from pose6d.stopping import exit_code, finish_what_is_begun, run_command
 from pose6d.weights import find_weights
 from test_data.default_scene import get_default_scene
 from test_data.scenes_folder import AVOCADO, SCENES
@@ -115,8 +115,7 @@ class Options:
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = tyro.cli(Options, args=args, description=__doc__, use_underscores=True)
-    return run_command(lambda: run_demo(options))
+    return run_command(lambda: run_demo(tyro.cli(Options, args=args, description=__doc__, use_underscores=True)))
 
 
 def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPose) -> int:

@@ -9,7 +9,7 @@ and the figure go beside the JSON as .md and .png; `--from-json a.json b.json` m
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import most_different
 from benchmarks.accuracy.objects import TargetObject
-from benchmarks.accuracy.report import aligned, write_content
+from benchmarks.accuracy.report import aligned
 from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import Options as SceneOptions
@@ -31,14 +31,18 @@ from benchmarks.accuracy.scoreboard import Scoreboard
 from benchmarks.accuracy.scores import RIGHT
 from benchmarks.accuracy.suites import check_registers
 from benchmarks.reach_plot import write_reach_plot
+from benchmarks.result_file import read_result
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
+from pose6d.command import run_command
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, Pose6DError
+from pose6d.errors import FrameError, OptionError, ResultsError
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle, transform_points
+from pose6d.json_file import write_json
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner, Scores
+from pose6d.whole_file import write_whole
 
 _EDGES = tuple(range(0, 181, 15))  # degrees
 _COUNTS = (6, 12, 24, 48, 96, 252)
@@ -147,7 +151,7 @@ def run(options: Options) -> tuple[list[Reach], dict[str, Any]]:
                     paths[name] += [with_path] if with_path else []
             found += [summary(name, suite.name, _joined(own)) for name, own in paths.items() if own]
     if not found:
-        raise SystemExit("all objects are symmetric, or every frame was refused: nothing to measure")
+        raise FrameError("all objects are symmetric, or every frame was refused: nothing to measure")
     return found, {"options": asdict(options), **versions(device)}
 
 
@@ -249,32 +253,30 @@ def read_results(path: Path) -> tuple[list[Reach], dict[str, Any]]:
     """What an earlier run wrote.
 
     Raises:
-        SystemExit: the file is missing, or of another form.
+        ResultsError: the file is missing, or of another form.
     """
-    try:
-        facts = json.loads(path.read_text())
-        return [Reach(**entry) for entry in facts.pop("reach")], facts
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SystemExit(f"--from-json {path}: not a result of this benchmark: {error!r}") from error
+    return read_result(path, lambda facts: ([Reach(**entry) for entry in facts.pop("reach")], facts))
 
 
 def main(options: Options) -> None:
     check_registers(options.suites)
     if options.scenes < 1 or options.steps < 1:
-        raise SystemExit("--scenes and --steps: at least one is needed")
+        raise OptionError("--scenes and --steps: at least one is needed")
     if options.from_json:
         earlier = [read_results(path) for path in options.from_json]
         found, facts = [r for own, _ in earlier for r in own if r.suite in options.suites], earlier[0][1]
         if not found:
-            raise SystemExit(f"--from-json: no result of suite {' or '.join(options.suites)}; name others by --suites")
+            raise ResultsError(
+                f"--from-json: no result of suite {' or '.join(options.suites)}; name others by --suites"
+            )
     else:
         found, facts = run(options)
     text = markdown(found, facts)
     beside = options.output or (options.from_json[0] if options.from_json else None)
     if options.output:
-        write_content(options.output, {**facts, "reach": [asdict(reach) for reach in found]})
+        write_json(options.output, {**facts, "reach": [asdict(reach) for reach in found]})
     if beside is not None:
-        beside.with_suffix(".md").write_text(text)
+        write_whole(beside.with_suffix(".md"), text)
         write_plot(beside.with_suffix(".png"), found, facts)
     print(text)
 
@@ -282,7 +284,4 @@ def main(options: Options) -> None:
 if __name__ == "__main__":
     import tyro
 
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except Pose6DError as error:
-        raise SystemExit(str(error)) from error
+    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))

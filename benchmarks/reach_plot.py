@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pose6d.errors import OutputError
+from pose6d.whole_file import whole_file
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """x and y of its points"""
@@ -51,10 +51,8 @@ def write_reach_plot(
     for axis in (left, right):
         _finish(axis)
     figure.suptitle(title, fontsize=10)
-    try:
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=110)
 
 
 def _finish(axis: Axes) -> None:

@@ -8,6 +8,7 @@ casting, where it can be imported, does the first row's geometry without colour 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ import torch
 import trimesh
 import tyro
 
-from benchmarks.versions import commit
+from benchmarks.versions import versions
+from pose6d.command import run_command
 from pose6d.device import resolve_device
 from pose6d.geometry.transforms import random_rotations
 from pose6d.mesh.mesh import Mesh
@@ -197,12 +199,12 @@ def main(options: Options) -> None:
     if options.open3d:
         rows += time_open3d(mesh, options)
 
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"\ndevice {gpu} | torch {torch.__version__} | commit {commit()} | backend {type(renderer).__name__}")
+    facts = " | ".join(f"{key} {value}" for key, value in versions(device).items())
+    print(f"\n{facts} | backend {type(renderer).__name__}")
     print(f"mesh {mesh.name}, {len(mesh.faces)} faces\n\n| work | median ms | to the first row |\n|---|---:|---:|")
     for row in rows:
         print(f"| {row.name} | {row.milliseconds:.3f} | {row.milliseconds / rows[0].milliseconds:.2f} |")
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
 
-from pose6d.errors import OutputError
+from pose6d.whole_file import whole_file
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -56,10 +56,8 @@ def write_schedule_plot(
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
     figure.suptitle(f"{title}\nlarge: without fallback; small: with it, from low to high thresholds", fontsize=10)
-    try:
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=110)
 
 
 def _draw(axis: Axes, curves: Curves) -> None:

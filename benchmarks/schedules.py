@@ -13,9 +13,9 @@ follows from the thorough schedule's result of the same scene, if that is surer;
 
 from __future__ import annotations
 
-import json
 import math
 import re
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,19 +28,23 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, begin_record, registered
-from benchmarks.accuracy.report import aligned, write_content
+from benchmarks.accuracy.report import aligned
 from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import Options as SceneOptions
 from benchmarks.accuracy.scoreboard import Scoreboard
 from benchmarks.accuracy.scores import RIGHT, Record, score
 from benchmarks.accuracy.suites import check_registers
+from benchmarks.result_file import read_result
 from benchmarks.schedule_plot import pareto_front, write_schedule_plot
 from benchmarks.versions import versions
 from estimater import FoundationPose
-from pose6d.errors import FrameError, Pose6DError
+from pose6d.command import run_command
+from pose6d.errors import FrameError, OptionError
 from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.json_file import write_json
 from pose6d.search.schedule import FALLBACK, SCHEDULES, Grid, Schedule, Stage
+from pose6d.whole_file import write_whole
 
 _GRIDS: dict[str, Grid] = {"120": "covering_120", "252": "views"}
 _FULL = "full"
@@ -134,7 +138,7 @@ def parse_schedule(text: str) -> Schedule:
     """The schedule of a name, without fallback.
 
     Raises:
-        SystemExit: there is none of that name.
+        OptionError: there is none of that name.
     """
     if text in SCHEDULES:
         return replace(SCHEDULES[text], min_confidence=0.0)
@@ -142,7 +146,7 @@ def parse_schedule(text: str) -> Schedule:
     matches = [re.fullmatch(r"([1-9]\d*)(?:s([1-9]\d*))?k([1-9]\d*)(?:a([1-9]\d*))?", stage) for stage in stages]
     if start not in _GRIDS or not all(matches):
         known = f"{', '.join(SCHEDULES)}, or START/STEPS[sSCREEN]kKEEP[aAPART][/...] with START {', '.join(_GRIDS)}"
-        raise SystemExit(f"--schedules {text}: unknown; choose {known}")
+        raise OptionError(f"--schedules {text}: unknown; choose {known}")
     plan = tuple(Stage(int(m[1]), int(m[3]), float(m[4] or 10), int(m[2]) if m[2] else None) for m in matches if m)
     return Schedule(text, _GRIDS[start], plan)
 
@@ -311,29 +315,29 @@ def write_plot(path: Path, results: Results, found: Sequence[Outcome]) -> None:
 def write_results(path: Path, results: Results) -> None:
     """Write all as JSON."""
     records = {name: [asdict(record) for record in own] for name, own in results.records.items()}
-    write_content(path, {**results.facts, "pairs": results.pairs, "records": records})
+    write_json(path, {**results.facts, "pairs": results.pairs, "records": records})
 
 
 def read_results(path: Path) -> Results:
     """What `write_results` wrote.
 
     Raises:
-        SystemExit: the file is missing, or of another form.
+        ResultsError: the file is missing, or of another form.
     """
-    try:
-        facts = json.loads(path.read_text())
+
+    def parse(facts: dict[str, Any]) -> Results:
         records = {name: [Record(**entry) for entry in own] for name, own in facts.pop("records").items()}
         pairs = {name: int(count) for name, count in facts.pop("pairs").items()}
         names = dict.fromkeys((_FULL, FALLBACK, *records))
         return Results({name: pairs[name] for name in names}, {name: records[name] for name in names}, facts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SystemExit(f"--from-json {path}: not a result of this benchmark: {error!r}") from error
+
+    return read_result(path, parse)
 
 
 def main(options: Options) -> None:
     check_registers(options.suites)
     if options.scenes < 1:
-        raise SystemExit(f"--scenes {options.scenes}: at least one is needed")
+        raise OptionError(f"--scenes {options.scenes}: at least one is needed")
     results = run(options) if options.from_json is None else read_results(options.from_json)
     if options.output:
         write_results(options.output, results)
@@ -341,7 +345,7 @@ def main(options: Options) -> None:
     text = markdown(results, found)
     beside = options.output or options.from_json
     if beside is not None:
-        beside.with_suffix(".md").write_text(text)
+        write_whole(beside.with_suffix(".md"), text)
         write_plot(beside.with_suffix(".png"), results, found)
     print(text)
 
@@ -349,7 +353,4 @@ def main(options: Options) -> None:
 if __name__ == "__main__":
     import tyro
 
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except Pose6DError as error:
-        raise SystemExit(str(error)) from error
+    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))

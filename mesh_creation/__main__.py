@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import tyro
 
 from mesh_creation.simulation.simulate import Simulation, simulate
-from pose6d.errors import MissingDependencyError, Pose6DError
+from pose6d.command import BAD_INPUT, run_command
+from pose6d.errors import MissingDependencyError
 from pose6d.mesh.coordinates import Unit
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.layout import read_json
-from pose6d.stopping import exit_code, stopping_by_signals
 
 # Step -> module, its options, what it does. Modules are loaded when asked for: some need extras.
 _STEPS = {
@@ -73,28 +73,25 @@ def run(options: RunOptions) -> Path:
     return options.scan
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one step; bad input ends with its message and status 1."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one step; returns the exit code."""
     step, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if step not in _STEPS:
         listed = "\n".join(f"  {name:<9} {what}" for name, (_, _, what) in _STEPS.items())
         usage = f"usage: python -m mesh_creation <step> [options]; --help after a step lists its options\n{listed}"
         if step in ("-h", "--help"):
             print(usage)
-            return
+            return 0
         print(f"error: {step!r} is no step\n{usage}", file=sys.stderr)
-        sys.exit(2)
+        return BAD_INPUT
     # Numba has other ways to run threads, and what it says about this one helps nobody.
     warnings.filterwarnings("ignore", message="The TBB threading layer")
-    with stopping_by_signals():  # record keeps what it has
-        try:
-            options, action = _load(step)
-            action(tyro.cli(options, args=rest, prog=f"python -m mesh_creation {step}", use_underscores=True))
-        except Pose6DError as error:
-            sys.exit(f"error: {error}")
-        except KeyboardInterrupt as stop:
-            print(f"{step}: interrupted", file=sys.stderr)
-            sys.exit(exit_code(stop))
+
+    def do() -> None:
+        options, action = _load(step)
+        action(tyro.cli(options, args=rest, prog=f"python -m mesh_creation {step}", use_underscores=True))
+
+    return run_command(do, f"{step}: interrupted")  # record keeps what it has
 
 
 def _load(step: str) -> tuple[type, Callable[[Any], Any]]:
@@ -134,4 +131,4 @@ def _do(step: str, scan: Path, *, again: bool = False, **more: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

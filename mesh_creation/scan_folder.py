@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.symmetry import bop_symmetry
 from pose6d.scenes.layout import read_json
+from pose6d.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,6 @@ class ScannedObject:
     symmetries: dict[str, Any] = field(default_factory=dict)
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write a JSON file that appears, or replaces the one that is there, in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
-
-
 def write_picture(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB or (H, W) uint16 as a .jpg or .png that appears only once it is complete.
 
@@ -61,12 +50,7 @@ def write_picture(path: Path, image: np.ndarray) -> None:
     encoded, data = cv2.imencode(path.suffix, image, options)
     if not encoded:
         raise OutputError(f"{path} cannot be encoded as {path.suffix}")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data.tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    write_whole(path, data.tobytes())
 
 
 def read_registration(scan: Path, names: list[str]) -> list[np.ndarray | None]:

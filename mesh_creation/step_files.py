@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pose6d.errors import OutputError
+from pose6d.whole_file import whole_file
 
 
 class StepFolder:
@@ -52,14 +51,8 @@ class StepFolder:
 
     def save(self, step: str, **arrays: Any) -> None:
         """Keep the arrays of a step; the file appears only when it is complete."""
-        partial = self.path / f".{step}.npz"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.savez(file, key=self._key, **arrays)
-            os.replace(partial, self.path / f"{step}.npz")
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error}") from error
+        with whole_file(self.path / f"{step}.npz") as partial:
+            np.savez(partial, key=self._key, **arrays)
 
 
 def recording_inputs(folder: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -70,37 +63,7 @@ def recording_inputs(folder: Path, names: Sequence[str]) -> dict[str, Any]:
     return {"names": list(names), "files": stats}
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON in one step; NaN is written as null."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(_plain(values), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
-
-
 def write_array(path: Path, values: np.ndarray) -> None:
     """Write .npy in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, values)
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    """JSON values of numpy ones; numbers that are not finite become null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
+    with whole_file(path) as partial:
+        np.save(partial, values)

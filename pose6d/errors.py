@@ -13,6 +13,7 @@ _CURES = {
     errno.EPERM: "change its permissions, or take another place",
     errno.EROFS: "take another place",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",  # of making the folder
     errno.EISDIR: "name a file",
     errno.EMFILE: "allow more open files (ulimit -n)",
 }
@@ -54,6 +55,10 @@ class OutputError(Pose6DError):
 
 class ResultsError(Pose6DError):
     """A file of estimated poses that cannot be trusted: a wrong header, NaN, a duplicate target, another unit."""
+
+
+class OptionError(Pose6DError):
+    """The value of a command's option that cannot be used."""
 
 
 class TrainingError(Pose6DError):

@@ -9,7 +9,6 @@ written here carries a checksum inside as well, wherever it is moved. The publis
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pickle
 import warnings
@@ -25,7 +24,8 @@ import torch
 import yaml
 
 from pose6d.errors import WeightsError
-from pose6d.json_file import read_json
+from pose6d.json_file import read_json, write_json
+from pose6d.whole_file import write_whole
 
 # Folder names of the two published runs, as people unpack them.
 PUBLISHED_RUNS = {"refiner": "2023-10-28-18-33-37", "scorer": "2024-01-11-20-02-45"}
@@ -154,16 +154,14 @@ def save_weights(
     Returns:
         The weights file.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, tensor in state.items():
         tensor = tensor.detach().cpu().contiguous()
         shrink = half and tensor.is_floating_point() and tensor.ndim >= 2 and name != "pos_embed.pe"
         tensors[name] = tensor.half() if shrink else tensor.clone()
-    file = folder / f"{kind}.safetensors"
+    file = Path(folder) / f"{kind}.safetensors"
     write_tensors(file, tensors)
-    file.with_suffix(".json").write_text(json.dumps(dict(config), indent=2) + "\n")
+    write_json(file.with_suffix(".json"), config)
     return file
 
 
@@ -175,10 +173,7 @@ def write_tensors(file: Path, tensors: dict[str, torch.Tensor], facts: dict[str,
     data = safetensors.torch.save(tensors, {**(facts or {}), _CHECKSUM: _NOT_YET})
     # Inside, and not in a second file: the two could come apart, and a run may be stopped between them.
     data = data.replace(_NOT_YET.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
-    # Written beside and moved over, so that a stopped run never leaves half a file.
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(data)
-    partial.replace(file)
+    write_whole(file, data)
 
 
 def read_tensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -210,7 +205,7 @@ def record_in_manifest(file: Path, facts: Mapping[str, Any] | None = None) -> No
     content = read_json(manifest, WeightsError) if manifest.is_file() else {}
     entry = {"sha256": sha256(file), **(facts or {})}
     content.setdefault("files", {})[f"{file.parent.name}/{file.name}"] = entry
-    manifest.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(manifest, content)
 
 
 def sha256(file: Path) -> str:

@@ -15,8 +15,8 @@ import tyro
 
 from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
-from pose6d.errors import OutputError, Pose6DError, WeightsError
-from pose6d.stopping import BAD_INPUT
+from pose6d.command import BAD_INPUT, run_command
+from pose6d.errors import OutputError, WeightsError
 from pose6d.weights import find_weights
 
 _KINDS: tuple[Kind, Kind] = ("refiner", "scorer")
@@ -56,19 +56,17 @@ def create(options: Create) -> None:
             create_torch(kind, options.weights, variant.precision, count=options.pairs)
 
 
-def main(args: list[str] | None = None) -> None:
+def main(args: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
     args = sys.argv[1:] if args is None else args
     if args[:1] == ["report"]:
         print("error: the report is now `python -m benchmarks.quantization`, in a checkout's folder", file=sys.stderr)
-        raise SystemExit(BAD_INPUT)
+        return BAD_INPUT
     options = tyro.extras.subcommand_cli_from_dict(
         {"create": Create}, prog="python -m quantization", args=args, description=__doc__, use_underscores=True
     )
-    try:
-        create(options)
-    except Pose6DError as error:
-        raise SystemExit(f"error: {error}") from error
+    return run_command(lambda: create(options))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import tyro
 
-from pose6d.errors import Pose6DError
+from pose6d.command import run_command
 from test_data.default_scene import get_default_scene
 from test_data.scenes_folder import AVOCADO, SCENES
 
 
 def main(folder: Path = SCENES / AVOCADO) -> None:
     """Get the default scene where it is not there yet."""
-    try:
-        print(get_default_scene(folder))
-    except Pose6DError as error:
-        sys.exit(f"error: {error}")
+    print(get_default_scene(folder))
 
 
-tyro.cli(main)
+if __name__ == "__main__":
+    sys.exit(run_command(lambda: tyro.cli(main)))

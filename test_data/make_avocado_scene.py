@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from pose6d.camera_simulation.stereo_camera import AvocadoCamera
+from pose6d.command import run_command
 from pose6d.errors import OutputError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, Renderer, Rendering, make_renderer
@@ -235,4 +237,4 @@ if __name__ == "__main__":
         """Make the avocado scene, where it is not there yet."""
         print(make_avocado_scene(folder, frames, overwrite=overwrite))
 
-    tyro.cli(main)
+    sys.exit(run_command(lambda: tyro.cli(main)))

@@ -23,7 +23,7 @@ from benchmarks.accuracy.scores import Record, score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.accuracy.trajectories import LARGEST_STEP, LARGEST_TURN
 from learning.datasets.objects.random_objects import make_object
-from pose6d.errors import FrameError
+from pose6d.errors import FrameError, Pose6DError
 from pose6d.evaluation.pose_errors import add_s, rotation_error, translation_error
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.interfaces import Hypotheses
@@ -342,7 +342,7 @@ def test_tables_come_back_from_the_file(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "other.json"
     file.write_text(content)
-    with pytest.raises(SystemExit, match=r"other\.json"):
+    with pytest.raises(Pose6DError, match=r"other\.json"):
         main(Options(from_json=file))
 
 
@@ -370,12 +370,12 @@ def test_one_command_leaves_records_tables_and_diagram(
     assert "| all suites" in file.with_suffix(".md").read_text() and file.with_suffix(".png").stat().st_size > 5000
     assert asked[0] is not targets[0].mesh and asked[3] is targets[0].mesh
     assert asked[0].texture is None and asked[1].texture is None  # vertex colours of a scan, and grey
-    with pytest.raises(SystemExit, match="--real-folder"):
+    with pytest.raises(Pose6DError, match="--real-folder"):
         main(Options(suites=("real",), workers=0))
 
 
 def test_an_unknown_suite_is_refused() -> None:
-    with pytest.raises(SystemExit, match="clutered"):
+    with pytest.raises(Pose6DError, match="clutered"):
         main(Options(suites=("clutered",)))
 
 

@@ -11,10 +11,10 @@ import pytest
 from evaluation_dataset import BOX, ROD, TrueEstimator, write_dataset
 
 import estimater
+from pose6d.command import BAD_INPUT
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.prediction import PoseRequest
-from pose6d.stopping import BAD_INPUT
 
 
 @pytest.fixture(scope="module")

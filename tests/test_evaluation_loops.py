@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from evaluation_dataset import BOX, ROD, TrueEstimator, TrueJob, box_mesh, predict_truth, rod_mesh, write_dataset
 
+from pose6d.command import BAD_INPUT
 from pose6d.errors import FrameError, MissingDependencyError, OutputError, ResultsError, SceneError
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation import ray_workers
@@ -22,7 +23,6 @@ from pose6d.evaluation.detections import VisibleMasks
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
 from pose6d.evaluation.results_file import PoseEstimate, read_results
 from pose6d.evaluation.scoring import score, score_table
-from pose6d.stopping import BAD_INPUT
 
 HERE = Path(__file__).resolve().parent
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from pose6d.command import BAD_INPUT
 from pose6d.errors import ResultsError
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.results_file import HEADER, PoseEstimate, check_results, read_results
-from pose6d.stopping import BAD_INPUT
 
 R = "1 0 0 0 1 0 0 0 1"
 GOOD = f"3,14,5,0.9,{R},10 -20 700,0.5"

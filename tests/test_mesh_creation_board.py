@@ -128,7 +128,7 @@ def test_a_missing_or_broken_board_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"board\.json is missing"):
         load_board(tmp_path / "board.json")
     (tmp_path / "board.json").write_text("{")
-    with pytest.raises(SceneError, match="describes no board"):
+    with pytest.raises(SceneError, match=r"board\.json cannot be read as JSON"):
         load_board(tmp_path / "board.json")
 
 

@@ -120,9 +120,9 @@ def test_no_camera_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_missing_sdk_names_the_extra(tmp_path: Path) -> None:
     code = "import sys; sys.modules['pyrealsense2'] = None\nfrom mesh_creation.__main__ import main\n"
-    code += f"main(['record', '--out', {str(tmp_path / 'scan')!r}])"
+    code += f"sys.exit(main(['record', '--out', {str(tmp_path / 'scan')!r}]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "error: " in done.stderr and "pose6d[realsense]" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from mesh_creation.board.detection import detect_board
 from mesh_creation.board.layout import load_board
 from mesh_creation.simulation.motion import sample_frame_numbers
 from mesh_creation.simulation.simulate import Simulation, simulate
+from pose6d.command import BAD_INPUT
 from pose6d.errors import OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh, save_mesh
@@ -174,10 +176,11 @@ def test_lost_frames_leave_gaps() -> None:
 
 def test_simulate_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_mesh(wedge(), tmp_path / "wedge.ply")
-    main(["simulate", "--mesh", str(tmp_path / "wedge.ply"), "--out", str(tmp_path / "scan"), "--frames", "1"])
+    arguments = ["--mesh", str(tmp_path / "wedge.ply"), "--out", str(tmp_path / "scan"), "--frames", "1"]
+    assert main(["simulate", *arguments]) == 0
     assert len(open_scene(tmp_path / "scan")) == 1
-    with pytest.raises(SystemExit, match=r"error: .*none\.ply"):
-        main(["simulate", "--mesh", str(tmp_path / "none.ply"), "--out", str(tmp_path / "other")])
-    with pytest.raises(SystemExit):
-        main(["fly"])
+    arguments = ["--mesh", str(tmp_path / "none.ply"), "--out", str(tmp_path / "other")]
+    assert main(["simulate", *arguments]) == BAD_INPUT
+    assert re.search(r"error: .*none\.ply", capsys.readouterr().err)
+    assert main(["fly"]) == BAD_INPUT
     assert "'fly' is no step" in capsys.readouterr().err

@@ -78,12 +78,7 @@ def test_quantising_needs_no_benchmarks_and_says_where_its_report_is(installed: 
 sys.modules["benchmarks"] = None  # where the checkout is installed too, it would be found
 sys.stderr = sys.stdout
 from quantization.__main__ import main
-for args in (["create", "--variants", "int4"], ["report", "--weights", "lite"]):
-    try:
-        main(args)
-    except SystemExit as stopped:
-        print(stopped)"""
-    created, reported, code = run(installed, tmp_path, code).splitlines()
+assert main(["create", "--variants", "int4"]) == main(["report", "--weights", "lite"]) == 2"""
+    created, reported = run(installed, tmp_path, code).splitlines()
     assert created.startswith("error: --variants int4: wanted some of")
     assert reported == "error: the report is now `python -m benchmarks.quantization`, in a checkout's folder"
-    assert code == "2"

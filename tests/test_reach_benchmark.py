@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.accuracy.objects import HELD_OUT_SEED
-from benchmarks.accuracy.report import write_content
 from benchmarks.reach import Options, Paths, Reach, main, read_results, summary
 from learning.datasets.objects.random_objects import make_object
+from pose6d.errors import Pose6DError
+from pose6d.json_file import write_json
 from pose6d.search.interfaces import Hypotheses
 
 
@@ -83,14 +84,14 @@ def test_earlier_runs_are_compared_in_one_table(
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for file in files:
         own: list[Reach] = [summary(file.stem, suite, paths) for suite in ("cluttered", "easy")]
-        write_content(file, {"device": "abacus", "reach": [asdict(reach) for reach in own]})
+        write_json(file, {"device": "abacus", "reach": [asdict(reach) for reach in own]})
     main(Options(from_json=tuple(files)))
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| one", "| two"))]
     assert len(rows) == 2 * 3 and not any("easy" in row for row in rows)
-    with pytest.raises(SystemExit, match="no result of suite occluded"):
+    with pytest.raises(Pose6DError, match="no result of suite occluded"):
         main(Options(from_json=tuple(files), suites=("occluded",)))
     files[0].write_text("[]")
-    with pytest.raises(SystemExit, match=r"one\.json: not a result"):
+    with pytest.raises(Pose6DError, match=r"one\.json: not a result"):
         main(Options(from_json=tuple(files)))
 
 
@@ -98,10 +99,10 @@ def test_symmetric_objects_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("benchmarks.reach.PoseRefinePredictor", Homing)
     mesh = make_object(HELD_OUT_SEED, size=0.2)
     monkeypatch.setattr("benchmarks.accuracy.scoreboard.load_objects", lambda folder: [mesh])
-    with pytest.raises(SystemExit, match="all objects are symmetric"):
+    with pytest.raises(Pose6DError, match="all objects are symmetric"):
         main(Options(scenes=1, suites=("easy",), workers=0, device="cpu", symmetric=(mesh.name,)))
 
 
 def test_suites_without_a_pose_to_find_are_refused() -> None:
-    with pytest.raises(SystemExit, match="--suites tracking"):
+    with pytest.raises(Pose6DError, match="--suites tracking"):
         main(Options(suites=("tracking",)))

@@ -152,7 +152,7 @@ def test_video_refuses_another_size_and_skips_an_empty_one(tmp_path: Path) -> No
     assert video_facts(tmp_path / "video.mp4")[1] == 1
     with (
         pytest.raises(OutputError, match=r"video\.mp4 cannot be written"),
-        VideoWriter(tmp_path / "nowhere" / "video.mp4") as video,
+        VideoWriter(tmp_path / "video.mp4" / "video.mp4") as video,
     ):
         video.write(np.zeros((48, 64, 3), dtype=np.uint8))
 

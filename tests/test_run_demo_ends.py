@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import run_demo
+from pose6d.command import Stopped, exit_code, stopping_by_signals
 from pose6d.errors import OutputError
 from pose6d.evaluation.run_folder import RunFolder, read_poses
 from pose6d.evaluation.run_record import RunRecord
-from pose6d.stopping import Stopped, exit_code, stopping_by_signals
 from tests.demo_recording import FRAMES, FakeEstimator, write_recording
 
 
@@ -189,7 +189,7 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         RunFolder(tmp_path / "file" / "out")
     folder = RunFolder(tmp_path / "two\nlines")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full_disk)
+        patch.setattr(Path, "write_bytes", full_disk)
         with pytest.raises(OutputError, match=r"(?s)a\.json cannot be written: .*free some space"):
             folder.write_json("a.json", {})
     folder.write_json("a.json", {})
@@ -203,7 +203,7 @@ def test_a_terminated_process_ends_with_143(tmp_path: Path) -> None:
     """As the first process of a container would: nothing else has set a handler."""
     code = (
         "import sys, time\n"
-        "from pose6d.stopping import exit_code, stopping_by_signals\n"
+        "from pose6d.command import exit_code, stopping_by_signals\n"
         "try:\n"
         "    with stopping_by_signals():\n"
         "        print('ready', flush=True)\n"

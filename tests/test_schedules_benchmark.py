@@ -24,6 +24,7 @@ from benchmarks.schedules import (
     write_results,
 )
 from learning.datasets.objects.random_objects import make_object
+from pose6d.errors import Pose6DError
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.schedule import Schedule, Stage
 
@@ -58,7 +59,7 @@ def test_a_name_says_what_a_schedule_does() -> None:
 
 @pytest.mark.parametrize("name", ["fast", "60/1k12", "120/2", "120/0k12", "120/2k0", "120/2k12/", "120/2s0k12"])
 def test_an_unknown_schedule_is_refused_by_name(name: str) -> None:
-    with pytest.raises(SystemExit, match=f"--schedules {name}: unknown; choose full, thorough, pruned"):
+    with pytest.raises(Pose6DError, match=f"--schedules {name}: unknown; choose full, thorough, pruned"):
         parse_schedule(name)
 
 
@@ -131,10 +132,10 @@ def test_results_come_back_from_the_file(tmp_path: Path, results: Results, capsy
     assert file.with_suffix(".png").stat().st_size > 5000
     del results.records["thorough"]
     write_results(file, results)
-    with pytest.raises(SystemExit, match=r"not a result of this benchmark: KeyError\('thorough'\)"):
+    with pytest.raises(Pose6DError, match=r"not a result of this benchmark: KeyError\('thorough'\)"):
         main(Options(from_json=file))
     file.write_text('{"records": []}')
-    with pytest.raises(SystemExit, match=r"schedules\.json: not a result"):
+    with pytest.raises(Pose6DError, match=r"schedules\.json: not a result"):
         main(Options(from_json=file))
 
 
@@ -187,5 +188,5 @@ def test_one_command_registers_every_scene_with_every_schedule(tmp_path: Path, m
 
 
 def test_suites_without_a_pose_to_find_are_refused() -> None:
-    with pytest.raises(SystemExit, match="--suites tracking"):
+    with pytest.raises(Pose6DError, match="--suites tracking"):
         main(Options(suites=("tracking",)))

@@ -138,8 +138,9 @@ def test_a_foreign_scorer_decides_about_schedule_and_texture(scene: Scene) -> No
 def test_a_part_that_lacks_something_is_named(scene: Scene, part: dict[str, Any], message: str) -> None:
     with pytest.raises(Pose6DError, match=message):
         FoundationPose(scene.mesh, **(random_networks() | part))
-    with pytest.raises(Pose6DError, match="dict is no ObjectModel: it has no diameter, center"):
-        FoundationPose({}, **random_networks())
+    flat = type("Flat", (), {"render": None})()
+    with pytest.raises(Pose6DError, match="Flat is no ObjectModel: it has no diameter, center"):
+        FoundationPose(flat, **random_networks())
 
 
 def test_who_watches_sees_where_each_hypothesis_comes_from(scene: Scene) -> None:

@@ -29,6 +29,7 @@ from estimater import FoundationPose
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
 from learning.models.refine_network import RefineNet
+from pose6d.errors import Pose6DError
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.interfaces import Hypotheses
 from pose6d.weights import save_weights
@@ -279,7 +280,7 @@ def test_the_cpu_does_less_unless_asked() -> None:
     "wrong", [{"schedules": ("ful",)}, {"image_sizes": ("640:480",), "sections": ("image sizes",)}]
 )
 def test_wrong_words_are_named(options: Options, wrong: dict[str, Any]) -> None:
-    with pytest.raises(SystemExit, match=r"ful|640:480"):
+    with pytest.raises(Pose6DError, match=r"ful|640:480"):
         run(replace(options, **wrong))
 
 
@@ -298,7 +299,7 @@ def test_a_file_is_printed_and_drawn_again(tmp_path: Path, capsys: pytest.Captur
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "other.json"
     file.write_text(content)
-    with pytest.raises(SystemExit, match=r"other\.json"):
+    with pytest.raises(Pose6DError, match=r"other\.json"):
         main(Options(from_json=file))
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 from scipy.spatial.transform import Rotation
 
+from pose6d.command import BAD_INPUT
 from pose6d.errors import FrameError, MeshError, Pose6DError, SceneError
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.datasets_bop import BopDataset
@@ -29,7 +30,6 @@ from pose6d.scenes import open_scene
 from pose6d.scenes.bop_folder import BopFolder
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import write_image
-from pose6d.stopping import BAD_INPUT
 
 NAN, INF = float("nan"), float("inf")
 

@@ -10,20 +10,24 @@ held-out seeds are used.
 
 from __future__ import annotations
 
+import sys
+
 import tyro
 
 from benchmarks.accuracy.report import markdown, read_json, write_diagram
 from benchmarks.accuracy.scoreboard import Options, run
 from benchmarks.accuracy.suites import SUITES
-from pose6d.errors import Pose6DError
+from pose6d.command import run_command
+from pose6d.errors import OptionError
+from pose6d.whole_file import write_whole
 
 
 def main(options: Options) -> None:
     unknown = [name for name in options.suites if name not in SUITES]
     if unknown:
-        raise SystemExit(f"--suites {' '.join(unknown)}: unknown; there are {', '.join(SUITES)}")
+        raise OptionError(f"--suites {' '.join(unknown)}: unknown; there are {', '.join(SUITES)}")
     if options.scenes < 1:
-        raise SystemExit(f"--scenes {options.scenes}: at least one is needed")
+        raise OptionError(f"--scenes {options.scenes}: at least one is needed")
     if options.from_json is not None:
         records, facts = read_json(options.from_json)
     else:
@@ -32,12 +36,9 @@ def main(options: Options) -> None:
     print(text)
     beside = options.output or options.from_json
     if beside is not None:
-        beside.with_suffix(".md").write_text(text)
+        write_whole(beside.with_suffix(".md"), text)
         print(write_diagram(beside.with_suffix(".png"), records, f"weights {facts['options'].get('weights')}"))
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except Pose6DError as error:
-        raise SystemExit(str(error)) from error
+    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))

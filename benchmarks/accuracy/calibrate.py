@@ -8,7 +8,7 @@ Score them on the built-in objects, with another seed than for the scores that a
 
 from __future__ import annotations
 
-import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from scipy.special import expit, logit
 
 from benchmarks.accuracy.report import read_json
 from benchmarks.accuracy.scores import judged
+from pose6d import json_file
+from pose6d.command import run_command
+from pose6d.errors import ResultsError, WeightsError
 from pose6d.evaluation.calibration import expected_calibration_error, fit_platt
 
 
@@ -33,15 +36,15 @@ def main(options: Options) -> None:
     records, _ = read_json(options.records)
     confidence, right = judged(records)
     if len(confidence) == 0:
-        raise SystemExit(f"{options.records} holds no confidences: do these weights have that head?")
+        raise ResultsError(f"{options.records} holds no confidences: do these weights have that head?")
     if right.all() or not right.any():
-        raise SystemExit(f"{options.records}: all poses are {'right' if right.all() else 'wrong'}; both are needed")
+        raise ResultsError(f"{options.records}: all poses are {'right' if right.all() else 'wrong'}; both are needed")
     scale, offset = fit_platt(confidence, right)
     file = options.weights / "scorer.json"
-    config = json.loads(file.read_text())
+    config = json_file.read_json(file, WeightsError)
     config["confidence_scale"] = float(config["confidence_scale"] * scale)
     config["confidence_offset"] = float(config["confidence_offset"] * scale + offset)
-    file.write_text(json.dumps(config, indent=2) + "\n")
+    json_file.write_json(file, config)
     fitted = expit(scale * logit(confidence.clip(1e-7, 1 - 1e-7)) + offset)
     before, after = (expected_calibration_error(values, right) for values in (confidence, fitted))
     print(f"{len(right)} poses, {100 * right.mean():.1f}% right; ECE {before:.3f} before, {after:.3f} after")
@@ -51,4 +54,4 @@ def main(options: Options) -> None:
 if __name__ == "__main__":
     import tyro
 
-    main(tyro.cli(Options))
+    sys.exit(run_command(lambda: main(tyro.cli(Options))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,8 @@ import numpy as np
 
 from benchmarks.accuracy.objects import TargetObject
 from benchmarks.accuracy.scenes import EvaluationScene, View
+from pose6d.errors import SceneError
+from pose6d.json_file import read_json
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes import open_scene
 
@@ -28,7 +29,7 @@ def load_real_frames(
         Objects, one scene for each of them, and the names of the recordings.
 
     Raises:
-        SystemExit: the folder holds no such scene.
+        SceneError: the folder holds no such scene.
     """
     objects: list[TargetObject] = []
     scenes: list[EvaluationScene] = []
@@ -36,17 +37,17 @@ def load_real_frames(
     found = [
         (file, name, entry)
         for file in sorted(folder.glob("*/poses.json"))
-        for name, entry in sorted(json.loads(file.read_text()).items())
+        for name, entry in sorted(read_json(file, SceneError).items())
     ]
     if not found:
-        raise SystemExit(f"--real-folder {folder} holds no */poses.json")
+        raise SceneError(f"--real-folder {folder} holds no */poses.json")
     with ThreadPoolExecutor() as threads:
         files = [next((folder / "meshes" / name).glob("*.obj")) for _, name, _ in found]
         meshes = list(threads.map(load_mesh, files))
     for (file, name, entry), mesh in zip(found, meshes, strict=True):
         frame = open_scene(file.parent, object_id=name)[0]
         if frame.mask is None:
-            raise SystemExit(f"{file.parent}/masks/{name} has no mask of frame {frame.name}")
+            raise SceneError(f"{file.parent}/masks/{name} has no mask of frame {frame.name}")
         truth = np.array(entry["object_in_camera"], dtype=np.float64) if entry.get("object_in_camera") else None
         mesh.name = name
         looks_same = bool(entry.get("symmetry")) or any(part in name for part in symmetric)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -12,7 +10,8 @@ from typing import Any
 
 from benchmarks.accuracy.scores import Record, Scores, judged, score
 from benchmarks.accuracy.suites import SUITES
-from pose6d.errors import OutputError
+from benchmarks.result_file import read_result
+from pose6d import json_file
 from pose6d.evaluation.calibration_plot import write_reliability_diagram
 
 _POSE_COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -41,32 +40,16 @@ _OBJECT_COLUMNS = (*_POSE_COLUMNS[:5], _POSE_COLUMNS[8])
 
 def write_json(path: Path, records: Sequence[Record], facts: Mapping[str, Any]) -> None:
     """Write all records and what they were made with."""
-    write_content(path, {**facts, "records": [asdict(record) for record in records]})
-
-
-def write_content(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON; the file is never half written."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1, default=str, allow_nan=False))
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    json_file.write_json(path, {**facts, "records": [asdict(record) for record in records]})
 
 
 def read_json(path: Path) -> tuple[list[Record], dict[str, Any]]:
     """Records and facts of a file that `write_json` wrote.
 
     Raises:
-        SystemExit: the file is missing, or of another form.
+        ResultsError: the file is missing, or of another form.
     """
-    try:
-        content = json.loads(path.read_text())
-        records = [Record(**entry) for entry in content.pop("records")]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SystemExit(f"--from-json {path}: not a result of this benchmark: {error!r}") from error
-    return records, content
+    return read_result(path, lambda content: ([Record(**entry) for entry in content.pop("records")], content))
 
 
 def markdown(records: Sequence[Record], facts: Mapping[str, Any]) -> str:

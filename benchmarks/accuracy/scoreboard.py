@@ -23,6 +23,7 @@ from benchmarks.accuracy.scores import Record
 from benchmarks.accuracy.suites import SUITES, Suite
 from benchmarks.accuracy.trajectories import FRAMES
 from benchmarks.versions import versions
+from pose6d.errors import OptionError
 
 _SAVE_EVERY = 30.0  # seconds
 
@@ -78,7 +79,7 @@ class Scoreboard:
         if options.real_folder is None:
             self.suites = [suite for suite in self.suites if suite.task != "real"]
             if not self.suites:
-                raise SystemExit("--suites real: give the frames by --real-folder")
+                raise OptionError("--suites real: give the frames by --real-folder")
         else:
             self._real = load_real_frames(options.real_folder, options.symmetric)
         self._scenes = options.scenes

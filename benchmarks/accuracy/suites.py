@@ -13,6 +13,7 @@ from learning.datasets.scenes.lighting import Lighting
 from learning.datasets.scenes.scene_batches import SceneConfig
 from pose6d.camera_simulation.plain_noise import PlainNoise
 from pose6d.camera_simulation.sensor_noise import SensorNoise
+from pose6d.errors import OptionError
 
 IMAGE_SIZE = (480, 640)
 INTRINSICS = (610.0, 610.0, 320.0, 240.0)  # fx, fy, cx, cy of a common RGB-D camera at 640x480
@@ -158,9 +159,9 @@ def check_registers(names: Sequence[str]) -> None:
     """Refuse suites without frames to register in.
 
     Raises:
-        SystemExit: there are such, or unknown ones, among the names.
+        OptionError: there are such, or unknown ones, among the names.
     """
     fit = [suite.name for suite in SUITES.values() if suite.task == "register"]
     unfit = [name for name in names if name not in fit]
     if unfit:
-        raise SystemExit(f"--suites {' '.join(unfit)}: nothing to register in there; choose from {', '.join(fit)}")
+        raise OptionError(f"--suites {' '.join(unfit)}: nothing to register in there; choose from {', '.join(fit)}")

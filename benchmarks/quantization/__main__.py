@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -44,8 +44,11 @@ from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
+from pose6d.command import run_command
 from pose6d.device import fast_dtype, resolve_device
-from pose6d.errors import FrameError, Pose6DError, WeightsError
+from pose6d.errors import FrameError, WeightsError
+from pose6d.json_file import write_json
+from pose6d.whole_file import write_whole
 from quantization.calibration_pairs import HELD_OUT_SEED, calibration_pairs, calibration_pool
 
 _KINDS: tuple[Kind, Kind] = ("refiner", "scorer")
@@ -105,10 +108,9 @@ def report(options: Report) -> None:
     facts += missing
     text = markdown(rows, facts)
     print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.with_suffix(".md").write_text(text)
+    write_whole(options.output.with_suffix(".md"), text)
     content = {"options": asdict(options), "facts": facts, "rows": [asdict(row) for row in rows]}
-    options.output.with_suffix(".json").write_text(json.dumps(content, indent=1, default=str))
+    write_json(options.output.with_suffix(".json"), content)
     largest = max(options.batches)
     panels = {
         "files, MB": [row.megabytes for row in rows],
@@ -198,15 +200,6 @@ def _seconds(estimator: FoundationPose, scene: EvaluationScene, frames: int, clo
     return [end - start for start, end in itertools.pairwise(times)]
 
 
-def main(args: list[str] | None = None) -> None:
-    options = tyro.cli(
-        Report, prog="python -m benchmarks.quantization", args=args, description=__doc__, use_underscores=True
-    )
-    try:
-        report(options)
-    except Pose6DError as error:
-        raise SystemExit(f"error: {error}") from error
-
-
 if __name__ == "__main__":
-    main()
+    name = "python -m benchmarks.quantization"
+    sys.exit(run_command(lambda: report(tyro.cli(Report, prog=name, description=__doc__, use_underscores=True))))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -35,9 +34,11 @@ from benchmarks.accuracy.suites import SUITES
 from benchmarks.quantization.measurements import BASELINE, FASTEST, PLAIN, available
 from benchmarks.versions import versions
 from learning.inference.variants import VARIANTS
+from pose6d.command import run_command
 from pose6d.device import fast_dtype, resolve_device
-from pose6d.errors import OutputError, Pose6DError, WeightsError
+from pose6d.errors import OutputError, WeightsError
 from pose6d.search.schedule import SCHEDULES, Schedule
+from pose6d.whole_file import write_whole
 
 _Z = 1.96  # of a 95 % interval
 _SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output
@@ -98,8 +99,9 @@ def main(options: Options) -> None:
     _check(options)
     try:
         run(options)
-    except (KeyboardInterrupt, SystemExit):
-        write_table(options.output)
+    except KeyboardInterrupt:  # has left the pool, which ends it
+        if options.output.is_file():
+            write_table(options.output)
         raise
     write_table(options.output)
 
@@ -108,7 +110,7 @@ def write_table(output: Path) -> None:
     """Print the table of what an output holds so far, and leave it beside it."""
     records, facts = read_json(output)
     text = markdown(compare(records), facts)
-    output.with_suffix(".md").write_text(text)
+    write_whole(output.with_suffix(".md"), text)
     print(text)
 
 
@@ -320,8 +322,4 @@ def markdown(found: dict[str, Comparison], facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through the pool's exit, which ends it
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except Pose6DError as error:
-        raise SystemExit(f"error: {error}") from error
+    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))

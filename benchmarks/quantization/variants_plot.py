@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pose6d.whole_file import whole_file
+
 _COLORS = {"torch": "#4c72b0", "onnx": "#dd8452"}
 
 
@@ -47,6 +49,6 @@ def write_quantization_plot(
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=130)
     return path

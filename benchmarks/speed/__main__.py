@@ -21,9 +21,11 @@ from benchmarks.speed.options import Options
 from benchmarks.speed.report import markdown, read_json, write_figure, write_json
 from benchmarks.speed.sections import hypotheses, register, stages, track
 from benchmarks.versions import versions
-from pose6d.errors import Pose6DError
+from pose6d.command import run_command
+from pose6d.errors import OptionError
 from pose6d.search.schedule import SCHEDULES
 from pose6d.weights import find_weights
+from pose6d.whole_file import write_whole
 
 MEASURE: dict[str, Callable[[Bench], Table]] = {
     "stages": stages,
@@ -41,7 +43,7 @@ def run(options: Options) -> tuple[dict[str, Table], dict[str, Any]]:
     """Measure the sections; the tables, and what they were made with."""
     unknown = [name for name in options.schedules if name not in SCHEDULES]
     if unknown:
-        raise SystemExit(f"--schedules {' '.join(unknown)}: unknown; there are {', '.join(SCHEDULES)}")
+        raise OptionError(f"--schedules {' '.join(unknown)}: unknown; there are {', '.join(SCHEDULES)}")
     start = time.perf_counter()
     bench = Bench(options)
     mesh = bench.mesh
@@ -73,14 +75,11 @@ def main(options: Options) -> None:
         write_json(options.output, tables, facts)
     beside = options.output or options.from_json
     if beside is not None:
-        beside.with_suffix(".md").write_text(text)
+        write_whole(beside.with_suffix(".md"), text)
         print(write_figure(beside.with_suffix(".png"), tables, facts))
 
 
 if __name__ == "__main__":
     import tyro
 
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except Pose6DError as error:
-        raise SystemExit(str(error)) from error
+    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))

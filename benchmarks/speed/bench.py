@@ -18,6 +18,7 @@ from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
+from pose6d.errors import OptionError
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.schedule import Schedule
 
@@ -117,11 +118,11 @@ def parse_size(text: str) -> tuple[int, int]:
     """(width, height) of WIDTHxHEIGHT.
 
     Raises:
-        SystemExit: it is something else.
+        OptionError: it is something else.
     """
     width, cross, height = text.partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
-        raise SystemExit(f"--image-sizes {text}: wanted WIDTHxHEIGHT, such as 640x480")
+        raise OptionError(f"--image-sizes {text}: wanted WIDTHxHEIGHT, such as 640x480")
     return int(width), int(height)
 
 

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.result_file import read_result
 from benchmarks.speed.bench import Table
 from benchmarks.speed.speed_plot import Bars, Curves, write_speed_plot
-from pose6d.errors import OutputError
+from pose6d import json_file
 
 
 def write_json(path: Path, tables: Mapping[str, Table], facts: Mapping[str, Any]) -> None:
     """Write all tables and what they were made with."""
-    content = {**facts, "sections": {name: asdict(table) for name, table in tables.items()}}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1, default=str, allow_nan=False))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    json_file.write_json(path, {**facts, "sections": {name: asdict(table) for name, table in tables.items()}})
 
 
 def read_json(path: Path) -> tuple[dict[str, Table], dict[str, Any]]:
     """Tables and facts of a file that `write_json` wrote.
 
     Raises:
-        SystemExit: the file is missing, or of another form.
+        ResultsError: the file is missing, or of another form.
     """
-    try:
-        content = json.loads(path.read_text())
-        tables = {name: Table(**table) for name, table in content.pop("sections").items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SystemExit(f"--from-json {path}: not a result of this benchmark: {error!r}") from error
-    return tables, content
+
+    def parse(content: dict[str, Any]) -> tuple[dict[str, Table], dict[str, Any]]:
+        return {name: Table(**table) for name, table in content.pop("sections").items()}, content
+
+    return read_result(path, parse)
 
 
 def markdown(tables: Mapping[str, Table], facts: Mapping[str, Any]) -> str:

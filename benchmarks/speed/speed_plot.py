@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from pose6d.errors import OutputError
+from pose6d.whole_file import whole_file
 
 _COLORS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52")
 _COLUMNS = 3
@@ -77,11 +77,8 @@ def write_speed_plot(path: Path, panels: Sequence[Bars | Curves], title: str) ->
         else:
             _draw_curves(axis, panel)
     figure.suptitle(title, fontsize=11)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=130)
 
 
 def _draw_bars(axis: Axes, panel: Bars) -> None:

@@ -11,7 +11,8 @@ import tyro
 
 from learning.training.loop import read_log
 from learning.training.training_plot import write_training_plot
-from pose6d.errors import Pose6DError, TrainingError
+from pose6d.command import run_command
+from pose6d.errors import TrainingError
 
 
 @dataclass
@@ -24,20 +25,15 @@ class Options:
     """the picture"""
 
 
-def main(options: Options) -> int:
+def main(options: Options) -> None:
     """Draw, and say where."""
-    try:
-        runs = {}
-        for folder in options.run_folders:
-            if not (folder / "log.jsonl").is_file():
-                raise TrainingError(f"{folder} holds no log.jsonl: is it the --run_folder of a training?")
-            runs[str(folder)] = list(read_log(folder))
-        print(f"curves: {write_training_plot(options.out, runs)}")
-    except Pose6DError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    runs = {}
+    for folder in options.run_folders:
+        if not (folder / "log.jsonl").is_file():
+            raise TrainingError(f"{folder} holds no log.jsonl: is it the --run_folder of a training?")
+        runs[str(folder)] = list(read_log(folder))
+    print(f"curves: {write_training_plot(options.out, runs)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options)))
+    sys.exit(run_command(lambda: main(tyro.cli(Options))))

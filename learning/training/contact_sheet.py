@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+
+from pose6d.scenes.images import write_image
 
 
 def save_contact_sheet(A: torch.Tensor, B: torch.Tensor, path: Path, samples: int = 12) -> None:
@@ -23,7 +24,7 @@ def save_contact_sheet(A: torch.Tensor, B: torch.Tensor, path: Path, samples: in
     rows = [A[:, :3], B[:, :3], 0.5 * A[:, :3] + 0.5 * B[:, :3], A[:, 3:] / 4 + 0.5, B[:, 3:] / 4 + 0.5]
     grid = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)  # (3, rows * s, samples * s)
     picture = (grid.clamp(0, 1).permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-    Image.fromarray(picture).save(path)
+    write_image(path, picture)
 
 
 def save_hardest(

@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from pose6d.device import resolve_device
 from pose6d.errors import TrainingError
+from pose6d.json_file import write_json
+from pose6d.whole_file import whole_file
 
 _LONGEST_STREAK = 50  # skipped steps in a row; a diverged network never recovers, and the hours would be lost
 _REFRESH = 20  # steps between looks at the clock and the losses; each look waits for the device
@@ -97,7 +99,7 @@ def start_run(config: RunConfig) -> Workers:
     torch.backends.cudnn.benchmark = True
     config.run_folder.mkdir(parents=True, exist_ok=True)
     if workers.first:
-        (config.run_folder / "config.json").write_text(json.dumps(asdict(config), indent=1, default=str))  # type: ignore[call-overload]
+        write_json(config.run_folder / "config.json", asdict(config))  # type: ignore[call-overload]
     return workers
 
 
@@ -242,7 +244,6 @@ class TrainingLoop:
         if not self.workers.first:
             return
         self.save_fn(self.average)
-        partial = self.checkpoint_file.with_suffix(".partial")
         state = {
             "network": self.network.state_dict(),
             "average": self.average,
@@ -252,8 +253,8 @@ class TrainingLoop:
             "skipped": self.skipped,
             "config": asdict(self.config),
         }
-        torch.save(state, partial)
-        partial.replace(self.checkpoint_file)
+        with whole_file(self.checkpoint_file) as partial:
+            torch.save(state, partial)
 
     def _resume(self) -> None:
         if not self.checkpoint_file.exists():

@@ -6,6 +6,7 @@ torchrun on several GPUs. A run folder that holds a checkpoint is resumed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
 from learning.training.train_refiner import observe_scenes
 from learning.training.visible_difference import visible_difference
+from pose6d.command import run_command
 from pose6d.random_draws import Draw
 from pose6d.rendering.interface import Renderer
 from pose6d.rendering.rendered_object import RenderedObject
@@ -221,6 +223,6 @@ def train(config: ScorerConfig) -> Path:
 if __name__ == "__main__":
     import tyro
 
-    train(
-        tyro.cli(ScorerConfig, prog="python -m learning.training.train_scorer", config=(tyro.conf.FlagConversionOff,))
-    )
+    name, config = "python -m learning.training.train_scorer", (tyro.conf.FlagConversionOff,)
+    said = "interrupted; the same command goes on from the last checkpoint"
+    sys.exit(run_command(lambda: train(tyro.cli(ScorerConfig, prog=name, config=config)), said))

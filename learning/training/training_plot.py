@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from pose6d.whole_file import whole_file
+
 _COLUMNS = 3
 _SMOOTHING = 15  # records; single ones are noisy
 _ASIDE = ("step", "seconds", "skipped")  # what a record holds besides losses
@@ -43,5 +45,6 @@ def write_training_plot(path: Path, runs: Mapping[str, Sequence[Mapping[str, flo
             axis.set_xlabel("minutes", fontsize=8)
         if panel == 0 and len(runs) > 1:
             axis.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120)
     return path

@@ -6,7 +6,6 @@ paper towards the reader, so that an object which stands on the board has z > 0.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,7 +15,8 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from pose6d.errors import OutputError, SceneError
+from pose6d.errors import SceneError
+from pose6d.json_file import read_json, write_json
 
 BoardKind = Literal["ring", "grid", "charuco", "markers"]
 Paper = Literal["a4", "letter"]
@@ -190,18 +190,18 @@ def load_board(path: str | os.PathLike[str]) -> Board:
         SceneError: the file is missing, no JSON, or describes no board.
     """
     path = Path(path)
+    if not path.exists():
+        raise SceneError(
+            f"{path} is missing: it says which board the object stands on; "
+            "make it with `python -m mesh_creation board --scan`"
+        )
+    values = read_json(path, SceneError)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise TypeError(f"it holds a {type(values).__name__}")
         places = tuple(Place(**place) for place in values.pop("places", ()))
         return Board(**values, places=places)
-    except FileNotFoundError as error:
-        raise SceneError(
-            f"{path} is missing: it says which board the object stands on; "
-            "make it with `python -m mesh_creation board --scan`"
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise SceneError(f"{path} describes no board: {error}") from error
     except SceneError as error:
         raise SceneError(f"{path}: {error}") from error
@@ -209,13 +209,7 @@ def load_board(path: str | os.PathLike[str]) -> Board:
 
 def save_board(board: Board, path: str | os.PathLike[str]) -> None:
     """Write board.json; an existing file is replaced in one step."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(asdict(board), indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    write_json(path, asdict(board))
 
 
 @lru_cache

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from mesh_creation.board.layout import Board, BoardKind, Paper, load_board, save_board
-from pose6d.errors import OutputError, SceneError
+from pose6d.errors import SceneError
+from pose6d.whole_file import write_whole
 
 PAPERS: dict[Paper, tuple[float, float]] = {"a4": (0.210, 0.297), "letter": (0.2159, 0.2794)}
 """Width and height in metres, upright."""
@@ -111,13 +112,7 @@ def print_board(board: Board, path: str | os.PathLike[str], paper: Paper = "a4")
         )
     page = PAPERS[paper][::-1] if turned else PAPERS[paper]
     document = _document(page, _content(board, page, paper))
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(document)
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    write_whole(path, document)
     return path
 
 

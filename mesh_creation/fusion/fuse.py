@@ -20,8 +20,9 @@ from mesh_creation.fusion.view_blending import TextureView, ViewBlender
 from mesh_creation.registration.frame_alignment import Cloud
 from mesh_creation.registration.keyframes import sharpness
 from mesh_creation.registration.object_region import ObjectRegion
-from mesh_creation.step_files import StepFolder, write_array, write_json
+from mesh_creation.step_files import StepFolder, write_array
 from pose6d.errors import FrameError, OutputError, SceneError
+from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 

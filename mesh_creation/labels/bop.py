@@ -15,7 +15,8 @@ import numpy as np
 
 from mesh_creation.labels.formats import SPLITS, share_file
 from mesh_creation.labels.masks import LabelledFrame
-from mesh_creation.scan_folder import ScannedObject, write_json
+from mesh_creation.scan_folder import ScannedObject
+from pose6d.json_file import write_json
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes.images import write_image
 

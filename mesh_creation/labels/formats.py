@@ -16,12 +16,14 @@ import cv2
 import numpy as np
 
 from mesh_creation.labels.masks import LabelledFrame, ObjectLabel
-from mesh_creation.scan_folder import ScannedObject, write_json
+from mesh_creation.scan_folder import ScannedObject
+from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.report.overlay import OrientedBox, draw_axes, draw_box, draw_contour, draw_text
 from pose6d.report.video import VideoWriter
 from pose6d.scenes.images import write_image
 from pose6d.scenes.run_length import encode_rle
+from pose6d.whole_file import write_whole
 
 SPLITS = ("train", "test")
 _COLORS = ((60, 220, 60), (255, 160, 30), (60, 170, 255), (255, 70, 200), (240, 230, 60), (90, 240, 220))
@@ -229,5 +231,4 @@ def _line(label: ObjectLabel, values: Iterable[float]) -> str:
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_whole(path, "".join(f"{line}\n" for line in lines))

@@ -28,8 +28,9 @@ from mesh_creation.labels.formats import (
     YoloWriter,
 )
 from mesh_creation.labels.masks import LabelledFrame, MaskRenderer, ObjectLabel
-from mesh_creation.scan_folder import ScannedObject, read_objects, read_registration, write_json
+from mesh_creation.scan_folder import ScannedObject, read_objects, read_registration
 from pose6d.errors import FrameError, OutputError, SceneError
+from pose6d.json_file import write_json
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import list_images
 from pose6d.scenes.layout import read_json

@@ -22,8 +22,9 @@ import numpy as np
 from mesh_creation.board.detection import detect_board
 from mesh_creation.board.layout import Board, default_board, load_board, save_board
 from mesh_creation.recording.coverage import Coverage
-from mesh_creation.scan_folder import write_json, write_picture
+from mesh_creation.scan_folder import write_picture
 from pose6d.errors import DeviceError, OutputError, SceneError
+from pose6d.json_file import write_json
 from pose6d.scenes.images import list_images
 from pose6d.scenes.layout import read_json
 from pose6d.scenes.realsense import CameraFrame, open_camera, open_recording

@@ -10,7 +10,6 @@ Exit code: 0 for success, 1 where check finds problems, 2 for bad input, 3 where
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,15 +19,16 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from pose6d.command import run_command
 from pose6d.device import resolve_device
-from pose6d.errors import OutputError, Pose6DError, SceneError, with_cure
+from pose6d.errors import Pose6DError, SceneError
 from pose6d.evaluation.datasets import PoseDataset
 from pose6d.evaluation.detections import DetectionFile, VisibleMasks
 from pose6d.evaluation.open_dataset import open_dataset
 from pose6d.evaluation.prediction import Job, PoseRequest, describe, predict
 from pose6d.evaluation.results_file import check_results
 from pose6d.evaluation.scoring import score, score_table
-from pose6d.stopping import run_command
+from pose6d.json_file import write_json
 from pose6d.weights import find_weights
 
 OK, PROBLEMS, SOME_TARGETS_FAILED = 0, 1, 3
@@ -192,11 +192,7 @@ def run_score(options: Score) -> int:
     dataset = options.data.open()
     scores = score(dataset, options.results, resolve_device(options.device))
     output = options.output or options.results.with_suffix(".scores.json")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(scores, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{output} cannot be written: {with_cure(error)}") from error
+    write_json(output, scores)
     print(score_table(scores))
     for key, what in (("without_estimate", "instances without an estimate"), ("ignored_rows", "rows not asked for")):
         if scores[key]:

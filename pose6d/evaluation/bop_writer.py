@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from pose6d.errors import OutputError
+from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import Renderer, make_renderer
@@ -91,8 +91,8 @@ class BopWriter:
                 for obj_id, count in sorted(counts.items())
             ]
         for name, values in (("scene_camera", camera), ("scene_gt", truth), ("scene_gt_info", info)):
-            _write_json(path / f"{name}.json", values)
-        _write_json(self.folder / f"{self.split.split('_')[0]}_targets_bop19.json", self._targets)
+            write_json(path / f"{name}.json", values)
+        write_json(self.folder / f"{self.split.split('_')[0]}_targets_bop19.json", self._targets)
 
     def _draw(self, path: Path, name: str, arrangement: Arrangement) -> tuple[np.ndarray, np.ndarray]:
         """Write the images of one frame; (M, H, W) visible and whole silhouettes."""
@@ -133,7 +133,7 @@ class BopWriter:
                 **{f"size_{axis}": float(value) for axis, value in zip("xyz", high - low, strict=True)},
                 **symmetries.get(obj_id, {}),
             }
-        _write_json(folder / "models_info.json", info)
+        write_json(folder / "models_info.json", info)
 
 
 def _pose_entry(obj_id: int, pose: np.ndarray) -> dict[str, Any]:
@@ -162,11 +162,3 @@ def _box(mask: np.ndarray) -> list[int]:
     if not len(rows):
         return [-1] * 4
     return [int(v) for v in (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)]
-
-
-def _write_json(path: Path, values: Any) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error

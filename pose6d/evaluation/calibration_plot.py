@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pose6d.errors import OutputError
 from pose6d.evaluation.calibration import expected_calibration_error, reliability_bins, roc_auc
+from pose6d.whole_file import whole_file
 
 _BINS = 15
 
@@ -50,7 +50,5 @@ def write_reliability_diagram(path: Path, confidence: np.ndarray, right: np.ndar
     below.bar(middle, np.minimum(wrong, table.count), 0.92 * width, color="#e45756", label="wrong")
     below.set(xlabel="confidence", ylabel="results")
     below.legend(frameon=False, fontsize=9)
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120)

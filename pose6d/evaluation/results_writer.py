@@ -15,7 +15,8 @@ from typing import Any
 from pose6d.errors import OutputError, with_cure
 from pose6d.evaluation.datasets import ImageTargets
 from pose6d.evaluation.results_file import HEADER, PoseEstimate, read_results
-from pose6d.json_file import read_json
+from pose6d.json_file import read_json, write_json
+from pose6d.whole_file import write_whole
 
 
 class ResultsWriter:
@@ -50,7 +51,7 @@ class ResultsWriter:
                 self._check_settings(settings)
                 self._continue(images)
             if not self.done:
-                self._settings_file.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+                write_json(self._settings_file, settings)
             if not begun:
                 self._append(HEADER + "\n")
         except OSError as error:
@@ -121,15 +122,9 @@ class ResultsWriter:
         if len(whole) == len(data) or not (data.startswith(begun) or begun.startswith(data)):
             return  # whole, or no file of this kind, which reading it will say
         self.repairs.append(f"cut off a torn last line of {len(data) - len(whole)} bytes")
-        self._replace(whole or begun)
+        write_whole(self.path, whole or begun)
 
     def _truncate_lines(self, keep: int) -> None:
         lines = self.path.read_bytes().splitlines(keepends=True)
         self.repairs.append(f"took back {len(lines) - keep} row(s) of the last image, which may be incomplete")
-        self._replace(b"".join(lines[:keep]))
-
-    def _replace(self, data: bytes) -> None:
-        """Exchange the file's content so that it is the old or the new one at every moment."""
-        other = self.path.with_name(f"{self.path.name}.repair")
-        other.write_bytes(data)
-        os.replace(other, self.path)
+        write_whole(self.path, b"".join(lines[:keep]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from pose6d.errors import OutputError, with_cure
+from pose6d.json_file import write_json
+from pose6d.whole_file import write_whole
 
 _RESULTS = ("ob_in_cam/*.txt", "track.mp4", "timings.json", "errors.csv", "track_vis/*.png")
 
@@ -56,7 +57,7 @@ class RunFolder:
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a JSON file."""
-        self._write(name, json.dumps(values, indent=2))
+        write_json(self.path / name, values)
 
     def write_table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Write rows of equal keys as CSV."""
@@ -71,10 +72,7 @@ class RunFolder:
         return [f"{len(left)} pose file(s) of an earlier run are still in {left[0].parent}, from {left[0].name} on"]
 
     def _write(self, name: str, text: str) -> None:
-        try:
-            (self.path / name).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{self.path / name} cannot be written: {with_cure(error)}") from error
+        write_whole(self.path / name, text + "\n")
 
 
 def read_poses(folder: Path) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from pose6d.mesh.off import read_off
 from pose6d.mesh.part import MeshPart
 from pose6d.mesh.ply import read_ply
 from pose6d.mesh.side_files import SideFiles
+from pose6d.whole_file import write_whole
 
 _KNOWN_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl", ".off")
 _READERS: dict[str, Callable[[Path, SideFiles], list[MeshPart]]] = {
@@ -120,18 +121,17 @@ def save_mesh(mesh: Mesh, path: str | Path) -> None:
         out.visual = trimesh.visual.TextureVisuals(uv=mesh.uv, material=material)
     else:
         out.visual = trimesh.visual.ColorVisuals(out, vertex_colors=mesh.colors)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if suffix == ".obj":
         text, side_files = trimesh.exchange.obj.export_obj(
             out, include_normals=True, return_texture=True, mtl_name=f"{path.stem}.mtl", digits=10, header=None
         )
         for file_name, data in side_files.items():
-            (path.parent / file_name).write_bytes(data)
-        path.write_text(text)
+            write_whole(path.parent / file_name, data)
+        write_whole(path, text)
     elif suffix == ".ply":
-        path.write_bytes(trimesh.exchange.ply.export_ply(out, vertex_normal=True, include_attributes=False))
+        write_whole(path, trimesh.exchange.ply.export_ply(out, vertex_normal=True, include_attributes=False))
     else:
-        path.write_bytes(trimesh.exchange.gltf.export_glb(trimesh.Scene(out), include_normals=True))
+        write_whole(path, trimesh.exchange.gltf.export_glb(trimesh.Scene(out), include_normals=True))
 
 
 def _read_with_trimesh(path: Path, files: SideFiles) -> list[MeshPart]:

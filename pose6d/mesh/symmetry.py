@@ -6,7 +6,6 @@ of transforms in the frame of the original mesh. If S is one of them, the poses 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import torch
 
 from pose6d.errors import MeshError
 from pose6d.geometry.transforms import make_transform
+from pose6d.json_file import read_json
 from pose6d.mesh.coordinates import METRES_PER_UNIT
 
 _AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
@@ -167,12 +167,7 @@ def load_symmetry(
         MeshError: the file is missing, no JSON, of another form, or lacks the object.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise MeshError(f"{path}: no such symmetry file") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise MeshError(f"{path}: not a readable JSON file: {error}") from error
+    content = read_json(path, MeshError)
     keys = {"symmetries", "symmetries_discrete", "symmetries_continuous"}
     if object_id is not None and isinstance(content, dict) and not content.keys() & keys:
         if str(object_id) not in content:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose6d.errors import OutputError
 from pose6d.evaluation.comparison import PoseComparison, centers, euler_degrees, nearest_turn, unwrap_degrees
 from pose6d.evaluation.run_folder import RunFolder
+from pose6d.whole_file import whole_file
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, so each function that draws does it
     from matplotlib.axes import Axes
@@ -94,10 +94,8 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write <name>.png and <name>.pdf into `folder`; returns both paths."""
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     for path in paths:
-        try:
-            figure.savefig(path, dpi=150)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error}") from error
+        with whole_file(path) as partial:
+            figure.savefig(partial, dpi=150)
     return paths
 
 

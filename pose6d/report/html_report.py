@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.errors import OutputError
 from pose6d.evaluation.comparison import PoseComparison, centers, euler_degrees, nearest_turn, unwrap_degrees
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts
 from pose6d.report.scene_view import view_data
 from pose6d.report.video import shrink_video
+from pose6d.whole_file import write_whole
 
 _PAGE_BYTES = 14_500_000
 _VIDEO_BYTES = 8_000_000
@@ -76,10 +76,7 @@ def write_html_report(
         video=base64.b64encode(video).decode("ascii"),
         data=data,
     )
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    write_whole(path, page)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +13,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from pose6d.errors import OutputError
+from pose6d.whole_file import whole_file
 
 
 class VideoWriter:
@@ -21,14 +23,15 @@ class VideoWriter:
     without frames is not written.
 
     Args:
-        path: the .mp4 to write; its folder must exist.
+        path: the .mp4 to write.
         fps: frames per second at which it plays.
     """
 
     def __init__(self, path: Path, fps: float = 15.0) -> None:
         self.path = path
         self.fps = fps
-        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        self._partial = path
+        self._whole = ExitStack()
         self._shape: tuple[int, ...] | None = None
         self._stream: Generator[None, bytes, None] | None = None
 
@@ -63,14 +66,15 @@ class VideoWriter:
             return
         stream, self._stream = self._stream, None
         try:
-            stream.close()
-            if not self._partial.is_file() or self._partial.stat().st_size == 0:
-                raise OSError("ffmpeg wrote nothing; its message is above")
-            self._partial.replace(self.path)
-        except (OSError, RuntimeError) as error:
+            with self._whole:
+                stream.close()
+                if not self._partial.is_file() or self._partial.stat().st_size == 0:
+                    raise OSError("ffmpeg wrote nothing; its message is above")
+        except RuntimeError as error:
             raise OutputError(f"{self.path} cannot be written: {error}") from error
 
     def _open(self, width: int, height: int) -> Generator[None, bytes, None]:
+        self._partial = self._whole.enter_context(whole_file(self.path))
         stream: Generator[None, bytes, None] = imageio_ffmpeg.write_frames(
             str(self._partial),
             (width, height),

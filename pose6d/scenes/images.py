@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from pose6d.errors import FrameError, OutputError, SceneError
+from pose6d.errors import FrameError, SceneError
 from pose6d.geometry.depth import is_measured
+from pose6d.whole_file import whole_file
 
 COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
@@ -149,11 +150,8 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB, (H, W) uint8 or uint16, or (H, W) bool (as 0 and 255)."""
     if image.dtype == bool:
         image = image.astype(np.uint8) * 255
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.ascontiguousarray(image)).save(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
+    with whole_file(path) as partial:
+        Image.fromarray(np.ascontiguousarray(image)).save(partial)
 
 
 def write_depth(path: Path, depth: np.ndarray) -> None:

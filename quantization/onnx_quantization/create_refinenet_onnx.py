@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import tyro
 
-from pose6d.errors import Pose6DError
+from pose6d.command import run_command
 from quantization.onnx_quantization.variants import ExportOptions, create_onnx
 
 
-def main(args: list[str] | None = None) -> None:
-    options = tyro.cli(ExportOptions, args=args, description=__doc__, use_underscores=True)
-    try:
-        create_onnx("refiner", options)
-    except Pose6DError as error:
-        raise SystemExit(f"error: {error}") from error
+def main(args: list[str] | None = None) -> int:
+    return run_command(
+        lambda: create_onnx("refiner", tyro.cli(ExportOptions, args=args, description=__doc__, use_underscores=True))
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

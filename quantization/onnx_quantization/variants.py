@@ -18,6 +18,7 @@ from learning.models.config import Kind
 from learning.models.loading import load_network
 from pose6d.errors import WeightsError
 from pose6d.weights import find_weights, sha256
+from pose6d.whole_file import write_whole
 from quantization.calibration_pairs import calibration_pairs, calibration_pool, check_count
 from quantization.onnx_quantization.export import PARITY, annotate, export, import_onnx, output_differences
 from quantization.onnx_quantization.static_int8 import StaticQuantizer, worst_layers
@@ -92,10 +93,7 @@ def create_onnx(kind: Kind, options: ExportOptions, say: Callable[[str], None] =
             differences = output_differences(original, OnnxRunner(kind, result, torch.device("cpu"), source), pairs)
             say("largest differences: " + ", ".join(f"{name} {value:.3g}" for name, value in differences.items()))
         share = result.stat().st_size / plain.stat().st_size
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = output.with_suffix(".partial")
-        partial.write_bytes(result.read_bytes())
-        partial.replace(output)
+        write_whole(output, result.read_bytes())
     say(f"{output}: {output.stat().st_size / 1e6:.2f} MB, {100 * share:.1f} % of fp32")
     return output
 

@@ -1,4 +1,4 @@
-"""How a command ends: its exit codes, and signals that ask it to end, as the KeyboardInterrupt that a Ctrl-C raises."""
+"""The frame of every command: its exit codes, and signals that ask it to end, raised as Ctrl-C is."""
 
 from __future__ import annotations
 
@@ -51,11 +51,20 @@ def stopping_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def run_command(run: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """The exit code of a command: what `run` returns, or that of bad input or of a stop, which are said on stderr."""
+def run_command(run: Callable[[], object], interrupted: str = "interrupted") -> int:
+    """Run a command; bad input and stops are said in one line on stderr.
+
+    Args:
+        run: reads the command line and does what it asks for; an int that it returns is the exit code.
+        interrupted: what to say after Ctrl-C, SIGTERM or SIGHUP.
+
+    Returns:
+        The exit code: 0 or what `run` returns, 2 after bad input, 130, 143 or 129 after a stop.
+    """
     with stopping_by_signals():
         try:
-            return run()
+            result = run()
+            return result if isinstance(result, int) else 0
         except Pose6DError as error:
             print(f"error: {error}", file=sys.stderr)
             return BAD_INPUT

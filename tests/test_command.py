@@ -1,0 +1,87 @@
+"""Every command ends with the same exit codes."""
+
+from __future__ import annotations
+
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from pose6d.command import BAD_INPUT, run_command
+from pose6d.errors import MeshError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Command -> arguments of which one is bad, so that it is noticed before any work; FILE stands for a file.
+BAD = {
+    "run_demo.py": "--test_scene_dir none",
+    "pose6d/evaluation/__main__.py": "check none.csv",
+    "mesh_creation/__main__.py": "simulate --mesh none.ply --out out",
+    "quantization/__main__.py": "create --weights none",
+    "quantization/onnx_quantization/create_refinenet_onnx.py": "--weights none",
+    "quantization/onnx_quantization/create_scorenet_onnx.py": "--weights none",
+    "learning/datasets/__main__.py": "--show materials --count 1 --out FILE/sheet.png",
+    "learning/training/__main__.py": "none",
+    "learning/training/train_refiner.py": "--run-folder FILE/run",
+    "learning/training/train_scorer.py": "--run-folder FILE/run --refiner none",
+    "test_data/__main__.py": "--folder FILE/scene",
+    "test_data/make_avocado_scene.py": "--folder FILE/scene",
+    "benchmarks/accuracy/__main__.py": "--from-json none.json",
+    "benchmarks/accuracy/calibrate.py": "--records none.json --weights none",
+    "benchmarks/speed/__main__.py": "--from-json none.json",
+    "benchmarks/schedules.py": "--from-json none.json",
+    "benchmarks/reach.py": "--from-json none.json",
+    "benchmarks/rendering.py": "--mesh none.obj",
+    "benchmarks/quantization/__main__.py": "--weights none",
+    "benchmarks/quantization/accuracy.py": "--output out.json --weights none",
+    "assets/make_pictures.py": "--run_folder none --test_scene_dir none",
+}
+
+
+@pytest.mark.parametrize("command", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TEST_SCENE_URL", raising=False)
+    arguments = BAD[command].replace("FILE", str(tmp_path / "file")).split()
+    monkeypatch.setattr(sys, "argv", [command, *arguments])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(REPOSITORY / command), run_name="__main__")
+    error = capsys.readouterr().err
+    assert ended.value.code == BAD_INPUT
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    assert "none" in error or str(tmp_path / "file") in error
+
+
+def test_every_command_is_tried() -> None:
+    inside = {"benchmarks/speed/fresh_process.py"}  # started by another command alone
+    rooms = {Path(command).parts[0] for command in BAD}
+    sources = [
+        path for room in rooms for path in (REPOSITORY / room, *(REPOSITORY / room).rglob("*.py")) if path.is_file()
+    ]
+    found = [path for path in sources if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8")]
+    assert {str(path.relative_to(REPOSITORY)) for path in found} - inside == set(BAD)
+
+
+@pytest.mark.parametrize(("result", "code"), [(None, 0), (3, 3), (Path("made"), 0)])
+def test_the_exit_code_of_a_command_that_ends(result: object, code: int) -> None:
+    assert run_command(lambda: result) == code
+
+
+def test_the_exit_codes_of_errors_and_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(error: BaseException) -> None:
+        raise error
+
+    assert run_command(lambda: fail(MeshError("a.obj is empty: export it again"))) == 2
+    assert run_command(lambda: fail(FileNotFoundError(2, "No such file", "a.obj"))) == 2
+    assert run_command(lambda: fail(KeyboardInterrupt()), "stopped") == 130
+    assert run_command(lambda: signal.raise_signal(signal.SIGTERM), "stopped") == 143
+    assert run_command(lambda: signal.raise_signal(signal.SIGHUP), "stopped") == 129
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "error: a.obj is empty: export it again" and said[2:] == ["stopped"] * 3
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
