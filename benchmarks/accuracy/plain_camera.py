@@ -114,5 +114,5 @@ def degrade_depth(
     lost = torch.rand(clean.shape, device=clean.device, generator=generator) < chance
     has_holes = _uniform(clean, generator, 0.0, 1.0) < noise.holes * s
     blobs = _smooth_noise(count, size, 14, generator) > _uniform(clean, generator, 1.5, 2.6)
-    lost = lost | (blobs & has_holes) | (clean <= 0)
+    lost = lost | (blobs & has_holes) | (clean <= 0) | (out <= 0)  # noise can carry what is near behind the camera
     return torch.where(lost, torch.zeros_like(out), out)[:, 0]
