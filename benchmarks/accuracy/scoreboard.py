@@ -19,10 +19,10 @@ from benchmarks.accuracy.reconstruction import reconstructed
 from benchmarks.accuracy.report import write_json
 from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
-from benchmarks.accuracy.scores import Record
 from benchmarks.accuracy.suites import SUITES, Suite
 from benchmarks.accuracy.trajectories import FRAMES
 from benchmarks.versions import versions
+from pose6d.evaluation.record import Record
 
 _SAVE_EVERY = 30.0  # seconds
 

@@ -86,6 +86,10 @@ class PoseDataset(ABC):
         """(S, 4, 4), metres; None for an object without symmetry."""
         return None
 
+    def is_symmetric(self, obj_id: int) -> bool:
+        """Whether ADD-S is the measure to quote for an object."""
+        return self.symmetries(obj_id) is not None
+
     @property
     def object_ids(self) -> list[int]:
         """The objects asked for."""
