@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, begin_record, registered
+from benchmarks.accuracy.evaluation import Effort, begin_record, registered
 from benchmarks.accuracy.report import write_content
 from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
 from benchmarks.accuracy.scenes import EvaluationScene
@@ -39,6 +39,7 @@ from benchmarks.schedule_plot import pareto_front, write_schedule_plot
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from pose6d.errors import FrameError, Pose6DError
+from pose6d.evaluation.__main__ import EstimatorFactory
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_shares
 from pose6d.evaluation.record import RIGHT, Record, column

@@ -14,17 +14,12 @@ from torch import Tensor
 
 from benchmarks.accuracy.objects import TargetObject
 from benchmarks.accuracy.scenes import EvaluationScene, View
-from estimater import FoundationPose
-from learning.training.predict_pose_refine import PoseRefinePredictor
-from learning.training.predict_score import ScorePredictor
-from pose6d.device import resolve_device
 from pose6d.errors import FrameError
 from pose6d.evaluation.pose_errors import add, nearest_symmetric_truth
 from pose6d.evaluation.record import Record
 from pose6d.geometry.observation import Observation
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner
-from pose6d.search.schedule import Schedule
 
 _POINTS = 1000  # of the surface, for ADD and ADD-S
 _ROUGH_POINTS = 200  # enough to tell which hypotheses may be the best
@@ -54,52 +49,6 @@ class Effort:
 
     iterations: int = 5
     track_iterations: int = 2
-
-
-class EstimatorFactory:
-    """Makes one estimator per mesh, all with the same networks.
-
-    Args:
-        weights: a released set's name, or a folder.
-        device: auto, cpu, cuda or cuda:N.
-        hypotheses: how many of the estimator's own hypotheses to keep, the most different ones; all where 0.
-        schedule: of register.
-        quantized: a quantised variant of the networks; the weights as they are where None.
-        amp: the fastest number format, float16 on CUDA; False is float32.
-    """
-
-    def __init__(
-        self,
-        weights: str,
-        device: str,
-        hypotheses: int = 0,
-        schedule: str | Schedule = "full",
-        quantized: str | None = None,
-        amp: bool = True,
-    ) -> None:
-        self.schedule = schedule
-        self.weights, self.device = weights, resolve_device(device)
-        refiner = PoseRefinePredictor(weights, self.device, amp, quantized)
-        self.refiner: Refiner = FewerHypotheses(refiner, hypotheses) if hypotheses else refiner
-        self.scorer = ScorePredictor(weights, self.device, amp, quantized)
-        self._made: dict[int, FoundationPose] = {}
-
-    def __call__(self, mesh: Mesh) -> FoundationPose:
-        """The estimator of a mesh, the same one for the same mesh."""
-        if id(mesh) not in self._made:
-            self._made[id(mesh)] = FoundationPose(
-                mesh,
-                refiner=self.refiner,
-                scorer=self.scorer,
-                device=self.device,
-                weights=self.weights,
-                schedule=self.schedule,
-            )
-        return self._made[id(mesh)]
-
-    def forget(self) -> None:
-        """Let go of all estimators made so far, and of the memory of their meshes."""
-        self._made.clear()
 
 
 class FewerHypotheses:

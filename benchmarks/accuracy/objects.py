@@ -11,6 +11,7 @@ import numpy as np
 
 from learning.datasets.objects.random_objects import make_objects
 from learning.datasets.objects.shapes import Part, box, disc, extrusion, lathe, superquadric, tube
+from pose6d.errors import MeshError
 from pose6d.mesh.mesh import GREY, Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.shape_symmetries import shape_symmetries
@@ -46,14 +47,14 @@ def load_objects(folder: Path | None, count: int = 16) -> list[Mesh]:
     """The meshes below a folder, in order of their path; held-out procedural ones without a folder.
 
     Raises:
-        SystemExit: the folder holds no mesh.
+        MeshError: the folder holds no mesh, or one that cannot be read.
     """
     if folder is None:
         seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + count)
         return [mesh.scaled(_PROCEDURAL_DIAMETER) for mesh in make_objects(seeds, progress=False)]
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _MESH_SUFFIXES)
     if not files:
-        raise SystemExit(f"{folder} holds no mesh ({', '.join(_MESH_SUFFIXES)})")
+        raise MeshError(f"{folder} holds no mesh ({', '.join(_MESH_SUFFIXES)})")
     with ThreadPoolExecutor() as threads:  # most of the time goes into decoding textures, which frees the interpreter
         meshes = list(threads.map(load_mesh, files))
     return [replace(mesh, name=str(path.relative_to(folder))) for mesh, path in zip(meshes, files, strict=True)]

@@ -25,7 +25,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, begin_record, registered
+from benchmarks.accuracy.evaluation import Effort, begin_record, registered
 from benchmarks.accuracy.objects import TargetObject, load_objects
 from benchmarks.accuracy.report import read_json, write_json
 from benchmarks.accuracy.scene_workers import default_workers, make
@@ -37,6 +37,7 @@ from benchmarks.versions import versions
 from learning.inference.variants import VARIANTS
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, Pose6DError, WeightsError
+from pose6d.evaluation.__main__ import EstimatorFactory
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_means, difference_of_shares
 from pose6d.evaluation.record import RIGHT, Record
