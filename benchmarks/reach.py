@@ -66,7 +66,7 @@ class Options:
     """parts of the names of objects that look the same from several sides; they are left out, since how far a rotation
     is off means nothing for them"""
     workers: int | None = None
-    """processes that make scenes; all cores but two if omitted, 0: none besides this one"""
+    """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
     seed: int = 7
     output: Path | None = None
     """JSON of the results; the table and the figure go beside it as .md and .png"""

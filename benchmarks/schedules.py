@@ -83,7 +83,7 @@ class Options:
     symmetric: tuple[str, ...] = ()
     """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
     workers: int | None = None
-    """processes that make scenes; all cores but two if omitted, 0: none besides this one"""
+    """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
     seed: int = 7
     output: Path | None = None
     """JSON of all records; the table and the curve go beside it as .md and .png"""

@@ -9,7 +9,6 @@ results. The table goes beside it as .md; `python -m benchmarks.quantization --a
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import signal
@@ -40,7 +39,7 @@ from pose6d.errors import OutputError, Pose6DError, WeightsError
 from pose6d.evaluation.__main__ import EstimatorFactory
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_means, difference_of_shares
-from pose6d.evaluation.record import RIGHT, Record
+from pose6d.evaluation.record import RIGHT, Record, column
 from pose6d.search.schedule import SCHEDULES, Schedule
 
 _SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output
@@ -261,17 +260,12 @@ def compare(records: Sequence[Record]) -> dict[str, Comparison]:
 
 
 def _right(records: Sequence[Record], name: str) -> np.ndarray:
-    return _errors(records, name) < RIGHT
+    return column(records, name) < RIGHT
 
 
 def _closeness(records: Sequence[Record]) -> np.ndarray:
     """1 for no error, 0 from 0.1 diameters on; its mean is the area under the curve."""
-    return np.clip(1 - _errors(records, "error") / RIGHT, 0, 1)
-
-
-def _errors(records: Sequence[Record], name: str) -> np.ndarray:
-    values = [getattr(record, name) for record in records]  # None where the estimator refused the frame
-    return np.array([math.inf if value is None else value for value in values])
+    return np.clip(1 - column(records, "error") / RIGHT, 0, 1)
 
 
 def _points(difference: tuple[float, float, float]) -> tuple[float, float, float]:
