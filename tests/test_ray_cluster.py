@@ -19,6 +19,7 @@ from pose6d.errors import Pose6DError
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.detections import VisibleMasks
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
+from pose6d.evaluation.ray_workers import ray_session
 from pose6d.evaluation.results_file import HEADER
 
 pytestmark = pytest.mark.slow
@@ -123,3 +124,15 @@ def test_a_job_that_kills_all_its_workers_is_said(cluster: Any, tmp_path: Path) 
     bop = write_dataset(tmp_path / "tiny", scenes=2, images=1)
     with pytest.raises(Pose6DError, match=r"all workers died.*the same command continues"):
         predict(DeadlyJob(), BopDataset(bop).images(), tmp_path / "r.csv", {}, workers=2)
+
+
+def test_the_signal_to_stop_stays_ours_while_ray_runs() -> None:
+    """Ray installs a handler of its own, which would end a run without its exit code."""
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with ray_session() as ray:
+            assert ray.is_initialized() and signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+        assert not ray.is_initialized()
+    finally:
+        signal.signal(signal.SIGTERM, before)
