@@ -23,12 +23,10 @@ from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import most_different
 from benchmarks.accuracy.objects import TargetObject
-from benchmarks.accuracy.report import aligned
 from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import Options as SceneOptions
 from benchmarks.accuracy.scoreboard import Scoreboard
-from benchmarks.accuracy.scores import RIGHT
 from benchmarks.accuracy.suites import check_registers
 from benchmarks.reach_plot import write_reach_plot
 from benchmarks.result_file import read_result
@@ -38,6 +36,8 @@ from learning.training.predict_pose_refine import PoseRefinePredictor
 from pose6d.command import run_command
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, OptionError, ResultsError
+from pose6d.evaluation.markdown_table import markdown_table
+from pose6d.evaluation.record import RIGHT
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle, transform_points
 from pose6d.json_file import write_json
@@ -69,7 +69,7 @@ class Options:
     """parts of the names of objects that look the same from several sides; they are left out, since how far a rotation
     is off means nothing for them"""
     workers: int | None = None
-    """processes that make scenes; all cores but two if omitted, 0: none besides this one"""
+    """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
     seed: int = 7
     output: Path | None = None
     """JSON of the results; the table and the figure go beside it as .md and .png"""
@@ -224,14 +224,19 @@ def markdown(found: Sequence[Reach], facts: Mapping[str, Any]) -> str:
         shares = ["" if share is None else f"{share:.1f}" for share in r.right]
         head = [r.weights, r.suite, str(r.scenes), f"{r.median:.4f}", f"{r.degrees:.2f}", f"{r.near_right:.1f}"]
         rows.append([*head, *shares])
-    lines += ["Right hypotheses in the end, percent, by initial rotation error in degrees:", "", *aligned(rows), ""]
+    lines += [
+        "Right hypotheses in the end, percent, by initial rotation error in degrees:",
+        "",
+        *markdown_table(rows),
+        "",
+    ]
     rows = [["weights", "suite", "steps", *(f"of {count}" for count in found[0].counts)]]
     rows += [
         [r.weights, r.suite, str(k), *(f"{share:.1f}" for share in shares)]
         for r in found
         for k, shares in enumerate(r.any_right, start=1)
     ]
-    return "\n".join([*lines, "Scenes with a right hypothesis, percent:", "", *aligned(rows)])
+    return "\n".join([*lines, "Scenes with a right hypothesis, percent:", "", *markdown_table(rows)])
 
 
 def write_plot(path: Path, found: Sequence[Reach], facts: Mapping[str, Any]) -> None:

@@ -27,13 +27,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, begin_record, registered
-from benchmarks.accuracy.report import aligned
+from benchmarks.accuracy.evaluation import Effort, begin_record, registered
 from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import Options as SceneOptions
 from benchmarks.accuracy.scoreboard import Scoreboard
-from benchmarks.accuracy.scores import RIGHT, Record, score
+from benchmarks.accuracy.scores import score
 from benchmarks.accuracy.suites import check_registers
 from benchmarks.result_file import read_result
 from benchmarks.schedule_plot import pareto_front, write_schedule_plot
@@ -41,6 +40,10 @@ from benchmarks.versions import versions
 from estimater import FoundationPose
 from pose6d.command import run_command
 from pose6d.errors import FrameError, OptionError
+from pose6d.evaluation.__main__ import EstimatorFactory
+from pose6d.evaluation.markdown_table import markdown_table
+from pose6d.evaluation.paired_difference import difference_of_shares
+from pose6d.evaluation.record import RIGHT, Record, column
 from pose6d.geometry.rotation_grids import starting_rotations
 from pose6d.json_file import write_json
 from pose6d.search.schedule import FALLBACK, SCHEDULES, Grid, Schedule, Stage
@@ -83,7 +86,7 @@ class Options:
     symmetric: tuple[str, ...] = ()
     """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
     workers: int | None = None
-    """processes that make scenes; all cores but two if omitted, 0: none besides this one"""
+    """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
     seed: int = 7
     output: Path | None = None
     """JSON of all records; the table and the curve go beside it as .md and .png"""
@@ -238,18 +241,6 @@ def _confidence(record: Record) -> float:
     return -1.0 if record.confidence is None else record.confidence
 
 
-def paired_change(right: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:
-    """Difference of two shares in points, and its 95 % interval, from results (N,) bool of the same scenes.
-
-    Half a scene is added to each cell of the 2x2 table, so that the interval keeps a width where no scene differs
-    (Agresti and Min, Statistics in Medicine 24, 2005).
-    """
-    gained, lost, n = int((right & ~reference).sum()), int((~right & reference).sum()), len(right)
-    centre = (gained - lost) / (n + 2)
-    half = 1.96 * math.sqrt((gained + lost + 1) / (n + 2) - centre**2) / math.sqrt(n + 2)
-    return 100 * (gained - lost) / n, 100 * max(centre - half, -1.0), 100 * min(centre + half, 1.0)
-
-
 def outcomes(results: Results, sure: Sequence[float]) -> list[Outcome]:
     """Every schedule at every threshold, full first; it and thorough have no fallback."""
     full, second = results.records[_FULL], results.records[FALLBACK]
@@ -270,16 +261,18 @@ def outcomes(results: Results, sure: Sequence[float]) -> list[Outcome]:
                     add=scores.add,
                     error=scores.error,
                     fallback=100 * float(doubtful.mean()),
-                    add_change=paired_change(_right(records, "add"), _right(full, "add")),
-                    error_change=paired_change(_right(records, "error"), _right(full, "error")),
+                    add_change=_points(records, full, "add"),
+                    error_change=_points(records, full, "error"),
                 )
             )
     return found
 
 
-def _right(records: Sequence[Record], error: str) -> np.ndarray:
-    """(N,) bool, false where the estimator refused the frame."""
-    return np.array([not r.failure and getattr(r, error) < RIGHT for r in records])
+def _points(records: Sequence[Record], reference: Sequence[Record], error: str) -> tuple[float, float, float]:
+    """Difference of the shares of right poses in points, and its 95 % interval."""
+    own, other = (column(rows, error) < RIGHT for rows in (records, reference))
+    value, low, high = difference_of_shares(own, other)
+    return 100 * value, 100 * low, 100 * high
 
 
 def markdown(results: Results, found: Sequence[Outcome]) -> str:
@@ -295,7 +288,7 @@ def markdown(results: Results, found: Sequence[Outcome]) -> str:
         numbers = [f"{o.sure:g}", str(o.pairs), *times, f"{found[0].mean / o.mean:.1f}", f"{o.fallback:.1f}"]
         accuracy = [f"{o.add:.1f}", changes[0], f"{o.error:.1f}", changes[1]]
         rows.append([o.schedule, *numbers, *accuracy, "*" if i in front else ""])
-    return "\n".join([facts, options, "", *aligned(rows)])
+    return "\n".join([facts, options, "", *markdown_table(rows)])
 
 
 def write_plot(path: Path, results: Results, found: Sequence[Outcome]) -> None:

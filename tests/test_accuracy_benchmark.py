@@ -19,12 +19,13 @@ from benchmarks.accuracy.report import markdown, read_json, write_json
 from benchmarks.accuracy.scene_workers import SceneWorkers, make
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
 from benchmarks.accuracy.scoreboard import Options
-from benchmarks.accuracy.scores import Record, score
+from benchmarks.accuracy.scores import score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.accuracy.trajectories import LARGEST_STEP, LARGEST_TURN
 from learning.datasets.objects.random_objects import make_object
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.evaluation.pose_errors import add_s, rotation_error, translation_error
+from pose6d.evaluation.record import Record
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.interfaces import Hypotheses
 

@@ -54,7 +54,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> list[RecordingEstimator]:
     RecordingEstimator.made.clear()
     monkeypatch.setattr(estimater, "FoundationPose", RecordingEstimator)
     for predictor in ("predict_pose_refine.PoseRefinePredictor", "predict_score.ScorePredictor"):
-        monkeypatch.setattr(f"learning.training.{predictor}", lambda weights, device: RecordingEstimator())
+        monkeypatch.setattr(f"learning.training.{predictor}", lambda *_: RecordingEstimator())
     return RecordingEstimator.made
 
 

@@ -272,6 +272,7 @@ def test_two_processes_of_ray_give_the_same_rows(bop: Path, tmp_path: Path, monk
     (tmp_path / "absent").mkdir()
     ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parent)]))
+    handler = signal.getsignal(signal.SIGTERM)
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)
     try:
         predict_truth(bop, tmp_path / "one.csv")
@@ -284,5 +285,6 @@ def test_two_processes_of_ray_give_the_same_rows(bop: Path, tmp_path: Path, monk
             predict(TrueJob(tmp_path / "absent"), BopDataset(bop).images(), tmp_path / "three.csv", {}, workers=2)
     finally:
         ray.shutdown()
+        signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
     assert keys(tmp_path / "two.csv", bop) == wanted_rows(bop)
     assert score(BopDataset(bop), tmp_path / "two.csv")["AR"] == pytest.approx(1, abs=1e-9)

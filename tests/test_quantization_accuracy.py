@@ -9,37 +9,18 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy.report import read_json, write_json
-from benchmarks.accuracy.scores import Record
 from benchmarks.quantization import accuracy
 from benchmarks.quantization.__main__ import Report, add_accuracy
-from benchmarks.quantization.accuracy import Options, compare, difference_of_means, difference_of_shares, main, run
+from benchmarks.quantization.accuracy import Options, compare, main, run
 from benchmarks.quantization.measurements import BASELINE, Row
 from pose6d.errors import OutputError, WeightsError
+from pose6d.evaluation.record import Record
 
 NAMES = (BASELINE, "torch-int8")
 
 
 def record(quantized: str, index: int, error: float | None, failure: str = "") -> Record:
     return Record("cluttered", "can", index, 0.2, quantized=quantized, add=error, error=error, failure=failure)
-
-
-def test_the_interval_of_paired_shares_is_that_of_the_paper() -> None:
-    found, wanted = np.ones(200, bool), np.ones(200, bool)
-    found[:5], wanted[5:8] = False, False
-    value, low, high = difference_of_shares(found, wanted)
-    assert value == -0.01
-    assert (low, high) == (pytest.approx(-0.0406, abs=1e-4), pytest.approx(0.0208, abs=1e-4))
-    assert difference_of_shares(wanted, found) == pytest.approx((-value, -high, -low))
-
-
-def test_the_interval_of_means_holds_the_truth_nineteen_times_in_twenty() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(400):
-        shared = rng.uniform(size=100)
-        _, low, high = difference_of_means(shared + rng.normal(0.02, 0.1, 100), shared)
-        hits += low <= 0.02 <= high
-    assert 0.92 < hits / 400 < 0.98
 
 
 def test_scenes_are_matched_by_their_number_and_refused_frames_count_as_wrong() -> None:

@@ -10,14 +10,12 @@ import pytest
 import torch
 
 from benchmarks.accuracy.objects import HELD_OUT_SEED
-from benchmarks.accuracy.scores import Record
 from benchmarks.schedule_plot import pareto_front
 from benchmarks.schedules import (
     Options,
     Results,
     main,
     outcomes,
-    paired_change,
     parse_schedule,
     read_results,
     with_fallback,
@@ -25,6 +23,7 @@ from benchmarks.schedules import (
 )
 from learning.datasets.objects.random_objects import make_object
 from pose6d.errors import Pose6DError
+from pose6d.evaluation.record import Record
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.schedule import Schedule, Stage
 
@@ -99,21 +98,6 @@ def test_a_refused_frame_is_wrong_for_all(results: Results) -> None:
     records = {name: [*own, refused] for name, own in results.records.items()}
     full, _, quick = outcomes(replace(results, records=records), (0.0,))
     assert (full.add, quick.add, quick.p50) == (60, 20, pytest.approx(20))
-
-
-def test_the_paired_interval_covers_the_truth_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(1000):
-        draw = rng.random(500)  # 3 % lost, 2 % gained, the others alike
-        right, reference = draw > 0.03, (draw < 0.03) | (draw > 0.05)
-        change, low, high = paired_change(right, reference)
-        assert low < change < high
-        hits += low <= -1 <= high
-    assert 0.93 < hits / 1000 < 0.98
-    same = np.ones(500, bool)
-    change, low, high = paired_change(same, same)
-    assert change == 0 and -1 < low < 0 < high < 1  # 500 scenes cannot exclude every loss
 
 
 def test_the_front_holds_what_nothing_beats() -> None:

@@ -14,17 +14,12 @@ from torch import Tensor
 
 from benchmarks.accuracy.objects import TargetObject
 from benchmarks.accuracy.scenes import EvaluationScene, View
-from benchmarks.accuracy.scores import Record
-from estimater import FoundationPose
-from learning.training.predict_pose_refine import PoseRefinePredictor
-from learning.training.predict_score import ScorePredictor
-from pose6d.device import resolve_device
 from pose6d.errors import FrameError
-from pose6d.evaluation.pose_errors import add, add_s, rotation_error, translation_error
+from pose6d.evaluation.pose_errors import add, nearest_symmetric_truth
+from pose6d.evaluation.record import Record
 from pose6d.geometry.observation import Observation
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner
-from pose6d.search.schedule import Schedule
 
 _POINTS = 1000  # of the surface, for ADD and ADD-S
 _ROUGH_POINTS = 200  # enough to tell which hypotheses may be the best
@@ -54,52 +49,6 @@ class Effort:
 
     iterations: int = 5
     track_iterations: int = 2
-
-
-class EstimatorFactory:
-    """Makes one estimator per mesh, all with the same networks.
-
-    Args:
-        weights: a released set's name, or a folder.
-        device: auto, cpu, cuda or cuda:N.
-        hypotheses: how many of the estimator's own hypotheses to keep, the most different ones; all where 0.
-        schedule: of register.
-        quantized: a quantised variant of the networks; the weights as they are where None.
-        amp: the fastest number format, float16 on CUDA; False is float32.
-    """
-
-    def __init__(
-        self,
-        weights: str,
-        device: str,
-        hypotheses: int = 0,
-        schedule: str | Schedule = "full",
-        quantized: str | None = None,
-        amp: bool = True,
-    ) -> None:
-        self.schedule = schedule
-        self.weights, self.device = weights, resolve_device(device)
-        refiner = PoseRefinePredictor(weights, self.device, amp, quantized)
-        self.refiner: Refiner = FewerHypotheses(refiner, hypotheses) if hypotheses else refiner
-        self.scorer = ScorePredictor(weights, self.device, amp, quantized)
-        self._made: dict[int, FoundationPose] = {}
-
-    def __call__(self, mesh: Mesh) -> FoundationPose:
-        """The estimator of a mesh, the same one for the same mesh."""
-        if id(mesh) not in self._made:
-            self._made[id(mesh)] = FoundationPose(
-                mesh,
-                refiner=self.refiner,
-                scorer=self.scorer,
-                device=self.device,
-                weights=self.weights,
-                schedule=self.schedule,
-            )
-        return self._made[id(mesh)]
-
-    def forget(self) -> None:
-        """Let go of all estimators made so far, and of the memory of their meshes."""
-        self._made.clear()
 
 
 class FewerHypotheses:
@@ -234,29 +183,14 @@ def _tracked(
 
 
 def _measure(record: Record, target: TargetObject, pose: np.ndarray, truth: np.ndarray) -> None:
-    points = _surface(target)
-    closest = _closest(pose[None], truth, target.symmetries)[0]
-    record.add = float(add(pose, closest, points)) / record.diameter
-    record.add_s = float(add_s(pose, truth, points)) / record.diameter
-    record.error = record.add_s if target.symmetric and target.symmetries is None else record.add
-    record.degrees = float(np.degrees(rotation_error(pose, closest)))
-    record.millimetres = 1e3 * float(translation_error(pose, closest))
+    known = target.symmetries is not None
+    record.measure(pose, truth, _surface(target), target.symmetries, add_of_nearest=known)
 
 
 def _least_add(poses: np.ndarray, truth: np.ndarray, target: TargetObject) -> float:
     """The least ADD of some poses in metres; the first pose is always among those that are measured exactly."""
     points = _surface(target)
-    closest = _closest(poses, truth, target.symmetries)
+    closest = nearest_symmetric_truth(poses, truth, target.symmetries)
     rough = add(poses, closest, points[:_ROUGH_POINTS])
     chosen = np.unique(np.concatenate([[0], np.argsort(rough)[:_CANDIDATES]]))
     return float(add(poses[chosen], closest[chosen], points).min())
-
-
-def _closest(poses: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None) -> np.ndarray:
-    """(N, 4, 4): for each pose, the one that looks like the truth and whose rotation is nearest."""
-    if symmetries is None:
-        return np.broadcast_to(truth, (len(poses), 4, 4))
-    alike = truth @ symmetries.astype(np.float64)
-    # trace(A^T B) falls with the angle between A and B.
-    agreement = poses[:, :3, :3].reshape(-1, 9).astype(np.float64) @ alike[:, :3, :3].reshape(-1, 9).T
-    return alike[agreement.argmax(axis=1)]

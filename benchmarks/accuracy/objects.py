@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from learning.datasets.objects.random_objects import make_objects
-from learning.datasets.objects.shapes import Part, box, disc, extrusion, lathe, superquadric, tube
+from learning.datasets.objects.shapes import Shape, box, disc, extrusion, lathe, superquadric, tube
 from pose6d.errors import MeshError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
@@ -48,7 +48,7 @@ def load_objects(folder: Path | None, count: int = 16) -> list[Mesh]:
     """The meshes below a folder, in order of their path; held-out procedural ones without a folder.
 
     Raises:
-        MeshError: the folder holds no mesh.
+            MeshError: the folder holds no mesh, or one that cannot be read.
     """
     if folder is None:
         seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + count)
@@ -103,7 +103,7 @@ def _symmetric_object(index: int, name: str) -> TargetObject:
     return TargetObject(mesh, symmetric=True, symmetries=parse_symmetry(text).numpy())
 
 
-def _cylinder(rng: np.random.Generator) -> Part:
+def _cylinder(rng: np.random.Generator) -> Shape:
     height = rng.uniform(1.5, 3.0)
     side = np.array([[1.0, z] for z in np.linspace(-height / 2, height / 2, 9)])
     return lathe(
@@ -111,13 +111,13 @@ def _cylinder(rng: np.random.Generator) -> Part:
     )
 
 
-def _cone(rng: np.random.Generator) -> Part:
+def _cone(rng: np.random.Generator) -> Shape:
     height, top = rng.uniform(1.5, 2.5), rng.uniform(0.3, 0.6)
     side = np.stack([np.linspace(1.0, top, 9), np.linspace(0.0, height, 9)], axis=1)
     return lathe([disc(1.0, 0.0, outwards=True), ("side", side), disc(top, height, outwards=False)], cols=73)
 
 
-def _bowl(rng: np.random.Generator) -> Part:
+def _bowl(rng: np.random.Generator) -> Shape:
     angle = np.linspace(0.2, np.pi / 2, 14)
     depth, wall = rng.uniform(0.7, 1.0), 0.08
     outer = np.stack([np.sin(angle), depth * (1 - np.cos(angle))], axis=1)
@@ -135,8 +135,8 @@ def _bowl(rng: np.random.Generator) -> Part:
     )
 
 
-def _prism(sides: int) -> Callable[[np.random.Generator], Part]:
-    def build(rng: np.random.Generator) -> Part:
+def _prism(sides: int) -> Callable[[np.random.Generator], Shape]:
+    def build(rng: np.random.Generator) -> Shape:
         angle = 2 * np.pi * np.arange(sides) / sides
         outline = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         return extrusion(outline, np.ones(sides, bool), rng.uniform(0.5, 1.2), rows=9)
@@ -144,13 +144,13 @@ def _prism(sides: int) -> Callable[[np.random.Generator], Part]:
     return build
 
 
-def _ring(rng: np.random.Generator) -> Part:
+def _ring(rng: np.random.Generator) -> Shape:
     angle = np.linspace(0, 2 * np.pi, 73)
     path = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)[:-1]
     return tube(path, np.full(len(path), rng.uniform(0.2, 0.35)), closed=True)
 
 
-_SYMMETRIC: dict[str, tuple[str, Callable[[np.random.Generator], Part]]] = {
+_SYMMETRIC: dict[str, tuple[str, Callable[[np.random.Generator], Shape]]] = {
     "cylinder": ("continuous z; 180 x", _cylinder),
     "cone": ("continuous z", _cone),
     "bowl": ("continuous z", _bowl),

@@ -8,11 +8,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.scores import Record, Scores, judged, score
+from benchmarks.accuracy.scores import Scores, judged, score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.result_file import read_result
 from pose6d import json_file
 from pose6d.evaluation.calibration_plot import write_reliability_diagram
+from pose6d.evaluation.markdown_table import markdown_table
+from pose6d.evaluation.record import Record
 
 _POSE_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("results", "results", "d"),
@@ -92,7 +94,7 @@ def _real_table(records: Sequence[Record]) -> list[str]:
         numbers = [(r.degrees, ".2f"), (r.millimetres, ".2f"), (r.add_s, ".4f"), (r.confidence, ".3f")]
         verified = "yes" if r.error is not None else "refused" if r.failure else "no"
         rows.append([r.recording, r.object, verified, *(_number(v, f) for v, f in numbers), f"{r.seconds:.2f}"])
-    return aligned(rows)
+    return markdown_table(rows)
 
 
 def _table(first: str, rows: Mapping[str, Scores], columns: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -100,22 +102,8 @@ def _table(first: str, rows: Mapping[str, Scores], columns: Sequence[tuple[str, 
     cells = [
         [name, *(_number(getattr(scores, key), form) for _, key, form in columns)] for name, scores in rows.items()
     ]
-    return aligned([[first, *(title for title, _, _ in columns)], *cells])
+    return markdown_table([[first, *(title for title, _, _ in columns)], *cells])
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None or math.isnan(value) else format(value, form)
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Lines of a Markdown table whose columns line up in a terminal, and an empty one."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        return f"| {' | '.join(cells)} |"
-
-    rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:]), ""])
-    return [line(rows[0]), rule, *(line(row) for row in rows[1:]), ""]

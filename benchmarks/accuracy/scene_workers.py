@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import tempfile
+import pickle
+import sys
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
+from contextlib import ExitStack
+from itertools import cycle
 from types import TracebackType
+from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, make_scene
 from benchmarks.accuracy.suites import Suite
 from benchmarks.accuracy.trajectories import make_sequence
+from pose6d.errors import MissingDependencyError
+from pose6d.evaluation.ray_workers import ray_session
 
 _AHEAD = 8  # scenes per worker that may wait for the estimator, 2.5 MB each
 _SPARE_CORES = 2  # for the estimator
-_NICENESS = 5  # the estimator comes first
 
 Task = tuple[Suite, int]
 
@@ -43,23 +45,32 @@ def make(pool: ScenePool, suite: Suite, seed: int, index: int) -> EvaluationScen
 
 
 class SceneWorkers:
-    """Processes that make scenes, as a context manager; they start at once, while the caller still loads meshes.
+    """Processes of Ray that make scenes, as a context manager; they start at once, while the caller still loads meshes.
 
     Args:
-        workers: how many processes; 0 makes the scenes in this one.
+        workers: how many processes, on the cluster that RAY_ADDRESS names, else on this machine; 0 makes the scenes in
+            this one, as do all numbers where Ray is not installed.
     """
 
     def __init__(self, workers: int) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="pose6d_scenes_")
-        self._executor: ProcessPoolExecutor | None = None
-        if workers > 0:
-            # Not fork: the caller holds CUDA and threads, neither of which survives it.
-            context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_be_quiet)
-            self._ahead = _AHEAD * workers
-            with _one_thread_each():
-                for _ in range(workers):
-                    self._executor.submit(os.getpid)
+        self._session = ExitStack()
+        self._ray: Any = None
+        self._makers: list[Any] = []
+        if workers < 1:
+            return
+        try:
+            self._ray = self._session.enter_context(ray_session())
+        except MissingDependencyError:
+            print("scenes are made in this process; several are faster: pip install 'pose6d[ray]'", file=sys.stderr)
+            return
+        # A maker whose machine dies starts again on another one, and makes its scenes again, which are the same.
+        maker = self._ray.remote(
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}},
+        )(_Maker)
+        self._makers = [maker.remote() for _ in range(workers)]
 
     def __enter__(self) -> SceneWorkers:
         return self
@@ -67,9 +78,9 @@ class SceneWorkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-        self._folder.cleanup()
+        for maker in self._makers:
+            self._ray.kill(maker)
+        self._session.close()
 
     def scenes(self, tasks: Sequence[Task], pools: Mapping[str, ScenePool], seed: int) -> Iterator[EvaluationScene]:
         """The scenes of the tasks in their order; the first ones are begun before the first is asked for.
@@ -79,24 +90,20 @@ class SceneWorkers:
             pools: what scenes are made of, by `Suite.objects`.
             seed: of the scoreboard.
         """
-        if self._executor is None:
+        if not self._makers:
             return (make(pools[suite.objects], suite, seed, index) for suite, index in tasks)
-        files = {}
-        for name, pool in pools.items():
-            files[name] = Path(self._folder.name) / f"{name}.pt"
-            torch.save(pool, files[name])
-        waiting = deque(tasks)
-        begun: deque[Future[EvaluationScene]] = deque()
+        shared = {name: _share(self._ray, pool) for name, pool in pools.items()}
+        waiting = deque(zip(cycle(self._makers), tasks))
+        begun: deque[Any] = deque()
 
         def begin() -> None:
-            while waiting and len(begun) < self._ahead:
-                suite, index = waiting.popleft()
-                assert self._executor is not None
-                begun.append(self._executor.submit(_make_from_file, files[suite.objects], suite, seed, index))
+            while waiting and len(begun) < _AHEAD * len(self._makers):
+                maker, (suite, index) = waiting.popleft()
+                begun.append(maker.make.remote(shared, suite, seed, index))
 
         def take() -> Iterator[EvaluationScene]:
             while begun:
-                scene = begun.popleft().result()
+                scene = pickle.loads(self._ray.get(begun.popleft()))
                 begin()
                 yield scene
 
@@ -104,32 +111,32 @@ class SceneWorkers:
         return take()
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes that start meanwhile keep no idle thread for every core; libraries read this when they are imported."""
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(before, "1"))
+class _Maker:
+    """Runs in a process of Ray."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        self._pools: dict[str, ScenePool] = {}
+
+    def make(self, shared: Mapping[str, Any], suite: Suite, seed: int, index: int) -> bytes:
+        """A pickled scene: arrays that Ray itself hands over cannot be written to."""
+        if suite.objects not in self._pools:
+            import ray
+
+            self._pools[suite.objects] = ray.get(shared[suite.objects])
+        return pickle.dumps(make(self._pools[suite.objects], suite, seed, index))
+
+
+def _share(ray: Any, pool: ScenePool) -> Any:
+    """Where the workers of a machine find the pool, all in the same memory: a scanned mesh's texture takes 64 MB."""
+    ray.util.register_serializer(torch.Tensor, serializer=torch.Tensor.numpy, deserializer=_tensor)
     try:
-        yield
+        return ray.put(pool)
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        ray.util.deregister_serializer(torch.Tensor)
 
 
-def _be_quiet() -> None:
-    torch.set_num_threads(1)
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
-
-
-@cache
-def _pool(file: Path) -> ScenePool:
-    # Mapped, not read: the textures of scanned meshes take 64 MB each, and all processes share these pages.
-    return torch.load(file, mmap=True, weights_only=False)
-
-
-def _make_from_file(file: Path, suite: Suite, seed: int, index: int) -> EvaluationScene:
-    return make(_pool(file), suite, seed, index)
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it cannot be written to
+        return torch.from_numpy(values)

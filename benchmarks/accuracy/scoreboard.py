@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -12,18 +12,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, evaluate
+from benchmarks.accuracy.evaluation import Effort, FewerHypotheses, evaluate
 from benchmarks.accuracy.objects import TargetObject, grey_objects, load_objects, symmetric_objects
 from benchmarks.accuracy.real_frames import load_real_frames
 from benchmarks.accuracy.reconstruction import reconstructed
 from benchmarks.accuracy.report import write_json
 from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
-from benchmarks.accuracy.scores import Record
 from benchmarks.accuracy.suites import SUITES, Suite
 from benchmarks.accuracy.trajectories import FRAMES
 from benchmarks.versions import versions
 from pose6d.errors import OptionError
+from pose6d.evaluation.__main__ import EstimatorFactory
+from pose6d.evaluation.record import Record
 
 _SAVE_EVERY = 30.0  # seconds
 
@@ -56,7 +57,7 @@ class Options:
     symmetric: tuple[str, ...] = ()
     """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
     workers: int | None = None
-    """processes that make scenes; all cores but two if omitted, 0: none besides this one"""
+    """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
     seed: int = 7
     output: Path | None = None
     """JSON of all records; the tables and the reliability diagram go beside it as .md and .png"""
@@ -83,7 +84,7 @@ class Scoreboard:
         else:
             self._real = load_real_frames(options.real_folder, options.symmetric)
         self._scenes = options.scenes
-        self._targets = self._make_targets(options)
+        self._targets = make_targets(self.suites, options.mesh_folder, options.symmetric, options.seed)
 
     def count(self, suite: Suite) -> int:
         """How many scenes a suite has."""
@@ -115,23 +116,33 @@ class Scoreboard:
         targets = self._targets[suite.name]
         return ((targets[scene.object_index], scene, "") for scene in islice(self._stream, self.count(suite)))
 
-    def _make_targets(self, options: Options) -> dict[str, list[TargetObject]]:
-        """The objects of each synthetic suite; suites with the same objects share them, and so their estimators."""
-        wanted = {suite.objects for suite in self.suites if suite.task != "real"}
-        meshes = load_objects(options.mesh_folder) if wanted & {"given", "grey"} else []
-        same = [any(part in mesh.name for part in options.symmetric) for mesh in meshes]
-        by_kind = {
-            "given": [TargetObject(m, symmetric=s) for m, s in zip(meshes, same, strict=True)],
-            "grey": grey_objects(meshes) if "grey" in wanted else [],
-            "symmetric": symmetric_objects() if "symmetric" in wanted else [],
-        }
-        scanned = [
-            TargetObject(m, symmetric=s, given=reconstructed(m, options.seed + i))
-            for i, (m, s) in enumerate(zip(meshes, same, strict=True))
-            if any(suite.reconstructed for suite in self.suites)
-        ]
-        return {suite.name: scanned if suite.reconstructed else by_kind[suite.objects] for suite in self.suites
-                if suite.task != "real"}  # fmt: skip
+
+def make_targets(
+    suites: Sequence[Suite], mesh_folder: Path | None, symmetric: Sequence[str], seed: int
+) -> dict[str, list[TargetObject]]:
+    """The objects of each synthetic suite; suites with the same objects share them, and so their estimators.
+
+    Args:
+        suites: of any task; real frames bring their own objects.
+        mesh_folder: see `load_objects`.
+        symmetric: parts of the names of objects that look the same from several sides.
+        seed: of the scoreboard.
+    """
+    suites = [suite for suite in suites if suite.task != "real"]
+    wanted = {suite.objects for suite in suites}
+    meshes = load_objects(mesh_folder) if wanted & {"given", "grey"} else []
+    same = [any(part in mesh.name for part in symmetric) for mesh in meshes]
+    by_kind = {
+        "given": [TargetObject(m, symmetric=s) for m, s in zip(meshes, same, strict=True)],
+        "grey": grey_objects(meshes) if "grey" in wanted else [],
+        "symmetric": symmetric_objects() if "symmetric" in wanted else [],
+    }
+    scanned = [
+        TargetObject(m, symmetric=s, given=reconstructed(m, seed + i))
+        for i, (m, s) in enumerate(zip(meshes, same, strict=True))
+        if any(suite.reconstructed for suite in suites)
+    ]
+    return {suite.name: scanned if suite.reconstructed else by_kind[suite.objects] for suite in suites}
 
 
 def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
@@ -148,13 +159,14 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
             EstimatorFactory,
             options.weights,
             options.device,
-            options.hypotheses,
             options.schedule,
             options.quantized,
         )
         board = Scoreboard(options, workers)
         board.begin()
         make_estimator = making.result()
+        if options.hypotheses:
+            make_estimator.refiner = FewerHypotheses(make_estimator.refiner, options.hypotheses)
         effort = Effort(options.iterations, options.track_iterations)
         saved = time.monotonic()
         for suite in board.suites:

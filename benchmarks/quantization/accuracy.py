@@ -9,7 +9,6 @@ results. The table goes beside it as .md; `python -m benchmarks.quantization --a
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import sys
@@ -24,12 +23,12 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, EstimatorFactory, begin_record, registered
+from benchmarks.accuracy.evaluation import Effort, begin_record, registered
 from benchmarks.accuracy.objects import TargetObject, load_objects
-from benchmarks.accuracy.report import aligned, read_json, write_json
+from benchmarks.accuracy.report import read_json, write_json
 from benchmarks.accuracy.scene_workers import default_workers, make
 from benchmarks.accuracy.scenes import ScenePool
-from benchmarks.accuracy.scores import RIGHT, Record, score
+from benchmarks.accuracy.scores import score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.quantization.measurements import BASELINE, FASTEST, PLAIN, available
 from benchmarks.versions import versions
@@ -37,10 +36,13 @@ from learning.inference.variants import VARIANTS
 from pose6d.command import run_command
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, WeightsError
+from pose6d.evaluation.__main__ import EstimatorFactory
+from pose6d.evaluation.markdown_table import markdown_table
+from pose6d.evaluation.paired_difference import difference_of_means, difference_of_shares
+from pose6d.evaluation.record import RIGHT, Record, column
 from pose6d.search.schedule import SCHEDULES, Schedule
 from pose6d.whole_file import write_whole
 
-_Z = 1.96  # of a 95 % interval
 _SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output
 
 
@@ -259,38 +261,13 @@ def compare(records: Sequence[Record]) -> dict[str, Comparison]:
     return found
 
 
-def difference_of_shares(found: np.ndarray, wanted: np.ndarray) -> tuple[float, float, float]:
-    """Share of hits in `found` (N,) less that in `wanted` (N,), of the same scenes, and its 95 % interval.
-
-    Source: Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired
-    data, Journal of Educational and Behavioral Statistics 37, 2012.
-    """
-    n, gained, lost = len(found), int((found & ~wanted).sum()), int((~found & wanted).sum())
-    p, q = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = _Z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    return (gained - lost) / n, max(-1.0, p - q - half), min(1.0, p - q + half)
-
-
-def difference_of_means(found: np.ndarray, wanted: np.ndarray) -> tuple[float, float, float]:
-    """Mean of `found` (N,) less that of `wanted` (N,), of the same scenes, and its 95 % interval (normal)."""
-    differences = found - wanted
-    half = _Z * float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
-    mean = float(differences.mean())
-    return mean, mean - half, mean + half
-
-
 def _right(records: Sequence[Record], name: str) -> np.ndarray:
-    return _errors(records, name) < RIGHT
+    return column(records, name) < RIGHT
 
 
 def _closeness(records: Sequence[Record]) -> np.ndarray:
     """1 for no error, 0 from 0.1 diameters on; its mean is the area under the curve."""
-    return np.clip(1 - _errors(records, "error") / RIGHT, 0, 1)
-
-
-def _errors(records: Sequence[Record], name: str) -> np.ndarray:
-    values = [getattr(record, name) for record in records]  # None where the estimator refused the frame
-    return np.array([math.inf if value is None else value for value in values])
+    return np.clip(1 - column(records, "error") / RIGHT, 0, 1)
 
 
 def _points(difference: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -315,7 +292,7 @@ def markdown(found: dict[str, Comparison], facts: dict[str, Any]) -> str:
             difference = "" if name == BASELINE else _with_interval(getattr(row, f"{key}_difference"))
             cells += [f"{getattr(row, key):.1f}", difference]
         rows.append([*cells, f"{row.median:.4f}", f"{row.seconds:.2f}"])
-    lines = aligned(rows)
+    lines = markdown_table(rows)
     lines += ["- " + ", ".join(f"{key} {value}" for key, value in facts["options"].items())]
     lines += ["- " + ", ".join(f"{key} {value}" for key, value in run.items()) for run in facts["runs"]]
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 python -m pose6d.evaluation predict --dataset bop/ycbv --output runs/ycbv.csv
 python -m pose6d.evaluation score --results runs/ycbv.csv --dataset bop/ycbv
 python -m pose6d.evaluation check runs/ycbv.csv
+python -m pose6d.evaluation predict --dataset synthetic:cluttered --mesh_folder MESHES --output runs/cluttered.csv
 
 Exit code: 0 for success, 1 where check finds problems, 2 for bad input, 3 where some targets have no estimate,
 130 where predict was interrupted (143 by SIGTERM); the same command continues it.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,17 +22,33 @@ import tyro
 
 from pose6d.command import run_command
 from pose6d.device import resolve_device
-from pose6d.errors import Pose6DError, SceneError
+from pose6d.errors import MissingDependencyError, Pose6DError, SceneError
 from pose6d.evaluation.datasets import PoseDataset
 from pose6d.evaluation.detections import DetectionFile, VisibleMasks
-from pose6d.evaluation.open_dataset import open_dataset
+from pose6d.evaluation.open_dataset import open_dataset, refuse
 from pose6d.evaluation.prediction import Job, PoseRequest, describe, predict
 from pose6d.evaluation.results_file import check_results
 from pose6d.evaluation.scoring import score, score_table
 from pose6d.json_file import write_json
+from pose6d.mesh.mesh import Mesh
+from pose6d.search.schedule import Schedule
 from pose6d.weights import find_weights
 
 OK, PROBLEMS, SOME_TARGETS_FAILED = 0, 1, 3
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """Of synthetic data sets."""
+
+    mesh_folder: Path | None = None
+    """Of a synthetic data set: folder that is searched for meshes in metres. Default: procedural objects."""
+    scenes: int | None = None
+    """Of a synthetic data set: how many. Default: 100; of videos a tenth as many."""
+    seed: int | None = None
+    """Of a synthetic data set: what its scenes follow from. Default: 7."""
+    symmetric: tuple[str, ...] = ()
+    """Of a synthetic data set: parts of the names of objects that look the same from several sides, for ADD(-S)."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +56,31 @@ class DatasetOptions:
     """Which data set, and which part of it."""
 
     dataset: Path
-    """Folder of the data set: BOP, LINEMOD, YCB-Video or YCBInEOAT."""
+    """Folder of the data set: BOP, LINEMOD, YCB-Video or YCBInEOAT; or synthetic:SUITE, such as synthetic:cluttered."""
     split: str | None = None
     """Part of a BOP data set, such as val. Default: the test images."""
     targets: Path | None = None
     """What to find, instead of the data set's own test_targets_bop19.json (or keyframe.txt)."""
+    synthetic: Annotated[SyntheticOptions, tyro.conf.arg(name="")] = SyntheticOptions()
 
     def open(self, models: str | None = None) -> PoseDataset:
         """Open it."""
-        return open_dataset(self.dataset, split=self.split, targets_file=self.targets, models=models)
+        name, _, suite = str(self.dataset).partition(":")
+        options = {key: value for key, value in asdict(self.synthetic).items() if value not in (None, ())}
+        if name != "synthetic":
+            if options:
+                given = ", ".join(f"--{key}" for key in options)
+                raise SceneError(f"{given}: --dataset {self.dataset} is a folder, and only synthetic:SUITE has them")
+            return open_dataset(self.dataset, split=self.split, targets_file=self.targets, models=models)
+        refuse({"split": self.split, "targets": self.targets, "models": models}, "synthetic")
+        try:
+            from benchmarks.accuracy.dataset import SyntheticDataset
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"--dataset {self.dataset}: synthetic data sets are made by benchmarks/, which is not part of the "
+                f"installed package ({error}): run this command in a checkout"
+            ) from error
+        return SyntheticDataset(suite, **options)
 
 
 @dataclass(frozen=True)
@@ -102,23 +135,70 @@ class Check:
     """Part of the data set."""
     targets: Path | None = None
     """What was to be found, instead of the data set's own file."""
+    synthetic: Annotated[SyntheticOptions, tyro.conf.arg(name="")] = SyntheticOptions()
+
+
+class EstimatorFactory:
+    """Makes one FoundationPose per mesh, all with the same networks.
+
+    Args:
+        weights: a released set's name, or a folder.
+        device: auto, cpu, cuda or cuda:N.
+        schedule: of register.
+        quantized: a quantised variant of the networks; the weights as they are where None.
+        amp: the fastest number format, float16 on CUDA; False is float32.
+
+    Attributes:
+        refiner, scorer: of all estimators that are made from now on.
+    """
+
+    def __init__(
+        self,
+        weights: str,
+        device: str,
+        schedule: str | Schedule = "auto",
+        quantized: str | None = None,
+        amp: bool = True,
+    ) -> None:
+        from learning.training.predict_pose_refine import PoseRefinePredictor
+        from learning.training.predict_score import ScorePredictor
+
+        self.weights, self.device, self.schedule = weights, resolve_device(device), schedule
+        self.refiner: Any = PoseRefinePredictor(weights, self.device, amp, quantized)
+        self.scorer: Any = ScorePredictor(weights, self.device, amp, quantized)
+        self._made: dict[int, Any] = {}
+
+    def __call__(self, mesh: Mesh, symmetries: np.ndarray | None = None) -> Any:
+        """The estimator of a mesh, the same one for the same mesh."""
+        from estimater import FoundationPose
+
+        if id(mesh) not in self._made:
+            self._made[id(mesh)] = FoundationPose(
+                mesh,
+                symmetries=symmetries,
+                scorer=self.scorer,
+                refiner=self.refiner,
+                device=self.device,
+                weights=self.weights,
+                schedule=self.schedule,
+            )
+        return self._made[id(mesh)]
+
+    def forget(self) -> None:
+        """Let go of all estimators made so far, and of the memory of their meshes."""
+        self._made.clear()
 
 
 class Estimator:
     """Calls FoundationPose for the objects of a data set; networks are loaded once, each mesh at its first use."""
 
     def __init__(self, dataset: PoseDataset, options: Predict) -> None:
-        from learning.training.predict_pose_refine import PoseRefinePredictor
-        from learning.training.predict_score import ScorePredictor
-
         self._dataset, self._options = dataset, options
-        self._device = resolve_device(options.device)
-        self._refiner = PoseRefinePredictor(options.weights, self._device)
-        self._scorer = ScorePredictor(options.weights, self._device)
-        self._estimators: dict[int, Any] = {}
+        self._make = EstimatorFactory(options.weights, options.device)
+        self._of_object = cache(self._estimator)
 
     def __call__(self, request: PoseRequest) -> np.ndarray:
-        estimator = self._estimator(request.target.obj_id)
+        estimator = self._of_object(request.target.obj_id)
         frame = request.frame
         if request.previous is None:
             return estimator.register(
@@ -128,17 +208,8 @@ class Estimator:
         return estimator.track_one(frame.rgb, frame.depth, frame.K, iteration=self._options.track_refine_iter)
 
     def _estimator(self, obj_id: int) -> Any:
-        from estimater import FoundationPose
-
-        if obj_id not in self._estimators:
-            self._estimators[obj_id] = FoundationPose(
-                self._dataset.mesh(obj_id),
-                symmetries=self._dataset.symmetries(obj_id) if self._options.symmetry else None,
-                scorer=self._scorer,
-                refiner=self._refiner,
-                device=self._device,
-            )
-        return self._estimators[obj_id]
+        symmetries = self._dataset.symmetries(obj_id) if self._options.symmetry else None
+        return self._make(self._dataset.mesh(obj_id), symmetries)
 
 
 def make_job(options: Predict) -> Job:
@@ -160,7 +231,7 @@ def run_predict(options: Predict) -> int:
     weights = find_weights(options.weights, "refiner", device.type).parent
     print(f"{dataset.name} {dataset.split}: {len(dataset.targets)} targets in {len(dataset.images())} images")
     settings = {
-        **{key: str(value) if isinstance(value, Path) else value for key, value in asdict(options.data).items()},
+        "targets": str(options.data.targets) if options.data.targets else None,
         **{
             key: getattr(options, key)
             for key in ("models", "track", "est_refine_iter", "track_refine_iter", "symmetry")
@@ -170,6 +241,7 @@ def run_predict(options: Predict) -> int:
         "detections": str(options.detections) if options.detections else None,
         "weights": weights.name,
         "device": device.type,
+        **dataset.settings,
     }
     gpus = min(1.0, _gpu_count() / options.workers) if device.type == "cuda" else 0.0
     summary = predict(
@@ -212,7 +284,7 @@ def run_check(options: Check) -> int:
     """Print the problems."""
     instances = None
     if options.dataset is not None:
-        dataset = DatasetOptions(options.dataset, options.split, options.targets).open()
+        dataset = DatasetOptions(options.dataset, options.split, options.targets, options.synthetic).open()
         instances = {target[:3]: target.inst_count for target in dataset.targets}
     problems = check_results(options.results, instances)
     for problem in problems:

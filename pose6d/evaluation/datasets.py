@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ class PoseDataset(ABC):
         targets: what is asked for, by scene, image and object.
         frame_seconds: between two frames where the scenes are videos without gaps, else None.
         unit: of the lengths in its files.
+        settings: what its images follow from besides its name and split.
     """
 
     name: str
@@ -53,6 +55,7 @@ class PoseDataset(ABC):
     targets: list[Target]
     frame_seconds: float | None = None
     unit: PoseUnit = "m"
+    settings: Mapping[str, object] = MappingProxyType({})
 
     @abstractmethod
     def frame(self, scene_id: int, im_id: int) -> Frame:
@@ -85,6 +88,10 @@ class PoseDataset(ABC):
     def symmetries(self, obj_id: int, step_degrees: float = 5.0) -> np.ndarray | None:
         """(S, 4, 4), metres; None for an object without symmetry."""
         return None
+
+    def is_symmetric(self, obj_id: int) -> bool:
+        """Whether ADD-S is the measure to quote for an object."""
+        return self.symmetries(obj_id) is not None
 
     @property
     def object_ids(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pose6d.errors import SceneError
@@ -32,10 +33,10 @@ def open_dataset(
     if not path.is_dir():
         raise SceneError(f"data set {path} {'is a file' if path.exists() else 'does not exist'}: pass its folder")
     if next(path.glob("data/*/*-meta.mat"), None):
-        _refuse({"split": split, "models": models}, "YCB-Video")
+        refuse({"split": split, "models": models}, "YCB-Video")
         return YcbVideoDataset(path, targets_file=targets_file)
     if next(path.glob("*/cam_K.txt"), None):
-        _refuse({"split": split, "models": models, "targets": targets_file}, "YCBInEOAT")
+        refuse({"split": split, "models": models, "targets": targets_file}, "YCBInEOAT")
         return EoatDataset(path)
     cameras = (path.glob(f"{depth}/scene_camera.json") for depth in ("*/*", "*/*/*"))
     if any(next(found, None) for found in cameras):
@@ -43,7 +44,8 @@ def open_dataset(
     raise SceneError(f"{path} is no data set. Looked for one of\n{_LAYOUTS}\nand found: {listing(path)}")
 
 
-def _refuse(arguments: dict[str, object], layout: str) -> None:
+def refuse(arguments: Mapping[str, object], layout: str) -> None:
+    """Raise SceneError where an argument is given that means nothing for a layout."""
     given = [f"--{name}" for name, value in arguments.items() if value is not None]
     if given:
         raise SceneError(f"{', '.join(given)}: the {layout} layout has none to choose from; leave it out")

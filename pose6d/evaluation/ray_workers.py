@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pose6d.errors import MissingDependencyError, Pose6DError
@@ -35,39 +38,78 @@ def predict_with_ray(
     """Results of all scenes, image by image, as they come.
 
     Uses the cluster that RAY_ADDRESS names, else this machine. Each worker makes its job once and takes one scene after
-    another; the data set and the program must be at the same place on every machine.
+    another; the data set and the program must be at the same place on every machine. Where a worker or machine dies,
+    another one goes on with its scene after the last image whose result has come.
+
+    Args:
+        make_job: what a worker needs.
+        scenes: their images.
+        done: rows of images that are finished; those of this run are added.
+        workers: how many.
+        gpus_per_worker: that Ray reserves.
 
     Raises:
         MissingDependencyError: Ray is not installed.
-        Pose6DError: a worker died.
+        Pose6DError: all workers died.
+    """
+    with ray_session() as ray:
+        spread = ray.remote(num_gpus=gpus_per_worker, scheduling_strategy="SPREAD")(_Worker)
+        pool = [spread.remote(make_job) for _ in range(workers)]
+        idle, waiting = list(pool), list(scenes)
+        running: dict[Any, tuple[Any, list[ImageTargets]]] = {}
+        death: Exception | None = None
+        try:
+            while running or waiting:
+                while idle and waiting:
+                    worker, images = idle.pop(0), waiting.pop(0)
+                    known = {image[:2]: done[image[:2]] for image in images if image[:2] in done}
+                    stream = worker.predict_scene.options(num_returns="streaming").remote(images, known)
+                    running[stream] = worker, images
+                if not running:
+                    why = str(death).strip().splitlines()[0]
+                    raise Pose6DError(
+                        f"all workers died, the last one: {why} What is done is kept, the same command continues"
+                    ) from death
+                stream = ray.wait(list(running), num_returns=1)[0][0]
+                try:
+                    result = ray.get(next(stream))
+                except StopIteration:
+                    idle.append(running.pop(stream)[0])
+                except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
+                    waiting.insert(0, running.pop(stream)[1])
+                    death = error
+                else:
+                    done[result.image[:2]] = result.rows
+                    yield result
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, Pose6DError):
+                raise error.cause from error
+            raise
+        finally:
+            for worker in pool:
+                ray.kill(worker)
+
+
+@contextmanager
+def ray_session() -> Iterator[Any]:
+    """The package ray, connected to the cluster that RAY_ADDRESS names, else started on this machine; ended afterwards,
+    unless the caller had started it.
+
+    Raises:
+        MissingDependencyError: it is not installed.
     """
     ray = _import_ray()
-    if not ray.is_initialized():
-        ray.init(log_to_driver=True, include_dashboard=False)
-    pool = [ray.remote(num_gpus=gpus_per_worker)(_Worker).remote(make_job) for _ in range(workers)]
-    waiting = list(scenes)
-    running: dict[Any, Any] = {}
+    if ray.is_initialized():
+        yield ray
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    ray.init(log_to_driver=True, include_dashboard=False)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
     try:
-        for worker in pool:
-            running[_start(worker, waiting, done)] = worker
-        while running:
-            stream = ray.wait(list(running), num_returns=1)[0][0]
-            try:
-                yield ray.get(next(stream))
-            except StopIteration:
-                worker = running.pop(stream)
-                if waiting:
-                    running[_start(worker, waiting, done)] = worker
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, Pose6DError):
-            raise error.cause from error
-        raise
-    except ray.exceptions.RayActorError as error:
-        why = str(error).strip().splitlines()[0]
-        raise Pose6DError(f"a worker died: {why} What is done is kept, the same command continues") from error
+        yield ray
     finally:
-        for worker in pool:
-            ray.kill(worker)
+        ray.shutdown()
 
 
 class _Worker(Generic[ImageResult]):
@@ -81,13 +123,6 @@ class _Worker(Generic[ImageResult]):
         # Made here and not on construction, where Ray would report bad input as the death of a worker.
         self._job = self._job or self._make_job()
         yield from self._job.predict_scene(images, done)
-
-
-def _start(worker: Any, waiting: list[list[ImageTargets]], done: dict[tuple[int, int], list[PoseEstimate]]) -> Any:
-    """Give the next scene to a worker, with what is done of it; the stream of its results."""
-    images = waiting.pop(0)
-    known = {image[:2]: done[image[:2]] for image in images if image[:2] in done}
-    return worker.predict_scene.options(num_returns="streaming").remote(images, known)
 
 
 def _import_ray() -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,55 +18,34 @@ from pose6d.errors import SceneError
 from pose6d.evaluation.auc import auc, recall
 from pose6d.evaluation.average_recall import MSPD_WIDTH, average_recall, found, match
 from pose6d.evaluation.datasets import ImageTargets, PoseDataset, Target
-from pose6d.evaluation.pose_errors import (
-    add,
-    add_s,
-    mspd,
-    mssd,
-    nearest_symmetric_truth,
-    rotation_error,
-    translation_error,
-)
+from pose6d.evaluation.markdown_table import markdown_table
+from pose6d.evaluation.pose_errors import mspd, mssd, nearest_symmetric_truth
+from pose6d.evaluation.record import RIGHT, Record, column
 from pose6d.evaluation.results_file import Key, PoseEstimate, read_results
 from pose6d.evaluation.tracking_errors import jitter, loss_statistics
 from pose6d.evaluation.truth_check import check_truths
 from pose6d.evaluation.visible_surface import TAUS, render_depth, shows_object, vsd
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
+from pose6d.scenes.bop_folder import TrueInstance
 
 # ceil(pi / 0.01) turns, as in the BOP toolkit: no point moves by more than 0.01 diameters from one to the next.
 _SYMMETRY_STEP = 360 / 315
 _LOST = 0.1  # diameters of ADD or ADD-S from which on a tracked frame counts as lost
 
 
-@dataclass(frozen=True, eq=False)
-class InstanceErrors:
-    """Errors of the estimate that one true instance got; inf where it got none.
+class Instance(NamedTuple):
+    """One true instance, and the estimate that it got.
 
     Attributes:
-        target: what was asked for.
+        record: its errors; its `failure` says so where there is no estimate.
+        estimate: (4, 4), None where there is none.
         truth: (4, 4), of the poses that look like it the one nearest to the estimate.
-        estimate: None where there is none.
-        add, adds: metres.
-        diameter: metres.
-        symmetric: whether ADD-S is the measure to quote.
-        rotation, translation: radians and metres, nan without an estimate.
     """
 
-    target: Target
+    record: Record
+    estimate: np.ndarray | None
     truth: np.ndarray
-    estimate: PoseEstimate | None
-    add: float
-    adds: float
-    diameter: float
-    symmetric: bool
-    rotation: float
-    translation: float
-
-    @property
-    def add_or_adds(self) -> float:
-        """Metres: ADD-S for symmetric objects, else ADD."""
-        return self.adds if self.symmetric else self.add
 
 
 @dataclass
@@ -74,24 +53,24 @@ class Tally:
     """Errors of some of the targets."""
 
     counts: list[dict[str, np.ndarray]] = field(default_factory=list)
-    instances: list[InstanceErrors] = field(default_factory=list)
+    instances: list[Instance] = field(default_factory=list)
 
     def scores(self) -> dict[str, Any]:
         """AR, recalls, AUCs, and medians of what was found."""
-        diameters = np.array([e.diameter for e in self.instances])
+        records = [instance.record for instance in self.instances]
+        diameters = np.array([record.diameter for record in records])
         errors = {
-            name: np.array([getattr(e, key) for e in self.instances])
-            for name, key in (("ADD", "add"), ("ADD-S", "adds"), ("ADD(-S)", "add_or_adds"))
+            name: column(records, key) for name, key in (("ADD", "add"), ("ADD-S", "add_s"), ("ADD(-S)", "error"))
         }
-        estimated = [e for e in self.instances if e.estimate is not None]
+        estimated = [record for record in records if not record.failure]
         return {
-            "instances": len(self.instances),
-            "without_estimate": len(self.instances) - len(estimated),
-            **average_recall(self.counts, len(self.instances)),
-            **{f"recall_{name}_0.1d": recall(values / diameters, 0.1) for name, values in errors.items()},
-            **{f"AUC_{name}": auc(values) for name, values in errors.items()},
-            "median_rotation_deg": _median(np.degrees([e.rotation for e in estimated])),
-            "median_translation_mm": _median(1000 * np.array([e.translation for e in estimated])),
+            "instances": len(records),
+            "without_estimate": len(records) - len(estimated),
+            **average_recall(self.counts, len(records)),
+            **{f"recall_{name}_0.1d": recall(values, RIGHT) for name, values in errors.items()},
+            **{f"AUC_{name}": auc(values * diameters) for name, values in errors.items()},
+            "median_rotation_deg": _median(column(estimated, "degrees")),
+            "median_translation_mm": _median(column(estimated, "millimetres")),
         }
 
 
@@ -117,12 +96,13 @@ class Scorer:
         check_truths(dataset, self._meshes)
         self._diameters = {obj_id: dataset.diameter(obj_id) for obj_id in ids}
         self._symmetries = {obj_id: dataset.symmetries(obj_id, _SYMMETRY_STEP) for obj_id in ids}
+        self._symmetric = {obj_id: dataset.is_symmetric(obj_id) for obj_id in ids}
         self.not_shown = 0
         self._renderer = make_renderer(list(self._meshes.values()), device)
 
     def score_image(
         self, image: ImageTargets, estimates: dict[Key, list[PoseEstimate]]
-    ) -> Iterable[tuple[Target, dict[str, np.ndarray], list[InstanceErrors]]]:
+    ) -> Iterable[tuple[Target, dict[str, np.ndarray], list[Instance]]]:
         """For each target what was found at each threshold, and the errors of each true instance.
 
         Of a target's estimates the `inst_count` with the highest scores count, of its true instances the `inst_count`
@@ -130,7 +110,7 @@ class Scorer:
         """
         frame = self._dataset.frame(image.scene_id, image.im_id)
         for target in image.targets:
-            truths = [truth.object_in_camera for truth in self._dataset.best_visible(target)]
+            truths = self._dataset.best_visible(target)
             if not truths:
                 raise SceneError(
                     f"scene {target.scene_id}, image {target.im_id}: the ground truth has no object {target.obj_id}, "
@@ -138,7 +118,9 @@ class Scorer:
                 )
             ranked = sorted(estimates.get(target[:3], []), key=lambda estimate: -estimate.score)[: target.inst_count]
             poses = np.array([estimate.object_in_camera for estimate in ranked]).reshape(-1, 4, 4)
-            errors = self._bop_errors(target.obj_id, poses, np.stack(truths), frame.depth, frame.K)
+            errors = self._bop_errors(
+                target.obj_id, poses, np.stack([truth.object_in_camera for truth in truths]), frame.depth, frame.K
+            )
             yield target, found(errors), self._instances(target, ranked, truths, errors["mssd"])
 
     def _bop_errors(
@@ -164,28 +146,30 @@ class Scorer:
         return errors
 
     def _instances(
-        self, target: Target, ranked: list[PoseEstimate], truths: list[np.ndarray], distances: np.ndarray
-    ) -> list[InstanceErrors]:
-        """Errors of each true instance; the surest estimate takes the one nearest by `distances` (E, G) first."""
+        self, target: Target, ranked: list[PoseEstimate], truths: list[TrueInstance], distances: np.ndarray
+    ) -> list[Instance]:
+        """Each true instance; the surest estimate takes the one nearest by `distances` (E, G) first."""
         obj_id = target.obj_id
         points, symmetries = self._meshes[obj_id].vertices, self._symmetries[obj_id]
         instances = []
         for truth, index in zip(truths, match(distances, math.inf), strict=True):
-            estimate = ranked[index] if index >= 0 else None
-            pose = None if estimate is None else estimate.object_in_camera
-            instances.append(
-                InstanceErrors(
-                    target,
-                    truth if pose is None else nearest_symmetric_truth(pose, truth, symmetries),
-                    estimate,
-                    math.inf if pose is None else float(add(pose, truth, points)),
-                    math.inf if pose is None else float(add_s(pose, truth, points)),
-                    self._diameters[obj_id],
-                    symmetries is not None,
-                    math.nan if pose is None else float(rotation_error(pose, truth, symmetries)),
-                    math.nan if pose is None else float(translation_error(pose, truth, symmetries)),
-                )
+            record = Record(
+                self._dataset.name,
+                str(obj_id),
+                target.scene_id,
+                self._diameters[obj_id],
+                frame=target.im_id,
+                symmetric=self._symmetric[obj_id],
+                visible=truth.visible_fraction,
             )
+            pose, there = None, truth.object_in_camera
+            if index < 0:
+                record.failure = "no estimate"
+            else:
+                pose, record.seconds = ranked[index].object_in_camera, ranked[index].seconds
+                record.measure(pose, there, points, symmetries)
+                there = nearest_symmetric_truth(pose, there, symmetries)
+            instances.append(Instance(record, pose, there))
         return instances
 
 
@@ -248,18 +232,16 @@ def score_table(scores: dict[str, Any]) -> str:
     for name, part in (*scores["objects"].items(), ("all", scores)):
         values = ("-" if part[column] is None else f"{part[column]:.4f}" for column in columns)
         lines.append((name, str(part["instances"]), *values))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
-    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(markdown_table(lines)[:-1])
 
 
-def _tracking(instances: Sequence[InstanceErrors], frame_seconds: float) -> dict[str, Any]:
+def _tracking(instances: Sequence[Instance], frame_seconds: float) -> dict[str, Any]:
     """Of one video with one object in it, its frames in order."""
-    errors = np.array([e.add_or_adds / e.diameter for e in instances])
-    losses = loss_statistics(errors, _LOST, frame_seconds)
+    losses = loss_statistics(column([instance.record for instance in instances], "error"), _LOST, frame_seconds)
     shaking = [
-        jitter(np.stack([a.estimate.object_in_camera, b.estimate.object_in_camera]), np.stack([a.truth, b.truth]))
+        jitter(np.stack([a.estimate, b.estimate]), np.stack([a.truth, b.truth]))
         for a, b in pairwise(instances)
-        if a.estimate is not None and b.estimate is not None and b.target.im_id == a.target.im_id + 1
+        if a.estimate is not None and b.estimate is not None and b.record.frame == a.record.frame + 1
     ]
     return {
         "frames": len(instances),
