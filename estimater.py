@@ -341,3 +341,44 @@ class FoundationPose:
         """Forget the last frame: `track_one` needs a new start."""
         self._tracker.poses, self.poses, self.scores, self.confidence = None, None, None, None
         self._runner.timings.clear()
+
+
+class EstimatorFactory:
+    """Makes one FoundationPose per mesh, all with the same networks.
+
+    Args:
+        weights: a released set's name, or a folder.
+        device: auto, cpu, cuda or cuda:N.
+        schedule: of register.
+        quantized: a quantised variant of the networks; the weights as they are where None.
+        amp: the fastest number format, float16 on CUDA; False is float32.
+
+    Attributes:
+        refiner, scorer: of all estimators that are made from now on.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = "auto",
+        device: str | torch.device = "auto",
+        schedule: str | Schedule = "auto",
+        quantized: str | None = None,
+        amp: bool = True,
+    ) -> None:
+        self.device, self.schedule = resolve_device(device), schedule
+        self.refiner: Refiner = PoseRefinePredictor(weights, self.device, amp, quantized)
+        self.scorer: Scorer = ScorePredictor(weights, self.device, amp, quantized)
+        self._made: dict[int, tuple[Mesh, FoundationPose]] = {}  # with its mesh, so that no other one gets its id
+
+    def __call__(self, mesh: Mesh, symmetries: np.ndarray | None = None) -> FoundationPose:
+        """The estimator of a mesh, the same one for the same mesh."""
+        if id(mesh) not in self._made:
+            estimator = FoundationPose(
+                mesh, symmetries, self.scorer, self.refiner, device=self.device, schedule=self.schedule
+            )
+            self._made[id(mesh)] = mesh, estimator
+        return self._made[id(mesh)][1]
+
+    def forget(self) -> None:
+        """Let go of all estimators made so far, and of the memory of their meshes."""
+        self._made.clear()

@@ -37,10 +37,9 @@ from benchmarks.accuracy.suites import check_registers
 from benchmarks.result_file import read_result
 from benchmarks.schedule_plot import pareto_front, write_schedule_plot
 from benchmarks.versions import versions
-from estimater import FoundationPose
+from estimater import EstimatorFactory, FoundationPose
 from pose6d.command import run_command
 from pose6d.errors import FrameError, OptionError
-from pose6d.evaluation.__main__ import EstimatorFactory
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_shares
 from pose6d.evaluation.record import RIGHT, Record, column

@@ -14,14 +14,14 @@ from evaluation_dataset import TrueEstimator
 
 from benchmarks.accuracy.dataset import SyntheticDataset
 from benchmarks.accuracy.objects import HELD_OUT_SEED
-from benchmarks.accuracy.plain_camera import PlainNoise, degrade_depth
 from benchmarks.accuracy.scene_workers import make
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
 from benchmarks.accuracy.suites import SUITES
 from learning.datasets.objects.random_objects import make_object
+from pose6d.camera_simulation.plain_noise import PlainNoise
+from pose6d.command import BAD_INPUT
 from pose6d.evaluation import __main__ as command
 from pose6d.mesh.mesh import Mesh
-from pose6d.stopping import BAD_INPUT
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def meshes(monkeypatch: pytest.MonkeyPatch) -> list[Mesh]:
 
 def test_noise_never_carries_a_surface_behind_the_camera() -> None:
     depth, rgb = torch.full((8, 40, 40), 0.01), torch.full((8, 3, 40, 40), 0.5)
-    seen = degrade_depth(depth, rgb, torch.Generator().manual_seed(0), PlainNoise())
+    seen = PlainNoise().measure_depth(depth, rgb, torch.Generator().manual_seed(0))
     assert (seen >= 0).all() and (seen > 0).any() and (seen == 0).float().mean() > 0.1
 
 

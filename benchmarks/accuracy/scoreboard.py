@@ -22,8 +22,8 @@ from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
 from benchmarks.accuracy.suites import SUITES, Suite
 from benchmarks.accuracy.trajectories import FRAMES
 from benchmarks.versions import versions
+from estimater import EstimatorFactory
 from pose6d.errors import OptionError
-from pose6d.evaluation.__main__ import EstimatorFactory
 from pose6d.evaluation.record import Record
 
 _SAVE_EVERY = 30.0  # seconds

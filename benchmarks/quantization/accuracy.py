@@ -32,11 +32,11 @@ from benchmarks.accuracy.scores import score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.quantization.measurements import BASELINE, FASTEST, PLAIN, available
 from benchmarks.versions import versions
+from estimater import EstimatorFactory
 from learning.inference.variants import VARIANTS
 from pose6d.command import run_command
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, WeightsError
-from pose6d.evaluation.__main__ import EstimatorFactory
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_means, difference_of_shares
 from pose6d.evaluation.record import RIGHT, Record, column

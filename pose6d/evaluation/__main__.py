@@ -30,8 +30,6 @@ from pose6d.evaluation.prediction import Job, PoseRequest, describe, predict
 from pose6d.evaluation.results_file import check_results
 from pose6d.evaluation.scoring import score, score_table
 from pose6d.json_file import write_json
-from pose6d.mesh.mesh import Mesh
-from pose6d.search.schedule import Schedule
 from pose6d.weights import find_weights
 
 OK, PROBLEMS, SOME_TARGETS_FAILED = 0, 1, 3
@@ -138,61 +136,12 @@ class Check:
     synthetic: Annotated[SyntheticOptions, tyro.conf.arg(name="")] = SyntheticOptions()
 
 
-class EstimatorFactory:
-    """Makes one FoundationPose per mesh, all with the same networks.
-
-    Args:
-        weights: a released set's name, or a folder.
-        device: auto, cpu, cuda or cuda:N.
-        schedule: of register.
-        quantized: a quantised variant of the networks; the weights as they are where None.
-        amp: the fastest number format, float16 on CUDA; False is float32.
-
-    Attributes:
-        refiner, scorer: of all estimators that are made from now on.
-    """
-
-    def __init__(
-        self,
-        weights: str,
-        device: str,
-        schedule: str | Schedule = "auto",
-        quantized: str | None = None,
-        amp: bool = True,
-    ) -> None:
-        from learning.training.predict_pose_refine import PoseRefinePredictor
-        from learning.training.predict_score import ScorePredictor
-
-        self.weights, self.device, self.schedule = weights, resolve_device(device), schedule
-        self.refiner: Any = PoseRefinePredictor(weights, self.device, amp, quantized)
-        self.scorer: Any = ScorePredictor(weights, self.device, amp, quantized)
-        self._made: dict[int, Any] = {}
-
-    def __call__(self, mesh: Mesh, symmetries: np.ndarray | None = None) -> Any:
-        """The estimator of a mesh, the same one for the same mesh."""
-        from estimater import FoundationPose
-
-        if id(mesh) not in self._made:
-            self._made[id(mesh)] = FoundationPose(
-                mesh,
-                symmetries=symmetries,
-                scorer=self.scorer,
-                refiner=self.refiner,
-                device=self.device,
-                weights=self.weights,
-                schedule=self.schedule,
-            )
-        return self._made[id(mesh)]
-
-    def forget(self) -> None:
-        """Let go of all estimators made so far, and of the memory of their meshes."""
-        self._made.clear()
-
-
 class Estimator:
     """Calls FoundationPose for the objects of a data set; networks are loaded once, each mesh at its first use."""
 
     def __init__(self, dataset: PoseDataset, options: Predict) -> None:
+        from estimater import EstimatorFactory
+
         self._dataset, self._options = dataset, options
         self._make = EstimatorFactory(options.weights, options.device)
         self._of_object = cache(self._estimator)
