@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -372,7 +371,7 @@ def test_run_skips_what_is_finished_and_says_so(
     (scan / "objects.json").unlink()
     shutil.rmtree(scan / "labels")
     assert run_step(["label", "--scan", str(scan)]) == BAD_INPUT
-    assert re.search(r"error: .*objects\.json is missing", capsys.readouterr().err)
+    assert f"error: {scan / 'objects.json'} is missing" in capsys.readouterr().err
 
 
 def test_run_does_again_what_lacks_the_flipped_scan_or_is_older_than_the_mesh(
