@@ -36,6 +36,7 @@ from pose6d.scenes.run_length import decode_rle, encode_rle
 
 K = np.array([[500.0, 0, 79.5], [0, 500.0, 59.5], [0, 0, 1]])
 SIZE = (120, 160)
+OBJECT = {"name": "a", "mesh": "rod.obj", "object_in_board": np.eye(4).tolist()}
 FRAMES = 12
 
 
@@ -312,19 +313,12 @@ def test_folders_of_others_are_left_alone(registered: Path, tmp_path: Path) -> N
         ("objects.json", None, "run `python -m mesh_creation fuse"),
         ("objects.json", [], "lists no objects"),
         ("objects.json", [{"name": "a"}], "lacks mesh, object_in_board"),
-        ("objects.json", [{"name": "../a", "mesh": "rod.obj", "object_in_board": np.eye(4).tolist()}], "cannot name"),
-        ("objects.json", [{"name": "a", "mesh": "rod.obj", "object_in_board": np.eye(3).tolist()}], "wanted 4x4"),
+        ("objects.json", [OBJECT | {"name": "../a"}], "cannot name"),
+        ("objects.json", [OBJECT | {"object_in_board": np.eye(3).tolist()}], "wanted 4x4"),
+        ("objects.json", [OBJECT | {"object_in_board": np.diag([2, 2, 2, 1]).tolist()}], "scaled by 2.*rigid"),
         (
             "objects.json",
-            [{"name": "a", "mesh": "rod.obj", "object_in_board": np.diag([2, 2, 2, 1]).tolist()}],
-            "rigid",
-        ),
-        (
-            "objects.json",
-            [
-                {"name": "a", "mesh": "rod.obj", "object_in_board": np.eye(4).tolist()}
-                | {"symmetries": {"symmetries_discrete": [[1, 0, 0]]}}
-            ],
+            [OBJECT | {"symmetries": {"symmetries_discrete": [[1, 0, 0]]}}],
             r"objects\.json: symmetries of 'a': .*lists of 16 numbers",
         ),
         ("registration.json", {"frames": ["0"], "camera_in_board": [None]}, "run register again"),
