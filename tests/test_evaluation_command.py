@@ -27,8 +27,8 @@ class RecordingEstimator:
 
     made: list[RecordingEstimator] = []  # noqa: RUF012 - emptied by each test
 
-    def __init__(self, mesh: object = None, **arguments: object) -> None:
-        self.mesh, self.arguments, self.calls = mesh, arguments, []
+    def __init__(self, mesh: object = None, symmetries: object = None, *parts: object, **arguments: object) -> None:
+        self.mesh, self.symmetries, self.calls = mesh, symmetries, []
         if mesh is not None:
             self.made.append(self)
 
@@ -53,8 +53,8 @@ class RecordingEstimator:
 def recording(monkeypatch: pytest.MonkeyPatch) -> list[RecordingEstimator]:
     RecordingEstimator.made.clear()
     monkeypatch.setattr(estimater, "FoundationPose", RecordingEstimator)
-    for predictor in ("predict_pose_refine.PoseRefinePredictor", "predict_score.ScorePredictor"):
-        monkeypatch.setattr(f"learning.training.{predictor}", lambda *_: RecordingEstimator())
+    for predictor in ("PoseRefinePredictor", "ScorePredictor"):
+        monkeypatch.setattr(estimater, predictor, lambda *_: RecordingEstimator())
     return RecordingEstimator.made
 
 
@@ -70,7 +70,7 @@ def test_each_object_has_one_estimator_that_knows_its_symmetries(
     box, rod = recording
     assert box.calls == [("register", 3)] * 2  # one in each of two images
     assert rod.calls == [("register", 3)] * 4
-    assert (len(box.arguments["symmetries"]), len(rod.arguments["symmetries"])) == (2, 72)  # type: ignore[arg-type]
+    assert (len(box.symmetries), len(rod.symmetries)) == (2, 72)  # type: ignore[arg-type]
     assert box.mesh.diameter == pytest.approx(BopDataset(bop).diameter(BOX))  # type: ignore[attr-defined]
     settings = json.loads((tmp_path / "r.csv.settings.json").read_text())
     assert (settings["dataset"], settings["est_refine_iter"], settings["device"]) == ("tiny", 3, "cpu")
@@ -85,7 +85,7 @@ def test_tracking_starts_from_the_last_pose(bop: Path, tmp_path: Path, recording
     more = ("--track", "--targets", str(tmp_path / "targets.json"), "--no-symmetry")
     assert command.main(predict_arguments(bop, tmp_path / "r.csv", *more)) == command.OK
     assert recording[0].calls == [("register", 5), ("start_from", 0.6), ("track_one", 2)]
-    assert recording[0].arguments["symmetries"] is None
+    assert recording[0].symmetries is None
     assert command.main(predict_arguments(bop, tmp_path / "several.csv", "--track")) == BAD_INPUT
 
 
