@@ -16,8 +16,8 @@ def test_the_result_has_taken_all_steps_whatever_the_schedule(schedule: object, 
     plan = list(schedule.plan(steps))
     assert sum(stage.steps for stage in plan) == steps
     assert all(stage.steps > 0 for stage in plan)
-    assert plan[-1].keep is None
-    assert all(stage.keep for stage in plan[:-1])
+    assert plan[-1].top_k is None
+    assert all(stage.top_k for stage in plan[:-1])
 
 
 def test_pruned_shows_the_networks_less_than_a_fifth_of_what_full_does() -> None:
@@ -55,4 +55,4 @@ def test_the_same_turn_elsewhere_is_another_hypothesis() -> None:
 def test_what_counts_as_the_same_may_be_set() -> None:
     poses, ranking = poses_at(0.0, 20.0, 90.0), torch.tensor([3.0, 2.0, 1.0])
     assert select_distinct(poses, ranking, 2, diameter=0.2).tolist() == [0, 1]
-    assert select_distinct(poses, ranking, 2, diameter=0.2, degrees=25.0).tolist() == [0, 2]
+    assert select_distinct(poses, ranking, 2, diameter=0.2, nms_degrees=25.0).tolist() == [0, 2]
