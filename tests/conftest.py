@@ -14,6 +14,13 @@ from tests.front_door import Door, find_make, make_door
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `cuda` are skipped where there is no GPU."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("PyTorch sees no CUDA GPU")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def same_on_every_cpu() -> Iterator[None]:
     """Networks compute in float32 on CPUs with matrix units, too, and with as many threads on a busy machine, so that
@@ -45,18 +52,7 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture(
-    params=[
-        "cpu",
-        pytest.param(
-            "cuda",
-            marks=[
-                pytest.mark.cuda,
-                pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU"),
-            ],
-        ),
-    ]
-)
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     """Each device that the code has to work on: the CPU always, CUDA where there is one."""
     return torch.device(request.param)

@@ -1,11 +1,13 @@
-"""Small simulated scans that the tests of register and fuse share: 320 x 240, a dozen or two frames."""
+"""What tests of several steps share: drawn boards, and small simulated scans of 320 x 240, a dozen or two frames."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from mesh_creation.board.layout import Board
 from mesh_creation.simulation.motion import look_at
 from mesh_creation.simulation.simulate import Simulation, simulate
 from pose6d.camera_simulation.stereo_camera import StereoCamera
@@ -65,3 +67,17 @@ def pose_errors(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     R = found[:3, :3].T @ true[:3, :3]
     angle = np.degrees(np.arccos(np.clip((np.trace(R) - 1) / 2, -1, 1)))
     return 1000 * float(np.linalg.norm(found[:3, 3] - true[:3, 3])), float(angle)
+
+
+def draw_board(board: Board, pixels_per_metre: float) -> tuple[np.ndarray, np.ndarray]:
+    """A frontal picture of the board with a margin, and the 2x3 map from the board's xy to its pixels."""
+    fine = 8
+    width, height = (round((length + 0.03) * pixels_per_metre) for length in board.size)
+    to_pixels = np.array([[pixels_per_metre, 0, width / 2 - 0.5], [0, -pixels_per_metre, height / 2 - 0.5]])
+    picture = np.full((height * fine, width * fine), 255, np.uint8)
+    for quad in board.black_quads():
+        points = (quad @ to_pixels[:, :2].T + to_pixels[:, 2] + 0.5) * fine - 0.5
+        cv2.fillPoly(picture, [np.round(points * 256).astype(np.int32)], 0, shift=8)
+    light = cv2.resize(picture.astype(np.float32) / 255, (width, height), interpolation=cv2.INTER_AREA)
+    light = cv2.GaussianBlur(light, (0, 0), 0.6)
+    return (255 * light ** (1 / 2.2) + 0.5).astype(np.uint8), to_pixels

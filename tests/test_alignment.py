@@ -110,7 +110,6 @@ def test_several_meshes_in_one_batch_are_as_each_alone() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
 def test_a_cuda_graph_gives_what_the_cpu_does() -> None:
     device = torch.device("cuda")
     observation = seen(MESH, TRUTH[0], noise=0.005)

@@ -155,7 +155,6 @@ def test_many_images_give_the_crops_of_each(mode: str, batch: int, device: torch
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 def test_cropping_on_cuda_neither_copies_the_image_nor_waits(mode: str) -> None:
     device = torch.device("cuda")

@@ -7,10 +7,7 @@ import torch
 
 from pose6d.search.cuda_graphs import Recorder
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU"),
-]
+pytestmark = pytest.mark.cuda
 
 
 @pytest.fixture

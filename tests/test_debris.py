@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
-from mesh_boxes import SIZE, check_box
 from PIL import Image
 
 from pose6d.errors import MeshError
@@ -20,15 +18,11 @@ from pose6d.mesh.mesh_files import as_mesh, load_mesh, save_mesh, without_debris
 from pose6d.scenes import open_scene
 from run_demo import Options, load_object
 from tests.demo_recording import write_recording
+from tests.mesh_boxes import SIZE, check_box
+
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 SPECK = np.array([[0.35, 0, 0], [0.351, 0, 0], [0.35, 0.001, 0]])
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
 
 
 def box(size=SIZE, at=(0.0, 0.0, 0.0)) -> trimesh.Trimesh:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_dataset import BOX, ROD, TrueEstimator, write_dataset
 
 import estimater
 from pose6d.command import BAD_INPUT
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.prediction import PoseRequest
+from tests.evaluation_dataset import BOX, ROD, TrueEstimator, write_dataset
 
 
 @pytest.fixture(scope="module")

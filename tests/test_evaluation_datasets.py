@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_dataset import BOX, HALF_TURN, ROD, SIZE, box_mesh, make_pose, rod_mesh, write_dataset
-from evaluation_dataset import K as INTRINSICS
 from scipy.io import savemat
 
 from pose6d.errors import FrameError, OutputError, SceneError
@@ -24,6 +22,8 @@ from pose6d.evaluation.scoring import score
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes.images import write_depth, write_image
 from pose6d.scenes.run_length import decode_rle, encode_rle
+from tests.evaluation_dataset import BOX, HALF_TURN, ROD, SIZE, box_mesh, make_pose, rod_mesh, write_dataset
+from tests.evaluation_dataset import K as INTRINSICS
 
 POSE = make_pose(np.eye(3), [0.02, 0.01, 0.6])
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_dataset import BOX, ROD, TrueEstimator, TrueJob, box_mesh, predict_truth, rod_mesh, write_dataset
 
 from pose6d.command import BAD_INPUT
 from pose6d.errors import FrameError, MissingDependencyError, OutputError, ResultsError, SceneError
@@ -23,8 +22,7 @@ from pose6d.evaluation.detections import VisibleMasks
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
 from pose6d.evaluation.results_file import PoseEstimate, read_results
 from pose6d.evaluation.scoring import score, score_table
-
-HERE = Path(__file__).resolve().parent
+from tests.evaluation_dataset import BOX, ROD, TrueEstimator, TrueJob, box_mesh, predict_truth, rod_mesh, write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +120,10 @@ def test_the_best_scores_count_up_to_the_number_of_instances(bop: Path, tmp_path
         assert score(one, tmp_path / "one.csv")["AR"] == expected
 
 
-def test_a_killed_run_goes_on_without_repeating_or_losing_a_target(tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_without_repeating_or_losing_a_target(tmp_path: Path, repository: Path) -> None:
     bop, output = write_dataset(tmp_path / "tiny", scenes=3, images=8), tmp_path / "results.csv"
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    command_line = [sys.executable, str(HERE / "evaluation_dataset.py"), str(bop), str(output)]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    command_line = [sys.executable, "-m", "tests.evaluation_dataset", str(bop), str(output)]
     before = 0
     for rows in (8, 30):
         with subprocess.Popen(command_line, env=environment, stderr=subprocess.DEVNULL) as process:
@@ -268,10 +266,12 @@ def test_command_line_scores_and_checks(bop: Path, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.slow
-def test_two_processes_of_ray_give_the_same_rows(bop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_of_ray_give_the_same_rows(
+    bop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
     (tmp_path / "absent").mkdir()
     ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parent)]))
+    monkeypatch.setenv("PYTHONPATH", str(repository))
     handler = signal.getsignal(signal.SIGTERM)
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)
     try:

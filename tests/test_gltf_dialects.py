@@ -7,27 +7,22 @@ import io
 import json
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mesh_boxes import TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, save_texture
 from PIL import Image
 
 from pose6d.errors import MeshError
 from pose6d.mesh.mesh_files import load_mesh
+from tests.mesh_boxes import TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, save_texture
+
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 TRIANGLES = np.concatenate([[[4 * i, 4 * i + 1, 4 * i + 2], [4 * i, 4 * i + 2, 4 * i + 3]] for i in range(6)])
 UV_DOWN = np.stack([UV[:, 0], 1 - UV[:, 1]], axis=1).astype(np.float32)
 COMPONENTS = {"f": 5126, "I": 5125, "H": 5123, "B": 5121, "h": 5122, "b": 5120}
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
 
 
 class Builder:
@@ -123,6 +118,9 @@ def test_second_texture_coordinates_and_their_transform(tmp_path):
 
 
 def test_texture_files_beside(tmp_path):
+    builder = Builder(TEXCOORD_0=UV_DOWN).material(**BASE).texture({"uri": "my skin.png"})
+    with pytest.warns(UserWarning, match=r"my skin\.png"):
+        check_box(load_mesh(builder.write(tmp_path / "a.gltf")), np.full((6, 3), 255))
     save_texture(tmp_path / "my skin.png")
     for uri in ("my%20skin.png", "my skin.png", "textures/My%20Skin.png"):
         builder = Builder(TEXCOORD_0=UV_DOWN).material(**BASE).texture({"uri": uri})
@@ -174,6 +172,20 @@ def test_vertex_colours(tmp_path, colors, normalized):
     builder.tree["asset"]["generator"] = "trimesh"  # which stores colours as they are shown
     builder.tree["accessors"][1]["normalized"] = normalized
     check_box(load_mesh(builder.write(tmp_path / "a.glb")))
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(None, [255, 128, 0]), ([1, 0.5, 1, 1], [255, 92, 0])])
+def test_vertex_colours_are_linear_unless_a_generator_is_known_to_write_srgb(tmp_path, factor, expected):
+    builder = Builder(COLOR_0=np.tile(np.array([65535, 14137, 0, 65535], np.uint16), (24, 1)))  # linear 1, 0.2157, 0
+    if factor:
+        builder.material(pbrMetallicRoughness={"baseColorFactor": factor})
+    check_box(load_mesh(builder.write(tmp_path / "a.gltf")), np.tile(expected, (6, 1)), atol=0)
+
+
+def test_base_colour_factor_tints_the_texture(tmp_path):
+    texture = {"baseColorTexture": {"index": 0}, "baseColorFactor": [1, 0.2157, 1, 1]}
+    mesh = load_mesh(textured(pbrMetallicRoughness=texture).write(tmp_path / "a.glb"))
+    print(mesh.texture[0, ::16], TEXTURE[0, ::16])
 
 
 def test_vertex_colours_over_a_texture_are_named(tmp_path):

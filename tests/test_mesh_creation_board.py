@@ -13,6 +13,7 @@ from mesh_creation.board.detection import detect_board
 from mesh_creation.board.layout import Board, Place, charuco_board, default_board, load_board, save_board
 from mesh_creation.board.pdf import PAPERS, BoardOptions, fitting_board, main, print_board
 from pose6d.errors import SceneError
+from tests.mesh_creation_scans import draw_board
 
 BOARDS = {
     "ring": default_board(),
@@ -23,20 +24,6 @@ BOARDS = {
         "markers", "DICT_6X6_250", marker=0.04, places=(Place(3, -0.04, 0.01, 30), Place(200, 0.05, -0.02))
     ),
 }
-
-
-def draw_board(board: Board, pixels_per_metre: float) -> tuple[np.ndarray, np.ndarray]:
-    """A frontal picture of the board with a margin, and the 2x3 map from the board's xy to its pixels."""
-    fine = 8
-    width, height = (round((length + 0.03) * pixels_per_metre) for length in board.size)
-    to_pixels = np.array([[pixels_per_metre, 0, width / 2 - 0.5], [0, -pixels_per_metre, height / 2 - 0.5]])
-    picture = np.full((height * fine, width * fine), 255, np.uint8)
-    for quad in board.black_quads():
-        points = (quad @ to_pixels[:, :2].T + to_pixels[:, 2] + 0.5) * fine - 0.5
-        cv2.fillPoly(picture, [np.round(points * 256).astype(np.int32)], 0, shift=8)
-    light = cv2.resize(picture.astype(np.float32) / 255, (width, height), interpolation=cv2.INTER_AREA)
-    light = cv2.GaussianBlur(light, (0, 0), 0.6)
-    return (255 * light ** (1 / 2.2) + 0.5).astype(np.uint8), to_pixels
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -33,19 +33,12 @@ from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import write_image
 from pose6d.scenes.run_length import decode_rle, encode_rle
+from tests.mesh_boxes import make_box
 
 K = np.array([[500.0, 0, 79.5], [0, 500.0, 59.5], [0, 0, 1]])
 SIZE = (120, 160)
 OBJECT = {"name": "a", "mesh": "rod.obj", "object_in_board": np.eye(4).tolist()}
 FRAMES = 12
-
-
-def box(x: float, y: float, z: float) -> Mesh:
-    """A box of these sides in metres around the origin."""
-    signs = np.array([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)]) - 0.5
-    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    faces = [face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))]
-    return Mesh(signs * [x, y, z], np.array(faces), name="box")
 
 
 def placed(x: float, y: float, z: float) -> np.ndarray:
@@ -65,7 +58,7 @@ NO_DEPTH = np.zeros(SIZE, np.float32)
 
 def test_masks_and_boxes_of_a_box_seen_straight_on() -> None:
     """A 40 x 20 mm face 1 m away: 20 x 10 pixels, centred between pixels 79 and 80."""
-    (label,) = MaskRenderer([scanned(1, box(0.04, 0.02, 0.02), placed(0, 0, 0.01))]).label(CAMERA, K, NO_DEPTH)
+    (label,) = MaskRenderer([scanned(1, make_box((0.04, 0.02, 0.02)), placed(0, 0, 0.01))]).label(CAMERA, K, NO_DEPTH)
     assert label.full_pixels == label.full.sum() == label.visible.sum() == 200
     assert label.full_box == label.visible_box == (70, 55, 20, 10)
     assert label.full[55:65, 70:90].all()
@@ -77,8 +70,8 @@ def test_masks_and_boxes_of_a_box_seen_straight_on() -> None:
 
 
 def test_an_object_in_front_hides_one_behind() -> None:
-    behind = scanned(1, box(0.08, 0.04, 0.02), placed(0, 0, 0.01))
-    front = scanned(2, box(0.02, 0.08, 0.002), placed(0.01, 0, -0.1))
+    behind = scanned(1, make_box((0.08, 0.04, 0.02)), placed(0, 0, 0.01))
+    front = scanned(2, make_box((0.02, 0.08, 0.002)), placed(0.01, 0, -0.1))
     first, second = MaskRenderer([behind, front]).label(CAMERA, K, NO_DEPTH)
     assert first.full.sum() == 40 * 20
     assert not (first.visible & second.visible).any()
@@ -88,19 +81,21 @@ def test_an_object_in_front_hides_one_behind() -> None:
 
 
 def test_what_leaves_the_picture_counts_in_the_whole_silhouette() -> None:
-    (label,) = MaskRenderer([scanned(1, box(0.08, 0.04, 0.002), placed(0.16, 0, 0.001))]).label(CAMERA, K, NO_DEPTH)
+    (label,) = MaskRenderer([scanned(1, make_box((0.08, 0.04, 0.002)), placed(0.16, 0, 0.001))]).label(
+        CAMERA, K, NO_DEPTH
+    )
     assert label.full_box == (140, 50, 40, 20)
     assert label.full_pixels == 800 and label.full.sum() == 400
     assert label.visible_box == (140, 50, 20, 20)
     assert label.visibility == 0.5
-    assert not MaskRenderer([scanned(1, box(0.02, 0.02, 0.02), placed(0.5, 0, 0))]).label(CAMERA, K, NO_DEPTH)
-    assert not MaskRenderer([scanned(1, box(0.02, 0.02, 0.02), placed(0, 0, -1.5))]).label(CAMERA, K, NO_DEPTH)
+    assert not MaskRenderer([scanned(1, make_box((0.02, 0.02, 0.02)), placed(0.5, 0, 0))]).label(CAMERA, K, NO_DEPTH)
+    assert not MaskRenderer([scanned(1, make_box((0.02, 0.02, 0.02)), placed(0, 0, -1.5))]).label(CAMERA, K, NO_DEPTH)
 
 
 def test_measured_depth_in_front_hides_only_when_asked() -> None:
     hand = np.full(SIZE, 1.0, np.float32)
     hand[:, :80] = 0.9
-    item = [scanned(1, box(0.04, 0.02, 0.02), placed(0, 0, 0.01))]
+    item = [scanned(1, make_box((0.04, 0.02, 0.02)), placed(0, 0, 0.01))]
     assert MaskRenderer(item).label(CAMERA, K, hand)[0].visible.sum() == 200
     label = MaskRenderer(item, occluder_gap=0.015).label(CAMERA, K, hand)[0]
     assert label.full.sum() == 200 and label.visible.sum() == 100 and not label.visible[:, :80].any()
@@ -164,8 +159,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (scan / "intrinsics.json").write_text(json.dumps(intrinsics))
     names = [str(index) for index in range(FRAMES)]
     (scan / "registration.json").write_text(json.dumps({"frames": names, "camera_in_board": cameras}))
-    save_mesh(box(0.08, 0.04, 0.02), scan / "mesh" / "plate.ply")
-    save_mesh(box(0.02, 0.06, 0.002), scan / "rod.obj")
+    save_mesh(make_box((0.08, 0.04, 0.02)), scan / "mesh" / "plate.ply")
+    save_mesh(make_box((0.02, 0.06, 0.002)), scan / "rod.obj")
     spin = {"symmetries_continuous": [{"axis": [0, 1, 0], "offset": [0.001, 0, 0]}]}
     objects = [
         {"name": "plate", "mesh": "mesh/plate.ply", "object_in_board": placed(0, 0, 0.01).tolist()},
@@ -173,6 +168,12 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (scan / "objects.json").write_text(json.dumps(objects))
     return scan
+
+
+@pytest.fixture
+def scan(registered: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(registered, tmp_path / "scan", ignore=shutil.ignore_patterns("labels")))
 
 
 @pytest.fixture(scope="module")
@@ -274,10 +275,8 @@ def test_the_video_shows_every_labelled_frame(labels: Path) -> None:
 
 
 def test_finished_labels_are_kept_and_a_killed_run_is_done_again(
-    registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scan: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scan = tmp_path / "scan"
-    shutil.copytree(registered, scan, ignore=shutil.ignore_patterns("labels"))
     (scan / "labels.partial" / "bop").mkdir(parents=True)
     options = LabelOptions(scan, formats=("csv",))
     main(options)
@@ -291,9 +290,7 @@ def test_finished_labels_are_kept_and_a_killed_run_is_done_again(
     assert (scan / "labels" / "coco").exists() and not (scan / "labels" / "annotations.csv").exists()
 
 
-def test_folders_of_others_are_left_alone(registered: Path, tmp_path: Path) -> None:
-    scan = tmp_path / "scan"
-    shutil.copytree(registered, scan, ignore=shutil.ignore_patterns("labels"))
+def test_folders_of_others_are_left_alone(scan: Path) -> None:
     (scan / "labels").mkdir()
     (scan / "labels" / "mine.txt").write_text("by hand")
     with pytest.raises(OutputError, match="did not write"):
@@ -329,20 +326,14 @@ def test_folders_of_others_are_left_alone(registered: Path, tmp_path: Path) -> N
         ),
     ],
 )
-def test_what_is_missing_or_wrong_is_named(
-    file: str, change: object, message: str, registered: Path, tmp_path: Path
-) -> None:
-    scan = tmp_path / "scan"
-    shutil.copytree(registered, scan, ignore=shutil.ignore_patterns("labels"))
+def test_what_is_missing_or_wrong_is_named(file: str, change: object, message: str, scan: Path) -> None:
     (scan / file).unlink() if change is None else (scan / file).write_text(json.dumps(change))
     with pytest.raises(SceneError, match=message):
         main(LabelOptions(scan))
     assert not (scan / "labels").exists()
 
 
-def test_a_damaged_frame_is_left_out_and_named(registered: Path, tmp_path: Path) -> None:
-    scan = tmp_path / "scan"
-    shutil.copytree(registered, scan, ignore=shutil.ignore_patterns("labels"))
+def test_a_damaged_frame_is_left_out_and_named(scan: Path) -> None:
     picture = scan / "JPEGImages" / "4.jpg"
     picture.write_bytes(picture.read_bytes()[:500])
     facts = json.loads((main(LabelOptions(scan, formats=("coco",))) / "labels.json").read_text())
@@ -350,11 +341,7 @@ def test_a_damaged_frame_is_left_out_and_named(registered: Path, tmp_path: Path)
     assert facts["not_registered"] == [str(FRAMES - 2)]
 
 
-def test_run_skips_what_is_finished_and_says_so(
-    registered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scan = tmp_path / "scan"
-    shutil.copytree(registered, scan, ignore=shutil.ignore_patterns("labels"))
+def test_run_skips_what_is_finished_and_says_so(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (scan / "mesh" / "metadata.json").write_text("{}")
     run_step(["run", "--scan", str(scan)])
     said = capsys.readouterr().out

@@ -20,7 +20,7 @@ from pose6d.errors import DeviceError, OutputError, SceneError
 from pose6d.scenes import open_scene
 from pose6d.scenes.realsense import CameraFrame
 from tests import realsense_recordings as made
-from tests.test_mesh_creation_board import draw_board
+from tests.mesh_creation_scans import draw_board
 
 OLD_BAG = Path(__file__).parent / "recordings" / "realsense_2_55.bag"
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +16,13 @@ from pose6d.errors import MeshError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh, save_mesh
 
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
 QUAD = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
 QUAD_FACES = np.array([[0, 1, 2], [0, 2, 3]])
 QUAD_UV = QUAD[:, :2]
 # Rows from the top: red green / blue white
 FOUR_COLORS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8).repeat(8, 0).repeat(8, 1)
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
 
 
 def look_at(mesh: Mesh, x: float, y: float) -> np.ndarray:
@@ -78,29 +70,6 @@ def write_quad(folder: Path, mtl: str | None = "map_Kd skin.png", image: str | N
     return folder / "quad.obj"
 
 
-@pytest.mark.parametrize(
-    "reference",
-    [
-        "map_Kd skin.png",
-        "map_Kd C:\\export\\maps\\skin.png",
-        "map_Kd -s 1 1 1 skin.png",
-        "Kd 0.5 0.5 0.5\nmap_Kd skin.png",
-    ],
-)
-def test_obj_texture_is_found_and_upright(tmp_path, reference):
-    mesh = load_mesh(write_quad(tmp_path, reference))
-    np.testing.assert_array_equal(mesh.texture, FOUR_COLORS)
-    np.testing.assert_allclose(look_at(mesh, 0.25, 0.75), [255, 0, 0])
-    np.testing.assert_allclose(look_at(mesh, 0.75, 0.75), [0, 255, 0])
-    np.testing.assert_allclose(look_at(mesh, 0.25, 0.25), [0, 0, 255])
-
-
-def test_obj_texture_in_a_folder_above(tmp_path):
-    (tmp_path / "model").mkdir()
-    Image.fromarray(FOUR_COLORS).save(tmp_path / "skin.png")
-    assert load_mesh(write_quad(tmp_path / "model", "map_Kd ../skin.png", image=None)).texture is not None
-
-
 def test_missing_or_damaged_texture_is_a_warning_that_names_it(tmp_path):
     path = write_quad(tmp_path, "Kd 1 0.5 0\nmap_Kd skin.png", image=None)
     with pytest.warns(UserWarning, match=r"texture file 'skin.png' is missing"):
@@ -121,11 +90,6 @@ def test_missing_mtl_is_a_warning_that_names_it(tmp_path):
     with pytest.warns(UserWarning, match=r"material file 'quad.mtl' is missing"):
         mesh = load_mesh(write_quad(tmp_path, mtl=None))
     assert (mesh.colors == 128).all()
-
-
-def test_uv_without_a_named_texture_is_a_warning(tmp_path):
-    with pytest.warns(UserWarning, match="names no texture"):
-        assert (load_mesh(write_quad(tmp_path, mtl="Ns 10")).colors == 128).all()
 
 
 def test_obj_vertex_colours_beside_a_material(tmp_path):
@@ -239,74 +203,11 @@ def test_faces_in_different_repeats_of_a_tile(tmp_path):
         np.testing.assert_allclose(look_at(mesh, tile + 0.75, 0.25), [255, 255, 255], atol=0.5)
 
 
-def test_base_colour_factor_tints_the_texture():
-    quad = textured(FOUR_COLORS)
-    quad.visual.material.baseColorFactor = [255, 128, 0, 255]
-    np.testing.assert_allclose(look_at(Mesh.from_trimesh(quad), 0.75, 0.25), [255, 128, 0])
-
-
 def test_damaged_embedded_texture_is_a_warning(tmp_path):
     data = trimesh.Scene(textured(FOUR_COLORS)).export(file_type="glb")
     (tmp_path / "a.glb").write_bytes(data.replace(b"\x89PNG", b"\x00PNG"))
     with pytest.warns(UserWarning, match="texture image embedded cannot be read"):
         assert load_mesh(tmp_path / "a.glb").texture is None
-
-
-def write_gltf(path: Path, material: dict | None, attributes: dict[str, np.ndarray], **header: object) -> None:
-    """A quad, written by hand as other programs than trimesh would."""
-    arrays = {"POSITION": QUAD.astype(np.float32), **attributes, "indices": QUAD_FACES.astype(np.uint16).ravel()}
-    views, accessors, blob = [], [], b""
-    for array in arrays.values():
-        views.append({"buffer": 0, "byteOffset": len(blob), "byteLength": array.nbytes})
-        kind = "SCALAR" if array.ndim == 1 else f"VEC{array.shape[1]}"
-        component = {"f": 5126, "H": 5123, "B": 5121}[array.dtype.char]
-        accessors.append({"bufferView": len(accessors), "componentType": component, "count": len(array), "type": kind})
-        blob += array.tobytes() + b"\0" * (-array.nbytes % 4)
-    primitive: dict = {"attributes": {n: i for i, n in enumerate(arrays) if n != "indices"}, "indices": len(arrays) - 1}
-    if material is not None:
-        primitive["material"] = 0
-        header["materials"] = [material]
-    uri = "data:application/octet-stream;base64," + base64.b64encode(blob).decode()
-    tree = {
-        "asset": {"version": "2.0"},
-        "buffers": [{"byteLength": len(blob), "uri": uri}],
-        "bufferViews": views,
-        "accessors": accessors,
-        "meshes": [{"primitives": [primitive]}],
-        "nodes": [{"mesh": 0}],
-        "scenes": [{"nodes": [0]}],
-        "scene": 0,
-        **header,
-    }
-    path.write_text(json.dumps(tree))
-
-
-@pytest.mark.parametrize("material", [None, {"pbrMetallicRoughness": {"baseColorFactor": [1, 0.5, 1, 1]}}])
-def test_gltf_vertex_colours_of_16_bits(tmp_path, material):
-    colors = np.tile(np.array([65535, 14137, 0, 65535], np.uint16), (4, 1))  # linear 1, 0.2157, 0
-    write_gltf(tmp_path / "a.gltf", material, {"COLOR_0": colors})
-    expected = [255, 128, 0] if material is None else [255, 92, 0]  # half of the linear value
-    np.testing.assert_array_equal(load_mesh(tmp_path / "a.gltf").colors, np.tile(expected, (4, 1)))
-
-
-def test_gltf_outside_texture_with_an_offset(tmp_path):
-    offset = {"index": 0, "extensions": {"KHR_texture_transform": {"offset": [0.5, 0], "scale": [0.5, 1]}}}
-    down = np.stack([QUAD_UV[:, 0], 1 - QUAD_UV[:, 1]], axis=1).astype(np.float32)
-    material = {"pbrMetallicRoughness": {"baseColorTexture": offset, "baseColorFactor": [1, 1, 1, 1]}}
-    images = {"images": [{"uri": "skin.png"}], "textures": [{"source": 0}]}
-    write_gltf(tmp_path / "a.gltf", material, {"TEXCOORD_0": down}, **images)
-    with pytest.warns(UserWarning, match=r"skin.png"):
-        assert (load_mesh(tmp_path / "a.gltf").colors == 255).all()
-    Image.fromarray(FOUR_COLORS).save(tmp_path / "skin.png")
-    mesh = load_mesh(tmp_path / "a.gltf")
-    np.testing.assert_allclose(look_at(mesh, 0.3, 0.75), [0, 255, 0])  # only the right half is used
-    np.testing.assert_allclose(look_at(mesh, 0.3, 0.25), [255, 255, 255])
-
-
-def test_compressed_gltf_is_refused(tmp_path):
-    write_gltf(tmp_path / "a.gltf", None, {}, extensionsRequired=["KHR_draco_mesh_compression"])
-    with pytest.raises(MeshError, match=r"KHR_draco_mesh_compression.*without compression"):
-        load_mesh(tmp_path / "a.gltf")
 
 
 # Round trips and bad files

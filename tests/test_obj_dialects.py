@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mesh_boxes import COLORS, TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, save_texture
 from PIL import Image
 
 from pose6d.errors import MeshError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
+from tests.mesh_boxes import COLORS, TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, save_texture
 
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 
 def box_obj(material: str = "mtllib box.mtl\nusemtl skin", colors: np.ndarray | None = None) -> str:
@@ -95,6 +88,7 @@ MTL_DIALECTS = {
     "newmtl skin\nmap_Kd D:\\work\\maps\\Skin.PNG": "maps/skin.png",
     "newmtl skin\nmap_Kd /home/me/export/skin.png": "skin.png",
     "newmtl skin\nmap_Kd ./maps//skin.png": "maps/skin.png",
+    "newmtl skin\nmap_Kd ../skin.png": "../skin.png",
     "newmtl skin\nmap_Kd -bm 1.0 -blendu on -texres 512 -o 0 0 -s 1 1 1 my skin.png": "my skin.png",
     "newmtl skin\nmap_Kd file:///C:/my%20maps/skin.png": "my maps/skin.png",
     "newmtl skin\nmap_Kd\nmap_Ka gr\u00f6n.png": "gro\u0308n.png",
@@ -104,7 +98,8 @@ MTL_DIALECTS = {
 
 @pytest.mark.parametrize(("mtl", "image"), MTL_DIALECTS.items())
 def test_mtl_dialect(tmp_path, mtl, image):
-    check_box(load_mesh(write(tmp_path, box_obj(), mtl, image)))
+    (tmp_path / "model").mkdir()
+    check_box(load_mesh(write(tmp_path / "model", box_obj(), mtl, image)))
 
 
 def test_texture_options_move_the_texture(tmp_path):

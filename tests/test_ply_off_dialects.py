@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
-from mesh_boxes import COLORS, TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, save_texture
 
 from pose6d.errors import MeshError
 from pose6d.mesh.mesh_files import load_mesh
+from tests.mesh_boxes import COLORS, TEXTURE, UV, VERTEX_COLORS, VERTICES, check_box, save_texture
+
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 QUADS = np.arange(24).reshape(6, 4)
 XYZ = {axis: ("float", VERTICES[:, i]) for i, axis in enumerate("xyz")}
 TYPES = {"float": "f4", "double": "f8", "uchar": "u1", "ushort": "u2", "int": "i4", "uint8": "u1", "float32": "f4"}
 ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
 
 
 def columns(names: str, kind: str, values: np.ndarray) -> dict:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_dataset import TrueEstimator, predict_truth, write_dataset
 
 from pose6d.errors import Pose6DError
 from pose6d.evaluation.datasets_bop import BopDataset
@@ -21,6 +20,7 @@ from pose6d.evaluation.detections import VisibleMasks
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
 from pose6d.evaluation.ray_workers import ray_session
 from pose6d.evaluation.results_file import HEADER
+from tests.evaluation_dataset import TrueEstimator, predict_truth, write_dataset
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent

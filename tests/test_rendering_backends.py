@@ -16,22 +16,11 @@ from pose6d.rendering.cpu import CpuRenderer
 from pose6d.rendering.nvdiffrast import _clip_from_camera
 from tests.rendering_scenes import SIZE, K, box, random_poses, render, torus
 
-needs_cuda = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU"),
-]
-rivals = pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param("cuda", marks=needs_cuda),
-        pytest.param(
-            "nvdiffrast",
-            marks=[*needs_cuda, pytest.mark.skipif(not importlib.util.find_spec("nvdiffrast"), reason="not installed")],
-        ),
-    ],
-)
+without_nvdiffrast = pytest.mark.skipif(not importlib.util.find_spec("nvdiffrast"), reason="not installed")
+rivals = pytest.mark.parametrize("backend", ["cuda", pytest.param("nvdiffrast", marks=without_nvdiffrast)])
 
 
+@pytest.mark.cuda
 @rivals
 def test_agrees_with_cpu(backend: str) -> None:
     poses = random_poses(8)
@@ -49,7 +38,6 @@ def test_agrees_with_cpu(backend: str) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
 @pytest.mark.parametrize("shared_images", [False, True])
 def test_cuda_graph_replays_with_new_poses(shared_images: bool) -> None:
     renderer = make_renderer([torus(), box()], "cuda")
@@ -77,7 +65,6 @@ def test_cuda_graph_replays_with_new_poses(shared_images: bool) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
 @pytest.mark.parametrize("split", [1, 2, 16, 128])
 def test_splitting_rows_over_threads_changes_nothing(split: int, monkeypatch: pytest.MonkeyPatch) -> None:
     renderer, poses = make_renderer([torus(), box()], "cuda"), random_poses(4, distance=0.25)
@@ -95,7 +82,6 @@ def test_rows_split_fills_the_gpu(faces: int, height: int, expected: int) -> Non
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU")
 def test_cuda_skips_indices_that_name_nothing() -> None:
     renderer, poses = make_renderer(box(), "cuda"), random_poses(3)
     images = render(renderer, poses, mesh_index=torch.tensor([0, 5, -1]))

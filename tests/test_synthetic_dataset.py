@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation_dataset import TrueEstimator
 
 from benchmarks.accuracy.dataset import SyntheticDataset
 from benchmarks.accuracy.objects import HELD_OUT_SEED
@@ -22,6 +21,7 @@ from pose6d.camera_simulation.plain_noise import PlainNoise
 from pose6d.command import BAD_INPUT
 from pose6d.evaluation import __main__ as command
 from pose6d.mesh.mesh import Mesh
+from tests.evaluation_dataset import TrueEstimator
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_dataset import SIZE, box_mesh, make_pose, write_dataset
-from evaluation_dataset import K as INTRINSICS
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
@@ -30,6 +28,8 @@ from pose6d.scenes import open_scene
 from pose6d.scenes.bop_folder import BopFolder
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import write_image
+from tests.evaluation_dataset import SIZE, box_mesh, make_pose, write_dataset
+from tests.evaluation_dataset import K as INTRINSICS
 
 NAN, INF = float("nan"), float("inf")
 

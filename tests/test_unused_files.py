@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_dataset import BOX, SIZE, box_mesh, write_dataset
-from evaluation_dataset import K as INTRINSICS
 
 import run_demo
 from pose6d.errors import MeshError, SceneError
@@ -20,6 +18,8 @@ from pose6d.mesh.symmetry import mesh_symmetries, symmetry_beside
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import write_depth, write_image
 from run_demo import Options
+from tests.evaluation_dataset import BOX, SIZE, box_mesh, write_dataset
+from tests.evaluation_dataset import K as INTRINSICS
 
 
 @pytest.fixture
