@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from pose6d.free_cores import FreeCores
+from tests.demo_recording import write_recording
 from tests.front_door import Door, find_make, make_door
+from tests.report_runs import write_page
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -68,3 +70,15 @@ def door(tmp_path: Path) -> Door:
 def make() -> str:
     """The path of make; tests are skipped without it."""
     return find_make()
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of a box; nobody changes it."""
+    return write_recording(tmp_path_factory.mktemp("recordings") / "box")
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run with ground truth; nobody changes it."""
+    return write_page(tmp_path_factory.mktemp("compared"), compare=True)

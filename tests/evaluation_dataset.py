@@ -15,6 +15,7 @@ from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.detections import VisibleMasks
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
 from pose6d.mesh.mesh import Mesh
+from tests.mesh_boxes import make_box
 
 SIZE = (90, 120)
 K = np.array([[150.0, 0, 59.5], [0, 150, 44.5], [0, 0, 1]])
@@ -33,9 +34,7 @@ def make_pose(R: object, t: object) -> np.ndarray:
 
 
 def box_mesh() -> Mesh:
-    corners = np.array([[x, y, z] for x in (-0.06, 0.06) for y in (-0.04, 0.04) for z in (-0.05, 0.05)])
-    faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6]]
-    return Mesh(corners, np.array([*faces, [0, 6, 4], [1, 5, 7], [1, 7, 3]]), name="box")
+    return make_box((0.12, 0.08, 0.1))
 
 
 def rod_mesh(sides: int = 24) -> Mesh:

@@ -38,6 +38,18 @@ def make_box(sides: object, colors: np.ndarray | int = 180, name: str = "box") -
     return Mesh(corners, faces, colors=np.broadcast_to(np.uint8(colors), (8, 3)).copy(), name=name)
 
 
+def bilinear(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Texture colours 0..1 at uv (..., 2), v up, repeating."""
+    height, width = texture.shape[:2]
+    x, y = uv[..., 0] * width - 0.5, (1 - uv[..., 1]) * height - 0.5
+    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
+    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    rows, columns = (y0 % height, (y0 + 1) % height), (x0 % width, (x0 + 1) % width)
+    upper = texture[rows[0], columns[0]] * (1 - fx) + texture[rows[0], columns[1]] * fx
+    lower = texture[rows[1], columns[0]] * (1 - fx) + texture[rows[1], columns[1]] * fx
+    return (upper * (1 - fy) + lower * fy) / 255
+
+
 def save_texture(path, texture: np.ndarray = TEXTURE) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(texture).save(path)

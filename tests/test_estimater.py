@@ -38,6 +38,13 @@ def scene() -> Scene:
     return render_scene(mesh, make_transform(R, middle - R @ torch.as_tensor(mesh.center, dtype=torch.float32)))
 
 
+def knowing(scene: Scene, **changes: Any) -> tuple[FoundationPose, PlantingRefiner]:
+    """An estimator that picks the true pose out of its hypotheses, and the refiner that puts it there."""
+    refiner = PlantingRefiner(scene.truth, scene.mesh.center)
+    options = {"scorer": MatchingScorer(), "device": "cpu", **changes}
+    return FoundationPose(scene.mesh, refiner=refiner, **options), refiner
+
+
 def assert_rigid(poses: np.ndarray) -> None:
     R = poses[..., :3, :3]
     np.testing.assert_allclose(R @ np.swapaxes(R, -1, -2), np.broadcast_to(np.eye(3), R.shape), atol=1e-5)
@@ -46,8 +53,7 @@ def assert_rigid(poses: np.ndarray) -> None:
 
 
 def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Scene, device: torch.device) -> None:
-    refiner = PlantingRefiner(scene.truth, scene.mesh.center)
-    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device=device)
+    estimator, _ = knowing(scene, device=device)
     pose = estimator.register(K, scene.rgb, scene.depth, scene.mask)
     np.testing.assert_allclose(pose, scene.truth, atol=5e-3)
     assert pose.dtype == np.float32
@@ -69,42 +75,28 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
 def test_hypotheses_start_on_the_object_and_come_back_sorted(
     scene: Scene, schedule: str | Schedule, first: int, last: int
 ) -> None:
-    refiner = PlantingRefiner(scene.truth, scene.mesh.center)
-    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu", schedule=schedule)
+    estimator, refiner = knowing(scene, schedule=schedule)
     pose = estimator.register(K, scene.rgb, scene.depth, scene.mask)
-    assert refiner.seen is not None
     assert refiner.seen.shape == (first, 4, 4)
     starts = refiner.seen[:, :3, 3].numpy()
     assert np.ptp(starts, axis=0).max() == 0
     # The near side of the object, so within a radius of its middle.
     assert np.linalg.norm(starts[0] - refiner.pose[:3, 3].numpy()) < estimator.diameter / 2
-    assert estimator.poses is not None
-    assert estimator.scores is not None
     assert estimator.poses.shape == (last, 4, 4)
     assert (np.diff(estimator.scores) <= 0).all()
     np.testing.assert_array_equal(estimator.poses[0], pose)
-    assert set(estimator.timings) == {
-        "check",
-        "upload",
-        "filter depth",
-        "hypotheses",
-        "refine",
-        "score",
-        "align",
-        "copy",
-    }
+    stages = {"check", "upload", "filter depth", "hypotheses", "refine", "score", "align", "copy"}
+    assert set(estimator.timings) == stages
 
 
 def test_first_guess_is_the_middle_of_the_mask_at_its_median_depth(scene: Scene) -> None:
-    refiner = PlantingRefiner(scene.truth, scene.mesh.center)
-    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu")
+    estimator, refiner = knowing(scene)
     mask = np.zeros_like(scene.mask)
     mask[80:121, 100:141] = True  # its middle is pixel (120, 100)
     depth = np.where(mask, np.float32(0.8), np.float32(2.0))
     depth[80:90, 100:141] = 0.0
     estimator.register(K, scene.rgb, depth, mask)
     wanted = np.array([(120 - K[0, 2]) / 400, (100 - K[1, 2]) / 400, 1.0]) * 0.8
-    assert refiner.seen is not None
     np.testing.assert_allclose(refiner.seen[0, :3, 3], wanted, atol=1e-5)
 
 
@@ -169,8 +161,7 @@ def test_doubt_brings_the_thorough_schedule_and_the_surer_result_counts(
             scores = super().predict(hypotheses, *arguments)
             return Scores(scores.ranking, (surer if len(hypotheses) in (24, 252) else sure) * scores.confidence)
 
-    refiner = PlantingRefiner(scene.truth, scene.mesh.center)
-    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=Doubting(), device="cpu", schedule="pruned")
+    estimator, _ = knowing(scene, scorer=Doubting(), schedule="pruned")
     estimator.register(K, scene.rgb, scene.depth, scene.mask)
     assert len(estimator.poses) == hypotheses
     assert estimator.confidence == pytest.approx(max(sure, surer), rel=0.05)
@@ -190,10 +181,8 @@ def test_an_unknown_schedule_is_refused(scene: Scene) -> None:
 
 def test_seed_turns_the_grid_and_zero_is_the_plain_one(scene: Scene) -> None:
     def starts(seed: int) -> Tensor:
-        refiner = PlantingRefiner(scene.truth, scene.mesh.center)
-        estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu", seed=seed)
+        estimator, refiner = knowing(scene, seed=seed)
         estimator.register(K, scene.rgb, scene.depth, scene.mask, iteration=1)
-        assert refiner.seen is not None
         return refiner.seen[:, :3, :3]
 
     assert torch.equal(starts(0), starts(0))
@@ -290,18 +279,14 @@ def changed(scene: Scene, **changes: object) -> dict:
 def test_bad_frames_say_what_is_wrong(
     scene: Scene, change: Callable[[Scene], dict], error: type[Exception], message: str
 ) -> None:
-    estimator = FoundationPose(
-        scene.mesh, refiner=PlantingRefiner(scene.truth, scene.mesh.center), scorer=MatchingScorer(), device="cpu"
-    )
+    estimator = knowing(scene)[0]
     with pytest.raises(error, match=message):
         estimator.register(**changed(scene, **change(scene)))
     assert estimator.poses is None
 
 
 def test_confidence_is_that_of_the_best_hypothesis_and_of_tracking_only_on_request(scene: Scene) -> None:
-    estimator = FoundationPose(
-        scene.mesh, refiner=PlantingRefiner(scene.truth, scene.mesh.center), scorer=MatchingScorer(), device="cpu"
-    )
+    estimator = knowing(scene)[0]
     assert estimator.confidence is None
     estimator.register(K, scene.rgb, scene.depth, scene.mask)
     assert estimator.confidence == pytest.approx(float(np.exp(0.1 * estimator.scores[0])))
@@ -313,9 +298,7 @@ def test_confidence_is_that_of_the_best_hypothesis_and_of_tracking_only_on_reque
 
 
 def test_a_bad_tracked_frame_keeps_the_last_pose(scene: Scene) -> None:
-    estimator = FoundationPose(
-        scene.mesh, refiner=PlantingRefiner(scene.truth, scene.mesh.center), scorer=MatchingScorer(), device="cpu"
-    )
+    estimator = knowing(scene)[0]
     estimator.start_from(scene.truth)
     for depth, message in (
         (scene.depth[::2, ::2], "rgb is 320x240 and depth 160x120"),

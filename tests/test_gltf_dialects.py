@@ -182,12 +182,6 @@ def test_vertex_colours_are_linear_unless_a_generator_is_known_to_write_srgb(tmp
     check_box(load_mesh(builder.write(tmp_path / "a.gltf")), np.tile(expected, (6, 1)), atol=0)
 
 
-def test_base_colour_factor_tints_the_texture(tmp_path):
-    texture = {"baseColorTexture": {"index": 0}, "baseColorFactor": [1, 0.2157, 1, 1]}
-    mesh = load_mesh(textured(pbrMetallicRoughness=texture).write(tmp_path / "a.glb"))
-    print(mesh.texture[0, ::16], TEXTURE[0, ::16])
-
-
 def test_vertex_colours_over_a_texture_are_named(tmp_path):
     builder = Builder(TEXCOORD_0=UV_DOWN, COLOR_0=VERTEX_COLORS.astype(np.uint8)).material(**BASE)
     builder.texture({"bufferView": builder.view(png())})

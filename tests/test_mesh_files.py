@@ -15,6 +15,7 @@ from trimesh.visual.material import PBRMaterial
 from pose6d.errors import MeshError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh, save_mesh
+from tests.mesh_boxes import bilinear
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
@@ -37,15 +38,7 @@ def look_at(mesh: Mesh, x: float, y: float) -> np.ndarray:
             continue
         if mesh.texture is None:
             return weights @ mesh.colors[face].astype(np.float64)
-        height, width = mesh.texture.shape[:2]
-        u, v = weights @ mesh.uv[face].astype(np.float64)
-        column, row = u * width - 0.5, (1 - v) * height - 0.5
-        left, top = int(np.floor(column)), int(np.floor(row))
-        color = np.zeros(3)
-        for dy, wy in ((0, top + 1 - row), (1, row - top)):
-            for dx, wx in ((0, left + 1 - column), (1, column - left)):
-                color += wy * wx * mesh.texture[(top + dy) % height, (left + dx) % width]
-        return color
+        return 255 * bilinear(mesh.texture, weights @ mesh.uv[face].astype(np.float64))
     raise AssertionError(f"nothing at {x}, {y}")
 
 
@@ -201,6 +194,12 @@ def test_faces_in_different_repeats_of_a_tile(tmp_path):
     for tile in range(3):
         np.testing.assert_allclose(look_at(mesh, tile + 0.25, 0.75), [255, 0, 0], atol=0.5)
         np.testing.assert_allclose(look_at(mesh, tile + 0.75, 0.25), [255, 255, 255], atol=0.5)
+
+
+def test_base_colour_factor_tints_the_texture():
+    quad = textured(FOUR_COLORS)
+    quad.visual.material.baseColorFactor = [255, 128, 0, 255]
+    np.testing.assert_allclose(look_at(Mesh.from_trimesh(quad), 0.75, 0.25), [255, 128, 0])
 
 
 def test_damaged_embedded_texture_is_a_warning(tmp_path):

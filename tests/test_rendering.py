@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, Rendering, Shading, make_renderer
+from tests.mesh_boxes import bilinear
 from tests.rendering_scenes import SIZE, K, at, box, random_poses, render, square, torus
 
 
@@ -21,43 +21,8 @@ def camera_rays(camera: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
     return np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(camera.double().numpy()).T
 
 
-def raycast_every_triangle(vertices: np.ndarray, faces: np.ndarray, rays: np.ndarray, near: float):
-    """Depth, face and corner weights by testing every ray with every triangle in float64, plane by plane."""
-    depth, face, weights = np.full(rays.shape[:2], np.inf), np.zeros(rays.shape[:2], int), np.zeros(rays.shape)
-    _every_triangle(vertices[faces], rays, near, depth, face, weights)
-    return np.where(np.isfinite(depth), depth, 0), face, weights
-
-
-@numba.njit
-def _every_triangle(corners, rays, near, depth, face, weights):
-    for k in range(len(corners)):
-        a, b, c = corners[k]
-        normal = np.cross(b - a, c - a)
-        area = normal @ normal
-        if area == 0:
-            continue
-        for y in range(rays.shape[0]):
-            for x in range(rays.shape[1]):
-                ray = rays[y, x]
-                facing = normal[0] * ray[0] + normal[1] * ray[1] + normal[2] * ray[2]
-                if facing == 0:
-                    continue
-                t = (normal[0] * a[0] + normal[1] * a[1] + normal[2] * a[2]) / facing
-                if t <= near or t >= depth[y, x]:
-                    continue
-                px, py, pz = t * ray[0] - a[0], t * ray[1] - a[1], t * ray[2] - a[2]
-                e, f = b - a, c - a
-                v = (normal[0] * (e[1] * pz - e[2] * py) + normal[1] * (e[2] * px - e[0] * pz)
-                     + normal[2] * (e[0] * py - e[1] * px)) / area  # fmt: skip
-                u = (normal[0] * (py * f[2] - pz * f[1]) + normal[1] * (pz * f[0] - px * f[2])
-                     + normal[2] * (px * f[1] - py * f[0])) / area  # fmt: skip
-                if u >= 0 and v >= 0 and u + v <= 1:
-                    depth[y, x], face[y, x] = t, k
-                    weights[y, x, 0], weights[y, x, 1], weights[y, x, 2] = 1 - u - v, u, v
-
-
-def raycast_open3d(vertices: np.ndarray, faces: np.ndarray, rays: np.ndarray, near: float):
-    """The same by Open3D's ray casting (Embree)."""
+def raycast(vertices: np.ndarray, faces: np.ndarray, rays: np.ndarray, near: float):
+    """Depth, face and corner weights by Open3D's ray casting (Embree)."""
     open3d = pytest.importorskip("open3d", reason="Open3D cannot be imported", exc_type=ImportError)
     scene = open3d.t.geometry.RaycastingScene()
     scene.add_triangles(open3d.core.Tensor(vertices.astype(np.float32)), open3d.core.Tensor(faces.astype(np.uint32)))
@@ -77,19 +42,7 @@ def is_edge(depth: np.ndarray, step: float = 0.002) -> np.ndarray:
     return maximum_filter(depth, 3) - minimum_filter(depth, 3) > step
 
 
-def bilinear(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Texture colours 0..1 at uv (..., 2), v up, repeating."""
-    height, width = texture.shape[:2]
-    x, y = uv[..., 0] * width - 0.5, (1 - uv[..., 1]) * height - 0.5
-    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
-    rows, columns = (y0 % height, (y0 + 1) % height), (x0 % width, (x0 + 1) % width)
-    upper = texture[rows[0], columns[0]] * (1 - fx) + texture[rows[0], columns[1]] * fx
-    lower = texture[rows[1], columns[0]] * (1 - fx) + texture[rows[1], columns[1]] * fx
-    return (upper * (1 - fy) + lower * fy) / 255
-
-
-def assert_matches_raycasting(raycast, mesh: Mesh, poses: torch.Tensor, images: Rendering, camera=K, near=0.001):
+def assert_matches_raycasting(mesh: Mesh, poses: torch.Tensor, images: Rendering, camera=K, near=0.001):
     rays = camera_rays(camera, SIZE)
     for i, pose in enumerate(poses):
         depth, face, weights = raycast(in_camera(mesh, pose), mesh.faces, rays, near)
@@ -110,22 +63,18 @@ def assert_matches_raycasting(raycast, mesh: Mesh, poses: torch.Tensor, images: 
         assert np.abs(images.color[i].numpy() - expected)[inside].max() < 2 / 255
 
 
-raycasters = pytest.mark.parametrize("raycast", [raycast_every_triangle, raycast_open3d])
-
-
-@raycasters
 @pytest.mark.parametrize("make_mesh", [torus, box])
-def test_matches_raycasting(device: torch.device, raycast, make_mesh) -> None:
+def test_matches_raycasting(device: torch.device, make_mesh) -> None:
     mesh, poses = make_mesh(), random_poses(4)
     images = render(make_renderer(mesh, device), poses, shading=ALBEDO)
-    assert_matches_raycasting(raycast, mesh, poses, images)
+    assert_matches_raycasting(mesh, poses, images)
 
 
 def test_triangles_below_a_pixel_leave_no_cracks(device: torch.device) -> None:
     mesh, poses = torus(segments=150), random_poses(2, distance=1.2)
     images = render(make_renderer(mesh, device), poses)
     for i, pose in enumerate(poses):
-        depth, _, _ = raycast_open3d(in_camera(mesh, pose), mesh.faces, camera_rays(K, SIZE), 0.001)
+        depth, _, _ = raycast(in_camera(mesh, pose), mesh.faces, camera_rays(K, SIZE), 0.001)
         assert (images.mask[i].numpy() != (depth > 0)).sum() <= 2
         assert np.abs(images.depth[i].numpy() - depth)[images.mask[i].numpy() & ~is_edge(depth)].max() < 1e-4
 
@@ -144,15 +93,14 @@ def test_neighbouring_triangles_leave_no_cracks(device: torch.device) -> None:
     assert render(make_renderer(plane, device), poses).mask.all()
 
 
-@raycasters
 @pytest.mark.parametrize("near", [0.001, 0.1])
-def test_nothing_nearer_than_near_is_drawn(device: torch.device, raycast, near: float) -> None:
+def test_nothing_nearer_than_near_is_drawn(device: torch.device, near: float) -> None:
     """The camera stands inside a box, whose walls cross the near plane and the plane of the camera."""
     mesh, poses = box((0.5, 0.3, 0.4)), random_poses(4, distance=0.0)
     wide = torch.tensor([[60.0, 0.0, 63.0], [0.0, 60.0, 49.5], [0.0, 0.0, 1.0]])
     images = render(make_renderer(mesh, device), poses, wide, shading=ALBEDO, near=near)
     assert images.depth[images.mask].min() > near
-    assert_matches_raycasting(raycast, mesh, poses, images, wide, near)
+    assert_matches_raycasting(mesh, poses, images, wide, near)
 
 
 def test_behind_the_camera_is_empty(device: torch.device) -> None:

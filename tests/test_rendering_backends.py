@@ -76,11 +76,6 @@ def test_splitting_rows_over_threads_changes_nothing(split: int, monkeypatch: py
     assert torch.equal(images.color, expected.color)
 
 
-@pytest.mark.parametrize(("faces", "height", "expected"), [(12, 160, 256), (252 * 16384, 160, 1), (1 << 17, 480, 4)])
-def test_rows_split_fills_the_gpu(faces: int, height: int, expected: int) -> None:
-    assert cuda.rows_split(faces, height) == expected
-
-
 @pytest.mark.cuda
 def test_cuda_skips_indices_that_name_nothing() -> None:
     renderer, poses = make_renderer(box(), "cuda"), random_poses(3)

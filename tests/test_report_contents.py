@@ -26,11 +26,6 @@ from pose6d.scenes.frame import Frame
 from tests.report_runs import BOX, FRAMES, K, make_pose, write_page
 
 
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_page(tmp_path_factory.mktemp("compared"), compare=True)
-
-
 def test_the_page_is_one_small_file(compared: Path) -> None:
     text = compared.read_text(encoding="utf-8")
     assert len(text) < 3_000_000

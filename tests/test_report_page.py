@@ -19,11 +19,6 @@ from tests.report_runs import BOX, FRAMES, HOSTILE, K, make_pose, write_page
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_page(tmp_path_factory.mktemp("compared"), compare=True)
-
-
-@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """The system's Chromium, since browsers that Playwright downloads lack H.264."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")

@@ -21,12 +21,7 @@ from pose6d.mesh.mesh_files import save_mesh
 from pose6d.report.overlay import MAGENTA
 from pose6d.scenes.images import read_color, write_depth, write_image
 from run_demo import Options
-from tests.demo_recording import BOX, FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose, write_recording
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recording(tmp_path_factory.mktemp("recordings") / "box")
+from tests.demo_recording import BOX, FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose
 
 
 @pytest.fixture

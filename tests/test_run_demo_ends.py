@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,9 @@ from pose6d.command import Stopped, exit_code, stopping_by_signals
 from pose6d.errors import OutputError
 from pose6d.evaluation.run_folder import RunFolder, read_poses
 from pose6d.evaluation.run_record import RunRecord
-from tests.demo_recording import FRAMES, FakeEstimator, write_recording
+from tests.demo_recording import FRAMES, FakeEstimator
 
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recording(tmp_path_factory.mktemp("recordings") / "box")
+Run = Callable[..., int]  # of an estimator and further options
 
 
 class LosingEstimator(FakeEstimator):
@@ -51,16 +49,21 @@ class UnjudgedEstimator(FakeEstimator):
         return super().track_one(rgb, depth, K, iteration)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, estimator: type[FakeEstimator], scene: Path, out: Path, *more: str) -> int:
-    """The command line, with an estimator that needs no networks."""
-    monkeypatch.setattr(run_demo, "run_demo", partial(run_demo.run_demo, make_estimator=estimator))
-    return run_demo.main(["--test_scene_dir", str(scene), "--device", "cpu", "--debug_dir", str(out), *more])
+@pytest.fixture
+def run(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line, with an estimator that needs no networks; its results are in `out`."""
+
+    def run(estimator: type[FakeEstimator], *more: str) -> int:
+        monkeypatch.setattr(run_demo, "run_demo", partial(run_demo_, make_estimator=estimator))
+        options = ["--test_scene_dir", recording, "--device", "cpu", "--debug_dir", tmp_path / "out", *more]
+        return run_demo.main([str(option) for option in options])
+
+    run_demo_ = run_demo.run_demo
+    return run
 
 
-def test_lost_frames_are_named_at_the_end(
-    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, LosingEstimator, recording, tmp_path / "out") == 0
+def test_lost_frames_are_named_at_the_end(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(LosingEstimator) == 0
     note = capsys.readouterr().out.splitlines()[-2]
     assert note.startswith(f"likely lost (low confidence) in 2 of {FRAMES - 1} tracked frame(s): 0002-0003.")
     assert "--frames N:" in note
@@ -68,19 +71,15 @@ def test_lost_frames_are_named_at_the_end(
     assert "Likely lost (low confidence) in 2 of" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_judging_can_be_left_out(
-    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, LosingEstimator, recording, tmp_path / "out", "--no_judge", "--debug", "0") == 0
+def test_judging_can_be_left_out(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(LosingEstimator, "--no_judge", "--debug", "0") == 0
     text = capsys.readouterr().out
     assert "likely lost" not in text
     assert "confidence: 0.90 in frame 0000; the tracked poses were not judged" in text
 
 
-def test_weights_without_confidence_are_told(
-    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, UnjudgedEstimator, recording, tmp_path / "out", "--judge", "--debug", "0") == 0
+def test_weights_without_confidence_are_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(UnjudgedEstimator, "--judge", "--debug", "0") == 0
     assert "no pose is judged" in capsys.readouterr().out
 
 
@@ -104,7 +103,7 @@ def test_the_first_frame_tells_how_low_right_poses_are_judged(
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_a_signal_while_tracking_keeps_the_report(
-    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     number = getattr(signal, name)
 
@@ -115,7 +114,7 @@ def test_a_signal_while_tracking_keeps_the_report(
             return super().track_one(rgb, depth, K, iteration, judge)
 
     before = signal.getsignal(number)
-    assert run(monkeypatch, StoppedEstimator, recording, tmp_path / "out") == 128 + number
+    assert run(StoppedEstimator) == 128 + number
     assert signal.getsignal(number) == before
     assert list(read_poses(tmp_path / "out")) == ["0000", "0001", "0002"]
     times = json.loads((tmp_path / "out" / "timings.json").read_text())
@@ -141,7 +140,7 @@ def test_the_first_signal_counts_and_ignored_ones_stay_ignored() -> None:
 
 
 def test_a_signal_after_tracking_waits_for_the_report(
-    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_report = run_demo.report
 
@@ -150,7 +149,7 @@ def test_a_signal_after_tracking_waits_for_the_report(
         return write_report(*args)
 
     monkeypatch.setattr(run_demo, "report", stopped_report)
-    assert run(monkeypatch, FakeEstimator, recording, tmp_path / "out") == 0
+    assert run(FakeEstimator) == 0
     assert (tmp_path / "out" / "report.html").is_file()
 
 
@@ -166,17 +165,10 @@ def test_printing_to_a_terminal_that_is_gone_is_no_error() -> None:
 
 @pytest.mark.parametrize("option", ["--debug_dir", "--test_scene_dir", "--mesh_file", "--mask_file", "--symmetry"])
 @pytest.mark.parametrize("path", ["x" * 300, "/" + "x/" * 3000])
-def test_names_that_are_too_long(
-    recording: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    option: str,
-    path: str,
-) -> None:
+def test_names_that_are_too_long(run: Run, capsys: pytest.CaptureFixture[str], option: str, path: str) -> None:
     path += ".json" if option == "--symmetry" else ""
     arguments = ["--debug", "0", "--frames", "1", option, path]
-    assert run(monkeypatch, FakeEstimator, recording, tmp_path / "out", *arguments) == 2
+    assert run(FakeEstimator, *arguments) == 2
     error = capsys.readouterr().err
     assert "error: " in error and "File name too long" in error and path[:200] in error
 

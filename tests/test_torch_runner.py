@@ -64,11 +64,6 @@ def test_what_all_hypotheses_look_at_is_encoded_once(network: RefineNet, device:
     runner = NetworkRunner("refiner", network=network, device=device)
     with torch.inference_mode():
         found, wanted = runner.refine(A, B), runner.refine(A, B.expand_as(A))
-        images = runner._images(runner.cast(A), runner.cast(B))
-        # A and B from one tensor are not copied; two that lie apart are.
-        assert runner._images(images[:5], images[5:]).data_ptr() == images.data_ptr()
-        assert torch.equal(runner._images(images[1:3], images[3:]), images[1:])
-        assert torch.equal(runner._images(images[:2], images[3:]), images[[0, 1, 3, 4, 5]])
     tolerance = 1e-5 if device.type == "cpu" else 2e-2
     for x, y in zip(found, wanted, strict=True):
         torch.testing.assert_close(x, y, atol=tolerance, rtol=0)
