@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from learning.models.config import Kind, NetworkConfig
 from learning.models.loading import build_network
+from pose6d.weights import save_weights
 from quantization.calibration_pairs import Pairs
 
 
@@ -19,6 +22,11 @@ def small_network(kind: Kind = "refiner", width: int = 16, seed: int = 0) -> tor
     with torch.no_grad():
         network.train()(*torch.rand(2, 8, 6, 64, 64), *([8] if kind == "scorer" else []))
     return network.eval()
+
+
+def save_network(folder: Path, network: torch.nn.Module, half: bool = False) -> Path:
+    """The path of its weights, beside which lies its config."""
+    return save_weights(folder, network.config.kind, network.state_dict(), network.config.to_dict(), half=half)
 
 
 def random_pairs(count: int = 64) -> Pairs:

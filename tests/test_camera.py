@@ -21,7 +21,7 @@ from pose6d.geometry.camera import (
 K = torch.tensor([[600.0, 0.0, 319.5], [0.0, 610.0, 239.5], [0.0, 0.0, 1.0]])
 
 
-def _poses(translations: list[list[float]]) -> torch.Tensor:
+def _poses(translations: list) -> torch.Tensor:
     poses = torch.eye(4).repeat(len(translations), 1, 1)
     poses[:, :3, 3] = torch.tensor(translations)
     return poses
@@ -80,25 +80,23 @@ def test_backproject_leaves_missing_depth_at_the_origin(device: torch.device) ->
     torch.testing.assert_close(batched[1], 2 * xyz)
 
 
-def test_crop_window_by_hand() -> None:
-    # r3d = 0.1 * 1.2 / 2 = 0.06 m. At 0.5 m: 72 px across, 73.2 px down, so half the width is 73.2 px on both axes.
-    # Centre (319.5 + 24, 239.5): left 270.3 -> 270, right 416.7 -> 417, top 166.3 -> 166, bottom 312.7 -> 313.
-    transform = crop_transforms(_poses([[0.02, 0.0, 0.5]]), K, 0.1, 1.2, 160)[0]
-    torch.testing.assert_close(transform, _window(270, 417, 166, 313, 160))
-
-
-def test_crop_edges_on_a_half_round_to_even() -> None:
-    square = torch.tensor([[100.0, 0.0, 50.5], [0.0, 100.0, 51.5], [0.0, 0.0, 1.0]])
-    # half width 10 px: left 40.5 -> 40, right 60.5 -> 60, top 41.5 -> 42, bottom 61.5 -> 62
-    transform = crop_transforms(_poses([[0.0, 0.0, 1.0]]), square, 0.2, 1.0, 160)[0]
-    torch.testing.assert_close(transform, _window(40, 60, 42, 62, 160))
-
-
-def test_each_axis_is_scaled_by_its_own_rounded_width() -> None:
-    camera = torch.tensor([[100.0, 0.0, 50.0], [0.0, 100.0, 50.5], [0.0, 0.0, 1.0]])
-    # half width 10.25 px: left 39.75 -> 40, right 60.25 -> 60, top 40.25 -> 40, bottom 60.75 -> 61
-    transform = crop_transforms(_poses([[0.0, 0.0, 1.0]]), camera, 0.205, 1.0, 160)[0]
-    torch.testing.assert_close(transform, _window(40, 60, 40, 61, 160))
+@pytest.mark.parametrize(
+    ("camera", "position", "diameter", "ratio", "window"),
+    [
+        # r3d = 0.1 * 1.2 / 2 = 0.06 m. At 0.5 m: 72 px across, 73.2 px down: half the width is 73.2 px on both axes.
+        # Centre (319.5 + 24, 239.5): left 270.3 -> 270, right 416.7 -> 417, top 166.3 -> 166, bottom 312.7 -> 313.
+        ((600, 610, 319.5, 239.5), (0.02, 0.0, 0.5), 0.1, 1.2, (270, 417, 166, 313)),
+        # Half width 10 px: left 40.5 -> 40, right 60.5 -> 60, top 41.5 -> 42, bottom 61.5 -> 62: halves to even.
+        ((100, 100, 50.5, 51.5), (0.0, 0.0, 1.0), 0.2, 1.0, (40, 60, 42, 62)),
+        # Half width 10.25 px: left 39.75 -> 40, right 60.25 -> 60, top 40.25 -> 40, bottom 60.75 -> 61: not square.
+        ((100, 100, 50, 50.5), (0.0, 0.0, 1.0), 0.205, 1.0, (40, 60, 40, 61)),
+    ],
+)
+def test_crop_windows_by_hand(camera: tuple, position: tuple, diameter: float, ratio: float, window: tuple) -> None:
+    fx, fy, cx, cy = camera
+    intrinsics = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    transform = crop_transforms(_poses([position]), intrinsics, diameter, ratio, 160)[0]
+    torch.testing.assert_close(transform, _window(*window, 160))
 
 
 def test_crop_transforms_take_one_camera_and_diameter_per_pose(device: torch.device) -> None:

@@ -10,8 +10,8 @@ import torch
 from learning.inference.onnx_runner import CONFIG, PRECISION, SOURCE
 from learning.inference.runners import make_runner
 from pose6d.errors import WeightsError
-from pose6d.weights import save_weights, sha256
-from tests.small_networks import random_pairs, small_network
+from pose6d.weights import sha256
+from tests.small_networks import random_pairs, save_network, small_network
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -24,8 +24,7 @@ from quantization.onnx_quantization.variants import ExportOptions, create_onnx  
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Small random weights with an int8 export, and what was said while it was made."""
     folder = tmp_path_factory.mktemp("weights") / "small"
-    network = small_network(width=8, seed=1)
-    save_weights(folder, "refiner", network.state_dict(), network.config.to_dict(), half=False)
+    save_network(folder, small_network(width=8, seed=1))
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(variants, "calibration_pool", lambda: None)

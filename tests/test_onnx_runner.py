@@ -18,7 +18,7 @@ from learning.models.config import NetworkConfig
 from learning.training.predict_score import ScorePredictor
 from pose6d.errors import DeviceError, MissingDependencyError, WeightsError
 from pose6d.weights import save_weights, sha256
-from tests.small_networks import small_network
+from tests.small_networks import save_network, small_network
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "small"
     for kind in ("refiner", "scorer"):
         network = small_network(kind, width=8)
-        source = save_weights(folder, kind, network.state_dict(), network.config.to_dict(), half=False)
+        source = save_network(folder, network)
         model = VARIANTS["onnx-fp32"].file(kind, source)
         export(network, model)
         annotate(model, network.config, sha256(source), "fp32")

@@ -24,7 +24,7 @@ from quantization.calibration_pairs import calibration_pairs
 from quantization.torch_quantization import static_int8
 from quantization.torch_quantization.static_int8 import create_torch
 from quantization.weight_int8 import quantize_weight
-from tests.small_networks import random_pairs, small_network
+from tests.small_networks import random_pairs, save_network, small_network
 
 KINDS = ("refiner", "scorer")
 
@@ -34,8 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small random weights with their int8 files, calibrated on random images."""
     folder = tmp_path_factory.mktemp("weights") / "small"
     for kind in KINDS:
-        network = small_network(kind, seed=1)
-        save_weights(folder, kind, network.state_dict(), network.config.to_dict(), half=False)
+        save_network(folder, small_network(kind, seed=1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(static_int8, "calibration_pool", lambda: None)
         patch.setattr(static_int8, "calibration_pairs", lambda pool, config, count: random_pairs(count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from learning.datasets.surfaces.materials import (
     material_palette,
     paint_material,
 )
-from learning.datasets.surfaces.textures import PAINTERS, make_palette, make_texture, make_textures, paint_texture
+from learning.datasets.surfaces.textures import PAINTERS, make_palette, make_textures, paint_texture
 from pose6d.mesh.mesh import Mesh
 
 SEEDS = range(60)
@@ -174,45 +175,32 @@ def test_a_pool_of_processes_makes_the_same_objects(objects: list[Mesh]) -> None
         np.testing.assert_array_equal(mesh.texture, expected.texture)
 
 
-@pytest.mark.parametrize("kind", sorted(PAINTERS))
-@pytest.mark.parametrize("shape", [(64, 64), (40, 200), (200, 16)])
-def test_every_painter_takes_any_shape(kind: str, shape: tuple[int, int]) -> None:
-    for seed in range(8):
-        rng = np.random.default_rng(seed)
-        picture = paint_texture(rng, *shape, kind, make_palette(rng))
-        assert picture.shape == (*shape, 3)
-        assert picture.dtype == np.uint8
-
-
-@pytest.mark.parametrize("kind", sorted(MATERIALS))
+@pytest.mark.parametrize("kind", [*sorted(PAINTERS), *sorted(MATERIALS)])
 @pytest.mark.parametrize("shape", [(64, 64), (40, 200), (200, 16), (16, 16)])
-def test_every_material_takes_any_shape(kind: str, shape: tuple[int, int]) -> None:
+def test_every_painter_and_material_takes_any_shape(kind: str, shape: tuple[int, int]) -> None:
+    paint, palette = (paint_texture, make_palette) if kind in PAINTERS else (paint_material, material_palette)
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        picture = paint_material(rng, *shape, kind, material_palette(rng))
+        picture = paint(rng, *shape, kind, palette(rng))
         assert picture.shape == (*shape, 3)
         assert picture.dtype == np.uint8
         if kind == "single_colour":
             assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 1
 
 
-def test_materials_repeat_with_the_seed_and_come_in_all_kinds() -> None:
-    surfaces = make_materials(6, seed=4, size=64)
-    np.testing.assert_array_equal(surfaces[:3], make_materials(3, seed=4, size=64))
+@pytest.mark.parametrize("make", [make_textures, make_materials])
+def test_surfaces_differ_and_repeat_with_the_seed(make: Callable[..., np.ndarray]) -> None:
+    surfaces = make(6, seed=4, size=64)
+    assert np.shape(surfaces) == (6, 64, 64, 3)
+    np.testing.assert_array_equal(surfaces[:3], make(3, seed=4, size=64))
     assert len({picture.tobytes() for picture in surfaces}) == 6
+
+
+def test_materials_come_in_all_kinds() -> None:
     rng = np.random.default_rng(0)
     chosen = {choose_material(rng) for _ in range(600)}
     assert {kind for kind, (_, weight) in MATERIALS.items() if weight > 0} <= chosen
     assert chosen & set(PAINTERS)
-
-
-def test_textures_differ_and_repeat_with_the_seed() -> None:
-    textures = make_textures(6, seed=4, size=64)
-    assert textures.shape == (6, 64, 64, 3)
-    np.testing.assert_array_equal(textures, make_textures(6, seed=4, size=64))
-    np.testing.assert_array_equal(textures[:3], make_textures(3, seed=4, size=64))
-    assert len({picture.tobytes() for picture in textures}) == 6
-    assert make_texture(np.random.default_rng(0)).shape == (256, 256, 3)
 
 
 def test_print_on_lofts_and_sheets_reads_from_left_to_right() -> None:

@@ -211,29 +211,17 @@ def test_a_folder_that_is_no_scene(tmp_path: Path, bop_scene: Path) -> None:
         open_scene(tmp_path / "nowhere")
 
 
-def test_a_truncated_image_is_named_and_the_rest_reads(folder_scene: Path) -> None:
-    for kind in ("rgb", "depth"):
-        file = folder_scene / kind / "0001.png"
-        whole = file.read_bytes()
-        for length in (0, 20, len(whole) // 2, len(whole) - 40):
-            file.write_bytes(whole[:length])
-            scene = open_scene(folder_scene)
-            with pytest.raises(FrameError, match=r"0001\.png"):
-                scene[1]
-            check_frame(scene[2])
-        file.write_bytes(whole)
-    check_frame(open_scene(folder_scene)[1])
-
-
-def test_a_truncated_first_image_does_not_stop_the_reader(folder_scene: Path) -> None:
-    file = folder_scene / "rgb" / "0000.png"
+@pytest.mark.parametrize("kind", ["rgb", "depth"])
+@pytest.mark.parametrize("index", [0, 1])  # the first one tells the size of all
+def test_a_truncated_image_is_named_and_the_rest_reads(folder_scene: Path, kind: str, index: int) -> None:
+    file = folder_scene / kind / f"000{index}.png"
     whole = file.read_bytes()
-    for length, says in ((0, "it is empty"), (20, "damaged"), (len(whole) // 2, "truncated")):
+    for length, says in ((0, "it is empty"), (20, "damaged"), (len(whole) // 2, "truncated"), (len(whole) - 40, "")):
         file.write_bytes(whole[:length])
         scene = open_scene(folder_scene)
-        check_frame(scene[1])
-        with pytest.raises(FrameError, match=rf"0000\.png.*{says}"):
-            scene[0]
+        with pytest.raises(FrameError, match=rf"000{index}\.png.*{says}"):
+            scene[index]
+        check_frame(scene[2])
 
 
 def test_frames_that_do_not_pair_up_are_named(folder_scene: Path, bop_scene: Path) -> None:
@@ -260,8 +248,6 @@ def test_sizes_that_differ(folder_scene: Path) -> None:
     ("text", "complaint"),
     [
         (None, r"cam_K\.txt is missing"),
-        ("600 0 320\n0 600 240\n", r"cam_K\.txt has 6 numbers, wanted 9"),
-        ("fx fy cx", r"cam_K\.txt is no text file of numbers"),
         ("600 0 320\n0 600 240\n0 0 1\n", r"cam_K\.txt.*resolution"),
         ("nan 0 32\n0 60 24\n0 0 1\n", r"cam_K\.txt"),
     ],

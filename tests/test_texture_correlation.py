@@ -35,13 +35,7 @@ def can(contrast: float) -> Mesh:
     rng = np.random.default_rng(3)
     blotches = np.sign(np.sin(solid.vertices @ rng.normal(0, 150, (3, 4)) + rng.uniform(0, 6, 4)).sum(1))
     colors = np.repeat(120 * (1 + contrast * blotches)[:, None], 3, axis=1)
-    return Mesh(
-        vertices=np.asarray(solid.vertices, np.float32),
-        faces=np.asarray(solid.faces, np.int32),
-        normals=np.asarray(solid.vertex_normals, np.float32),
-        colors=colors.astype(np.uint8),
-        name="can",
-    )
+    return Mesh(solid.vertices, solid.faces, solid.vertex_normals, colors=colors.astype(np.uint8), name="can")
 
 
 TURNS = (0.0, 0.7, 1.6, 2.2)
@@ -60,6 +54,13 @@ def seen(mesh: Mesh, change: Callable[[Tensor], Tensor] = lambda rgb: rgb) -> Ob
     rgb = change(rgb) + 0.02 * torch.randn(rgb.shape, generator=torch.Generator().manual_seed(0))
     depth = torch.where(drawn.mask[0], drawn.depth[0], torch.tensor(0.9))
     return observe((rgb.clamp(0, 1) * 255).round().to(torch.uint8), depth, torch.tensor(K).float())
+
+
+def frame() -> tuple[np.ndarray, ...]:
+    """Of the can, as `register` takes it: K, colour, depth and mask."""
+    observation = seen(can(0.5))
+    rgb, depth = (observation.rgb.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy(), observation.xyz[2].numpy()
+    return K, rgb, depth, depth < 0.8
 
 
 def agreement(mesh: Mesh, observation: Observation) -> Tensor:
@@ -131,13 +132,10 @@ class TurningRefiner:
 
 @pytest.mark.parametrize(("weight", "right"), [(0.0, False), (2.0, True)])
 def test_register_asks_the_texture_if_the_weights_say_so(weight: float, right: bool) -> None:
-    mesh, observation = can(0.5), seen(can(0.5))
-    rgb = (observation.rgb.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    depth = observation.xyz[2].numpy()
     estimator = FoundationPose(
-        mesh, refiner=TurningRefiner(), scorer=UndecidedScorer(weight), device="cpu", schedule="full"
+        can(0.5), refiner=TurningRefiner(), scorer=UndecidedScorer(weight), device="cpu", schedule="full"
     )
-    pose = estimator.register(K, rgb, depth, depth < 0.8)
+    pose = estimator.register(*frame())
     assert np.allclose(pose, poses()[0].numpy(), atol=0.01) == right
 
 
@@ -195,13 +193,10 @@ class Unturning:
 
 @pytest.mark.parametrize("colored", [True, False])
 def test_register_tries_turns_where_there_is_a_texture(colored: bool) -> None:
-    mesh, observation = can(0.5), seen(can(0.5))
-    rgb = (observation.rgb.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    depth = observation.xyz[2].numpy()
-    given = mesh if colored else replace(mesh, colors=None)
+    given = can(0.5) if colored else replace(can(0.5), colors=None)
     refiner = Unturning(252)
     estimator = FoundationPose(given, refiner=refiner, scorer=UndecidedScorer(2.0), device="cpu", schedule="full")
-    pose = torch.as_tensor(estimator.register(K, rgb, depth, depth < 0.8))[None]
+    pose = torch.as_tensor(estimator.register(*frame()))[None]
     assert given.colored == colored
     assert refiner.calls == (3 if colored else 1)
     # Turns come in steps of 3.75 degrees; the last ones are found by the finalists.
@@ -226,9 +221,6 @@ class ThirdTurnRefiner:
 
 @pytest.mark.parametrize("colored", [True, False])
 def test_texture_screens_what_is_scored(colored: bool) -> None:
-    mesh, observation = can(0.5), seen(can(0.5))
-    rgb = (observation.rgb.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    depth = observation.xyz[2].numpy()
     scored: list[Tensor] = []
 
     class WatchedScorer(UndecidedScorer):
@@ -236,10 +228,10 @@ def test_texture_screens_what_is_scored(colored: bool) -> None:
             scored.append(hypotheses.poses)
             return super().predict(hypotheses)
 
-    given = mesh if colored else replace(mesh, colors=None)
+    given = can(0.5) if colored else replace(can(0.5), colors=None)
     refiner = ThirdTurnRefiner()
     estimator = FoundationPose(given, refiner=refiner, scorer=WatchedScorer(2.0), device="cpu", schedule="pruned")
-    estimator.register(K, rgb, depth, depth < 0.8)
+    estimator.register(*frame())
     assert len(scored[0]) == (40 if colored else 120)
     right = degrees_off(scored[0]) < 1
     assert right.sum() == 30 and bool(right[0]) == colored  # none of those that fit is left out, and they come first

@@ -154,14 +154,9 @@ def test_a_folder_of_the_users_own_is_strange_unless_something_in_it_is_used(sce
     assert not any("not part of" in text for text in used)
 
 
-def test_options_without_effect(
-    scene: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_without_effect(scene: Path) -> None:
     assert "--fps" in load(scene, fps=10.0, debug=0)[1][0]
     assert load(scene, fps=10.0, debug=1)[1] == []
-    monkeypatch.setenv("TEST_SCENE_URL", "https://localhost/recording.zip")
-    run_demo.find_scene(scene)
-    assert "TEST_SCENE_URL is not used" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,7 @@ def can(marked: bool) -> Mesh:
     colors = np.full((len(shape.vertices), 3), 120, np.uint8)
     if marked:
         colors[np.abs(angle + math.pi / 2) < math.pi / 4] = (250, 20, 20)
-    return Mesh(
-        vertices=np.asarray(shape.vertices, np.float32),
-        faces=np.asarray(shape.faces, np.int32),
-        normals=np.asarray(shape.vertex_normals, np.float32),
-        colors=colors,
-        name="can",
-    )
+    return Mesh(shape.vertices, shape.faces, shape.vertex_normals, colors=colors, name="can")
 
 
 @pytest.fixture(scope="module")

@@ -182,14 +182,6 @@ def test_a_gpu_without_base_takes_lite_and_says_where_base_is(sets: Path) -> Non
         find_weights("base", "refiner", "cuda")
 
 
-def test_others_may_read_what_is_written(tmp_path: Path) -> None:
-    """As far as the umask allows, like any other file: in a container, their owner is root."""
-    file = write_small(tmp_path)
-    (tmp_path / "other").touch()
-    assert file.stat().st_mode == (tmp_path / "other").stat().st_mode
-    assert [path for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_flipped_bit_is_noticed_wherever_the_file_lies(tmp_path: Path, kind: str) -> None:
     """No manifest names the sets that people train."""
