@@ -13,6 +13,7 @@ from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import make_renderer
 from pose6d.scenes.images import write_depth, write_image
 from tests.mesh_boxes import make_box
+from tests.rendering_scenes import draw
 
 HEIGHT, WIDTH, FRAMES = 120, 160, 5
 K = np.array([[150.0, 0, 79.5], [0, 150.0, 59.5], [0, 0, 1]])
@@ -36,8 +37,7 @@ def write_recording(scene: Path) -> Path:
     """A box on a wall at 1 m; the first colour value of each frame is its number."""
     renderer = make_renderer(BOX, "cpu")
     for i in range(FRAMES):
-        pose = torch.as_tensor(true_pose(i)[None], dtype=torch.float32)
-        drawn = renderer.render(pose, torch.as_tensor(K, dtype=torch.float32), (HEIGHT, WIDTH))
+        drawn = draw(renderer, true_pose(i), K, (HEIGHT, WIDTH))
         mask = drawn.mask[0].numpy()
         rgb = (drawn.color[0].numpy() * 255).astype(np.uint8)
         rgb[0, 0, 0] = i

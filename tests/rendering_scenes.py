@@ -14,6 +14,11 @@ K = torch.tensor([[500.0, 0.0, 63.0], [0.0, 480.0, 49.5], [0.0, 0.0, 1.0]])
 SIZE = (100, 128)
 
 
+def draw(renderer: Renderer, pose: np.ndarray, camera: np.ndarray, size: tuple[int, int]) -> Rendering:
+    """One object in the pose (4, 4)."""
+    return renderer.render(torch.as_tensor(pose[None]).float(), torch.as_tensor(camera).float(), size)
+
+
 def torus(segments: int = 48, radius: float = 0.05, tube: float = 0.02) -> Mesh:
     """A textured torus: occludes itself, and its uv run over the texture's border."""
     around, across = np.meshgrid(*[np.linspace(0, 1, segments + 1)] * 2, indexing="ij")

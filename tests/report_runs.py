@@ -18,6 +18,7 @@ from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts
 from pose6d.scenes.frame import Frame, Scene
 from tests.mesh_boxes import make_box
+from tests.rendering_scenes import draw
 
 K = np.array([[200.0, 0, 79.5], [0, 200.0, 59.5], [0, 0, 1]])
 FRAMES = 24
@@ -50,11 +51,7 @@ def write_page(folder: Path, *, compare: bool, level: int = 1) -> Path:
         RunFolder(folder), record, mesh, renderer, level, compare=compare, symmetries=symmetries
     ) as writer:
         for i in range(FRAMES):
-            drawn = renderer.render(
-                torch.as_tensor(make_pose(i)[None], dtype=torch.float32),
-                torch.as_tensor(K, dtype=torch.float32),
-                (120, 160),
-            )
+            drawn = draw(renderer, make_pose(i), K, (120, 160))
             mask = drawn.mask[0].numpy()
             rgb = np.where(mask[..., None], (255 * drawn.color[0].numpy()).astype(np.uint8), background)
             depth = np.where(mask, drawn.depth[0].numpy(), 0.8).astype(np.float32)

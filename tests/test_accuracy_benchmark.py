@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.evaluation import Effort, FewerHypotheses, evaluate
-from benchmarks.accuracy.objects import HELD_OUT_SEED, TargetObject, grey, symmetric_objects
+from benchmarks.accuracy.objects import HELD_OUT_SEED, TargetObject, symmetric_objects
 from benchmarks.accuracy.reconstruction import reconstructed
 from benchmarks.accuracy.report import markdown, read_json, write_json
 from benchmarks.accuracy.scene_workers import SceneWorkers, make
@@ -205,11 +205,6 @@ def test_symmetric_objects_look_the_same_from_their_symmetric_sides() -> None:
             assert apart < 0.01 * target.mesh.diameter, (target.mesh.name, S)
 
 
-def test_grey_objects_have_one_colour(targets: list[TargetObject]) -> None:
-    mesh = grey(targets[0].mesh)
-    assert mesh.texture is None and mesh.colors is not None and len(np.unique(mesh.colors, axis=0)) == 1
-
-
 def test_a_reconstruction_is_the_same_object_and_not_the_same_mesh(targets: list[TargetObject]) -> None:
     mesh = targets[0].mesh
     scan = reconstructed(mesh, 3)
@@ -370,7 +365,7 @@ def test_one_command_leaves_records_tables_and_diagram(
     assert facts["options"]["scenes"] == 1 and facts["commit"]
     assert "| all suites" in file.with_suffix(".md").read_text() and file.with_suffix(".png").stat().st_size > 5000
     assert asked[0] is not targets[0].mesh and asked[3] is targets[0].mesh
-    assert asked[0].texture is None and asked[1].texture is None  # vertex colours of a scan, and grey
+    assert asked[0].texture is None and len(np.unique(asked[1].colors, axis=0)) == 1  # colours of a scan, and grey
     with pytest.raises(Pose6DError, match="--real-folder"):
         main(Options(suites=("real",), workers=0))
 

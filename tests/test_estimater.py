@@ -25,6 +25,7 @@ from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.interfaces import Hypotheses
 from pose6d.search.schedule import Schedule, Stage
 from tests.estimater_scene import SMALL, K, MatchingScorer, PlantingRefiner, Scene, random_networks, render_scene
+from tests.rendering_scenes import draw
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,7 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
     np.testing.assert_allclose(pose, scene.truth, atol=5e-3)
     assert pose.dtype == np.float32
     # Drawing the original mesh at the result gives the observed depth back.
-    drawn = make_renderer(scene.mesh, "cpu").render(
-        torch.as_tensor(pose)[None], torch.as_tensor(K, dtype=torch.float32), (240, 320)
-    )
+    drawn = draw(make_renderer(scene.mesh, "cpu"), pose, K, (240, 320))
     assert (drawn.mask[0].numpy() == scene.mask).mean() > 0.998
     assert np.abs(drawn.depth[0].numpy() - scene.depth)[scene.mask].mean() < 5e-4
     # Tracking goes on from it, and answers in the same frame.

@@ -14,7 +14,7 @@ from pose6d.command import BAD_INPUT
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.prediction import PoseRequest
-from tests.evaluation_dataset import BOX, ROD, TrueEstimator, write_dataset
+from tests.evaluation_dataset import BOX, ROD, TrueEstimator, make_pose, write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +35,14 @@ class RecordingEstimator:
     def register(self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, mask: np.ndarray, iteration: int) -> object:
         assert mask.any()
         self.calls.append(("register", iteration))
-        pose = np.eye(4)
-        pose[2, 3] = 0.6
-        return pose
+        return make_pose(np.eye(3), [0, 0, 0.6])
 
     def start_from(self, pose: np.ndarray) -> None:
         self.calls.append(("start_from", pose[2, 3]))
 
     def track_one(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int) -> np.ndarray:
         self.calls.append(("track_one", iteration))
-        pose = np.eye(4)
-        pose[2, 3] = 0.61
-        return pose
+        return make_pose(np.eye(3), [0, 0, 0.61])
 
 
 @pytest.fixture
@@ -149,17 +145,8 @@ def test_bad_arguments(
 def test_detections_that_miss_an_object_leave_it_out(
     bop: Path, tmp_path: Path, recording: list[RecordingEstimator], capsys: pytest.CaptureFixture
 ) -> None:
-    boxes = [
-        {
-            "scene_id": 1,
-            "image_id": i,
-            "category_id": ROD,
-            "score": 0.5 + 0.1 * i,
-            "bbox": [20, 20, 60, 50],
-            "time": 0.2,
-        }
-        for i in (0, 1)
-    ]
+    box = {"scene_id": 1, "category_id": ROD, "bbox": [20, 20, 60, 50], "time": 0.2}
+    boxes = [{**box, "image_id": i, "score": 0.5 + 0.1 * i} for i in (0, 1)]
     (tmp_path / "detections.json").write_text(json.dumps(boxes))
     more = ("--detections", str(tmp_path / "detections.json"))
     assert command.main(predict_arguments(bop, tmp_path / "r.csv", *more)) == command.SOME_TARGETS_FAILED

@@ -45,25 +45,27 @@ class Machine:
         return torch.get_num_threads()
 
 
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
 @pytest.mark.parametrize(
     ("free", "threads"), [(4.0, 4), (3.8, 4), (3.5, 3), (2.0, 2), (1.49, 1), (0.6, 1), (0.0, 1), (9.0, 4)]
 )
-def test_as_many_threads_as_cores_are_free(free: float, threads: int) -> None:
-    machine = Machine()
+def test_as_many_threads_as_cores_are_free(free: float, threads: int, machine: Machine) -> None:
     with machine.cores:
         assert torch.get_num_threads() == 4  # nothing is known yet
         assert machine.threads_after(free) == threads
     assert torch.get_num_threads() == 4
 
 
-def test_threads_come_back_when_others_end() -> None:
-    machine = Machine()
+def test_threads_come_back_when_others_end(machine: Machine) -> None:
     with machine.cores:
         assert [machine.threads_after(free) for free in (1.0, 2.9, 4.0)] == [1, 3, 4]
 
 
-def test_what_was_found_holds_in_the_next_call() -> None:
-    machine = Machine()
+def test_what_was_found_holds_in_the_next_call(machine: Machine) -> None:
     with machine.cores:
         machine.threads_after(2.0)
     assert torch.get_num_threads() == 4
@@ -71,8 +73,7 @@ def test_what_was_found_holds_in_the_next_call() -> None:
         assert torch.get_num_threads() == 2
 
 
-def test_a_short_time_tells_nothing() -> None:
-    machine = Machine()
+def test_a_short_time_tells_nothing(machine: Machine) -> None:
     with machine.cores:
         assert machine.threads_after(0.0, span=0.05) == 4
         machine.now += 60  # a pause in which nobody measured
@@ -80,8 +81,7 @@ def test_a_short_time_tells_nothing() -> None:
         assert machine.threads_after(0.0, span=0.05) == 4
 
 
-def test_the_users_own_number_is_the_most() -> None:
-    machine = Machine()
+def test_the_users_own_number_is_the_most(machine: Machine) -> None:
     torch.set_num_threads(2)
     with machine.cores:
         assert machine.threads_after(4.0) == 2
@@ -97,9 +97,7 @@ def test_where_nobody_tells_all_threads_work() -> None:
         assert torch.get_num_threads() == 4
 
 
-def test_the_number_comes_back_after_an_error() -> None:
-    machine = Machine()
-
+def test_the_number_comes_back_after_an_error(machine: Machine) -> None:
     def fail() -> None:
         with machine.cores:
             machine.threads_after(1.0)
@@ -110,8 +108,7 @@ def test_the_number_comes_back_after_an_error() -> None:
     assert torch.get_num_threads() == 4
 
 
-def test_estimators_follow(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine()
+def test_estimators_follow(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_runner, "FreeCores", lambda: machine.cores)
     scene = render_scene(torus(), random_poses(1, 0.6)[0])
     estimator = FoundationPose(scene.mesh, **random_networks())

@@ -33,6 +33,7 @@ from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import write_image
 from pose6d.scenes.run_length import decode_rle, encode_rle
+from tests.evaluation_dataset import make_pose
 from tests.mesh_boxes import make_box
 
 K = np.array([[500.0, 0, 79.5], [0, 500.0, 59.5], [0, 0, 1]])
@@ -42,9 +43,7 @@ FRAMES = 12
 
 
 def placed(x: float, y: float, z: float) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, 3] = x, y, z
-    return pose
+    return make_pose(np.eye(3), [x, y, z])
 
 
 def scanned(number: int, mesh: Mesh, pose: np.ndarray) -> ScannedObject:

@@ -130,6 +130,19 @@ def test_tensorrt_runs_the_file_of_float16_and_only_on_a_gpu(folder: Path) -> No
         make_runner("refiner", folder, "cpu", quantized="onnx-tensorrt")
 
 
+def patch_onnxruntime(patch: pytest.MonkeyPatch, session: object, *providers: str, loaded: list | None = None) -> None:
+    """An ONNX Runtime for CUDA 12.8 with these providers, whose sessions are made by `session`."""
+    fake = SimpleNamespace(
+        cuda_version="12.8",
+        get_available_providers=lambda: list(providers),
+        SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
+        InferenceSession=session,
+    )
+    if loaded is not None:
+        fake.preload_dlls = lambda: loaded.append("libraries")
+    patch.setattr(onnx_runner, "import_onnxruntime", lambda: fake)
+
+
 def test_tensorrt_leaves_to_cuda_what_it_cannot_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, dict[str, str]] = {}
 
@@ -137,13 +150,7 @@ def test_tensorrt_leaves_to_cuda_what_it_cannot_run(folder: Path, monkeypatch: p
         given.update(zip(providers, provider_options, strict=True))
         return SimpleNamespace(get_providers=lambda: providers[1:])  # what ONNX Runtime does without its libraries
 
-    fake = SimpleNamespace(
-        cuda_version="12.8",
-        get_available_providers=lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider"],
-        SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
-        InferenceSession=session,
-    )
-    monkeypatch.setattr(onnx_runner, "import_onnxruntime", lambda: fake)
+    patch_onnxruntime(monkeypatch, session, "TensorrtExecutionProvider", "CUDAExecutionProvider")
     model = VARIANTS["onnx-fp32"].file("refiner", folder / "refiner")
     with pytest.raises(DeviceError, match=r"could not start TensorrtExecutionProvider.*For TensorRT install"):
         onnx_runner._open_session(model, CUDA, SimpleNamespace(cuda_stream=1234), tensorrt=True)
@@ -206,14 +213,7 @@ def test_a_cuda_provider_that_does_not_start_is_an_error(
             raise error
         return SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
 
-    fake = SimpleNamespace(
-        cuda_version="12.8",
-        get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
-        preload_dlls=lambda: calls.append("libraries"),
-        SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None),
-        InferenceSession=session,
-    )
-    monkeypatch.setattr(onnx_runner, "import_onnxruntime", lambda: fake)
+    patch_onnxruntime(monkeypatch, session, "CUDAExecutionProvider", "CPUExecutionProvider", loaded=calls)
     stream = SimpleNamespace(cuda_stream=1234)
     with pytest.raises(expected, match=message):
         onnx_runner._open_session(VARIANTS["onnx-fp32"].file("refiner", folder / "refiner"), CUDA, stream)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quantization.measurements import FASTEST, Row, available, drift, markdown, megabytes
+from benchmarks.quantization.measurements import Row, available, drift, markdown
 from benchmarks.quantization.variants_plot import write_quantization_plot
 from learning.inference import torch_int8
 from learning.inference.runners import make_runner
@@ -171,11 +171,6 @@ def test_a_report_names_what_a_device_or_a_missing_file_rules_out(folder: Path) 
     assert ready == []
     assert [text.split()[0] for text in missing] == ["torch-int8", "onnx-tensorrt"]
     assert "runs on cpu only" in missing[0] and "create" in missing[1]
-
-
-def test_the_size_of_float16_is_that_of_the_files(folder: Path) -> None:
-    wanted = sum((folder / f"{kind}.safetensors").stat().st_size for kind in ("refiner", "scorer"))
-    assert megabytes(FASTEST[torch.float16], str(folder)) == wanted / 1e6
 
 
 def test_a_read_only_set_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

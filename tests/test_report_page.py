@@ -11,10 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from pose6d.rendering import make_renderer
 from pose6d.report import html_report
+from pose6d.report.overlay import silhouette
 from tests.report_runs import BOX, FRAMES, HOSTILE, K, make_pose, write_page
 
 
@@ -166,16 +166,8 @@ def test_the_camera_view_is_the_picture(browser: Any, compared: Path) -> None:
         page.get_by_role("button", name="Camera view").click()
         picture = opened.picture("#space canvas")
     seen = np.abs(picture.astype(int) - picture[2, 2]).max(axis=2) > 12
-    mask = (
-        make_renderer(BOX, "cpu")
-        .render(
-            torch.as_tensor(make_pose(0)[None], dtype=torch.float32),
-            torch.as_tensor(K, dtype=torch.float32),
-            (120, 160),
-        )
-        .mask[0]
-    )
-    large = cv2.resize(mask.numpy().astype(np.uint8), picture.shape[1::-1]) > 0
+    mask = silhouette(make_renderer(BOX, "cpu"), make_pose(0), K, (120, 160))
+    large = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1]) > 0
     assert (seen & large).sum() / (seen | large).sum() > 0.95
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.speed import cold_start, fresh_process
 from benchmarks.speed.__main__ import MEASURE, main, run
-from benchmarks.speed.arithmetic import CountingRefiner, count_flops, image_flops, matrix_ceiling, network_flops
+from benchmarks.speed.arithmetic import CountingRefiner, count_flops, image_flops, network_flops
 from benchmarks.speed.bench import Bench, Table
 from benchmarks.speed.frames import Frame, cluttered_frame, group_frame, lumpy_body
 from benchmarks.speed.options import SECTIONS, Options
@@ -163,12 +163,6 @@ def test_flops_of_shared_images_count_once() -> None:
     assert (refiner.pairs, refiner.shared) == (30, 4)
 
 
-def test_the_ceiling_is_that_of_a_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.speed.arithmetic._SIDE", {"cpu": 100})
-    monkeypatch.setattr("benchmarks.speed.arithmetic.median", lambda call, repeats: call() or 2.0)
-    assert matrix_ceiling(torch.device("cpu")) == (2 * 100**3 / 2e-3, "100x100 matrix product, float32")
-
-
 def test_warm_ups_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
     durations = iter([9.0, 9.0, 1.0, 2.0, 3.0])
@@ -267,13 +261,6 @@ def test_a_larger_frame_shows_the_same_scene() -> None:
     assert large.rgb.shape == (240, 320, 3) and large.masks.shape == (1, 240, 320) and large.size == "320x240"
     assert large.masks.sum() / small.masks.sum() == pytest.approx(4, rel=0.1)
     np.testing.assert_allclose(large.truths, small.truths, atol=1e-3)
-
-
-def test_the_cpu_does_less_unless_asked() -> None:
-    cpu, cuda = Options(repeats=3).for_device("cpu"), Options(repeats=3).for_device("cuda")
-    assert cpu.repeats == cuda.repeats == 3
-    assert cpu.hypotheses and cuda.hypotheses and max(cpu.hypotheses) < max(cuda.hypotheses) == 504
-    assert None not in (getattr(cpu, name) for name in ("objects", "image_sizes", "mesh_faces", "hypothesis_steps"))
 
 
 @pytest.mark.parametrize(

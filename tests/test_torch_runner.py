@@ -78,13 +78,6 @@ def test_runner_leaves_the_given_network_alone(network: RefineNet) -> None:
     assert not runner.network.training
 
 
-def test_chunks_cover_everything_once(network: RefineNet) -> None:
-    runner = NetworkRunner("refiner", network=network, device="cpu", batch_size=7)
-    rows = [i for chunk in runner.chunks(20) for i in range(20)[chunk]]
-    assert rows == list(range(20))
-    assert max(chunk.stop - chunk.start for chunk in runner.chunks(20)) == 7
-
-
 def test_an_absent_device_is_an_error(network: RefineNet) -> None:
     with pytest.raises(DeviceError):
         NetworkRunner("refiner", network=network, device="cuda:99")

@@ -155,16 +155,17 @@ def test_a_scorer_may_start_from_a_refiners_trunk(tmp_path: Path) -> None:
         start_from(RefineNet(NetworkConfig(width=16, input_size=32)), tmp_path / "refiner.safetensors")
 
 
+def not_finite(model: nn.Module, *_: object) -> dict[str, torch.Tensor]:
+    return {"loss": model(torch.full((4, 3), float("nan"))).sum()}
+
+
 def test_a_step_without_finite_gradient_changes_nothing(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     saved: list[dict[str, torch.Tensor]] = []
     loop = TrainingLoop(network, LoopConfig(steps=20), Workers("cpu"), tmp_path, saved.append)
     before = {k: v.clone() for k, v in network.state_dict().items() if v.is_floating_point()}
 
-    def step(model: nn.Module, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
-        return {"loss": model(torch.full((4, 3), float("nan"))).sum()}
-
-    loop.run(step, pairs=4)
+    loop.run(not_finite, pairs=4)
     assert loop.skipped == 20
     for key, value in before.items():
         torch.testing.assert_close(network.state_dict()[key], value)
@@ -175,11 +176,8 @@ def test_a_diverged_training_stops_and_says_so(tmp_path: Path) -> None:
     network = nn.Linear(3, 3)
     loop = TrainingLoop(network, LoopConfig(steps=1000), Workers("cpu"), tmp_path, lambda state: None)
 
-    def step(model: nn.Module, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
-        return {"loss": model(torch.full((4, 3), float("nan"))).sum()}
-
     with pytest.raises(TrainingError, match=r"diverged at step 49.*learning_rate"):
-        loop.run(step, pairs=4)
+        loop.run(not_finite, pairs=4)
 
 
 def test_a_miscalibrated_camera_still_sees_the_target_where_its_pose_says(pool: MeshPool) -> None:

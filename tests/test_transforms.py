@@ -93,11 +93,6 @@ def test_moving_points(v: torch.Tensor, t: torch.Tensor, point: torch.Tensor) ->
     torch.testing.assert_close(moved[0].double(), expected, atol=POINT_TOLERANCE, rtol=0)
 
 
-def test_hat_is_the_cross_product() -> None:
-    a, b = torch.randn(5, 3), torch.randn(5, 3)
-    torch.testing.assert_close((hat(a) @ b[..., None])[..., 0], torch.linalg.cross(a, b))
-
-
 def test_leading_dimensions_broadcast(device: torch.device) -> None:
     v = torch.randn(2, 5, 3, device=device)
     T = make_transform(so3_exp(v), torch.zeros(3, device=device))
