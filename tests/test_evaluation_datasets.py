@@ -13,7 +13,6 @@ from evaluation_dataset import K as INTRINSICS
 from scipy.io import savemat
 
 from pose6d.errors import FrameError, OutputError, SceneError
-from pose6d.evaluation.bop_writer import BopWriter
 from pose6d.evaluation.datasets import PoseDataset, Target
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.datasets_ycb import EoatDataset, YcbVideoDataset
@@ -24,6 +23,7 @@ from pose6d.evaluation.scoring import score
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes.images import write_depth, write_image
 from pose6d.scenes.run_length import decode_rle, encode_rle
+from tests.bop_writer import BopWriter
 
 POSE = make_pose(np.eye(3), [0.02, 0.01, 0.6])
 
