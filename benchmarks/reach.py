@@ -9,7 +9,6 @@ and the figure go beside the JSON as .md and .png; `--from-json a.json b.json` m
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -33,7 +32,7 @@ from benchmarks.result_file import read_result
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, OptionError, ResultsError
 from pose6d.evaluation.markdown_table import markdown_table
@@ -287,6 +286,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))
+    run_command_line(main, Options, description=__doc__)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +37,7 @@ from benchmarks.result_file import read_result
 from benchmarks.schedule_plot import pareto_front, write_schedule_plot
 from benchmarks.versions import versions
 from estimater import EstimatorFactory, FoundationPose
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.errors import FrameError, OptionError
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_shares
@@ -343,6 +342,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))
+    run_command_line(main, Options, description=__doc__)

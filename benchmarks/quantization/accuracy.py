@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import Effort, begin_record, registered
@@ -34,7 +32,7 @@ from benchmarks.quantization.measurements import BASELINE, FASTEST, PLAIN, avail
 from benchmarks.versions import versions
 from estimater import EstimatorFactory
 from learning.inference.variants import VARIANTS
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, WeightsError
 from pose6d.evaluation.markdown_table import markdown_table
@@ -299,4 +297,4 @@ def markdown(found: dict[str, Comparison], facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))
+    run_command_line(main, Options, description=__doc__)

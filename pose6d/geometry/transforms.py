@@ -40,7 +40,7 @@ def so3_exp(v: torch.Tensor) -> torch.Tensor:
     first = torch.sinc(angle / math.pi)
     second = 0.5 * torch.sinc(angle / (2 * math.pi)) ** 2
     W = hat(v)
-    return _identity_like(W) + first * W + second * (W @ W)
+    return torch.eye(3, dtype=W.dtype, device=W.device) + first * W + second * (W @ W)
 
 
 def so3_log(R: torch.Tensor) -> torch.Tensor:
@@ -137,11 +137,6 @@ def random_rotations(
         dim=-1,
     )
     return R.unflatten(-1, (3, 3)).to(device)
-
-
-def _identity_like(R: torch.Tensor) -> torch.Tensor:
-    """(3, 3) identity of R's dtype and device."""
-    return torch.eye(3, dtype=R.dtype, device=R.device)
 
 
 def _quaternion(R: torch.Tensor) -> torch.Tensor:
