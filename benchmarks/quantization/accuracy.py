@@ -250,9 +250,9 @@ def compare(records: Sequence[Record]) -> dict[str, Comparison]:
             add=scores.add,
             error=scores.error,
             area=scores.auc_diameter,
-            add_difference=_points(difference_of_shares(_right(rows, "add"), _right(wanted, "add"))),
-            error_difference=_points(difference_of_shares(_right(rows, "error"), _right(wanted, "error"))),
-            area_difference=_points(difference_of_means(_closeness(rows), _closeness(wanted))),
+            add_difference=difference_of_shares(_right(rows, "add"), _right(wanted, "add")),
+            error_difference=difference_of_shares(_right(rows, "error"), _right(wanted, "error")),
+            area_difference=difference_of_means(_closeness(rows), _closeness(wanted)),
             median=scores.median,
             seconds=float(np.mean([record.seconds for record in rows])),
         )
@@ -266,11 +266,6 @@ def _right(records: Sequence[Record], name: str) -> np.ndarray:
 def _closeness(records: Sequence[Record]) -> np.ndarray:
     """1 for no error, 0 from 0.1 diameters on; its mean is the area under the curve."""
     return np.clip(1 - column(records, "error") / RIGHT, 0, 1)
-
-
-def _points(difference: tuple[float, float, float]) -> tuple[float, float, float]:
-    value, low, high = (100 * x for x in difference)
-    return value, low, high
 
 
 def _with_interval(difference: tuple[float, float, float]) -> str:

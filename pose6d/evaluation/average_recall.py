@@ -53,7 +53,10 @@ def found(errors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     return {
         name: np.array(
-            [[(match(one, threshold) >= 0).sum() for threshold in thresholds] for one in _stacked(errors[name])]
+            [
+                [(match(one, threshold) >= 0).sum() for threshold in thresholds]
+                for one in errors[name].reshape(-1, *errors[name].shape[-2:])
+            ]
         )
         for name, thresholds in THRESHOLDS.items()
     }
@@ -77,7 +80,3 @@ def average_recall(counts: Iterable[Mapping[str, np.ndarray]], instances: int) -
         for name in THRESHOLDS
     }
     return {"AR": float(np.mean(list(parts.values()))), **parts}
-
-
-def _stacked(errors: np.ndarray) -> np.ndarray:
-    return errors if errors.ndim == 3 else errors[None]

@@ -38,7 +38,7 @@ def reliability_bins(confidence: np.ndarray, right: np.ndarray, bins: int = 15) 
 
     Niculescu-Mizil and Caruana, Predicting Good Probabilities With Supervised Learning, ICML 2005, section 4.
     """
-    confidence, right = _checked(confidence, right)
+    confidence, right = _check_inputs(confidence, right)
     edges = np.linspace(0, 1, bins + 1)
     # searchsorted and not ceil(confidence * bins), which puts values at an edge on either side of it by rounding.
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
@@ -76,7 +76,7 @@ def roc_auc(confidence: np.ndarray, right: np.ndarray) -> float:
     Returns:
         0.5 (chance) to 1 (perfect); below 0.5, the confidence is worse than chance. NaN unless there are both kinds.
     """
-    confidence, right = _checked(confidence, right)
+    confidence, right = _check_inputs(confidence, right)
     positive, negative = int(right.sum()), int((~right).sum())
     if positive == 0 or negative == 0:
         return float("nan")
@@ -90,7 +90,7 @@ def fit_platt(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     Platt, Probabilistic Outputs for Support Vector Machines, 1999, with his smoothed targets, which keep both finite
     where all results of a side agree.
     """
-    confidence, right = _checked(confidence, right)
+    confidence, right = _check_inputs(confidence, right)
     x = logit(np.clip(confidence, _CERTAIN, 1 - _CERTAIN))
     positive, negative = right.sum(), (~right).sum()
     target = np.where(right, (positive + 1) / (positive + 2), 1 / (negative + 2))
@@ -103,7 +103,7 @@ def fit_platt(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     return float(scale), float(offset)
 
 
-def _checked(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _check_inputs(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     if confidence.ndim != 1 or confidence.shape != right.shape:
         raise ValueError(f"confidence {confidence.shape} and right {right.shape}: two (N,) arrays are needed")
