@@ -153,16 +153,13 @@ def run(options: Options) -> Results:
     results = Results(pairs, records, {"options": asdict(options), **versions(options.device)})
     effort = Effort(options.iterations)
 
-    def make_factories() -> dict[str, EstimatorFactory]:
-        # Networks of its own for each schedule: it finds its recorded CUDA graphs as its last call left them.
-        return {s.name: EstimatorFactory(options.weights, options.device, schedule=s) for s in schedules}
-
     with SceneWorkers(options.workers) as workers, ThreadPoolExecutor(1) as aside:
-        making = aside.submit(make_factories)
+        # Networks of its own for each schedule: it finds its recorded CUDA graphs as its last call left them.
+        making = [aside.submit(EstimatorFactory, options.weights, options.device, schedule=s) for s in schedules]
         # One object after the other, so that the estimators of one are all there are at a time.
         board = Scoreboard(options, workers, by_object=True)
         board.begin()
-        factories = making.result()
+        factories = {s.name: made.result() for s, made in zip(schedules, making, strict=True)}
         saved = time.monotonic()
         for suite in board.suites:
             shown = None

@@ -20,7 +20,7 @@ class Predictor:
     """Base of the predictors.
 
     Args:
-        weights, device, amp, quantized, network, batch_size: see `runners.make_runner`.
+        weights, device, amp, quantized, network, batch_size: see `runners.make_runner` and `NetworkRunner`.
 
     Attributes:
         config: of the network.

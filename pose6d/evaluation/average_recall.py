@@ -41,7 +41,7 @@ def match(errors: np.ndarray, threshold: float) -> np.ndarray:
     return matches
 
 
-def found(errors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def count_found(errors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """How many true poses of one target are found at each threshold.
 
     Args:
@@ -66,7 +66,7 @@ def average_recall(counts: Iterable[Mapping[str, np.ndarray]], instances: int) -
     """AR of many targets.
 
     Args:
-        counts: of `found`, one per target.
+        counts: of `count_found`, one per target.
         instances: true poses of all targets together.
 
     Returns:

@@ -61,12 +61,9 @@ def mspd(
 
 
 def rotation_error(estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None = None) -> np.ndarray:
-    """Geodesic angle between both rotations in radians, the least one over the symmetries.
+    """Geodesic angle between both rotations, 0 to pi, the least one over the symmetries.
 
     Hodan et al., ECCVW 2016, equation 1, with the symmetric ground truths of BOP Challenge 2020.
-
-    Returns:
-        (...) angles from 0 to pi.
     """
     return _angles(estimate, truth, symmetries).min(axis=-1)
 
@@ -83,11 +80,7 @@ def translation_error(estimate: np.ndarray, truth: np.ndarray, symmetries: np.nd
 def nearest_symmetric_truth(
     estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None = None
 ) -> np.ndarray:
-    """Of the poses that look like the truth, the one whose rotation is nearest to the estimate's.
-
-    Returns:
-        (..., 4, 4) float64.
-    """
+    """Of the poses that look like the truth, that (..., 4, 4) float64 whose rotation is nearest to the estimate's."""
     angles = _angles(estimate, truth, symmetries)
     candidates = np.broadcast_to(_symmetric(truth, symmetries), (*angles.shape, 4, 4))
     return np.take_along_axis(candidates, angles.argmin(axis=-1)[..., None, None, None], axis=-3)[..., 0, :, :]
