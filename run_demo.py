@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 import tyro
 from tqdm import tqdm
 
@@ -159,7 +158,9 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
             mesh, symmetries = load_object(options, scene, first)
         with record.stage("load networks"):
             weights = find_weights(options.weights, "refiner", device.type)
-            networks = quantized_networks(options, device) if options.quantized else {}
+            parts: dict[str, Any] = {"refiner": PoseRefinePredictor, "scorer": ScorePredictor}
+            variant = options.quantized
+            networks = {n: p(options.weights, device, quantized=variant) for n, p in parts.items() if variant}
             estimator = make_estimator(
                 mesh,
                 symmetries=symmetries,
@@ -172,7 +173,10 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         if device.type == "cuda":  # a CPU has little to warm up
             with record.stage("warm up"):
                 estimator.warm_up(*first.depth.shape, options.est_refine_iter, options.track_refine_iter)
-    folder = make_run_folder(options.debug_dir, scene.path, options.overwrite)
+    if options.debug_dir is None:
+        folder = RunFolder.new(Path("debug") / scene.path.resolve().name)
+    else:
+        folder = RunFolder(options.debug_dir, overwrite=options.overwrite)
     print(f"device: {device}\nweights: {weights.parent}\nresults: {folder.path}")
 
     renderer = make_renderer(mesh, device)
@@ -268,21 +272,6 @@ def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.
     for note in unused:
         warnings.warn(f"not used: {note}", stacklevel=2)
     return mesh, None if symmetries is None else symmetries.numpy()
-
-
-def quantized_networks(options: Options, device: torch.device) -> dict[str, Any]:
-    """The estimator's networks in the variant that --quantized names."""
-    return {
-        "refiner": PoseRefinePredictor(options.weights, device, quantized=options.quantized),
-        "scorer": ScorePredictor(options.weights, device, quantized=options.quantized),
-    }
-
-
-def make_run_folder(debug_dir: Path | None, scene: Path, overwrite: bool) -> RunFolder:
-    """The folder given, which must hold no results unless `overwrite`; or a new one under debug/<scene>/."""
-    if debug_dir is None:
-        return RunFolder.new(Path("debug") / scene.resolve().name)
-    return RunFolder(debug_dir, overwrite=overwrite)
 
 
 def register(

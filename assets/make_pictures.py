@@ -14,13 +14,12 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import tyro
 from PIL import Image
 
 ASSETS = Path(__file__).resolve().parent
 sys.path.insert(0, str(ASSETS.parent))
 
-from pose6d.command import run_command  # noqa: E402  (the checkout need not be installed)
+from pose6d.command import run_command_line  # noqa: E402  (the checkout need not be installed)
 from pose6d.errors import OutputError  # noqa: E402
 from pose6d.mesh.mesh_files import load_mesh  # noqa: E402
 from pose6d.rendering import make_renderer  # noqa: E402
@@ -114,4 +113,4 @@ def input_panels(frame: Frame, result: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(tyro.cli(Options, use_underscores=True))))
+    run_command_line(main, Options, use_underscores=True)

@@ -9,7 +9,6 @@ and the figure go beside the JSON as .md and .png; `--from-json a.json b.json` m
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -23,17 +22,16 @@ from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import most_different
 from benchmarks.accuracy.objects import TargetObject
-from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
+from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene
-from benchmarks.accuracy.scoreboard import Options as SceneOptions
-from benchmarks.accuracy.scoreboard import Scoreboard
+from benchmarks.accuracy.scoreboard import SceneChoice, Scoreboard
 from benchmarks.accuracy.suites import check_registers
 from benchmarks.reach_plot import write_reach_plot
 from benchmarks.result_file import read_result
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, OptionError, ResultsError
 from pose6d.evaluation.markdown_table import markdown_table
@@ -51,26 +49,17 @@ _NEAR = 45.0  # degrees
 
 
 @dataclass
-class Options:
+class Options(SceneChoice):
     """Which refiners to compare on what."""
 
     weights: tuple[str, ...] = ("auto",)
     """released sets' names, or folders"""
     device: str = "auto"
-    suites: tuple[str, ...] = ("cluttered",)
-    """suites of benchmarks.accuracy with frames to register in"""
-    scenes: int = 100
-    """of each suite"""
     steps: int = 5
     """refinement steps"""
-    mesh_folder: Path | None = None
-    """folder that is searched for meshes in metres; procedural objects if omitted"""
     symmetric: tuple[str, ...] = ()
     """parts of the names of objects that look the same from several sides; they are left out, since how far a rotation
     is off means nothing for them"""
-    workers: int | None = None
-    """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
-    seed: int = 7
     output: Path | None = None
     """JSON of the results; the table and the figure go beside it as .md and .png"""
     from_json: tuple[Path, ...] = ()
@@ -131,11 +120,9 @@ def run(options: Options) -> tuple[list[Reach], dict[str, Any]]:
     """Follow all hypotheses of all refiners, and sum up; and with what it was done."""
     device = resolve_device(options.device)
     refiners = {name: PoseRefinePredictor(name, device) for name in dict.fromkeys(options.weights)}
-    shared = ("suites", "scenes", "mesh_folder", "symmetric", "seed")
-    scene_options = SceneOptions(**{name: getattr(options, name) for name in shared})
     found: list[Reach] = []
-    with SceneWorkers(default_workers() if options.workers is None else options.workers) as workers:
-        board = Scoreboard(scene_options, workers, by_object=True)
+    with SceneWorkers(options.workers) as workers:
+        board = Scoreboard(options, workers, by_object=True)
         board.begin()
         for suite in board.suites:
             paths: dict[str, list[Paths]] = {name: [] for name in refiners}
@@ -149,7 +136,7 @@ def run(options: Options) -> tuple[list[Reach], dict[str, Any]]:
                 for name, estimator in estimators.items():
                     with_path = _follow(estimator, target, scene, options.steps)
                     paths[name] += [with_path] if with_path else []
-            found += [summary(name, suite.name, _joined(own)) for name, own in paths.items() if own]
+            found += [summary(name, suite.name, own) for name, own in paths.items() if own]
     if not found:
         raise FrameError("all objects are symmetric, or every frame was refused: nothing to measure")
     return found, {"options": asdict(options), **versions(device)}
@@ -186,12 +173,9 @@ def _follow(estimator: FoundationPose, target: TargetObject, scene: EvaluationSc
     return Paths(angles[0][None], angles[1][None], errors.cpu().numpy()[None])
 
 
-def _joined(paths: Sequence[Paths]) -> Paths:
-    return Paths(*(np.concatenate([getattr(path, name) for path in paths]) for name in ("start", "end", "add")))
-
-
-def summary(weights: str, suite: str, paths: Paths) -> Reach:
+def summary(weights: str, suite: str, scenes: Sequence[Paths]) -> Reach:
     """The shares and medians of all scenes."""
+    paths = Paths(*(np.concatenate([getattr(path, name) for path in scenes]) for name in ("start", "end", "add")))
     final = paths.add[..., -1]
     right = final < RIGHT
     bins = np.digitize(paths.start, _EDGES[1:-1])
@@ -287,6 +271,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))
+    run_command_line(main, Options, description=__doc__)

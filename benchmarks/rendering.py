@@ -8,7 +8,6 @@ casting, where it can be imported, does the first row's geometry without colour 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import trimesh
-import tyro
 
 from benchmarks.versions import versions
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.device import resolve_device
 from pose6d.geometry.transforms import random_rotations
 from pose6d.mesh.mesh import Mesh
@@ -207,4 +205,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))
+    run_command_line(main, Options, description=__doc__)

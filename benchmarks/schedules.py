@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,17 +27,16 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import Effort, begin_record, registered
-from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
+from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene
-from benchmarks.accuracy.scoreboard import Options as SceneOptions
-from benchmarks.accuracy.scoreboard import Scoreboard
+from benchmarks.accuracy.scoreboard import SceneChoice, Scoreboard
 from benchmarks.accuracy.scores import score
 from benchmarks.accuracy.suites import check_registers
 from benchmarks.result_file import read_result
 from benchmarks.schedule_plot import pareto_front, write_schedule_plot
 from benchmarks.versions import versions
 from estimater import EstimatorFactory, FoundationPose
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.errors import FrameError, OptionError
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_shares
@@ -56,7 +54,7 @@ _WANTED_SPEED = 4  # times as fast as full
 
 
 @dataclass
-class Options:
+class Options(SceneChoice):
     """What to compare on what."""
 
     schedules: tuple[str, ...] = (
@@ -71,8 +69,6 @@ class Options:
     """besides full and thorough; named ones, or START/STEPS[sSCREEN]kKEEP[aAPART][/...] with 120 or 252 rotations"""
     sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9, 0.95)
     """the confidences below which the thorough schedule follows; 0: never"""
-    suites: tuple[str, ...] = ("cluttered",)
-    """suites of benchmarks.accuracy with frames to register in"""
     scenes: int = 500
     """of each suite"""
     weights: str = "auto"
@@ -80,13 +76,6 @@ class Options:
     device: str = "auto"
     iterations: int = 5
     """refinement steps that each result shall have taken"""
-    mesh_folder: Path | None = None
-    """folder that is searched for meshes in metres; procedural objects if omitted"""
-    symmetric: tuple[str, ...] = ()
-    """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
-    workers: int | None = None
-    """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
-    seed: int = 7
     output: Path | None = None
     """JSON of all records; the table and the curve go beside it as .md and .png"""
     from_json: Path | None = None
@@ -162,19 +151,15 @@ def run(options: Options) -> Results:
     pairs = {schedule.name: count_pairs(schedule, options.iterations) for schedule in schedules}
     records: dict[str, list[Record]] = {name: [] for name in pairs}
     results = Results(pairs, records, {"options": asdict(options), **versions(options.device)})
-    count = default_workers() if options.workers is None else options.workers
     effort = Effort(options.iterations)
 
-    def make_factories() -> dict[str, EstimatorFactory]:
+    with SceneWorkers(options.workers) as workers, ThreadPoolExecutor(1) as aside:
         # Networks of its own for each schedule: it finds its recorded CUDA graphs as its last call left them.
-        return {s.name: EstimatorFactory(options.weights, options.device, schedule=s) for s in schedules}
-
-    with SceneWorkers(count) as workers, ThreadPoolExecutor(1) as aside:
-        making = aside.submit(make_factories)
+        making = [aside.submit(EstimatorFactory, options.weights, options.device, schedule=s) for s in schedules]
         # One object after the other, so that the estimators of one are all there are at a time.
-        board = Scoreboard(_scene_options(options), workers, by_object=True)
+        board = Scoreboard(options, workers, by_object=True)
         board.begin()
-        factories = making.result()
+        factories = {s.name: made.result() for s, made in zip(schedules, making, strict=True)}
         saved = time.monotonic()
         for suite in board.suites:
             shown = None
@@ -198,11 +183,6 @@ def run(options: Options) -> Results:
                     write_results(options.output, results)
                     saved = time.monotonic()
     return results
-
-
-def _scene_options(options: Options) -> SceneOptions:
-    shared = ("suites", "scenes", "weights", "device", "iterations", "mesh_folder", "symmetric", "workers", "seed")
-    return SceneOptions(**{name: getattr(options, name) for name in shared})
 
 
 def _warm_up(estimators: Sequence[FoundationPose], scene: EvaluationScene, iterations: int) -> None:
@@ -270,8 +250,7 @@ def outcomes(results: Results, sure: Sequence[float]) -> list[Outcome]:
 def _points(records: Sequence[Record], reference: Sequence[Record], error: str) -> tuple[float, float, float]:
     """Difference of the shares of right poses in points, and its 95 % interval."""
     own, other = (column(rows, error) < RIGHT for rows in (records, reference))
-    value, low, high = difference_of_shares(own, other)
-    return 100 * value, 100 * low, 100 * high
+    return difference_of_shares(own, other)
 
 
 def markdown(results: Results, found: Sequence[Outcome]) -> str:
@@ -343,6 +322,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))
+    run_command_line(main, Options, description=__doc__)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from pose6d.errors import Pose6DError, with_cure
 
@@ -74,6 +74,22 @@ def run_command(run: Callable[[], object], interrupted: str = "interrupted") -> 
         except KeyboardInterrupt as stop:
             print(interrupted, file=sys.stderr)
             return exit_code(stop)
+
+
+def run_command_line(
+    run: Callable[[Any], object], options: type, *, interrupted: str = "interrupted", **settings: Any
+) -> NoReturn:
+    """End the program with `run_command` of a function of `options`, which tyro reads from the command line.
+
+    Args:
+        run: the function.
+        options: dataclass of its argument.
+        interrupted: see `run_command`.
+        settings: of `tyro.cli`.
+    """
+    import tyro
+
+    sys.exit(run_command(lambda: run(tyro.cli(options, **settings)), interrupted))
 
 
 def finish_what_is_begun() -> None:

@@ -16,12 +16,7 @@ from pose6d.whole_file import write_whole
 
 
 def read_json(path: Path, error: type[Pose6DError]) -> Any:
-    """Parse a JSON file.
-
-    Args:
-        path: the file.
-        error: raised with the cause and the place of the mistake if it cannot be read, or is none.
-    """
+    """Parse a JSON file; `error`, with the cause and the place of the mistake, if it cannot be read, or is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a mark before the text
     except RecursionError as cause:

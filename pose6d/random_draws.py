@@ -30,11 +30,7 @@ class Draw:
     def smooth(
         self, count: int, channels: int, size: tuple[int, int], cells: int, deviation: float | torch.Tensor = 1.0
     ) -> torch.Tensor:
-        """(N, C, H, W) normal noise that varies over 1 / cells of the image.
-
-        Args:
-            deviation: standard deviation, broadcastable to (N, C, 1, 1).
-        """
+        """(N, C, H, W) normal noise that varies over 1 / cells of the image; `deviation` broadcasts to (N, C, 1, 1)."""
         coarse = deviation * self.normal((count, channels, cells, cells))
         # Two small matrix products: a tenth of the time of F.interpolate.
         rows, columns = (_interpolation(cells, length, self.device) for length in size)

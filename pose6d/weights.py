@@ -199,15 +199,6 @@ def read_tensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise WeightsError(f"weights {file} cannot be read ({error}): is the download complete?") from error
 
 
-def record_in_manifest(file: Path, facts: Mapping[str, Any] | None = None) -> None:
-    """Put a file's SHA-256, and any further facts, into the manifest of the folder above its own."""
-    manifest = file.parent.parent / MANIFEST
-    content = read_json(manifest, WeightsError) if manifest.is_file() else {}
-    entry = {"sha256": sha256(file), **(facts or {})}
-    content.setdefault("files", {})[f"{file.parent.name}/{file.name}"] = entry
-    write_json(manifest, content)
-
-
 def sha256(file: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

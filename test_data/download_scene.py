@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from pose6d.errors import OutputError, SceneError
+from test_data.scenes_folder import read_marker
 
 _MARKER = "downloaded.json"
 _BLOCK = 1 << 20
@@ -57,7 +58,7 @@ def download_scene(
             f"TEST_SCENE_SHA256 is {wanted!r}: wanted the 64 hex digits of the zip's checksum, as printed by sha256sum"
         )
     if folder.exists() and any(folder.iterdir()):
-        if _read_checksum(folder) == wanted:
+        if read_marker(folder / _MARKER).get("sha256") == wanted:
             return folder
         raise OutputError(f"{folder} is not empty and holds no download of {wanted[:12]}...: move it away first")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -75,14 +76,6 @@ def download_scene(
             folder.rmdir()
         shutil.move(scene, folder)
     return folder
-
-
-def _read_checksum(folder: Path) -> str | None:
-    try:
-        values = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return values.get("sha256") if isinstance(values, dict) else None
 
 
 def _fetch(url: str, target: Path, progress: bool) -> str:

@@ -31,7 +31,7 @@ from pose6d.rendering import ALBEDO, Renderer, Rendering, make_renderer
 from pose6d.scenes.images import write_image
 from test_data.kitchen_scene import Body, camera_in_world, kitchen, look_at, spoon, spoon_in_world
 from test_data.scene_lighting import Light, LightRig
-from test_data.scenes_folder import AVOCADO, SCENES
+from test_data.scenes_folder import AVOCADO, SCENES, read_marker
 
 FRAMES = 90
 CAMERA = AvocadoCamera()
@@ -74,8 +74,8 @@ def make_avocado_scene(
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
-        made = _read_marker(folder)
-        if made is None:
+        made = read_marker(folder / _MARKER)
+        if made.get("made_by") != _marker(0)["made_by"]:
             raise OutputError(
                 f"{folder} holds files that are no avocado scene: move them away, or choose another folder"
             )
@@ -98,14 +98,6 @@ def make_avocado_scene(
 
 def _marker(frames: int) -> dict[str, object]:
     return {"made_by": "test_data.make_avocado_scene", "version": VERSION, "frames": frames}
-
-
-def _read_marker(folder: Path) -> dict[str, object] | None:
-    try:
-        values = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return values if isinstance(values, dict) and values.get("made_by") == _marker(0)["made_by"] else None
 
 
 def _write_scene(scene: Path, frames: int, progress: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -15,6 +16,15 @@ def scenes_folder() -> Path:
         return here
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(cache) / "pose6d" / "scenes"
+
+
+def read_marker(file: Path) -> dict[str, object]:
+    """What the file says that was left when a scene was made; {} where it is missing or no such file."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 SCENES = scenes_folder()

@@ -14,6 +14,7 @@ from pose6d.camera_simulation.stereo_camera import StereoCamera
 from pose6d.mesh.mesh import Mesh
 
 CAMERA = StereoCamera(width=320, height=240, fx=303.4, fy=303.2, ppx=159.6, ppy=119.9)
+CHARUCO = Board("charuco", columns=5, rows=7, square=0.036, marker=0.027)
 
 
 def block() -> Mesh:

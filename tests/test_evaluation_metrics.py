@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pose6d.evaluation.auc import auc, recall
-from pose6d.evaluation.average_recall import average_recall, found, match
+from pose6d.evaluation.average_recall import average_recall, count_found, match
 from pose6d.evaluation.pose_errors import euler_angles, euler_error, nearest_symmetric_truth
 from pose6d.evaluation.tracking_errors import jitter, loss_statistics
 from pose6d.evaluation.visible_surface import TAUS, render_depth, vsd
@@ -107,9 +107,9 @@ def test_average_recall_counts_thresholds() -> None:
         "mssd": np.array([[0.12]]),
         "mspd": np.array([[31.0]]),
     }
-    scores = average_recall([found(one)], instances=1)
+    scores = average_recall([count_found(one)], instances=1)
     assert scores == pytest.approx({"AR_VSD": 0.25, "AR_MSSD": 0.8, "AR_MSPD": 0.4, "AR": 1.45 / 3})
-    assert average_recall([found(one)], instances=2)["AR_MSSD"] == pytest.approx(0.4)
+    assert average_recall([count_found(one)], instances=2)["AR_MSSD"] == pytest.approx(0.4)
     assert average_recall([], instances=3)["AR"] == 0
     assert np.isnan(average_recall([], instances=0)["AR"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,15 +11,15 @@ import numpy as np
 import pytest
 
 from mesh_creation.board.detection import detect_board
-from mesh_creation.board.layout import Board, Place, charuco_board, default_board, load_board, save_board
+from mesh_creation.board.layout import Board, Place, default_board, load_board, save_board
 from mesh_creation.board.pdf import PAPERS, BoardOptions, fitting_board, main, print_board
 from pose6d.errors import SceneError
-from tests.mesh_creation_scans import draw_board
+from tests.mesh_creation_scans import CHARUCO, draw_board
 
 BOARDS = {
     "ring": default_board(),
-    "charuco": charuco_board(),
-    "charuco letter": charuco_board("letter"),  # an even number of rows
+    "charuco": CHARUCO,
+    "charuco letter": replace(CHARUCO, rows=6),  # an even number of rows
     "grid 6x6": Board("grid", "DICT_6X6_250", columns=4, rows=5, first_id=100),
     "markers": Board(
         "markers", "DICT_6X6_250", marker=0.04, places=(Place(3, -0.04, 0.01, 30), Place(200, 0.05, -0.02))
@@ -42,7 +43,7 @@ def test_points_are_found_where_the_layout_says(name: str, scale: float) -> None
 
 
 def test_layout_matches_opencv() -> None:
-    board = charuco_board()
+    board = CHARUCO
     pattern = cv2.aruco.CharucoBoard((5, 7), 0.036, 0.027, cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50))
     theirs = pattern.getChessboardCorners()  # origin in the top left corner, y down
     ours = board.object_points(np.arange(len(theirs)))
@@ -78,7 +79,7 @@ def test_an_unknown_layout_finds_markers_but_has_no_points() -> None:
 
 
 def test_an_empty_picture_has_no_points() -> None:
-    for board in (default_board(), charuco_board()):
+    for board in (default_board(), CHARUCO):
         found = detect_board(np.full((480, 640, 3), 128, np.uint8), board)
         assert found.corners.shape == (0, 2) and found.ids.shape == (0,)
 
@@ -161,5 +162,5 @@ def test_a_wide_board_is_printed_across(tmp_path: Path) -> None:
 
 def test_board_command_writes_pdf_and_description(tmp_path: Path) -> None:
     main(BoardOptions(out=tmp_path / "mine.pdf", kind="charuco"))
-    assert load_board(tmp_path / "mine.json") == charuco_board()
+    assert load_board(tmp_path / "mine.json") == CHARUCO
     assert (tmp_path / "mine.pdf").read_bytes().startswith(b"%PDF")

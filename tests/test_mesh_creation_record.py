@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
-from mesh_creation.board.layout import Board, charuco_board, default_board, load_board, save_board
+from mesh_creation.board.layout import Board, default_board, load_board, save_board
 from mesh_creation.recording.coverage import AZIMUTHS, Coverage
 from mesh_creation.recording.record import RecordOptions, main, record, warm_up
 from pose6d.errors import DeviceError, OutputError, SceneError
 from pose6d.scenes import open_scene
 from pose6d.scenes.realsense import CameraFrame
 from tests import realsense_recordings as made
-from tests.mesh_creation_scans import draw_board
+from tests.mesh_creation_scans import CHARUCO, draw_board
 
 OLD_BAG = Path(__file__).parent / "recordings" / "realsense_2_55.bag"
 
@@ -37,7 +37,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_db3_recording_is_imported_whole(recording: Path, tmp_path: Path) -> None:
-    save_board(charuco_board(), tmp_path / "mine.json")
+    save_board(CHARUCO, tmp_path / "mine.json")
     scan = main(RecordOptions(tmp_path / "scan", source=recording, board=tmp_path / "mine.json", keep_fps=0))
     frames = list(open_scene(scan))
     red = [int(np.median(frame.rgb[..., 0])) for frame in frames]
@@ -46,7 +46,7 @@ def test_a_db3_recording_is_imported_whole(recording: Path, tmp_path: Path) -> N
     assert facts["kind"] == "import" and "software camera" in facts["source"]
     assert facts["numbers"] == [1, 2, 3, 5, 6, 7, 8, 9, 10]
     np.testing.assert_allclose(facts["timestamps"], np.delete(np.arange(10) / 30, 3), atol=1e-4)
-    assert load_board(scan / "board.json") == charuco_board()
+    assert load_board(scan / "board.json") == CHARUCO
 
 
 def test_depth_is_aligned_and_in_true_metres(recording: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from mesh_creation.board.camera_pose import estimate_board_pose
 from mesh_creation.board.detection import BoardDetection
-from mesh_creation.board.layout import charuco_board, default_board, load_board, save_board
+from mesh_creation.board.layout import default_board, load_board, save_board
 from mesh_creation.registration import board_reading, register
 from mesh_creation.registration.depth_scale import check_depth_scale, measure_depth_scale
 from mesh_creation.registration.keyframes import choose_keyframes, view_distances
@@ -21,7 +21,7 @@ from mesh_creation.registration.register import RegisterOptions, main
 from pose6d.errors import FrameError, OutputError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.scenes import open_scene
-from tests.mesh_creation_scans import camera, house_scan, pose_errors, scan
+from tests.mesh_creation_scans import CHARUCO, camera, house_scan, pose_errors, scan
 
 K = np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])
 
@@ -215,7 +215,7 @@ def test_an_empty_board_and_a_wrong_one(handheld: Path, tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="nothing stands on the board"):
         main(RegisterOptions(empty))
     other = copy_of(handheld, tmp_path / "other")
-    save_board(charuco_board(), other / "board.json")
+    save_board(CHARUCO, other / "board.json")
     with pytest.raises(SceneError, match=r"is read in \d+ of 18 frames.*is that the board on the table"):
         main(RegisterOptions(other))
     save_board(load_board(handheld / "board.json"), other / "board.json")

@@ -33,7 +33,7 @@ def paths() -> Paths:
 
 
 def test_shares_are_those_of_the_paths(paths: Paths) -> None:
-    reach = summary("runs/mine", "cluttered", paths)
+    reach = summary("runs/mine", "cluttered", [paths])
     assert (reach.weights, reach.scenes, reach.counts) == ("mine", 2, [6, 12])
     # 15 to 30 degrees: one that stays wrong; 30 to 45 and 45 to 60: one each that becomes right; 90 to 105: the others.
     assert reach.right[1:4] == [0, 100, 100] and reach.right[6] == 0 and reach.right[0] is None
@@ -83,7 +83,7 @@ def test_earlier_runs_are_compared_in_one_table(
 ) -> None:
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for file in files:
-        own: list[Reach] = [summary(file.stem, suite, paths) for suite in ("cluttered", "easy")]
+        own: list[Reach] = [summary(file.stem, suite, [paths]) for suite in ("cluttered", "easy")]
         write_json(file, {"device": "abacus", "reach": [asdict(reach) for reach in own]})
     main(Options(from_json=tuple(files)))
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| one", "| two"))]

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pose6d.errors import OutputError
-from pose6d.evaluation.run_folder import RunFolder, read_poses
+from pose6d.evaluation.run_folder import RunFolder
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.rendering import make_renderer
@@ -25,6 +25,7 @@ from pose6d.report.refinement_trace import RefinementTrace, refinement_sheet
 from pose6d.report.video import VideoWriter
 from pose6d.scenes import open_scene
 from tests.mesh_boxes import make_box
+from tests.pose_files import read_poses
 
 K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
 SIDES = np.array([0.08, 0.12, 0.2])

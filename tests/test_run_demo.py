@@ -16,12 +16,12 @@ import torch
 
 import run_demo
 from pose6d.errors import FrameError, MeshError, OutputError, Pose6DError, SceneError
-from pose6d.evaluation.run_folder import read_poses
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.report.overlay import MAGENTA
 from pose6d.scenes.images import read_color, write_depth, write_image
 from run_demo import Options
 from tests.demo_recording import BOX, FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose
+from tests.pose_files import read_poses
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import yaml
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network, load_network
 from pose6d.errors import WeightsError
-from pose6d.weights import PUBLISHED_RUNS, find_weights, load_weights, record_in_manifest, save_weights
+from pose6d.weights import PUBLISHED_RUNS, find_weights, load_weights, save_weights, sha256
 
 KINDS = ("refiner", "scorer")
 SMALL = {"width": 4, "input_size": 32}
@@ -26,8 +26,11 @@ def write_small(folder: Path, kind: str = "refiner", **changes: object) -> Path:
 
 
 def write_set(folder: Path, **changes: object) -> None:
-    for kind in KINDS:
-        record_in_manifest(write_small(folder, kind, **changes))
+    manifest = folder.parent / "manifest.json"
+    files = json.loads(manifest.read_text())["files"] if manifest.exists() else {}
+    for file in (write_small(folder, kind, **changes) for kind in KINDS):
+        files[f"{folder.name}/{file.name}"] = {"sha256": sha256(file)}
+    manifest.write_text(json.dumps({"files": files}))
 
 
 @pytest.fixture

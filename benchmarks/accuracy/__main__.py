@@ -10,14 +10,10 @@ held-out seeds are used.
 
 from __future__ import annotations
 
-import sys
-
-import tyro
-
 from benchmarks.accuracy.report import markdown, read_json, write_diagram
 from benchmarks.accuracy.scoreboard import Options, run
 from benchmarks.accuracy.suites import SUITES
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.errors import OptionError
 from pose6d.whole_file import write_whole
 
@@ -41,4 +37,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))
+    run_command_line(main, Options, description=__doc__)

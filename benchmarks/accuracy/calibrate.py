@@ -8,7 +8,6 @@ Score them on the built-in objects, with another seed than for the scores that a
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from scipy.special import expit, logit
 from benchmarks.accuracy.report import read_json
 from benchmarks.accuracy.scores import judged
 from pose6d import json_file
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.errors import ResultsError, WeightsError
 from pose6d.evaluation.calibration import expected_calibration_error, fit_platt
 
@@ -52,6 +51,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(run_command(lambda: main(tyro.cli(Options))))
+    run_command_line(main, Options)

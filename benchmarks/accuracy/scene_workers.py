@@ -48,11 +48,12 @@ class SceneWorkers:
     """Processes of Ray that make scenes, as a context manager; they start at once, while the caller still loads meshes.
 
     Args:
-        workers: how many processes, on the cluster that RAY_ADDRESS names, else on this machine; 0 makes the scenes in
-            this one, as do all numbers where Ray is not installed.
+        workers: how many processes, on the cluster that RAY_ADDRESS names, else on this machine, and None for
+            `default_workers`; 0 makes the scenes in this one, as do all numbers where Ray is not installed.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int | None) -> None:
+        workers = default_workers() if workers is None else workers
         self._session = ExitStack()
         self._ray: Any = None
         self._makers: list[Any] = []

@@ -17,7 +17,7 @@ from benchmarks.accuracy.objects import TargetObject, grey_objects, load_objects
 from benchmarks.accuracy.real_frames import load_real_frames
 from benchmarks.accuracy.reconstruction import reconstructed
 from benchmarks.accuracy.report import write_json
-from benchmarks.accuracy.scene_workers import SceneWorkers, default_workers
+from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
 from benchmarks.accuracy.suites import SUITES, Suite
 from benchmarks.accuracy.trajectories import FRAMES
@@ -30,7 +30,24 @@ _SAVE_EVERY = 30.0  # seconds
 
 
 @dataclass
-class Options:
+class SceneChoice:
+    """The options of every command that goes through the suites."""
+
+    suites: tuple[str, ...] = ("cluttered",)
+    """suites of benchmarks.accuracy with frames to register in"""
+    scenes: int = 100
+    """of each suite"""
+    mesh_folder: Path | None = None
+    """folder that is searched for meshes in metres; procedural objects if omitted"""
+    symmetric: tuple[str, ...] = ()
+    """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
+    workers: int | None = None
+    """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
+    seed: int = 7
+
+
+@dataclass
+class Options(SceneChoice):
     """What to score on what."""
 
     suites: tuple[str, ...] = tuple(SUITES)
@@ -50,15 +67,8 @@ class Options:
     """refinement steps of register"""
     track_iterations: int = 2
     """refinement steps of track_one"""
-    mesh_folder: Path | None = None
-    """folder that is searched for meshes in metres; procedural objects if omitted"""
     real_folder: Path | None = None
     """folder of real frames with known poses, for the suite real, which is left out without it"""
-    symmetric: tuple[str, ...] = ()
-    """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
-    workers: int | None = None
-    """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
-    seed: int = 7
     output: Path | None = None
     """JSON of all records; the tables and the reliability diagram go beside it as .md and .png"""
     from_json: Path | None = None
@@ -71,18 +81,21 @@ class Scoreboard:
     Args:
         options: what to score on what.
         workers: processes that make scenes.
+        real_folder: of real frames, for the suite real.
         by_object: make all scenes of an object before those of the next, in place of taking turns.
     """
 
-    def __init__(self, options: Options, workers: SceneWorkers, by_object: bool = False) -> None:
+    def __init__(
+        self, options: SceneChoice, workers: SceneWorkers, real_folder: Path | None = None, by_object: bool = False
+    ) -> None:
         self.suites = [SUITES[name] for name in options.suites]
         self._seed, self._workers, self._by_object = options.seed, workers, by_object
-        if options.real_folder is None:
+        if real_folder is None:
             self.suites = [suite for suite in self.suites if suite.task != "real"]
             if not self.suites:
                 raise OptionError("--suites real: give the frames by --real-folder")
         else:
-            self._real = load_real_frames(options.real_folder, options.symmetric)
+            self._real = load_real_frames(real_folder, options.symmetric)
         self._scenes = options.scenes
         self._targets = make_targets(self.suites, options.mesh_folder, options.symmetric, options.seed)
 
@@ -153,8 +166,7 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
     """
     facts = {"options": asdict(options), **versions(options.device)}
     records: list[Record] = []
-    count = default_workers() if options.workers is None else options.workers
-    with SceneWorkers(count) as workers, ThreadPoolExecutor(1) as aside:
+    with SceneWorkers(options.workers) as workers, ThreadPoolExecutor(1) as aside:
         making = aside.submit(
             EstimatorFactory,
             options.weights,
@@ -162,7 +174,7 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
             options.schedule,
             options.quantized,
         )
-        board = Scoreboard(options, workers)
+        board = Scoreboard(options, workers, options.real_folder)
         board.begin()
         make_estimator = making.result()
         if options.hypotheses:

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import math
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from tqdm import tqdm
 
 from benchmarks.accuracy.objects import load_objects
@@ -44,7 +42,7 @@ from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import FrameError, WeightsError
 from pose6d.json_file import write_json
@@ -202,4 +200,4 @@ def _seconds(estimator: FoundationPose, scene: EvaluationScene, frames: int, clo
 
 if __name__ == "__main__":
     name = "python -m benchmarks.quantization"
-    sys.exit(run_command(lambda: report(tyro.cli(Report, prog=name, description=__doc__, use_underscores=True))))
+    run_command_line(report, Report, prog=name, description=__doc__, use_underscores=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import Effort, begin_record, registered
@@ -34,7 +32,7 @@ from benchmarks.quantization.measurements import BASELINE, FASTEST, PLAIN, avail
 from benchmarks.versions import versions
 from estimater import EstimatorFactory
 from learning.inference.variants import VARIANTS
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, WeightsError
 from pose6d.evaluation.markdown_table import markdown_table
@@ -252,9 +250,9 @@ def compare(records: Sequence[Record]) -> dict[str, Comparison]:
             add=scores.add,
             error=scores.error,
             area=scores.auc_diameter,
-            add_difference=_points(difference_of_shares(_right(rows, "add"), _right(wanted, "add"))),
-            error_difference=_points(difference_of_shares(_right(rows, "error"), _right(wanted, "error"))),
-            area_difference=_points(difference_of_means(_closeness(rows), _closeness(wanted))),
+            add_difference=difference_of_shares(_right(rows, "add"), _right(wanted, "add")),
+            error_difference=difference_of_shares(_right(rows, "error"), _right(wanted, "error")),
+            area_difference=difference_of_means(_closeness(rows), _closeness(wanted)),
             median=scores.median,
             seconds=float(np.mean([record.seconds for record in rows])),
         )
@@ -268,11 +266,6 @@ def _right(records: Sequence[Record], name: str) -> np.ndarray:
 def _closeness(records: Sequence[Record]) -> np.ndarray:
     """1 for no error, 0 from 0.1 diameters on; its mean is the area under the curve."""
     return np.clip(1 - column(records, "error") / RIGHT, 0, 1)
-
-
-def _points(difference: tuple[float, float, float]) -> tuple[float, float, float]:
-    value, low, high = (100 * x for x in difference)
-    return value, low, high
 
 
 def _with_interval(difference: tuple[float, float, float]) -> str:
@@ -299,4 +292,4 @@ def markdown(found: dict[str, Comparison], facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))
+    run_command_line(main, Options, description=__doc__)

@@ -21,7 +21,7 @@ from benchmarks.speed.options import Options
 from benchmarks.speed.report import markdown, read_json, write_figure, write_json
 from benchmarks.speed.sections import hypotheses, register, stages, track
 from benchmarks.versions import versions
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.errors import OptionError
 from pose6d.search.schedule import SCHEDULES
 from pose6d.weights import find_weights
@@ -80,6 +80,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    sys.exit(run_command(lambda: main(tyro.cli(Options, description=__doc__))))
+    run_command_line(main, Options, description=__doc__)

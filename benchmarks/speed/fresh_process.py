@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,8 +121,9 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
         from dataclasses import replace
 
         estimator.schedule = replace(estimator.schedule, min_confidence=0.0)
-    before = _resident_mib()
-    _forget_peak()
+    before = _status("VmRSS") or _peak_mib()
+    with suppress(OSError):  # let the peak start anew where the system can; elsewhere loading counts too
+        Path("/proc/self/clear_refs").write_text("5")
     last = time.time()
     estimator.register(*images, iteration=request.iterations)
     lap("first register")
@@ -139,22 +141,10 @@ def _status(key: str) -> float | None:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:")), None)
 
 
-def _resident_mib() -> float:
-    return _status("VmRSS") or _peak_mib()
-
-
 def _peak_mib() -> float:
     # ru_maxrss of a child starts at what its parent held, so it is only the second choice.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return _status("VmHWM") or peak / (_MIB if sys.platform == "darwin" else 1024)
-
-
-def _forget_peak() -> None:
-    """Let the peak start anew where the system can; elsewhere loading counts too."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
 
 
 if __name__ == "__main__":

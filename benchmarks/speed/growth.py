@@ -29,7 +29,11 @@ def image_sizes(bench: Bench) -> Table:
     )
     for size in bench.options.image_sizes:
         frame = bench.frame(size)
-        times_and_memory = _on_cuda(bench, frame) if on_cuda else _on_cpu(bench, frame)
+        if on_cuda:
+            times_and_memory = _on_cuda(bench, frame)
+        else:
+            times_and_memory = bench.register_and_track(bench.estimator_without_doubt(), frame)
+            times_and_memory |= measure_memory(bench, frame)
         table.rows.append({"image": size, "Mpixel": frame.depth.size / 1e6, **times_and_memory})
     return table
 
@@ -46,11 +50,6 @@ def _on_cuda(bench: Bench, frame: Frame) -> dict[str, float]:
     held = torch.cuda.memory_allocated(device) - allocated
     taken = torch.cuda.memory_reserved(device) - reserved
     return {**times, "held MiB": held / _MIB, "register MiB": (taken - held) / _MIB}
-
-
-def _on_cpu(bench: Bench, frame: Frame) -> dict[str, float]:
-    times = bench.register_and_track(bench.estimator_without_doubt(), frame)
-    return {**times, **measure_memory(bench, frame)}
 
 
 def mesh_sizes(bench: Bench) -> Table:

@@ -11,6 +11,7 @@ from benchmarks.result_file import read_result
 from benchmarks.speed.bench import Table
 from benchmarks.speed.speed_plot import Bars, Curves, write_speed_plot
 from pose6d import json_file
+from pose6d.evaluation.markdown_table import markdown_table
 
 
 def write_json(path: Path, tables: Mapping[str, Table], facts: Mapping[str, Any]) -> None:
@@ -24,11 +25,7 @@ def read_json(path: Path) -> tuple[dict[str, Table], dict[str, Any]]:
     Raises:
         ResultsError: the file is missing, or of another form.
     """
-
-    def parse(content: dict[str, Any]) -> tuple[dict[str, Table], dict[str, Any]]:
-        return {name: Table(**table) for name, table in content.pop("sections").items()}, content
-
-    return read_result(path, parse)
+    return read_result(path, lambda facts: ({n: Table(**t) for n, t in facts.pop("sections").items()}, facts))
 
 
 def markdown(tables: Mapping[str, Table], facts: Mapping[str, Any]) -> str:
@@ -45,18 +42,10 @@ def table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    right = {c: not any(isinstance(row.get(c), str) for row in rows) for c in columns}
     cells = [columns, *([_text(row.get(column)) for column in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-
-    def line(row: Sequence[str]) -> str:
-        aligned = [
-            cell.rjust(w) if right[c] else cell.ljust(w) for c, cell, w in zip(columns, row, widths, strict=True)
-        ]
-        return f"| {' | '.join(aligned)} |"
-
-    rule = "|".join("-" * (w + 1) + (":" if right[c] else "-") for c, w in zip(columns, widths, strict=True))
-    return [line(columns), f"|{rule}|", *map(line, cells[1:]), ""]
+    return markdown_table(
+        cells, left=[i for i, c in enumerate(columns) if any(isinstance(row.get(c), str) for row in rows)]
+    )
 
 
 def _text(value: Any) -> str:

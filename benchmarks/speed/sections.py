@@ -209,9 +209,6 @@ def hypotheses(bench: Bench) -> Table:
 def _graphed(work: TensorFunction, poses: Tensor) -> Callable[[], None]:
     """`work(poses)` as the estimator runs it: on CUDA as a graph, waited for."""
     if poses.device.type == "cuda":
-        work = partial(_replay, Recorder(poses.device), work)
+        record = Recorder(poses.device)
+        return until_done(lambda: record("work", work, [poses]), poses.device)
     return until_done(lambda: work(poses), poses.device)
-
-
-def _replay(record: Recorder, work: TensorFunction, poses: Tensor) -> tuple[Tensor, ...]:
-    return record("work", work, [poses])

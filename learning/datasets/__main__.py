@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 
 from learning.datasets.objects.hands import make_hands
 from learning.datasets.objects.random_objects import KINDS, make_kind, make_objects
 from learning.datasets.surfaces.materials import make_materials
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
@@ -72,4 +70,4 @@ def main(options: SheetOptions) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(tyro.cli(SheetOptions, description=__doc__))))
+    run_command_line(main, SheetOptions, description=__doc__)

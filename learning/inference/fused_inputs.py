@@ -78,15 +78,7 @@ def network_pairs(
 
 def update_poses(poses: Tensor, trans: Tensor, rot: Tensor, diameter: float | Tensor, rotation_limit: float) -> Tensor:
     """New hypotheses from the refiner's raw outputs: `learning.inference.inputs.apply_update` on a GPU.
-
-    Args:
-        poses: (N, 4, 4) float32.
-        trans, rot: (N, 3) outputs of RefineNet, float16 or float32.
-        diameter: metres, a number or (N,).
-        rotation_limit: radians per axis.
-
-    Returns:
-        (N, 4, 4) float32.
+    The arguments and the result are the same; `trans` and `rot` may be float16.
 
     Raises:
         ValueError: a tensor is of another shape, or on another device.

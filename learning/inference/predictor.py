@@ -20,12 +20,7 @@ class Predictor:
     """Base of the predictors.
 
     Args:
-        weights: `auto`, a released set's name, a folder or a file.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        amp: the fastest number format, float16 on CUDA (`NetworkRunner`); None means yes, False float32.
-        quantized: a quantised variant (`runners.make_runner`): "torch" or True, "onnx", or one by name.
-        network: run this network instead of loading weights.
-        batch_size: hypotheses per forward pass; None chooses by the device.
+        weights, device, amp, quantized, network, batch_size: see `runners.make_runner` and `NetworkRunner`.
 
     Attributes:
         config: of the network.

@@ -29,7 +29,7 @@ def start_from(network: RefineNet | ScoreNetMultiPair, path: Path) -> list[str]:
     Raises:
         WeightsError: a tensor is of another shape, or nothing fits.
     """
-    state = load_weights(path, _kind_of(path)).state
+    state = load_weights(path, "scorer" if path.stem.startswith("scorer") else "refiner").state
     own = network.state_dict()
     if not any(name.startswith("encode") and name in own for name in state):
         state = {_renamed(name, network): tensor for name, tensor in state.items()}
@@ -42,10 +42,6 @@ def start_from(network: RefineNet | ScoreNetMultiPair, path: Path) -> list[str]:
         for name, tensor in fitting.items():
             own[name].copy_(tensor)
     return [name for name, _ in network.named_parameters() if name not in fitting]
-
-
-def _kind_of(path: Path) -> Kind:
-    return "scorer" if path.stem.startswith("scorer") else "refiner"
 
 
 def _renamed(name: str, network: RefineNet | ScoreNetMultiPair) -> str:

@@ -32,8 +32,7 @@ class RefineNet(nn.Module):
         """Raw outputs; `learning.inference.inputs.apply_update` turns them into new poses.
 
         Args:
-            A: (N, 6, s, s) rendered RGB and normalised xyz.
-            B: (N, 6, s, s) observed RGB and normalised xyz.
+            A, B: (N, 6, s, s) rendered and observed RGB and normalised xyz.
 
         Returns:
             trans (N, 3), in object radii along camera axes, and rot (N, 3), before the tanh.

@@ -49,8 +49,7 @@ class ScoreNetMultiPair(nn.Module):
         """Score hypotheses of several objects at once.
 
         Args:
-            A: (G * L, 6, s, s) rendered RGB and normalised xyz, the L hypotheses of one object in a row.
-            B: (G * L, 6, s, s) observed RGB and normalised xyz.
+            A, B: (G * L, 6, s, s) as of `RefineNet.forward`, the L hypotheses of one object in a row.
             group_size: L, the number of hypotheses of each object.
 
         Returns:

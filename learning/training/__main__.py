@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import tyro
 
 from learning.training.loop import read_log
 from learning.training.training_plot import write_training_plot
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.errors import TrainingError
 
 
@@ -36,4 +35,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(tyro.cli(Options))))
+    run_command_line(main, Options)

@@ -15,8 +15,7 @@ def save_contact_sheet(A: torch.Tensor, B: torch.Tensor, path: Path, samples: in
     """One column per sample: rendered colour, observed colour, both blended, rendered xyz, observed xyz.
 
     Args:
-        A: (N, 6, s, s) rendered network inputs.
-        B: (N, 6, s, s) observed network inputs.
+        A, B: (N, 6, s, s) rendered and observed network inputs.
         path: PNG to write.
         samples: columns.
     """
@@ -34,8 +33,7 @@ def save_hardest(
 
     Args:
         batches: A, B (N, 6, s, s) and the errors (N,) of each batch.
-        path: PNG to write.
-        samples: columns.
+        path, samples: as of `save_contact_sheet`.
     """
     worst: tuple[torch.Tensor, ...] = ()
     for batch in batches:

@@ -6,7 +6,6 @@ checkpoint is resumed.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ from learning.models.refine_network import RefineNet
 from learning.training.contact_sheet import save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, refiner_loss
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.geometry.camera import backproject
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle
@@ -169,4 +168,4 @@ if __name__ == "__main__":
 
     name, config = "python -m learning.training.train_refiner", (tyro.conf.FlagConversionOff,)
     said = "interrupted; the same command goes on from the last checkpoint"
-    sys.exit(run_command(lambda: train(tyro.cli(RefinerConfig, prog=name, config=config)), said))
+    run_command_line(train, RefinerConfig, prog=name, config=config, interrupted=said)

@@ -6,7 +6,6 @@ torchrun on several GPUs. A run folder that holds a checkpoint is resumed.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
 from learning.training.train_refiner import observe_scenes
 from learning.training.visible_difference import visible_difference
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from pose6d.random_draws import Draw
 from pose6d.rendering.interface import Renderer
 from pose6d.rendering.rendered_object import RenderedObject
@@ -225,4 +224,4 @@ if __name__ == "__main__":
 
     name, config = "python -m learning.training.train_scorer", (tyro.conf.FlagConversionOff,)
     said = "interrupted; the same command goes on from the last checkpoint"
-    sys.exit(run_command(lambda: train(tyro.cli(ScorerConfig, prog=name, config=config)), said))
+    run_command_line(train, ScorerConfig, prog=name, config=config, interrupted=said)

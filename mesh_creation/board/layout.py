@@ -178,11 +178,6 @@ def default_board(paper: Paper = "a4") -> Board:
     return Board(rows=7 if paper == "a4" else 6)
 
 
-def charuco_board(paper: Paper = "a4") -> Board:
-    """A chessboard of 36 mm squares that fills the page; its corners are the most exact where the object is small."""
-    return Board("charuco", columns=5, rows=7 if paper == "a4" else 6, square=0.036, marker=0.027)
-
-
 def load_board(path: str | os.PathLike[str]) -> Board:
     """Read board.json.
 

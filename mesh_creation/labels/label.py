@@ -27,7 +27,7 @@ from mesh_creation.labels.formats import (
     SingleShotPoseWriter,
     YoloWriter,
 )
-from mesh_creation.labels.masks import LabelledFrame, MaskRenderer, ObjectLabel
+from mesh_creation.labels.masks import LabelledFrame, MaskRenderer
 from mesh_creation.scan_folder import ScannedObject, read_objects, read_registration
 from pose6d.errors import FrameError, OutputError, SceneError
 from pose6d.json_file import write_json
@@ -164,18 +164,18 @@ def _writers(folder: Path, options: LabelOptions, objects: Sequence[ScannedObjec
 
 
 def _entry(frame: LabelledFrame) -> dict[str, Any]:
-    return {"name": frame.name, "split": frame.split, "objects": [_label_entry(label) for label in frame.labels]}
-
-
-def _label_entry(label: ObjectLabel) -> dict[str, Any]:
-    return {
-        "name": label.item.name,
-        "object_in_camera": label.object_in_camera.tolist(),
-        "full_box": label.full_box,
-        "visible_box": label.visible_box,
-        "visibility": round(label.visibility, 4),
-        "box_centre_and_corners": np.round(label.corners, 3).tolist(),
-    }
+    objects = [
+        {
+            "name": label.item.name,
+            "object_in_camera": label.object_in_camera.tolist(),
+            "full_box": label.full_box,
+            "visible_box": label.visible_box,
+            "visibility": round(label.visibility, 4),
+            "box_centre_and_corners": np.round(label.corners, 3).tolist(),
+        }
+        for label in frame.labels
+    ]
+    return {"name": frame.name, "split": frame.split, "objects": objects}
 
 
 def _summary(folder: Path, table: list[dict[str, Any]], rejected: list[str], damaged: list[str]) -> str:

@@ -108,7 +108,8 @@ class MaskRenderer:
         self.objects = list(objects)
         self.occluder_gap = occluder_gap
         self._renderer = make_renderer([item.mesh for item in self.objects], "cpu")
-        self._points = [_used_vertices(item.mesh) for item in self.objects]
+        # The vertices that faces use: the picture of a mesh lies between their projections.
+        self._points = [i.mesh.vertices[np.unique(i.mesh.faces)].astype(np.float64) for i in self.objects]
         self._corners = [box_corners(item.mesh) for item in self.objects]
 
     def label(self, camera_in_board: np.ndarray, K: np.ndarray, depth: np.ndarray) -> list[ObjectLabel]:
@@ -170,11 +171,6 @@ class MaskRenderer:
         if box is None or not inside.any():
             return None
         return inside, int((window > 0).sum()), (box[0] + int(left), box[1] + int(top), box[2], box[3])
-
-
-def _used_vertices(mesh: Mesh) -> np.ndarray:
-    """The vertices that faces use, (V, 3) float64: the picture of the mesh lies between their projections."""
-    return mesh.vertices[np.unique(mesh.faces)].astype(np.float64)
 
 
 def _project(points: np.ndarray, pose: np.ndarray, K: np.ndarray) -> np.ndarray:

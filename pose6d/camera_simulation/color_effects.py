@@ -52,23 +52,14 @@ def convolve(rgb: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
 
 
 def color_matrix(balance: torch.Tensor, saturation: torch.Tensor) -> torch.Tensor:
-    """(N, 3, 3) that scales saturation about the mean of the channels, then each channel.
-
-    Args:
-        balance: (N, 3) gains.
-        saturation: (N,) factors.
-    """
+    """(N, 3, 3) that scales saturation (N,) about the mean of the channels, then each channel by `balance` (N, 3)."""
     eye = torch.eye(3, device=balance.device)
     grey = torch.full((3, 3), 1.0 / 3.0, device=balance.device)
     return balance[:, :, None] * (grey + (eye - grey) * saturation[:, None, None])
 
 
 def vignette(size: tuple[int, int], amount: torch.Tensor) -> torch.Tensor:
-    """(N, 1, H, W) gains, 1 in the middle and 1 - amount in the corners.
-
-    Args:
-        amount: (N, 1, 1, 1).
-    """
+    """(N, 1, H, W) gains, 1 in the middle and 1 - amount (N, 1, 1, 1) in the corners."""
     y, x = (torch.linspace(-1.0, 1.0, length, device=amount.device) for length in size)
     return 1.0 - amount * 0.5 * (x**2 + y[:, None] ** 2)
 

@@ -48,14 +48,7 @@ class PlainNoise:
         return self.expose(rgb, generator), measured
 
     def expose(self, rgb: Tensor, generator: torch.Generator) -> Tensor:
-        """White balance, exposure, gamma, saturation, blur and noise.
-
-        Args:
-            rgb: (N, 3, H, W) float32 in 0..1.
-
-        Returns:
-            The same shape and range.
-        """
+        """White balance, exposure, gamma, saturation, blur and noise of (N, 3, H, W) float32 in 0..1."""
         s, draw, shape = self.strength, Draw(rgb.device, generator), (len(rgb), 1, 1, 1)
         gain = draw.uniform(shape, 1 - 0.35 * s, 1 + 0.35 * s)
         gain = gain * draw.uniform((len(rgb), 3, 1, 1), 1 - 0.12 * s, 1 + 0.12 * s)

@@ -107,14 +107,7 @@ class SensorNoise:
         return self.expose(rgb, generator), measured
 
     def expose(self, rgb: Tensor, generator: torch.Generator) -> Tensor:
-        """Misalignment, blur, exposure, colour, vignetting, noise, compression and quantisation.
-
-        Args:
-            rgb: (N, 3, H, W) float32 in 0..1.
-
-        Returns:
-            The same shape and range.
-        """
+        """Misaligned, blurred, exposed, tinted, vignetted, noisy and compressed (N, 3, H, W) float32 in 0..1."""
         count, _, height, width = rgb.shape
         draw = Draw(rgb.device, generator)
         levels = _Levels(draw, count, self)

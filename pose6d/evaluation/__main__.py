@@ -192,7 +192,9 @@ def run_predict(options: Predict) -> int:
         "device": device.type,
         **dataset.settings,
     }
-    gpus = min(1.0, _gpu_count() / options.workers) if device.type == "cuda" else 0.0
+    import torch  # after the options have been checked
+
+    gpus = min(1.0, torch.cuda.device_count() / options.workers) if device.type == "cuda" else 0.0
     summary = predict(
         partial(make_job, options),
         dataset.images(),
@@ -260,12 +262,6 @@ def _check_truth(dataset: PoseDataset) -> None:
         dataset.truths(*dataset.targets[0][:2])
     except SceneError as error:
         raise SceneError(f"no masks to look for objects in: {error}; or pass --detections") from error
-
-
-def _gpu_count() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def match(errors: np.ndarray, threshold: float) -> np.ndarray:
     return matches
 
 
-def found(errors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def count_found(errors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """How many true poses of one target are found at each threshold.
 
     Args:
@@ -53,7 +53,10 @@ def found(errors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     return {
         name: np.array(
-            [[(match(one, threshold) >= 0).sum() for threshold in thresholds] for one in _stacked(errors[name])]
+            [
+                [(match(one, threshold) >= 0).sum() for threshold in thresholds]
+                for one in errors[name].reshape(-1, *errors[name].shape[-2:])
+            ]
         )
         for name, thresholds in THRESHOLDS.items()
     }
@@ -63,7 +66,7 @@ def average_recall(counts: Iterable[Mapping[str, np.ndarray]], instances: int) -
     """AR of many targets.
 
     Args:
-        counts: of `found`, one per target.
+        counts: of `count_found`, one per target.
         instances: true poses of all targets together.
 
     Returns:
@@ -77,7 +80,3 @@ def average_recall(counts: Iterable[Mapping[str, np.ndarray]], instances: int) -
         for name in THRESHOLDS
     }
     return {"AR": float(np.mean(list(parts.values()))), **parts}
-
-
-def _stacked(errors: np.ndarray) -> np.ndarray:
-    return errors if errors.ndim == 3 else errors[None]

@@ -1,6 +1,7 @@
 """How far a confidence can be believed, and how well it tells right from wrong: pure functions of arrays.
 
-`confidence` are probabilities in 0..1 that a result is right, `right` whether it was.
+`confidence` (N,) are probabilities in 0..1 that a result is right, `right` (N,) bool whether it was. Every function
+raises ValueError where their shapes differ, or a confidence is no probability.
 """
 
 from __future__ import annotations
@@ -36,16 +37,8 @@ def reliability_bins(confidence: np.ndarray, right: np.ndarray, bins: int = 15) 
     """Sort results into intervals of confidence, each open below and closed above; the first holds 0 too.
 
     Niculescu-Mizil and Caruana, Predicting Good Probabilities With Supervised Learning, ICML 2005, section 4.
-
-    Args:
-        confidence: (N,) in 0..1.
-        right: (N,) bool.
-        bins: number of intervals.
-
-    Raises:
-        ValueError: shapes differ, or a confidence is no probability.
     """
-    confidence, right = _checked(confidence, right)
+    confidence, right = _check_inputs(confidence, right)
     edges = np.linspace(0, 1, bins + 1)
     # searchsorted and not ceil(confidence * bins), which puts values at an edge on either side of it by rounding.
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
@@ -62,16 +55,8 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: 
     Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015; with 15 intervals as in
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
 
-    Args:
-        confidence: (N,) in 0..1.
-        right: (N,) bool.
-        bins: number of intervals.
-
     Returns:
         0 (perfect) to 1; NaN without results.
-
-    Raises:
-        ValueError: shapes differ, or a confidence is no probability.
     """
     table = reliability_bins(confidence, right, bins)
     total = table.count.sum()
@@ -88,17 +73,10 @@ def roc_auc(confidence: np.ndarray, right: np.ndarray) -> float:
     By ranks: Hanley and McNeil, The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve,
     Radiology 1982. Any increasing function of the confidence gives the same area.
 
-    Args:
-        confidence: (N,) in 0..1.
-        right: (N,) bool.
-
     Returns:
         0.5 (chance) to 1 (perfect); below 0.5, the confidence is worse than chance. NaN unless there are both kinds.
-
-    Raises:
-        ValueError: shapes differ, or a confidence is no probability.
     """
-    confidence, right = _checked(confidence, right)
+    confidence, right = _check_inputs(confidence, right)
     positive, negative = int(right.sum()), int((~right).sum())
     if positive == 0 or negative == 0:
         return float("nan")
@@ -111,15 +89,8 @@ def fit_platt(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
 
     Platt, Probabilistic Outputs for Support Vector Machines, 1999, with his smoothed targets, which keep both finite
     where all results of a side agree.
-
-    Args:
-        confidence: (N,) in 0..1.
-        right: (N,) bool.
-
-    Raises:
-        ValueError: shapes differ, or a confidence is no probability.
     """
-    confidence, right = _checked(confidence, right)
+    confidence, right = _check_inputs(confidence, right)
     x = logit(np.clip(confidence, _CERTAIN, 1 - _CERTAIN))
     positive, negative = right.sum(), (~right).sum()
     target = np.where(right, (positive + 1) / (positive + 2), 1 / (negative + 2))
@@ -132,7 +103,7 @@ def fit_platt(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     return float(scale), float(offset)
 
 
-def _checked(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _check_inputs(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     if confidence.ndim != 1 or confidence.shape != right.shape:
         raise ValueError(f"confidence {confidence.shape} and right {right.shape}: two (N,) arrays are needed")

@@ -1,4 +1,4 @@
-"""Differences between two methods on the same scenes, with their 95 % intervals."""
+"""Differences between two methods on the same scenes in points (hundredths), with both ends of their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def difference_of_shares(found: np.ndarray, wanted: np.ndarray) -> tuple[float, 
     n, gained, lost = len(found), int((found & ~wanted).sum()), int((~found & wanted).sum())
     p, q = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
     half = _Z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    return (gained - lost) / n, max(-1.0, p - q - half), min(1.0, p - q + half)
+    return 100 * (gained - lost) / n, 100 * max(-1.0, p - q - half), 100 * min(1.0, p - q + half)
 
 
 def difference_of_means(found: np.ndarray, wanted: np.ndarray) -> tuple[float, float, float]:
@@ -26,4 +26,4 @@ def difference_of_means(found: np.ndarray, wanted: np.ndarray) -> tuple[float, f
     differences = found - wanted
     half = _Z * float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
     mean = float(differences.mean())
-    return mean, mean - half, mean + half
+    return 100 * mean, 100 * (mean - half), 100 * (mean + half)

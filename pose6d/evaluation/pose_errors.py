@@ -1,8 +1,9 @@
 """Errors of an estimated pose: pure functions of arrays.
 
-Poses are (4, 4), or (..., 4, 4) where a function says so, object in camera; lengths come back in the unit of the poses
-and points (metres in this project), angles in radians. `symmetries` are (S, 4, 4) transforms of the object's own frame
-that leave it looking the same, the identity among them; None means none but the identity.
+`estimate` and `truth` are (..., 4, 4), object in camera, and their leading dimensions broadcast; errors are (...), one
+for each pair. Lengths come back in the unit of the poses and points (metres in this project), angles in radians.
+`points` are (P, 3) of the object, in its own frame, `K` (3, 3) intrinsics. `symmetries` are (S, 4, 4) transforms of
+the object's own frame that leave it looking the same, the identity among them; None means none but the identity.
 """
 
 from __future__ import annotations
@@ -17,14 +18,6 @@ def add(estimate: np.ndarray, truth: np.ndarray, points: np.ndarray) -> np.ndarr
 
     Hinterstoisser et al., Model Based Training, Detection and Pose Estimation of Texture-Less 3D Objects in Heavily
     Cluttered Scenes, ACCV 2012, section 4.
-
-    Args:
-        estimate: (..., 4, 4).
-        truth: (..., 4, 4), leading dimensions broadcast.
-        points: (P, 3) of the object, in its own frame.
-
-    Returns:
-        (...) distances.
     """
     return np.linalg.norm(_transform(estimate, points) - _transform(truth, points), axis=-1).mean(axis=-1)
 
@@ -34,14 +27,6 @@ def add_s(estimate: np.ndarray, truth: np.ndarray, points: np.ndarray) -> np.nda
 
     Blind to every symmetry of the shape, and to texture. Hinterstoisser et al., ACCV 2012, section 4; Hodan et al.,
     On Evaluation of 6D Object Pose Estimation, ECCVW 2016, equation 3.
-
-    Args:
-        estimate: (..., 4, 4).
-        truth: (..., 4, 4), leading dimensions broadcast.
-        points: (P, 3) of the object, in its own frame.
-
-    Returns:
-        (...) distances.
     """
     from scipy.spatial import cKDTree  # slow to import
 
@@ -57,15 +42,6 @@ def mssd(
     """MSSD: largest distance of a point between both poses, for the symmetry where that is least.
 
     Drost et al., Introducing MVTec ITODD, ICCVW 2017; Hodan et al., BOP Challenge 2020, ECCVW 2020, section 2.2.
-
-    Args:
-        estimate: (..., 4, 4).
-        truth: (..., 4, 4), leading dimensions broadcast.
-        points: (P, 3) of the object, in its own frame.
-        symmetries: (S, 4, 4) or None.
-
-    Returns:
-        (...) distances.
     """
     seen = _transform(estimate, points)
     wanted = (_transform(pose, points) for pose in np.moveaxis(_symmetric(truth, symmetries), -3, 0))
@@ -77,17 +53,7 @@ def mspd(
 ) -> np.ndarray:
     """MSPD: largest distance in pixels of a projected point, for the symmetry where that is least.
 
-    Hodan et al., BOP Challenge 2020, ECCVW 2020, section 2.2.
-
-    Args:
-        estimate: (..., 4, 4), in front of the camera.
-        truth: (..., 4, 4), leading dimensions broadcast.
-        points: (P, 3) of the object, in its own frame.
-        K: (3, 3) intrinsics.
-        symmetries: (S, 4, 4) or None.
-
-    Returns:
-        (...) pixels.
+    The poses are in front of the camera. Hodan et al., BOP Challenge 2020, ECCVW 2020, section 2.2.
     """
     seen = _project(_transform(estimate, points), K)
     wanted = (_project(_transform(pose, points), K) for pose in np.moveaxis(_symmetric(truth, symmetries), -3, 0))
@@ -95,17 +61,9 @@ def mspd(
 
 
 def rotation_error(estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None = None) -> np.ndarray:
-    """Geodesic angle between both rotations in radians, the least one over the symmetries.
+    """Geodesic angle between both rotations, 0 to pi, the least one over the symmetries.
 
     Hodan et al., ECCVW 2016, equation 1, with the symmetric ground truths of BOP Challenge 2020.
-
-    Args:
-        estimate: (..., 4, 4).
-        truth: (..., 4, 4), leading dimensions broadcast.
-        symmetries: (S, 4, 4) or None.
-
-    Returns:
-        (...) angles from 0 to pi.
     """
     return _angles(estimate, truth, symmetries).min(axis=-1)
 
@@ -114,14 +72,6 @@ def translation_error(estimate: np.ndarray, truth: np.ndarray, symmetries: np.nd
     """Distance between both translations; with symmetries, for the symmetry whose rotation is nearest.
 
     A symmetry moves the origin only if its axis passes beside the origin. Hodan et al., ECCVW 2016, equation 2.
-
-    Args:
-        estimate: (..., 4, 4).
-        truth: (..., 4, 4), leading dimensions broadcast.
-        symmetries: (S, 4, 4) or None.
-
-    Returns:
-        (...) distances.
     """
     nearest = nearest_symmetric_truth(estimate, truth, symmetries)
     return np.linalg.norm(np.asarray(estimate, dtype=np.float64)[..., :3, 3] - nearest[..., :3, 3], axis=-1)
@@ -130,16 +80,7 @@ def translation_error(estimate: np.ndarray, truth: np.ndarray, symmetries: np.nd
 def nearest_symmetric_truth(
     estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray | None = None
 ) -> np.ndarray:
-    """Of the poses that look like the truth, the one whose rotation is nearest to the estimate's.
-
-    Args:
-        estimate: (..., 4, 4).
-        truth: (..., 4, 4), leading dimensions broadcast.
-        symmetries: (S, 4, 4) or None.
-
-    Returns:
-        (..., 4, 4) float64.
-    """
+    """Of the poses that look like the truth, that (..., 4, 4) float64 whose rotation is nearest to the estimate's."""
     angles = _angles(estimate, truth, symmetries)
     candidates = np.broadcast_to(_symmetric(truth, symmetries), (*angles.shape, 4, 4))
     return np.take_along_axis(candidates, angles.argmin(axis=-1)[..., None, None, None], axis=-3)[..., 0, :, :]
@@ -168,11 +109,7 @@ def euler_error(estimate: np.ndarray, truth: np.ndarray, symmetries: np.ndarray 
     """Difference of the Euler angles per axis, wrapped: 179 and -179 degrees differ by 2.
 
     Euler angles leap near y = +-pi/2; `rotation_error` has no such places.
-
-    Args:
-        estimate: (..., 4, 4).
-        truth: (..., 4, 4), leading dimensions broadcast.
-        symmetries: (S, 4, 4) or None; the truth is then the symmetric one that is nearest.
+    With symmetries, the truth is the symmetric one that is nearest.
 
     Returns:
         (..., 3) radians about x, y, z, from -pi to pi.

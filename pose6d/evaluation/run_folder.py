@@ -73,17 +73,3 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         write_whole(self.path / name, text + "\n")
-
-
-def read_poses(folder: Path) -> dict[str, np.ndarray]:
-    """Read the poses (4, 4) that a run wrote, by frame name; OutputError where a file is no 4x4 matrix."""
-    poses = {}
-    for file in sorted((folder / "ob_in_cam").glob("*.txt")):
-        try:
-            pose = np.loadtxt(file)
-        except ValueError as error:
-            raise OutputError(f"{file} is no pose: {error}") from error
-        if pose.shape != (4, 4):
-            raise OutputError(f"{file} has shape {pose.shape}, wanted a 4x4 pose")
-        poses[file.stem] = pose
-    return poses

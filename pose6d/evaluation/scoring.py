@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from pose6d.errors import SceneError
 from pose6d.evaluation.auc import auc, recall
-from pose6d.evaluation.average_recall import MSPD_WIDTH, average_recall, found, match
+from pose6d.evaluation.average_recall import MSPD_WIDTH, average_recall, count_found, match
 from pose6d.evaluation.datasets import ImageTargets, PoseDataset, Target
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.pose_errors import mspd, mssd, nearest_symmetric_truth
@@ -121,7 +121,7 @@ class Scorer:
             errors = self._bop_errors(
                 target.obj_id, poses, np.stack([truth.object_in_camera for truth in truths]), frame.depth, frame.K
             )
-            yield target, found(errors), self._instances(target, ranked, truths, errors["mssd"])
+            yield target, count_found(errors), self._instances(target, ranked, truths, errors["mssd"])
 
     def _bop_errors(
         self, obj_id: int, poses: np.ndarray, truths: np.ndarray, scene_depth: np.ndarray, K: np.ndarray

@@ -32,22 +32,6 @@ _WIDEST = 1e6
 _TIE = 1e-3
 
 
-def project(points: torch.Tensor, K: torch.Tensor) -> torch.Tensor:
-    """Pixel coordinates of points in front of the camera.
-
-    Args:
-        points: (..., 3) metres, camera axes, z > 0.
-        K: (3, 3), or (..., 3, 3) whose leading dimensions broadcast with those of the points.
-
-    Returns:
-        (..., 2) pixels (u, v).
-    """
-    x, y, z = points.unbind(-1)
-    u = K[..., 0, 0] * x + K[..., 0, 1] * y
-    v = K[..., 1, 1] * y
-    return torch.stack([u / z + K[..., 0, 2], v / z + K[..., 1, 2]], dim=-1)
-
-
 def backproject(depth: torch.Tensor, K: torch.Tensor) -> torch.Tensor:
     """Camera-space point of every pixel.
 

@@ -66,13 +66,7 @@ def smooth_depth(depth: torch.Tensor, radius: int = 2) -> torch.Tensor:
 
     The weights are Gaussian in the image (2 px) and cut off at `depth_tolerance`. A missing pixel is filled where at
     least half of its window lies within the tolerance of the window's mean.
-
-    Args:
-        depth: (..., H, W) float32 metres, 0 (or negative, NaN, or beyond 65 m) where missing.
-        radius: of the square window, pixels.
-
-    Returns:
-        (..., H, W) metres, 0 where missing.
+    Arguments as of `erode_depth`; (..., H, W) metres, 0 where missing.
     """
     constants = (NEAR, FAR, FLOOR, GROWTH, FILL, ROUNDING, -1 / (2 * SIGMA**2))
     return _filter("smooth", depth, radius, constants, _smooth_windows)

@@ -93,11 +93,7 @@ def _without_symmetric(
 def icosphere(level: int) -> np.ndarray:
     """Vertices of an icosahedron whose faces are split in four `level` times, pushed out to the unit sphere.
 
-    Args:
-        level: 0 gives 12 vertices, 1 gives 42, 2 gives 162.
-
-    Returns:
-        (10 * 4**level + 2, 3) float64 unit vectors.
+    (10 * 4**level + 2, 3) float64: level 0 gives 12 vertices, 1 gives 42, 2 gives 162.
     """
     # Three golden rectangles, one in each coordinate plane.
     g = (1 + math.sqrt(5)) / 2

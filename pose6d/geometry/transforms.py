@@ -14,46 +14,26 @@ import torch
 
 
 def hat(v: torch.Tensor) -> torch.Tensor:
-    """Cross-product matrix of a vector, so that hat(v) @ w = v x w.
-
-    Args:
-        v: (..., 3).
-
-    Returns:
-        (..., 3, 3) skew-symmetric.
-    """
+    """(..., 3, 3) cross-product matrix of vectors (..., 3): hat(v) @ w = v x w."""
     x, y, z = v.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
 
 
 def so3_exp(v: torch.Tensor) -> torch.Tensor:
-    """Rotation by |v| radians about v (Rodrigues).
-
-    Args:
-        v: (..., 3) radians.
-
-    Returns:
-        (..., 3, 3) rotation.
-    """
+    """Rotation (..., 3, 3) by |v| radians about v (..., 3) (Rodrigues)."""
     angle = torch.linalg.vector_norm(v, dim=-1)[..., None, None]
     first = torch.sinc(angle / math.pi)
     second = 0.5 * torch.sinc(angle / (2 * math.pi)) ** 2
     W = hat(v)
-    return _identity_like(W) + first * W + second * (W @ W)
+    return torch.eye(3, dtype=W.dtype, device=W.device) + first * W + second * (W @ W)
 
 
 def so3_log(R: torch.Tensor) -> torch.Tensor:
-    """Rotation vector of a rotation, with full precision at every angle, 0 and pi included.
+    """Rotation vector (..., 3) of a rotation (..., 3, 3), 0..pi radians, with full precision at 0 and pi too.
 
     Goes through the unit quaternion, whose vector part is well conditioned near pi and whose scalar part is near 0
     (Shepperd, "Quaternion from rotation matrix", 1978). At exactly pi both v and -v are right; one is returned.
-
-    Args:
-        R: (..., 3, 3) rotation.
-
-    Returns:
-        (..., 3) radians, of length 0..pi.
     """
     q = _quaternion(R)  # (..., 4) with w >= 0
     w, xyz = q[..., :1], q[..., 1:]
@@ -137,11 +117,6 @@ def random_rotations(
         dim=-1,
     )
     return R.unflatten(-1, (3, 3)).to(device)
-
-
-def _identity_like(R: torch.Tensor) -> torch.Tensor:
-    """(3, 3) identity of R's dtype and device."""
-    return torch.eye(3, dtype=R.dtype, device=R.device)
 
 
 def _quaternion(R: torch.Tensor) -> torch.Tensor:

@@ -37,17 +37,14 @@ def assemble(parts: list[MeshPart], unit: Unit, name: str, leave_out_debris: boo
             f"mesh {name} has {found}; wanted a surface of triangles: reconstruct one (for example Poisson "
             "reconstruction), or export the mesh again"
         )
-    if all(np.isfinite(part.vertices).all() and _in_range(part) for part in solid):  # else Mesh says what is wrong
+    usable = (np.isfinite(p.vertices).all() and p.faces.min() >= 0 and p.faces.max() < len(p.vertices) for p in solid)
+    if all(usable):  # else Mesh says what is wrong
         solid = [part.select(np.ones(len(part.vertices), bool)) for part in solid]
         if leave_out_debris:
             solid = _without_debris(solid, name)
         solid = _near_origin(solid, name)
     scale = METRES_PER_UNIT[unit]
     return join_parts([replace(part, vertices=part.vertices * scale) for part in solid], name)
-
-
-def _in_range(part: MeshPart) -> bool:
-    return int(part.faces.min()) >= 0 and int(part.faces.max()) < len(part.vertices)
 
 
 def _without_debris(parts: list[MeshPart], name: str) -> list[MeshPart]:

@@ -71,7 +71,7 @@ def symmetry_transforms(
     return torch.from_numpy(_distinct([np.eye(4), *combined]).astype(np.float32))
 
 
-def parse_symmetry(text: str, unit_scale: float = 1.0, step_degrees: float = 5.0) -> torch.Tensor:
+def parse_symmetry(text: str, unit_scale: float = 1.0) -> torch.Tensor:
     """Read symmetries written as words.
 
     Items are separated by ";". An item is `continuous AXIS` (a surface of revolution), `ANGLE AXIS` (looks the same
@@ -82,7 +82,6 @@ def parse_symmetry(text: str, unit_scale: float = 1.0, step_degrees: float = 5.0
     Args:
         text: for example "continuous z; 180 x".
         unit_scale: metres per unit of the `at` coordinates (those of the mesh file).
-        step_degrees: as in `symmetry_transforms`.
 
     Returns:
         (S, 4, 4) float32, metres, the identity first.
@@ -108,7 +107,7 @@ def parse_symmetry(text: str, unit_scale: float = 1.0, step_degrees: float = 5.0
             generators.append(_rotation_about(_axis(words[1:], item), offset, 2 * math.pi / _fold(words[0], item)))
         else:
             raise MeshError(f"symmetry {item!r} is not understood: write {_FORMS}")
-    return symmetry_transforms(_generate_group(generators, text)[1:], continuous, step_degrees)
+    return symmetry_transforms(_generate_group(generators, text)[1:], continuous)
 
 
 def bop_symmetry(entry: Mapping, unit_scale: float = 0.001, step_degrees: float = 5.0) -> torch.Tensor:
@@ -145,9 +144,7 @@ def bop_symmetry(entry: Mapping, unit_scale: float = 0.001, step_degrees: float 
     return symmetry_transforms(discrete, continuous, step_degrees)
 
 
-def load_symmetry(
-    path: str | Path, object_id: int | str | None = None, unit_scale: float = 1.0, step_degrees: float = 5.0
-) -> torch.Tensor:
+def load_symmetry(path: str | Path, object_id: int | str | None = None, unit_scale: float = 1.0) -> torch.Tensor:
     """Read symmetries from a JSON file.
 
     Three forms are understood: `{"symmetries": "continuous z; 180 x", "unit": "mm"}` (text as in `parse_symmetry`),
@@ -158,7 +155,6 @@ def load_symmetry(
         path: the JSON file.
         object_id: key of the object in a models_info.json.
         unit_scale: metres per unit of the mesh file, for text without a "unit".
-        step_degrees: as in `symmetry_transforms`.
 
     Returns:
         (S, 4, 4) float32, metres, the identity first.
@@ -188,8 +184,8 @@ def load_symmetry(
         raise MeshError(f"{path}: unit {unit!r} is unknown: use m, cm or mm")
     try:
         if "symmetries" in content:
-            return parse_symmetry(content["symmetries"], METRES_PER_UNIT[unit] if unit else unit_scale, step_degrees)
-        return bop_symmetry(content, METRES_PER_UNIT[unit or "mm"], step_degrees)
+            return parse_symmetry(content["symmetries"], METRES_PER_UNIT[unit] if unit else unit_scale)
+        return bop_symmetry(content, METRES_PER_UNIT[unit or "mm"])
     except MeshError as error:
         raise MeshError(f"{path}: {error}") from error
 
@@ -197,13 +193,7 @@ def load_symmetry(
 def resolve_symmetry(value: str | Path, unit_scale: float = 1.0, object_id: int | str | None = None) -> torch.Tensor:
     """Symmetries from what a user typed: the path of a JSON file, or a text as in `parse_symmetry`.
 
-    Args:
-        value: text ending in .json is a path.
-        unit_scale: metres per unit of the mesh file.
-        object_id: key of the object, should the file be a models_info.json.
-
-    Returns:
-        (S, 4, 4) float32, metres, the identity first.
+    A text that ends in .json is a path; the arguments and the result are those of `load_symmetry`.
     """
     if isinstance(value, Path) or value.lower().endswith(".json"):
         return load_symmetry(value, object_id, unit_scale)

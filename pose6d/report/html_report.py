@@ -239,11 +239,8 @@ def _times(record: RunRecord) -> str:
 
 def _time_row(name: str, seconds: float, longest: float, kind: str) -> str:
     bar = f'<span class="bar" style="width:{100 * min(seconds / longest, 1):.1f}%"></span>'
-    return f'<tr class="{kind}"><th scope="row">{escape(name)}</th><td>{_duration(seconds)}</td><td>{bar}</td></tr>'
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+    duration = f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+    return f'<tr class="{kind}"><th scope="row">{escape(name)}</th><td>{duration}</td><td>{bar}</td></tr>'
 
 
 def _definitions(values: Mapping[str, Any]) -> str:

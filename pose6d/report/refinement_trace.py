@@ -47,13 +47,9 @@ def refinement_sheet(
     """One row per hypothesis: its outline on the observed image at the start and after each step.
 
     Args:
-        renderer: built for the mesh in whose frame the poses are.
-        rgb: (H, W, 3) uint8.
-        K: (3, 3) intrinsics.
+        renderer, rgb, K, mesh, size: as of `contact_sheet.hypothesis_sheet`.
         paths: (rows, steps + 1, 4, 4) object in camera, metres.
         names: of the steps, the start included.
-        mesh: in the frame of the poses.
-        size: width and height of each crop, pixels.
 
     Returns:
         (h, w, 3) uint8.

@@ -128,11 +128,7 @@ class Scene(ABC):
         return self.mesh_files[0] if len(self.mesh_files) == 1 else None
 
     def symmetries(self, unit_scale: float) -> np.ndarray | None:
-        """The symmetries (S, 4, 4) that come with the recording's mesh; None where there are none.
-
-        Args:
-            unit_scale: metres per unit of the mesh file.
-        """
+        """The symmetries (S, 4, 4) of the recording's mesh, of `unit_scale` metres per unit; None without any."""
         found = None if self.mesh_file is None else mesh_symmetries(self.mesh_file, unit_scale)
         return None if found is None else found.numpy()
 

@@ -5,19 +5,10 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
-import tyro
-
-from pose6d.command import run_command
+from pose6d.command import run_command_line
 from quantization.onnx_quantization.variants import ExportOptions, create_onnx
 
-
-def main(args: list[str] | None = None) -> int:
-    return run_command(
-        lambda: create_onnx("scorer", tyro.cli(ExportOptions, args=args, description=__doc__, use_underscores=True))
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command_line(partial(create_onnx, "scorer"), ExportOptions, description=__doc__, use_underscores=True)

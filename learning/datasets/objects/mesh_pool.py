@@ -56,8 +56,7 @@ def _unit_mesh(mesh: Mesh) -> Mesh:
 def textured_plane(texture: np.ndarray) -> Mesh:
     """A square of side 2 in the xy plane, cut into cells so that no face covers an entire image.
 
-    Args:
-        texture: (H, W, 3) uint8, repeated over the square.
+    `texture` is (H, W, 3) uint8, repeated over the square.
     """
     ticks = np.linspace(0.0, 1.0, _PLANE_CELLS + 1, dtype=np.float32)
     grid = np.stack(np.meshgrid(ticks, ticks, indexing="xy"), axis=-1).reshape(-1, 2)

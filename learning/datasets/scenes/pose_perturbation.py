@@ -25,11 +25,7 @@ class Perturbation:
 def perturb_poses(
     poses: torch.Tensor, diameter: torch.Tensor, generator: torch.Generator, config: Perturbation
 ) -> torch.Tensor:
-    """Move (N, 4, 4) poses by random errors, rotation and translation of one common strength per pose.
-
-    Args:
-        diameter: (N,) in the poses' length unit.
-    """
+    """Move (N, 4, 4) poses by random errors, both of one strength per pose; `diameter` (N,) is in their unit."""
     count, device = len(poses), poses.device
     strength = torch.exp(math.log(config.weakest) * torch.rand((count, 1), device=device, generator=generator))
     axis = F.normalize(torch.randn((count, 3), device=device, generator=generator), dim=1)
