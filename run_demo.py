@@ -49,7 +49,7 @@ from pose6d.report.run_facts import RunFacts, collect_warnings
 from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames
-from pose6d.scenes.unused import same_file, unused_files
+from pose6d.scenes.unused_files import same_file, unused_files
 from pose6d.search.interfaces import Watch
 from pose6d.weights import find_weights
 from test_data.default_scene import get_default_scene

@@ -45,7 +45,7 @@ class Options:
 
 
 @dataclass
-class Row:
+class RenderingRow:
     name: str
     milliseconds: float
 
@@ -107,7 +107,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def graphed(work: Callable[[], object]) -> Callable[[], object]:
+def record_graph(work: Callable[[], object]) -> Callable[[], object]:
     """The same work as a CUDA graph: without the time Python needs to launch it."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -122,7 +122,7 @@ def graphed(work: Callable[[], object]) -> Callable[[], object]:
 
 def time_crops(
     label: str, renderer: Renderer, mesh: Mesh, count: int, options: Options, normals: bool = False
-) -> list[Row]:
+) -> list[RenderingRow]:
     """Crops of hypotheses of one mesh; on CUDA also as a graph."""
     device = renderer.device
     poses, camera = poses_of(mesh, count, device), crop_camera(mesh, count, device)
@@ -131,13 +131,13 @@ def time_crops(
         return renderer.render(poses, camera, (SIZE, SIZE), normals=normals)
 
     name = f"{label}: {count} x {SIZE}x{SIZE}"
-    rows = [Row(name, median_ms(work, device, options.repeats))]
+    rows = [RenderingRow(name, median_ms(work, device, options.repeats))]
     if device.type == "cuda":
-        rows.append(Row(f"{name}, CUDA graph", median_ms(graphed(work), device, options.repeats)))
+        rows.append(RenderingRow(f"{name}, CUDA graph", median_ms(record_graph(work), device, options.repeats)))
     return rows
 
 
-def time_scenes(options: Options, device: torch.device) -> list[Row]:
+def time_scenes(options: Options, device: torch.device) -> list[RenderingRow]:
     """Upload a pool of small meshes, then draw cluttered scenes of them, as training does."""
     pool, images, objects = 256, 16 if device.type == "cuda" else 2, 10
     meshes = [textured_torus(4000, 256)] * pool
@@ -155,12 +155,12 @@ def time_scenes(options: Options, device: torch.device) -> list[Row]:
 
     scenes = f"scenes: {images} x 640x480, {objects} objects of 4k faces, normals"
     return [
-        Row(f"upload {pool} meshes of 4k faces, 256x256 textures", upload),
-        Row(scenes, median_ms(work, device, options.repeats)),
+        RenderingRow(f"upload {pool} meshes of 4k faces, 256x256 textures", upload),
+        RenderingRow(scenes, median_ms(work, device, options.repeats)),
     ]
 
 
-def time_open3d(mesh: Mesh, options: Options) -> list[Row]:
+def time_open3d(mesh: Mesh, options: Options) -> list[RenderingRow]:
     """The first row's rays by Open3D on the CPU, without colour; empty where it cannot be imported."""
     try:
         import open3d
@@ -179,7 +179,7 @@ def time_open3d(mesh: Mesh, options: Options) -> list[Row]:
             scene.cast_rays(scene.create_rays_pinhole(intrinsic, extrinsic, SIZE, SIZE))["t_hit"].numpy()
 
     row = f"Open3D ray casting on CPU, no colour: {options.poses} x {SIZE}x{SIZE}"
-    return [Row(row, median_ms(work, torch.device("cpu"), 1))]
+    return [RenderingRow(row, median_ms(work, torch.device("cpu"), 1))]
 
 
 def main(options: Options) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, begin_record, registered
+from benchmarks.accuracy.evaluation import Effort, begin_record, register_scene
 from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import SceneChoice, Scoreboard
@@ -178,7 +178,7 @@ def run(options: Options) -> Results:
                 first = turn % len(names)
                 for name in names[first:] + names[:first]:
                     record = begin_record(suite.name, index, target, scene)
-                    records[name].append(registered(record, estimators[name], target, scene, effort))
+                    records[name].append(register_scene(record, estimators[name], target, scene, effort))
                 if options.output and time.monotonic() - saved > _SAVE_EVERY:
                     write_results(options.output, results)
                     saved = time.monotonic()

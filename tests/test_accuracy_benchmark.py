@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.evaluation import Effort, FewerHypotheses, evaluate
 from benchmarks.accuracy.objects import HELD_OUT_SEED, TargetObject, symmetric_objects
-from benchmarks.accuracy.reconstruction import reconstructed
+from benchmarks.accuracy.reconstruction import reconstruct_mesh
 from benchmarks.accuracy.report import markdown, read_json, write_json
 from benchmarks.accuracy.scene_workers import SceneWorkers, make
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
@@ -207,12 +207,12 @@ def test_symmetric_objects_look_the_same_from_their_symmetric_sides() -> None:
 
 def test_a_reconstruction_is_the_same_object_and_not_the_same_mesh(targets: list[TargetObject]) -> None:
     mesh = targets[0].mesh
-    scan = reconstructed(mesh, 3)
+    scan = reconstruct_mesh(mesh, 3)
     assert abs(scan.diameter / mesh.diameter - 1) < 0.03
     np.testing.assert_allclose(scan.center, mesh.center, atol=0.02 * mesh.diameter)
     distance = cKDTree(mesh.sample_surface(20000)).query(scan.sample_surface(2000))[0] / mesh.diameter
     assert 0.001 < np.median(distance) < 0.02 and distance.max() < 0.08
-    again = reconstructed(mesh, 3)
+    again = reconstruct_mesh(mesh, 3)
     assert np.array_equal(scan.vertices, again.vertices) and np.array_equal(scan.colors, again.colors)
 
 

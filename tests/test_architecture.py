@@ -92,7 +92,7 @@ DEFERRED += ("cupy", "ray", "pyrealsense2", "learning.datasets", "mesh_creation"
 MESH_PACKAGES = ("trimesh", "networkx", "scipy.spatial", "scipy.optimize", "numba")
 FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything
 # Names that several public classes have. No new one may come; take off the list what is renamed.
-SHARED_CLASS_NAMES = {"Estimator", "Frame", "Options", "Row", "Scorer", "Scores"}
+SHARED_CLASS_NAMES = {"Options"}
 
 
 def source_files() -> list[Path]:

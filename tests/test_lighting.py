@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from learning.datasets.scenes.lighting import Lighting, light_surfaces
-from pose6d.camera_simulation.sensor_noise import SensorNoise
+from pose6d.camera_simulation.training_camera import SensorNoise
 from pose6d.random_draws import Draw
 from pose6d.rendering.interface import Rendering
 

@@ -9,8 +9,8 @@ import torch
 
 from pose6d.camera_simulation.color_effects import blur_kernels, compress, convolve
 from pose6d.camera_simulation.depth_effects import fatten, inverse_depth, stereo_overlap
-from pose6d.camera_simulation.plain_noise import PlainNoise
-from pose6d.camera_simulation.sensor_noise import SensorNoise
+from pose6d.camera_simulation.plain_camera import PlainNoise
+from pose6d.camera_simulation.training_camera import SensorNoise
 
 
 def _only(**effects: float) -> SensorNoise:

@@ -31,7 +31,7 @@ from learning.training.train_refiner import RefinerConfig
 from learning.training.train_refiner import train as train_refiner
 from learning.training.train_scorer import ScorerConfig
 from learning.training.train_scorer import train as train_scorer
-from pose6d.camera_simulation.sensor_noise import SensorNoise
+from pose6d.camera_simulation.training_camera import SensorNoise
 from pose6d.errors import TrainingError, WeightsError
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import save_weights

@@ -27,7 +27,7 @@ _CANDIDATES = 8  # hypotheses whose ADD is taken over all points
 _LOST = 0.5  # diameters; no refiner comes back from there
 
 
-class Estimator(Protocol):
+class BenchmarkedEstimator(Protocol):
     """What the scoreboard asks of an estimator, besides `confidence`; `FoundationPose` is the real one."""
 
     poses: np.ndarray | None
@@ -97,7 +97,7 @@ def _surface(target: TargetObject) -> np.ndarray:
 def evaluate(
     suite: str,
     scenes: Iterator[tuple[TargetObject, EvaluationScene, str]],
-    make_estimator: Callable[[Mesh], Estimator],
+    make_estimator: Callable[[Mesh], BenchmarkedEstimator],
     effort: Effort,
 ) -> Iterator[Record]:
     """Records as soon as they are known, one per scene, or one per tracked frame.
@@ -112,9 +112,9 @@ def evaluate(
         record = begin_record(suite, index, target, scene, recording)
         estimator = make_estimator(target.for_estimator)
         if len(scene.views) == 1:
-            yield registered(record, estimator, target, scene, effort)
+            yield register_scene(record, estimator, target, scene, effort)
         else:
-            yield from _tracked(record, estimator, target, scene.views, effort)
+            yield from _track_scene(record, estimator, target, scene.views, effort)
 
 
 def begin_record(suite: str, index: int, target: TargetObject, scene: EvaluationScene, recording: str = "") -> Record:
@@ -131,8 +131,8 @@ def begin_record(suite: str, index: int, target: TargetObject, scene: Evaluation
     )
 
 
-def registered(
-    record: Record, estimator: Estimator, target: TargetObject, scene: EvaluationScene, effort: Effort
+def register_scene(
+    record: Record, estimator: BenchmarkedEstimator, target: TargetObject, scene: EvaluationScene, effort: Effort
 ) -> Record:
     """The record with what `register` gives in the scene's first view, and how long it takes."""
     view = scene.views[0]
@@ -153,8 +153,8 @@ def registered(
     return record
 
 
-def _tracked(
-    first: Record, estimator: Estimator, target: TargetObject, views: Sequence[View], effort: Effort
+def _track_scene(
+    first: Record, estimator: BenchmarkedEstimator, target: TargetObject, views: Sequence[View], effort: Effort
 ) -> Iterator[Record]:
     """Start from the truth, follow, and start again after each loss, so that one loss costs one frame.
 

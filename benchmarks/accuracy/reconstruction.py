@@ -14,7 +14,7 @@ _SCALE_ERROR = 0.01
 _MOST_SPLITS = 24
 
 
-def reconstructed(mesh: Mesh, seed: int) -> Mesh:
+def reconstruct_mesh(mesh: Mesh, seed: int) -> Mesh:
     """A mesh as from a scan of the object, in the frame of the original.
 
     1. Cut faces until none is longer than a cell, and take the colours at their corners.

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.scores import Scores, judged, score
+from benchmarks.accuracy.scores import SuiteScores, judged, score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.result_file import read_result
 from pose6d import json_file
@@ -97,8 +97,8 @@ def _real_table(records: Sequence[Record]) -> list[str]:
     return markdown_table(rows)
 
 
-def _table(first: str, rows: Mapping[str, Scores], columns: Sequence[tuple[str, str, str]]) -> list[str]:
-    assert {name for _, name, _ in columns} <= {field.name for field in fields(Scores)}
+def _table(first: str, rows: Mapping[str, SuiteScores], columns: Sequence[tuple[str, str, str]]) -> list[str]:
+    assert {name for _, name, _ in columns} <= {field.name for field in fields(SuiteScores)}
     cells = [
         [name, *(_number(getattr(scores, key), form) for _, key, form in columns)] for name, scores in rows.items()
     ]

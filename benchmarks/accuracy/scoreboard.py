@@ -15,7 +15,7 @@ from tqdm import tqdm
 from benchmarks.accuracy.evaluation import Effort, FewerHypotheses, evaluate
 from benchmarks.accuracy.objects import TargetObject, grey_objects, load_objects, symmetric_objects
 from benchmarks.accuracy.real_frames import load_real_frames
-from benchmarks.accuracy.reconstruction import reconstructed
+from benchmarks.accuracy.reconstruction import reconstruct_mesh
 from benchmarks.accuracy.report import write_json
 from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
@@ -151,7 +151,7 @@ def make_targets(
         "symmetric": symmetric_objects() if "symmetric" in wanted else [],
     }
     scanned = [
-        TargetObject(m, symmetric=s, given=reconstructed(m, seed + i))
+        TargetObject(m, symmetric=s, given=reconstruct_mesh(m, seed + i))
         for i, (m, s) in enumerate(zip(meshes, same, strict=True))
         if any(suite.reconstructed for suite in suites)
     ]

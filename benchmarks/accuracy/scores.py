@@ -13,7 +13,7 @@ from pose6d.evaluation.record import RIGHT, Record, column
 
 
 @dataclass(frozen=True)
-class Scores:
+class SuiteScores:
     """The numbers of a suite; NaN where there is nothing to count. Shares are in percent.
 
     Attributes:
@@ -50,7 +50,7 @@ class Scores:
     roc_auc: float
 
 
-def score(records: Sequence[Record]) -> Scores:
+def score(records: Sequence[Record]) -> SuiteScores:
     """The numbers of some results; a refused frame counts as infinitely wrong."""
     counted = [r for r in records if r.present and r.right is not None]
     add, add_s, error, best, degrees, millimetres = (
@@ -58,7 +58,7 @@ def score(records: Sequence[Record]) -> Scores:
     )
     metres = np.array([r.diameter for r in counted])
     confidence, right = judged(records)
-    return Scores(
+    return SuiteScores(
         results=len(counted),
         add=_percent(add < RIGHT),
         add_s=_percent(add_s < RIGHT),

@@ -11,8 +11,8 @@ import numpy as np
 
 from learning.datasets.scenes.lighting import Lighting
 from learning.datasets.scenes.scene_batches import SceneConfig
-from pose6d.camera_simulation.plain_noise import PlainNoise
-from pose6d.camera_simulation.sensor_noise import SensorNoise
+from pose6d.camera_simulation.plain_camera import PlainNoise
+from pose6d.camera_simulation.training_camera import SensorNoise
 from pose6d.errors import OptionError
 
 IMAGE_SIZE = (480, 640)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.accuracy.evaluation import Effort, begin_record, registered
+from benchmarks.accuracy.evaluation import Effort, begin_record, register_scene
 from benchmarks.accuracy.objects import TargetObject, load_objects
 from benchmarks.accuracy.report import read_json, write_json
 from benchmarks.accuracy.scene_workers import default_workers, make
@@ -220,7 +220,7 @@ def _evaluate(task: tuple[Options, int, tuple[str, ...]]) -> list[Record]:
     for name in names:
         record = begin_record(suite.name, index, target, scene)
         record.quantized = name
-        found.append(registered(record, bench.estimators(name)(target.mesh), target, scene, Effort()))
+        found.append(register_scene(record, bench.estimators(name)(target.mesh), target, scene, Effort()))
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.accuracy.objects import load_objects
 from benchmarks.accuracy.scenes import ScenePool
-from benchmarks.speed.frames import Frame, cluttered_frame
+from benchmarks.speed.frames import TimedFrame, cluttered_frame
 from benchmarks.speed.options import Options
 from benchmarks.speed.timing import median
 from estimater import FoundationPose
@@ -49,7 +49,7 @@ class Bench:
     def __init__(self, options: Options):
         self.device = resolve_device(options.device)
         self.options = options.for_device(self.device.type)
-        self._frames: dict[str, Frame] = {}
+        self._frames: dict[str, TimedFrame] = {}
 
     @cached_property
     def meshes(self) -> list[Mesh]:
@@ -73,7 +73,7 @@ class Bench:
     def _pool(self) -> ScenePool:
         return ScenePool.from_meshes([self.mesh])
 
-    def frame(self, size: str = "640x480") -> Frame:
+    def frame(self, size: str = "640x480") -> TimedFrame:
         """The object among others, WIDTHxHEIGHT."""
         if size not in self._frames:
             width, height = parse_size(size)
@@ -91,20 +91,20 @@ class Bench:
         estimator.schedule = replace(estimator.schedule, min_confidence=0.0)
         return estimator
 
-    def warm_up(self, estimator: FoundationPose, frame: Frame) -> None:
+    def warm_up(self, estimator: FoundationPose, frame: TimedFrame) -> None:
         """Compile, load and record what the calls below need, and start tracking from the true pose."""
         estimator.warm_up(*frame.depth.shape, self.options.register_iterations, self.options.track_iterations)
         estimator.start_from(frame.truths[0])
 
-    def register_call(self, estimator: FoundationPose, frame: Frame) -> Callable[[], object]:
+    def register_call(self, estimator: FoundationPose, frame: TimedFrame) -> Callable[[], object]:
         steps = self.options.register_iterations
         return lambda: estimator.register(frame.K, frame.rgb, frame.depth, frame.masks[0], iteration=steps)
 
-    def track_call(self, estimator: FoundationPose, frame: Frame) -> Callable[[], object]:
+    def track_call(self, estimator: FoundationPose, frame: TimedFrame) -> Callable[[], object]:
         steps = self.options.track_iterations
         return lambda: estimator.track_one(frame.rgb, frame.depth, frame.K, iteration=steps)
 
-    def register_and_track(self, estimator: FoundationPose, frame: Frame) -> dict[str, float]:
+    def register_and_track(self, estimator: FoundationPose, frame: TimedFrame) -> dict[str, float]:
         """Medians in milliseconds; tracking starts from the true pose."""
         repeats, warm_ups = self.options.repeats, self.options.warm_ups
         self.warm_up(estimator, frame)

@@ -22,7 +22,7 @@ _MOST_PIXELS = 160.0  # that a diameter spans at a height of 480
 
 
 @dataclass(frozen=True)
-class Frame:
+class TimedFrame:
     """One frame with its objects.
 
     Attributes:
@@ -44,7 +44,7 @@ class Frame:
         return f"{self.depth.shape[1]}x{self.depth.shape[0]}"
 
 
-def cluttered_frame(pool: ScenePool, width: int, height: int) -> Frame:
+def cluttered_frame(pool: ScenePool, width: int, height: int) -> TimedFrame:
     """The pool's first object among distractors, as the suite `cluttered` draws it; the same scene in every size."""
     suite = SUITES["cluttered"]
     assert suite.config.intrinsics is not None
@@ -63,10 +63,10 @@ def cluttered_frame(pool: ScenePool, width: int, height: int) -> Frame:
     scene = make(pool, replace(suite, config=config), _SEED, index=0)
     view = scene.views[0]
     assert view.truth is not None
-    return Frame(view.K, view.rgb, view.depth, scene.mask[None], view.truth[None])
+    return TimedFrame(view.K, view.rgb, view.depth, scene.mask[None], view.truth[None])
 
 
-def group_frame(meshes: Sequence[Mesh], width: int = 640, height: int = 480) -> Frame:
+def group_frame(meshes: Sequence[Mesh], width: int = 640, height: int = 480) -> TimedFrame:
     """Up to 16 objects side by side in front of a wall, without noise, drawn on the CPU."""
     count, columns = len(meshes), -(-len(meshes) // _ROWS)
     rows = min(count, _ROWS)
@@ -89,7 +89,7 @@ def group_frame(meshes: Sequence[Mesh], width: int = 640, height: int = 480) -> 
     background = np.random.default_rng(_SEED).integers(90, 130, (height, width, 3))
     rgb = np.where(hit[..., None], drawn.color[0].numpy() * 255, background).round().astype(np.uint8)
     masks = instance[None] == np.arange(count)[:, None, None]
-    return Frame(K.numpy(), rgb, np.where(hit, drawn.depth[0].numpy(), wall), masks, poses.numpy())
+    return TimedFrame(K.numpy(), rgb, np.where(hit, drawn.depth[0].numpy(), wall), masks, poses.numpy())
 
 
 def lumpy_body(faces: int, diameter: float = 0.2, seed: int = 0) -> Mesh:

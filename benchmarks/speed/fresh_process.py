@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmarks.speed.bench import Bench
-    from benchmarks.speed.frames import Frame
+    from benchmarks.speed.frames import TimedFrame
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _MIB = 2**20
@@ -37,7 +37,7 @@ class Request:
     without_doubt: bool
 
 
-def first_pose(bench: Bench, frame: Frame, runs: int = 2) -> dict[str, float]:
+def first_pose(bench: Bench, frame: TimedFrame, runs: int = 2) -> dict[str, float]:
     """Seconds of each step up to the first pose, in the last of so many fresh processes; the others fill caches."""
     with tempfile.TemporaryDirectory() as folder:
         request = _write_request(bench, frame, Path(folder), without_doubt=False)
@@ -46,13 +46,13 @@ def first_pose(bench: Bench, frame: Frame, runs: int = 2) -> dict[str, float]:
     return answer["seconds"]
 
 
-def measure_memory(bench: Bench, frame: Frame) -> dict[str, float]:
+def measure_memory(bench: Bench, frame: TimedFrame) -> dict[str, float]:
     """MiB of main memory before a registration, and beyond that at its peak."""
     with tempfile.TemporaryDirectory() as folder:
         return _run(_write_request(bench, frame, Path(folder), without_doubt=True))["memory"]
 
 
-def _write_request(bench: Bench, frame: Frame, folder: Path, without_doubt: bool) -> Request:
+def _write_request(bench: Bench, frame: TimedFrame, folder: Path, without_doubt: bool) -> Request:
     import numpy as np
 
     from pose6d.mesh.mesh_files import save_mesh

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from benchmarks.speed.bench import Bench, Table, free_unused_memory
-from benchmarks.speed.frames import Frame, group_frame, lumpy_body
+from benchmarks.speed.frames import TimedFrame, group_frame, lumpy_body
 from benchmarks.speed.fresh_process import measure_memory
 from benchmarks.speed.timing import median
 from estimater import FoundationPose
@@ -38,7 +38,7 @@ def image_sizes(bench: Bench) -> Table:
     return table
 
 
-def _on_cuda(bench: Bench, frame: Frame) -> dict[str, float]:
+def _on_cuda(bench: Bench, frame: TimedFrame) -> dict[str, float]:
     free_unused_memory()
     device = bench.device
     allocated, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)

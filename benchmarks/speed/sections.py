@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.rendering import median_ms
 from benchmarks.speed.arithmetic import CountingRefiner, CountingScorer, image_flops, matrix_ceiling, network_flops
 from benchmarks.speed.bench import Bench, Table
-from benchmarks.speed.frames import Frame
+from benchmarks.speed.frames import TimedFrame
 from benchmarks.speed.timing import median, percentiles, time_calls, until_done
 from estimater import FoundationPose
 from learning.inference.inputs import observed_inputs
@@ -70,7 +70,7 @@ def _stage_rows(
 
 
 @torch.inference_mode()
-def _pieces(bench: Bench, frame: Frame) -> list[dict[str, object]]:
+def _pieces(bench: Bench, frame: TimedFrame) -> list[dict[str, object]]:
     device, options = bench.device, bench.options
     n = options.piece_hypotheses
     runner = make_runner("refiner", options.weights, device)
@@ -111,7 +111,7 @@ def upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
     return HostBuffers(device)("array", array).to(device, non_blocking=True)
 
 
-def _hypotheses(bench: Bench, frame: Frame, count: int) -> tuple[RenderedObject, Hypotheses, Observation]:
+def _hypotheses(bench: Bench, frame: TimedFrame, count: int) -> tuple[RenderedObject, Hypotheses, Observation]:
     """The object, `count` random rotations of it at its true place, and the frame, on the device."""
     mesh, device = bench.mesh, bench.device
     R = random_rotations(count, torch.Generator().manual_seed(0))
@@ -200,13 +200,13 @@ def hypotheses(bench: Bench) -> Table:
             return (bench.scorer.predict(Hypotheses(poses), *on).ranking,)
 
         works = (refine, score)
-        times = {f"{work.__name__} ms": median(_graphed(work, start.poses), repeats, warm_ups) for work in works}
+        times = {f"{work.__name__} ms": median(_record_graph(work, start.poses), repeats, warm_ups) for work in works}
         pairs = count * (steps + 1)
         table.rows.append({"hypotheses": count, **times, "pairs": pairs, "ms per pair": sum(times.values()) / pairs})
     return table
 
 
-def _graphed(work: TensorFunction, poses: Tensor) -> Callable[[], None]:
+def _record_graph(work: TensorFunction, poses: Tensor) -> Callable[[], None]:
     """`work(poses)` as the estimator runs it: on CUDA as a graph, waited for."""
     if poses.device.type == "cuda":
         record = Recorder(poses.device)

@@ -32,7 +32,7 @@ def start_from(network: RefineNet | ScoreNetMultiPair, path: Path) -> list[str]:
     state = load_weights(path, "scorer" if path.stem.startswith("scorer") else "refiner").state
     own = network.state_dict()
     if not any(name.startswith("encode") and name in own for name in state):
-        state = {_renamed(name, network): tensor for name, tensor in state.items()}
+        state = {_translate_name(name, network): tensor for name, tensor in state.items()}
     fitting = {name: tensor for name, tensor in state.items() if name in own}
     reshaped = [name for name, tensor in fitting.items() if own[name].shape != tensor.shape]
     if reshaped or not fitting:
@@ -44,7 +44,7 @@ def start_from(network: RefineNet | ScoreNetMultiPair, path: Path) -> list[str]:
     return [name for name, _ in network.named_parameters() if name not in fitting]
 
 
-def _renamed(name: str, network: RefineNet | ScoreNetMultiPair) -> str:
+def _translate_name(name: str, network: RefineNet | ScoreNetMultiPair) -> str:
     """The trunk's names in the other network."""
     trunk, _, rest = name.partition(".")
     other = {"encodeA": "encoderA", "encodeAB": "encoderAB"}

@@ -106,7 +106,7 @@ def _parse(path: Path, instances: Mapping[Key, int] | None) -> tuple[list[PoseEs
             estimates.append(_parse_row(line, number))
         except ValueError as error:
             problems.append(Problem(number, str(error)))
-    problems += _repeated(estimates, instances) + _unequal_times(estimates)
+    problems += _find_repeats(estimates, instances) + _unequal_times(estimates)
     if not text.endswith("\n"):
         problems.append(Problem(len(lines), "the last line has no end: was the writer killed? predict repairs it"))
     return estimates, sorted(problems, key=lambda problem: problem.line)
@@ -149,7 +149,7 @@ def _numbers(text: str, name: str, count: int) -> list[float]:
     return values
 
 
-def _repeated(estimates: list[PoseEstimate], instances: Mapping[Key, int] | None) -> list[Problem]:
+def _find_repeats(estimates: list[PoseEstimate], instances: Mapping[Key, int] | None) -> list[Problem]:
     """Rows beyond the number that their target may have."""
     problems = []
     lines: dict[Key, list[int]] = {}

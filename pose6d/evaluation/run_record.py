@@ -81,9 +81,9 @@ class RunRecord:
                 "frames": len(self.poses),
                 "failed_frames": self.failures,
                 "interrupted": self.interrupted,
-                "confidence": _rounded(self.confidence),
+                "confidence": _round_values(self.confidence),
                 "likely_lost": self.likely_lost,
-                "frames_per_second": _rounded(rates),
+                "frames_per_second": _round_values(rates),
                 "seconds": {key: round(value, 4) for key, value in self.seconds.items()},
                 "seconds_inside": {
                     stage: {key: round(value, 4) for key, value in steps.items()}
@@ -162,5 +162,5 @@ def _ranges(names: list[str], order: list[str]) -> list[str]:
     return [group[0] if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in groups]
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+def _round_values(values: Mapping[str, float]) -> dict[str, float]:
     return {key: round(value, 4) for key, value in values.items()}

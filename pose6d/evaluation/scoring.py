@@ -74,7 +74,7 @@ class Tally:
         }
 
 
-class Scorer:
+class ResultsScorer:
     """Measures estimates against a data set's ground truth.
 
     Args:
@@ -194,7 +194,7 @@ def score(dataset: PoseDataset, results: Path, device: str | torch.device = "cpu
     estimates: dict[Key, list[PoseEstimate]] = defaultdict(list)
     for row in rows:
         estimates[row.key].append(row)
-    scorer = Scorer(dataset, device)
+    scorer = ResultsScorer(dataset, device)
     everything = Tally()
     objects: dict[int, Tally] = defaultdict(Tally)
     scenes: dict[int, Tally] = defaultdict(Tally)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.scenes.lighting import Lighting, light_surfaces
-from pose6d.camera_simulation.sensor_noise import SensorNoise
+from pose6d.camera_simulation.training_camera import SensorNoise
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.random_draws import Draw
 from pose6d.rendering.interface import ALBEDO
