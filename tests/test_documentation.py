@@ -42,6 +42,14 @@ def test_commands_name_modules_that_exist(page: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_source_files_that_are_named_exist(page: Path) -> None:
+    code = re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
+    named = {name for text in code for name in re.findall(r"(?<![\w./*-])[\w./]+\.(?:py|cu)\b", text)}
+    missing = [name for name in named - {"utils.py"} if not any(REPOSITORY.rglob(name))]
+    assert not missing
+
+
 def test_readme_is_short_and_its_table_too() -> None:
     lines = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 150
