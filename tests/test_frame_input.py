@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from estimater import FoundationPose
-from pose6d.geometry.camera import project
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.search import tracker
 from pose6d.search.frame_input import cut_around
@@ -16,6 +15,12 @@ from tests.rendering_scenes import torus
 
 RGB = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
 DEPTH = np.random.default_rng(1).uniform(0.3, 2.0, (240, 320)).astype(np.float32)
+
+
+def project(points: torch.Tensor, K: torch.Tensor) -> torch.Tensor:
+    """(..., 2) pixels of points (..., 3)."""
+    u, v, w = (points @ K.to(points.dtype).T).unbind(-1)
+    return torch.stack([u / w, v / w], dim=-1)
 
 
 def pose_at(*translation: float) -> np.ndarray:

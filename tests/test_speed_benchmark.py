@@ -19,7 +19,7 @@ from benchmarks.speed import cold_start, fresh_process
 from benchmarks.speed.__main__ import MEASURE, main, run
 from benchmarks.speed.arithmetic import CountingRefiner, count_flops, image_flops, network_flops
 from benchmarks.speed.bench import Bench, Table
-from benchmarks.speed.frames import Frame, cluttered_frame, group_frame, lumpy_body
+from benchmarks.speed.frames import TimedFrame, cluttered_frame, group_frame, lumpy_body
 from benchmarks.speed.options import SECTIONS, Options
 from benchmarks.speed.report import panels, read_json, table_lines, write_json
 from benchmarks.speed.sections import _stage_rows
@@ -55,7 +55,7 @@ def options(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
     def bodies(folder: Path | None, count: int) -> list[Mesh]:
         return [lumpy_body(400, 0.1 + 0.01 * i, seed=i) for i in range(count)]
 
-    def frame(pool: ScenePool, width: int, height: int) -> Frame:
+    def frame(pool: ScenePool, width: int, height: int) -> TimedFrame:
         return group_frame(bodies(None, 1), width, height)
 
     monkeypatch.setattr("benchmarks.speed.bench.load_objects", bodies)

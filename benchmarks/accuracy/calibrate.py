@@ -14,7 +14,7 @@ from pathlib import Path
 from scipy.special import expit, logit
 
 from benchmarks.accuracy.report import read_json
-from benchmarks.accuracy.scores import judged
+from benchmarks.accuracy.scores import select_judged
 from pose6d import json_file
 from pose6d.command import run_command_line
 from pose6d.errors import ResultsError, WeightsError
@@ -33,7 +33,7 @@ class Options:
 
 def main(options: Options) -> None:
     records, _ = read_json(options.records)
-    confidence, right = judged(records)
+    confidence, right = select_judged(records)
     if len(confidence) == 0:
         raise ResultsError(f"{options.records} holds no confidences: do these weights have that head?")
     if right.all() or not right.any():

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.scores import SuiteScores, judged, score
+from benchmarks.accuracy.scores import SuiteScores, score, select_judged
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.result_file import read_result
 from pose6d import json_file
@@ -64,7 +64,7 @@ def markdown(records: Sequence[Record], facts: Mapping[str, Any]) -> str:
     posed = {name: score(rows) for name, rows in by_suite.items() if any(r.present for r in rows)}
     if posed:
         text += _table("suite", posed, _POSE_COLUMNS)
-    if len(judged(records)[0]):
+    if len(select_judged(records)[0]):
         text += _table("confidence", {name: score(rows) for name, rows in by_suite.items()}, _CONFIDENCE_COLUMNS)
         text[-1:] = [*_table("confidence", {"all suites": score(records)}, _CONFIDENCE_COLUMNS)[2:]]
     else:
@@ -81,7 +81,7 @@ def markdown(records: Sequence[Record], facts: Mapping[str, Any]) -> str:
 
 def write_diagram(path: Path, records: Sequence[Record], title: str) -> str:
     """Write the reliability diagram if there is a confidence; returns a line that says what was done."""
-    confidence, right = judged(records)
+    confidence, right = select_judged(records)
     if not len(confidence):
         return "no reliability diagram: these weights give no confidence"
     write_reliability_diagram(path, confidence, right, title)

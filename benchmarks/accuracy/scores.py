@@ -57,7 +57,7 @@ def score(records: Sequence[Record]) -> SuiteScores:
         column(counted, name) for name in ("add", "add_s", "error", "best_add", "degrees", "millimetres")
     )
     metres = np.array([r.diameter for r in counted])
-    confidence, right = judged(records)
+    confidence, right = select_judged(records)
     return SuiteScores(
         results=len(counted),
         add=_percent(add < RIGHT),
@@ -79,7 +79,7 @@ def score(records: Sequence[Record]) -> SuiteScores:
     )
 
 
-def judged(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+def select_judged(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
     """Confidence (N,) and whether the pose was right (N,) of the results where both are known."""
     known = [(r.confidence, r.right) for r in records if r.confidence is not None and r.right is not None]
     return np.array([c for c, _ in known], dtype=np.float64), np.array([right for _, right in known], dtype=bool)
