@@ -236,9 +236,7 @@ def test_cpu_build_of_torch_is_tried_first_without_a_gpu(install: Install) -> No
     assert "no NVIDIA GPU found" in said
 
 
-def test_default_torch_follows_with_a_warning_where_pip_has_no_cpu_build(
-    install: Install,
-) -> None:
+def test_default_torch_follows_with_a_warning_where_pip_has_no_cpu_build(install: Install) -> None:
     said, calls = install(cpu_build=1)
     assert calls == ["torch==2.13.0+cpu", "torch==2.13.0", "--editable ."]
     assert "PIP_EXTRA_INDEX_URL" in said

@@ -26,8 +26,7 @@ def test_icosphere_vertices_are_distinct_and_on_the_sphere(level: int, count: in
 
 
 @pytest.mark.parametrize(
-    ("symmetry", "count"),
-    [("none", 252), ("continuous z", 20), ("180 z", 126), ("90 z", 54), ("sphere", 1)],
+    ("symmetry", "count"), [("none", 252), ("continuous z", 20), ("180 z", 126), ("90 z", 54), ("sphere", 1)]
 )
 def test_symmetry_leaves_only_views_that_look_different(symmetry: str, count: int) -> None:
     """The counts are those of the published method for the same views."""
@@ -55,8 +54,7 @@ def covering_radius(rotations: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    ("rotations", "count", "degrees"),
-    [(rotation_hypotheses(), 252, 35.66), (covering_rotations(), 120, 37.15)],
+    ("rotations", "count", "degrees"), [(rotation_hypotheses(), 252, 35.66), (covering_rotations(), 120, 37.15)]
 )
 def test_grids_cover_all_rotations(rotations: torch.Tensor, count: int, degrees: float) -> None:
     assert rotations.shape == (count, 3, 3) and rotations.dtype == torch.float32

@@ -186,8 +186,7 @@ def test_motion_blur_keeps_the_mean_and_removes_detail() -> None:
 
 
 @pytest.mark.parametrize(
-    "effect",
-    ["exposure", "white_balance", "gamma", "saturation", "contrast", "vignetting", "misaligned", "defocus"],
+    "effect", ["exposure", "white_balance", "gamma", "saturation", "contrast", "vignetting", "misaligned", "defocus"]
 )
 def test_each_colour_effect_shows(effect: str) -> None:
     rgb = torch.rand((16, 3, 32, 32), generator=_seed())

@@ -82,10 +82,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_command_measures_everything_and_leaves_numbers_tables_and_figure(
-    options: Options,
-    in_this_process: None,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    options: Options, in_this_process: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "new" / "speed.json"
     main(replace(options, schedules=("pruned",), output=file))

@@ -37,12 +37,7 @@ def pool() -> MeshPool:
 
 
 def difference(
-    pool: MeshPool,
-    mesh: int,
-    change: torch.Tensor,
-    start: float = 0.0,
-    hidden: bool = False,
-    colored: bool = True,
+    pool: MeshPool, mesh: int, change: torch.Tensor, start: float = 0.0, hidden: bool = False, colored: bool = True
 ) -> float:
     """Of a can that stands upright 3 diameters away, its mark turned from the camera by `start`, and a changed pose."""
     upright = so3_exp(torch.tensor([math.pi / 2, 0.0, 0.0]))
