@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pose6d.evaluation.bop_writer import Arrangement, BopWriter
 from pose6d.evaluation.datasets import PoseDataset
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.detections import VisibleMasks
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
 from pose6d.mesh.mesh import Mesh
-from tests.bop_writer import Arrangement, BopWriter
 from tests.mesh_boxes import make_box
 
 SIZE = (90, 120)

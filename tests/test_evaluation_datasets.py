@@ -11,6 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from pose6d.errors import FrameError, OutputError, SceneError
+from pose6d.evaluation.bop_writer import BopWriter
 from pose6d.evaluation.datasets import PoseDataset, Target
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.datasets_ycb import EoatDataset, YcbVideoDataset
@@ -21,7 +22,6 @@ from pose6d.evaluation.scoring import score
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes.images import write_depth, write_image
 from pose6d.scenes.run_length import decode_rle, encode_rle
-from tests.bop_writer import BopWriter
 from tests.evaluation_dataset import BOX, HALF_TURN, ROD, SIZE, box_mesh, make_pose, rod_mesh, write_dataset
 from tests.evaluation_dataset import K as INTRINSICS
 

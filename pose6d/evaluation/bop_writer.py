@@ -1,4 +1,4 @@
-"""Writing data sets in BOP format from meshes and poses, drawn by our own renderer."""
+"""Writing data sets in BOP format from meshes and poses, drawn by our own renderer: for tests and for try-outs."""
 
 from __future__ import annotations
 
