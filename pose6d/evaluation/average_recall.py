@@ -55,7 +55,7 @@ def count_found(errors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         name: np.array(
             [
                 [(match(one, threshold) >= 0).sum() for threshold in thresholds]
-                for one in errors[name].reshape(-1, *errors[name].shape[-2:])
+                for one in (errors[name] if name == "vsd" else errors[name][None])
             ]
         )
         for name, thresholds in THRESHOLDS.items()
