@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.accuracy.report import read_json, write_json
 from benchmarks.quantization import accuracy
-from benchmarks.quantization.__main__ import Report, add_accuracy
+from benchmarks.quantization.__main__ import Report, add_accuracy, report
 from benchmarks.quantization.accuracy import Options, compare, main, run
 from benchmarks.quantization.measurements import BASELINE, Row
 from pose6d.errors import OutputError, WeightsError
@@ -102,3 +102,13 @@ def test_the_report_takes_the_accuracy_of_its_weights_alone(tmp_path: Path) -> N
     assert facts == ["ADD(-S) on 4 scenes: weights lite"]
     with pytest.raises(WeightsError, match="is of the weights lite, not of base"):
         add_accuracy(rows, Report(weights="base", accuracy=file))
+
+
+def test_an_accuracy_that_does_not_fit_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "accuracy.json"
+    write_json(file, [record(BASELINE, 0, 0.01)], {"options": {"weights": "base"}})
+    monkeypatch.setattr("benchmarks.quantization.__main__.measure_networks", lambda *_: pytest.fail("measured"))
+    with pytest.raises(WeightsError, match="is of the weights base, not of lite"):
+        report(Report(weights="lite", variants=(), device="cpu", accuracy=file))

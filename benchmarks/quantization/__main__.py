@@ -93,11 +93,11 @@ def report(options: Report) -> None:
     plain = (BASELINE, FASTEST[dtype]) if dtype in FASTEST else (BASELINE,)
     torch.backends.cudnn.allow_tf32 = False  # float32 shall be float32
     rows = [Row(name) for name in (*plain, *ready)]
+    accuracy = add_accuracy(rows, options)  # first: it may not fit, and measuring takes long
     measure_networks(rows, options, device)
     if options.scenes:
         measure_estimator(rows, options)
-    facts = [f"{key}: {value}" for key, value in versions(device).items()]
-    facts += add_accuracy(rows, options)
+    facts = [f"{key}: {value}" for key, value in versions(device).items()] + accuracy
     facts.append(
         f"weights {options.weights}; drift of one refinement step on {options.pairs} held-out pairs, an object of "
         f"{1e3 * DIAMETER:.0f} mm; first frame and tracking: median of {options.scenes} cluttered scenes, schedule "
