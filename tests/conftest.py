@@ -11,7 +11,6 @@ import torch
 from pose6d.free_cores import FreeCores
 from tests.demo_recording import write_recording
 from tests.front_door import Door, find_make, make_door
-from tests.report_runs import write_page
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -81,4 +80,6 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a run with ground truth; nobody changes it."""
+    from tests.report_runs import write_page  # only these tests need all that a report needs
+
     return write_page(tmp_path_factory.mktemp("compared"), compare=True)
