@@ -222,6 +222,8 @@ class FoundationPose:
         observation = self._runner.observe(rgb, depth, K)
         with self._runner.stage("hypotheses"):
             hypotheses = self._sampler.sample(observation, mask, middle, schedule.grid)
+            if not len(hypotheses):
+                raise Pose6DError(f"{type(self._sampler).__name__} gave no hypotheses: a search needs at least one")
             start = hypotheses.poses[0, :3, 3]
             if self.device.type == "cpu":
                 check_translation(start, mask.numpy())

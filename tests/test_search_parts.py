@@ -86,7 +86,7 @@ def test_a_foreign_renderer_draws_all_that_is_compared(scene: Scene) -> None:
     assert renderer.drawn >= 252
 
 
-def test_a_foreign_sampler_says_where_the_search_starts(scene: Scene) -> None:
+def test_a_foreign_sampler_says_where_the_search_starts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     class NearTheTruth:
         def count(self, grid: str) -> int:
             return 3
@@ -107,6 +107,9 @@ def test_a_foreign_sampler_says_where_the_search_starts(scene: Scene) -> None:
     )
     assert seen[0] == ("start", 3) and len(estimator.poses) == 3
     assert done[-1] == (9, 9)
+    monkeypatch.setattr(NearTheTruth, "sample", lambda *_: Hypotheses(torch.empty(0, 4, 4)))
+    with pytest.raises(Pose6DError, match="NearTheTruth gave no hypotheses"):
+        estimator.register(**scene.frame, ob_mask=scene.mask)
 
 
 def test_a_foreign_scorer_decides_about_schedule_and_texture(scene: Scene) -> None:
@@ -153,8 +156,15 @@ def test_who_watches_sees_where_each_hypothesis_comes_from(scene: Scene) -> None
     names = [name for name, _, _ in steps]
     assert names[:4] == ["start", "refine", "select", "select"] and names[-1] == "sort"
     assert names.count("refine") == 5 + 2 + 2 and names.count("rotate") == 2 and "align" in names
-    for (_, before, _), (_, after, parents) in pairwise(steps):
+    for (_, before, _), (name, after, parents) in pairwise(steps):
         assert len(parents) == len(after) and parents.max() < len(before)
+        if name in ("select", "sort"):
+            torch.testing.assert_close(after, before[parents])
+    turned = names.index("rotate")
+    competitors = len(steps[turned - 1][1])
+    for _, after, _ in steps[turned + 1 : turned + 3]:  # what rotations compete with stays, and is not counted
+        torch.testing.assert_close(after[:competitors], steps[turned][1][:competitors])
+        assert abs(after[competitors + 7] - torch.as_tensor(scene.truth)).max() < 1e-4
     np.testing.assert_allclose(steps[-1][1].numpy(), estimator.poses, atol=1e-6)
     plain = estimator.register(**scene.frame, ob_mask=scene.mask)
     np.testing.assert_allclose(watched, plain, atol=1e-4)
