@@ -312,6 +312,30 @@ def test_a_bad_tracked_frame_keeps_the_last_pose(scene: Scene) -> None:
     np.testing.assert_allclose(estimator.track_one(scene.rgb, scene.depth, K), scene.truth, atol=5e-3)
 
 
+def test_each_tracked_frame_starts_from_the_result_of_the_last(scene: Scene) -> None:
+    class Shifting(PlantingRefiner):
+        def __init__(self) -> None:
+            super().__init__(scene.truth, scene.mesh.center)
+            self.starts: list[Tensor] = []
+
+        def predict(self, hypotheses: Hypotheses, *_: Any) -> Tensor:
+            self.starts.append(hypotheses.poses.clone())
+            shift = torch.zeros(4, 4)
+            shift[0, 3] = 0.05
+            return hypotheses.poses + shift
+
+    refiner = Shifting()
+    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu")
+    away = scene.truth.copy()
+    away[0, 3] += 1.0  # where nothing of the object is seen, alignment leaves the pose
+    estimator.start_from(away)
+    for _ in range(3):
+        tracked = estimator.track_one(scene.rgb, scene.depth, K)
+    middles = torch.cat(refiner.starts)[:, 0, 3]
+    np.testing.assert_allclose(middles - middles[0], [0.0, 0.05, 0.1], atol=1e-3)
+    assert tracked[0, 3] - away[0, 3] == pytest.approx(0.15, abs=1e-3)
+
+
 def test_debris_changes_neither_the_pose_nor_its_frame(scene: Scene) -> None:
     m = scene.mesh
     speck = m.center + np.array([[0.6, 0, 0], [0.601, 0, 0], [0.6, 0.001, 0]])

@@ -160,11 +160,11 @@ def test_a_mesh_without_surface_has_axes_all_the_same() -> None:
 def test_the_texture_finds_the_turn_that_the_hypotheses_lack(contrast: float) -> None:
     object, observation = RenderedObject.from_mesh(can(contrast), "cpu"), seen(can(contrast))
     wrong = poses()[[1, 3]]  # 40 and 126 degrees off, 5 and 6 degrees from a multiple of 15
+    wrong[1, 0, 3] += 1e-4  # so that the results tell which they come from
     rotations = AxisRotations.about(object.principal_axes())
     found, origins = propose_rotations(wrong, rotations, object, observation, top_k=5)
     torch.testing.assert_close(found[:, :3, 3], wrong[origins][:, :3, 3])
     assert found.shape == (5, 4, 4) and degrees_off(found)[0] < 2.5
-    torch.testing.assert_close(found[:, :3, 3], wrong[:1, :3, 3].expand(5, 3))  # turned in place
 
 
 @pytest.mark.parametrize(("contrast", "within"), [(0.5, 1.1), (0.08, 2.2)])
