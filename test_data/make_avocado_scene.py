@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from pose6d.camera_simulation.stereo_camera import AvocadoCamera
+from pose6d.camera_simulation.frozen.avocado_camera import AvocadoCamera
 from pose6d.command import run_command
 from pose6d.errors import OutputError
 from pose6d.mesh.mesh_files import save_mesh

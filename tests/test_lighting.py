@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from learning.datasets.scenes.lighting import Lighting, light_surfaces
-from pose6d.camera_simulation.training_camera import SensorNoise
+from pose6d.camera_simulation.simulated_camera import SimulatedCamera
 from pose6d.random_draws import Draw
 from pose6d.rendering.interface import Rendering
 
@@ -138,7 +138,7 @@ class _NoWaiting(TorchDispatchMode):
 
 
 def test_neither_light_nor_sensor_waits_for_the_device() -> None:
-    scene, generator, noise = _ball(4), torch.Generator().manual_seed(0), SensorNoise()
+    scene, generator, noise = _ball(4), torch.Generator().manual_seed(0), SimulatedCamera()
     with _NoWaiting():
         rgb = light_surfaces(scene, Draw(scene.color.device, generator), Lighting())
         noise.measure_depth(scene.depth, rgb, generator, torch.full((4,), 4.0))

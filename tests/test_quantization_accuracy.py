@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,30 +44,21 @@ def test_stopped_runs_go_on_and_leave_a_table(
     asked: list[tuple[int, tuple[str, ...]]] = []
     stop_at = 2
 
-    class Here:
-        """A pool of this process."""
+    class Bench:
+        def __init__(self, options: Options) -> None: ...
+        def evaluate(self, index: int, names: tuple[str, ...]) -> list[Record]:
+            if index == stop_at:
+                raise KeyboardInterrupt
+            asked.append((index, names))
+            return [record(name, index, 0.05) for name in names]
 
-        def __init__(self, workers: int) -> None: ...
-        def __enter__(self) -> Here:
-            return self
-
-        def __exit__(self, *error: object) -> None: ...
-        def imap_unordered(self, function: object, tasks: list) -> Iterator[list[Record]]:
-            for _, index, names in tasks:
-                if index == stop_at:
-                    raise KeyboardInterrupt
-                asked.append((index, names))
-                yield [record(name, index, 0.05) for name in names]
-
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")  # so that what run sets is undone
-    monkeypatch.setattr(accuracy.multiprocessing, "get_context", lambda kind: type("", (), {"Pool": Here}))
+    monkeypatch.setattr(accuracy, "_Bench", Bench)
     output = tmp_path / "a.json"
     with pytest.raises(KeyboardInterrupt):
-        main(Options(output, (BASELINE,), scenes=5))
+        main(Options(output, (BASELINE,), scenes=5, workers=1))
     assert "| torch-fp32 |      2 |      100.0 |" in output.with_suffix(".md").read_text()
     stop_at = -1
-    run(Options(output, NAMES, scenes=3))
+    run(Options(output, NAMES, scenes=3, workers=1))
     assert asked == [(0, (BASELINE,)), (1, (BASELINE,)), (0, NAMES[1:]), (1, NAMES[1:]), (2, NAMES)]
     assert "going on after 2 poses" in capsys.readouterr().out
     records, facts = read_json(output)

@@ -31,7 +31,7 @@ from learning.training.train_refiner import RefinerConfig
 from learning.training.train_refiner import train as train_refiner
 from learning.training.train_scorer import ScorerConfig
 from learning.training.train_scorer import train as train_scorer
-from pose6d.camera_simulation.training_camera import SensorNoise
+from pose6d.camera_simulation.simulated_camera import PERFECT
 from pose6d.errors import TrainingError, WeightsError
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import save_weights
@@ -62,7 +62,7 @@ def test_scenes_repeat_with_the_seed_and_show_the_target(pool: MeshPool) -> None
 
 
 def test_depth_without_noise_lies_on_the_target(pool: MeshPool) -> None:
-    config = SceneConfig(image_size=(96, 96), distractors=0, table=0.0, wall=0.0, noise=SensorNoise(strength=0.0))
+    config = SceneConfig(image_size=(96, 96), distractors=0, table=0.0, wall=0.0, noise=PERFECT)
     scenes = sample_scenes(pool, 3, torch.Generator().manual_seed(0), config)
     for i in range(3):
         distance = scenes.depth[i][scenes.mask[i]]
@@ -181,9 +181,7 @@ def test_a_diverged_training_stops_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_miscalibrated_camera_still_sees_the_target_where_its_pose_says(pool: MeshPool) -> None:
-    config = SceneConfig(
-        image_size=(96, 96), distractors=0, table=0.0, wall=0.0, intrinsics_error=0.03, noise=SensorNoise(strength=0.0)
-    )
+    config = SceneConfig(image_size=(96, 96), distractors=0, table=0.0, wall=0.0, intrinsics_error=0.03, noise=PERFECT)
     scenes = sample_scenes(pool, 8, torch.Generator().manual_seed(0), config)
     true = sample_scenes(pool, 8, torch.Generator().manual_seed(0), replace(config, intrinsics_error=0.0))
     assert ((scenes.K[:, 0, 0] / true.K[:, 0, 0] - 1).abs() > 1e-3).sum() >= 6

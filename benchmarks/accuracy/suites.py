@@ -11,15 +11,14 @@ import numpy as np
 
 from learning.datasets.scenes.lighting import Lighting
 from learning.datasets.scenes.scene_batches import SceneConfig
-from pose6d.camera_simulation.plain_camera import PlainNoise
-from pose6d.camera_simulation.training_camera import SensorNoise
+from pose6d.camera_simulation.frozen.plain_camera import PlainCamera
+from pose6d.camera_simulation.simulated_camera import NOISY_DEPTH, PERFECT
 from pose6d.errors import OptionError
 
 IMAGE_SIZE = (480, 640)
 INTRINSICS = (610.0, 610.0, 320.0, 240.0)  # fx, fy, cx, cy of a common RGB-D camera at 640x480
 
-_PLAIN = PlainNoise()
-_PERFECT = SensorNoise(strength=0.0)
+_PLAIN = PlainCamera()
 # As for the first published scores: one key light and some light from all around.
 _LIGHT = Lighting(
     lights=(1.0, 0.0, 0.0),
@@ -50,7 +49,7 @@ _CLUTTERED = SceneConfig(
     hands=0.0,
     shape_error=0.0,
     intrinsics_error=0.0,
-    noise=_PERFECT,
+    noise=PERFECT,
 )
 
 
@@ -74,7 +73,7 @@ class Suite:
     condition: str
     task: Literal["register", "track", "absent", "real"] = "register"
     config: SceneConfig = _CLUTTERED
-    noise: PlainNoise | None = _PLAIN
+    noise: PlainCamera | None = _PLAIN
     visible: tuple[float, float] = (0.3, 1.0)
     objects: Literal["given", "grey", "symmetric"] = "given"
     reconstructed: bool = False
@@ -86,29 +85,7 @@ class Suite:
 
 _EASY = replace(_CLUTTERED, pixels_per_diameter=(110.0, 180.0), centre_jitter=60.0, distractors=2, occluder=0.0)
 _OCCLUDED = replace(_CLUTTERED, pixels_per_diameter=(80.0, 160.0), distractor_hidden=0.1, occluder=0.9)
-_NOISY_DEPTH = replace(
-    _CLUTTERED,
-    noise=replace(
-        _PERFECT,
-        strength=1.0,
-        clean_share=0.0,
-        awful_share=0.3,
-        depth_fine=0.03,
-        depth_correlated=0.05,
-        depth_warp=0.04,
-        depth_bias=0.02,
-        depth_step=0.06,
-        fattening=1.0,
-        shadows=1.0,
-        border=0.15,
-        flying=0.7,
-        edge_loss=0.9,
-        dark_loss=0.9,
-        bright_loss=0.9,
-        pixel_loss=0.15,
-        holes=0.7,
-    ),
-)
+_NOISY_DEPTH = replace(_CLUTTERED, noise=NOISY_DEPTH)
 _FAST = replace(_CLUTTERED, pixels_per_diameter=(90.0, 130.0))
 
 SUITES = {
@@ -118,7 +95,7 @@ SUITES = {
             "easy",
             "near, hardly occluded, little noise",
             config=_EASY,
-            noise=PlainNoise(strength=0.4),
+            noise=PlainCamera(strength=0.4),
             visible=(0.9, 1.0),
         ),
         Suite("cluttered", "three distractors, half of them in front, at least 30 % visible"),
@@ -147,7 +124,7 @@ SUITES = {
             "up to 0.3 diameters and 30 degrees between frames",
             task="track",
             config=_FAST,
-            noise=PlainNoise(strength=0.6),
+            noise=PlainCamera(strength=0.6),
         ),
         Suite("absent", "the object is not under the mask; only confidence counts", task="absent"),
         Suite("real", "real frames of --real-folder", task="real"),

@@ -9,11 +9,9 @@ results. The table goes beside it as .md; `python -m benchmarks.quantization --a
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +35,12 @@ from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, WeightsError
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_means, difference_of_shares
+from pose6d.evaluation.ray_workers import ray_session
 from pose6d.evaluation.record import RIGHT, Record, column
 from pose6d.search.schedule import SCHEDULES, Schedule
 from pose6d.whole_file import write_whole
 
+_Task = tuple[int, tuple[str, ...]]  # number of a scene, variants
 _SAME = ("weights", "suite", "schedule", "fall_back", "mesh_folder", "symmetric", "seed")  # in all runs of an output
 
 
@@ -57,7 +57,7 @@ class Options:
     """a released set's name, or a folder"""
     device: str = "cpu"
     workers: int | None = None
-    """processes; all cores but two if omitted"""
+    """processes, of Ray where there are several; all cores but two if omitted"""
     threads: int = 1
     """of each process"""
     suite: str = "cluttered"
@@ -99,7 +99,7 @@ def main(options: Options) -> None:
     _check(options)
     try:
         run(options)
-    except KeyboardInterrupt:  # has left the pool, which ends it
+    except KeyboardInterrupt:
         if options.output.is_file():
             write_table(options.output)
         raise
@@ -126,23 +126,48 @@ def run(options: Options) -> None:
     for index in range(options.scenes):
         missing = tuple(name for name in options.variants if (name, index) not in done)
         if missing:
-            tasks.append((options, index, missing))
+            tasks.append((index, missing))
     if not tasks:
         return
     facts["runs"].append(
         {"variants": options.variants, "threads of each process": options.threads, **versions(options.device)}
     )
     workers = min(len(tasks), default_workers() if options.workers is None else options.workers)
-    # Libraries read these when a process imports them. Not fork: threads and CUDA do not survive it.
-    os.environ.update(OMP_NUM_THREADS=str(options.threads), NUMBA_NUM_THREADS=str(options.threads))
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        total = sum(len(missing) for _, _, missing in tasks)
-        with tqdm(total=total, desc=f"{workers} processes", unit="pose", mininterval=2.0) as bar:
-            for found in pool.imap_unordered(_evaluate, tasks):
-                records += found
-                write_json(options.output, records, facts)
-                bar.set_postfix({name: f"{score(rows).error:.1f} %" for name, rows in _by_variant(records)})
-                bar.update(len(found))
+    total = sum(len(missing) for _, missing in tasks)
+    with tqdm(total=total, desc=f"{workers} processes", unit="pose", mininterval=2.0) as bar:
+        for found in _results(tasks, options, workers):
+            records += found
+            write_json(options.output, records, facts)
+            bar.set_postfix({name: f"{score(rows).error:.1f} %" for name, rows in _by_variant(records)})
+            bar.update(len(found))
+
+
+def _results(tasks: list[_Task], options: Options, workers: int) -> Iterator[list[Record]]:
+    """Each task's records as they come: made here by one worker, by several in processes of Ray."""
+    if workers == 1:
+        bench = _Bench(options)
+        yield from (bench.evaluate(*task) for task in tasks)
+        return
+    with ray_session() as ray:
+        cuda = resolve_device(options.device).type == "cuda"
+        bench = ray.remote(
+            # Ray hides the GPUs from processes that reserve none.
+            num_gpus=ray.cluster_resources().get("GPU", 0) / workers if cuda else 0,
+            scheduling_strategy="SPREAD",
+            runtime_env={
+                "env_vars": {"OMP_NUM_THREADS": str(options.threads), "NUMBA_NUM_THREADS": str(options.threads)}
+            },
+        )(_Bench)
+        waiting = iter(tasks)
+        running = {}
+        for one, task in zip([bench.remote(options) for _ in range(workers)], waiting, strict=False):
+            running[one.evaluate.remote(*task)] = one
+        while running:
+            finished = ray.wait(list(running), num_returns=1)[0][0]
+            one = running.pop(finished)
+            for task in islice(waiting, 1):
+                running[one.evaluate.remote(*task)] = one
+            yield ray.get(finished)
 
 
 def _check(options: Options) -> None:
@@ -206,22 +231,17 @@ class _Bench:
             self._factories[name] = estimators_of(name, options.weights, options.device, schedule)
         return self._factories[name]
 
-
-_bench = cache(_Bench)
-
-
-def _evaluate(task: tuple[Options, int, tuple[str, ...]]) -> list[Record]:
-    """Records of one scene."""
-    options, index, names = task
-    bench, suite = _bench(options), SUITES[options.suite]
-    scene = make(bench.pool, suite, options.seed, index)
-    target = bench.targets[scene.object_index]
-    found = []
-    for name in names:
-        record = begin_record(suite.name, index, target, scene)
-        record.quantized = name
-        found.append(register_scene(record, bench.estimators(name)(target.mesh), target, scene, Effort()))
-    return found
+    def evaluate(self, index: int, names: tuple[str, ...]) -> list[Record]:
+        """Records of one scene."""
+        suite = SUITES[self._options.suite]
+        scene = make(self.pool, suite, self._options.seed, index)
+        target = self.targets[scene.object_index]
+        found = []
+        for name in names:
+            record = begin_record(suite.name, index, target, scene)
+            record.quantized = name
+            found.append(register_scene(record, self.estimators(name)(target.mesh), target, scene, Effort()))
+        return found
 
 
 def _by_variant(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
@@ -292,4 +312,6 @@ def markdown(found: dict[str, Comparison], facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_command_line(main, Options, description=__doc__)
+    from benchmarks.quantization import accuracy  # Ray's processes find its classes, and not those of __main__
+
+    run_command_line(accuracy.main, accuracy.Options, description=__doc__)

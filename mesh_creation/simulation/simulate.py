@@ -25,8 +25,8 @@ from mesh_creation.board.layout import Board, default_board, save_board
 from mesh_creation.scan_folder import write_picture
 from mesh_creation.simulation.motion import CameraMotion, Tremor, rotation_z, sample_frame_numbers
 from mesh_creation.simulation.room import Room, make_room
+from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
 from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
-from pose6d.camera_simulation.stereo_camera import StereoCamera
 from pose6d.errors import OutputError, SceneError
 from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh

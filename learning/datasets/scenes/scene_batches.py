@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.scenes.lighting import Lighting, light_surfaces
-from pose6d.camera_simulation.training_camera import SensorNoise
+from pose6d.camera_simulation.simulated_camera import TRAINING, SimulatedCamera
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.random_draws import Draw
 from pose6d.rendering.interface import ALBEDO
@@ -57,7 +57,7 @@ class SceneConfig:
     """standard deviation of how much longer the real object is than its mesh, along each axis and as a whole"""
     intrinsics_error: float = 0.0
     """standard deviation of the relative error of the focal lengths that `SceneBatch.K` states"""
-    noise: SensorNoise = field(default_factory=SensorNoise)
+    noise: SimulatedCamera = TRAINING
 
 
 TRAINING_SCENES = SceneConfig(pressed=0.3, hands=0.4, shape_error=0.008, intrinsics_error=0.006)

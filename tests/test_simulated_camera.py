@@ -9,13 +9,13 @@ import torch
 
 from pose6d.camera_simulation.color_effects import blur_kernels, compress, convolve
 from pose6d.camera_simulation.depth_effects import fatten, inverse_depth, stereo_overlap
-from pose6d.camera_simulation.plain_camera import PlainNoise
-from pose6d.camera_simulation.training_camera import SensorNoise
+from pose6d.camera_simulation.frozen.plain_camera import PlainCamera
+from pose6d.camera_simulation.simulated_camera import SimulatedCamera
 
 
-def _only(**effects: float) -> SensorNoise:
+def _only(**effects: float) -> SimulatedCamera:
     """A camera with these faults and no others, equally in all scenes."""
-    return SensorNoise(**{f.name: 0.0 for f in fields(SensorNoise)} | {"strength": 1.0} | effects)
+    return SimulatedCamera(**{f.name: 0.0 for f in fields(SimulatedCamera)} | {"strength": 1.0} | effects)
 
 
 def _seed(seed: int = 0) -> torch.Generator:
@@ -38,7 +38,7 @@ def _box(count: int) -> torch.Tensor:
 
 
 def test_a_perfect_sensor_changes_nothing_but_the_last_digit() -> None:
-    noise, rgb = SensorNoise(strength=0.0), torch.rand((8, 3, 30, 42), generator=_seed())
+    noise, rgb = SimulatedCamera(strength=0.0), torch.rand((8, 3, 30, 42), generator=_seed())
     depth = _step_edge()
     torch.testing.assert_close(noise.measure_depth(depth, torch.ones(8, 3, 32, 32), _seed()), depth, atol=1e-4, rtol=0)
     torch.testing.assert_close(noise.expose(rgb, _seed()), rgb, atol=2e-4, rtol=0)
@@ -46,7 +46,7 @@ def test_a_perfect_sensor_changes_nothing_but_the_last_digit() -> None:
 
 @pytest.mark.parametrize("strength", [1.0, 3.0])
 def test_any_sensor_gives_images_in_range_and_the_seed_decides_them(strength: float) -> None:
-    noise, rgb = SensorNoise(strength=strength), torch.rand((64, 3, 27, 32), generator=_seed())
+    noise, rgb = SimulatedCamera(strength=strength), torch.rand((64, 3, 27, 32), generator=_seed())
     depth = _step_edge(64)[:, :27]
     rgb_before, depth_before = rgb.clone(), depth.clone()
     color, seen = noise.expose(rgb, _seed(1)), noise.measure_depth(depth, rgb, _seed(1))
@@ -217,10 +217,10 @@ def test_the_camera_of_the_first_suites_is_a_function_of_the_generator_and_never
     rgb, depth = torch.rand((8, 3, 60, 80), generator=_seed()), torch.full((8, 60, 80), 0.02)
     depth[:, :, 40:] = 4.0
     depth[:, :10] = 0.0
-    color, seen = PlainNoise().capture(rgb, depth, _seed(1))
+    color, seen = PlainCamera().capture(rgb, depth, _seed(1))
     assert color.shape == rgb.shape and color.min() >= 0 and color.max() <= 1
     assert (seen >= 0).all() and (seen[:, :10] == 0).all()
     assert ((seen - 4.0).abs() < 0.3)[:, 10:, 45:].float().mean() > 0.5
-    torch.testing.assert_close(PlainNoise().capture(rgb, depth, _seed(1)), (color, seen), atol=0, rtol=0)
-    _, clean = PlainNoise(strength=0.0).capture(rgb, depth, _seed(1))
+    torch.testing.assert_close(PlainCamera().capture(rgb, depth, _seed(1)), (color, seen), atol=0, rtol=0)
+    _, clean = PlainCamera(strength=0.0).capture(rgb, depth, _seed(1))
     torch.testing.assert_close(clean, depth, atol=1e-4, rtol=0)

@@ -1,6 +1,6 @@
-"""The camera of the first published scores, kept as it was.
+"""The camera of the first published scores.
 
-The one that training simulates (`SensorNoise`) is meant to become better. Scores from before and after can be
+`SimulatedCamera` is meant to become better. Scores from before and after can be
 compared, and the use of each of its effects can be measured, only with a camera that stays the same.
 Depth noise is given in the length unit of the depth map (diameters of the target).
 """
@@ -18,7 +18,7 @@ from pose6d.random_draws import Draw
 
 
 @dataclass(frozen=True)
-class PlainNoise:
+class PlainCamera:
     """How strong each effect may be; each scene draws its own strength below these."""
 
     depth_fine: float = 0.015

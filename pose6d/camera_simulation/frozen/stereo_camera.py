@@ -1,4 +1,7 @@
-"""Single frames as RGB-D cameras of the D400 series see them: exposure, noise, and the errors of stereo depth."""
+"""The camera of simulated recordings: single frames as the D400 series sees them, in metres.
+
+Frozen: the accuracy of scans that docs/mesh_creation.md states was measured with it.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,7 @@ class StereoCamera:
         """
         light = cv2.GaussianBlur(linear, (0, 0), 0.5) * np.asarray(gain, np.float32)
         # Shot noise grows with the root of the light; 0.25 is linear mid grey, whose code value has half this slope.
-        return _code_values(_add_noise(light, rng, 3.8, 0.06, self.colour_noise))
+        return code_values(add_noise(light, rng, 3.8, 0.06, self.colour_noise))
 
     def measure_depth(
         self, depth: np.ndarray, brightness: np.ndarray, rng: np.random.Generator, bias: np.ndarray | float = 0.0
@@ -107,8 +110,8 @@ class StereoCamera:
         self, disparity: np.ndarray, brightness: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Disparity with edge effects and noise, and bool, where there is no match; both (H, W)."""
-        wandering = _displace(disparity, rng.standard_normal((*disparity.shape, 2), np.float32), 4.5)
-        near, far = _extremes(wandering, 3)
+        wandering = displace(disparity, rng.standard_normal((*disparity.shape, 2), np.float32), 4.5)
+        near, far = extremes(wandering, 3)
         chance = rng.random(disparity.shape, np.float32)
         edge = near - far > 1.5
         measured = np.where(edge & (chance < 0.12), far + (near - far) * (chance / np.float32(0.12)), wandering)
@@ -121,39 +124,7 @@ class StereoCamera:
         return measured + self.disparity_noise * (0.8 * smooth + 0.6 * fine), lost
 
 
-class AvocadoCamera(StereoCamera):
-    """The camera of the avocado scene, on which published numbers rest: more flying pixels, holes and highlights."""
-
-    _LEAST_DISPARITY = 1.0
-
-    def expose(self, linear: np.ndarray, gain: np.ndarray | float, rng: np.random.Generator) -> np.ndarray:
-        height, width = linear.shape[:2]
-        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-        off_axis = ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2)[..., None]
-        light = cv2.GaussianBlur(linear.astype(np.float32), (0, 0), 0.55) * (gain * (1 - 0.28 * off_axis))
-        light = _add_noise(light, rng, 1.1e-4, 4e-6)
-        return _code_values(np.where(light > 0.8, 0.8 + 0.2 * np.tanh((light - 0.8) / 0.2), light))
-
-    def _match(
-        self, disparity: np.ndarray, brightness: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        def smooth(sigma: float) -> np.ndarray:
-            """(H, W) float64 noise of unit deviation."""
-            noise = cv2.GaussianBlur(rng.standard_normal(disparity.shape, np.float32), (0, 0), sigma)
-            return noise * (sigma * 2 * np.sqrt(np.pi))
-
-        jitter = rng.standard_normal((2, *disparity.shape), np.float32).transpose(1, 2, 0)
-        frayed = _displace(disparity, jitter, 5.0)
-        near, far = _extremes(frayed, 5)
-        edge = near - far > 2.5
-        flying = edge & (rng.random(disparity.shape) < 0.3)
-        measured = np.where(flying, cv2.blur(frayed, (5, 5)), frayed) + 0.09 * (0.8 * smooth(2.5) + 0.6 * smooth(0.8))
-        dark, blown = np.clip((0.10 - brightness) / 0.10, 0, 1), np.clip((brightness - 0.97) / 0.03, 0, 1)
-        holes = smooth(4.0) > 3.1 - 2.0 * dark - 2.6 * blown
-        return measured, holes | (edge & (rng.random(disparity.shape) < 0.2))
-
-
-def _add_noise(
+def add_noise(
     light: np.ndarray, rng: np.random.Generator, shot: float, read: float, strength: float = 1.0
 ) -> np.ndarray:
     """Light with noise whose variance is `shot` per unit of light above `read`, times the square of `strength`."""
@@ -161,12 +132,12 @@ def _add_noise(
     return light + noise * (strength * np.sqrt(np.maximum(light, 0) * shot + read))
 
 
-def _code_values(light: np.ndarray) -> np.ndarray:
+def code_values(light: np.ndarray) -> np.ndarray:
     """8-bit values of gamma 2."""
     return (np.sqrt(np.clip(light, 0, 1)) * 255 + 0.5).astype(np.uint8)
 
 
-def _displace(disparity: np.ndarray, noise: np.ndarray, pixels: float) -> np.ndarray:
+def displace(disparity: np.ndarray, noise: np.ndarray, pixels: float) -> np.ndarray:
     """Edges that wander: a matching window that straddles one answers with either side; `noise` is (H, W, 2)."""
     shift = cv2.GaussianBlur(noise, (0, 0), 1.5) * pixels
     y, x = np.mgrid[0 : disparity.shape[0], 0 : disparity.shape[1]].astype(np.float32)
@@ -174,7 +145,7 @@ def _displace(disparity: np.ndarray, noise: np.ndarray, pixels: float) -> np.nda
     return cv2.remap(disparity, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _extremes(image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def extremes(image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Largest and smallest value of each pixel's neighbourhood."""
     kernel = np.ones((size, size), np.uint8)
     return cv2.dilate(image, kernel), cv2.erode(image, kernel)

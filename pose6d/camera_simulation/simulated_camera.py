@@ -1,4 +1,4 @@
-"""The camera of the training scenes: what it does to clean images, on batches, on any device.
+"""The simulated RGB-D camera: what it does to clean images, on batches, on any device; presets at the end.
 
 Lengths are in the unit of the depth map: diameters of the target in training scenes. Every scene draws its own strength
 of every effect, and a share of the scenes is nearly clean, another awful. Nothing here waits for the device.
@@ -28,7 +28,7 @@ from pose6d.random_draws import Draw
 
 
 @dataclass(frozen=True)
-class SensorNoise:
+class SimulatedCamera:
     """How strong each effect may be in ordinary scenes; awful ones may have twice that.
 
     Depth errors are those at the target's depth, when it is 5 diameters away; they grow with the square of the depth
@@ -179,7 +179,7 @@ class SensorNoise:
 class _Levels:
     """Each scene's strengths, all of shape (N, 1, 1, 1)."""
 
-    def __init__(self, draw: Draw, count: int, noise: SensorNoise):
+    def __init__(self, draw: Draw, count: int, noise: SimulatedCamera):
         self.draw, self.noise, self.shape = draw, noise, (count, 1, 1, 1)
         kind = draw.uniform(self.shape)
         ordinary, awful = kind >= noise.clean_share, kind >= 1.0 - noise.awful_share
@@ -247,3 +247,27 @@ def _depth_error(draw: Draw, levels: _Levels, size: tuple[int, int]) -> Tensor:
         error += draw.smooth(count, 1, size, cells, 0.6 * levels.up_to(noise.depth_correlated))
     error += draw.smooth(count, 1, size, 3, levels.up_to(noise.depth_warp))
     return error + levels.up_to(noise.depth_bias) * draw.normal(levels.shape)
+
+
+TRAINING = SimulatedCamera()
+"""what the networks are trained with"""
+PERFECT = SimulatedCamera(strength=0.0)
+NOISY_DEPTH = SimulatedCamera(
+    clean_share=0.0,
+    awful_share=0.3,
+    depth_fine=0.03,
+    depth_correlated=0.05,
+    depth_warp=0.04,
+    depth_bias=0.02,
+    depth_step=0.06,
+    fattening=1.0,
+    shadows=1.0,
+    border=0.15,
+    flying=0.7,
+    edge_loss=0.9,
+    dark_loss=0.9,
+    bright_loss=0.9,
+    pixel_loss=0.15,
+    holes=0.7,
+)
+"""of the suite of that name"""

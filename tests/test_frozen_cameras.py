@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pose6d.camera_simulation.frozen.avocado_camera import AvocadoCamera
+from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
 from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
-from pose6d.camera_simulation.stereo_camera import AvocadoCamera, StereoCamera
 
 FINE = {"fx": 600.0, "fy": 600.0, "depth_scale": 0.0001}
 CAMERAS = pytest.mark.parametrize("camera", [StereoCamera(**FINE), AvocadoCamera(**FINE)], ids=["stereo", "avocado"])
