@@ -25,8 +25,9 @@ class SheetOptions:
     """What to draw."""
 
     out: Path = Path("objects.png")
-    show: Literal["mixed", "free", "made", "kinds", "hands", "materials"] = "mixed"
-    """mixed: what training uses; kinds: one row for each kind of made thing, whose names are printed in order"""
+    show: Literal["mixed", "free", "made", "marked", "kinds", "hands", "materials"] = "mixed"
+    """mixed: free forms and made things; marked: nearly symmetric ones, of which training has a share; kinds: one row
+    for each kind, whose names are printed in order"""
     count: int = 64
     """objects; with kinds, objects of each kind"""
     columns: int = 8

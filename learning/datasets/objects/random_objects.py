@@ -1,9 +1,10 @@
 """Random textured objects to train on: everything a network of this project ever learned from is made here.
 
-An object is of one of two families. A free form is one to four random parts (parts), sometimes tapered,
+An object is of one of three families. A free form is one to four random parts (parts), sometimes tapered,
 twisted, bent or warped as a whole. A made thing is of a kind that people make or grow (KINDS): thin, hollow,
-articulated, a CAD part, a package, a toy, an appliance, a fruit, or a plain body with one telling mark. Either has one
-texture in which every part has a cell and every chart of a part its own rectangle.
+articulated, a CAD part, a package, a toy, an appliance, a fruit, or a plain body with one telling mark. A
+marked thing (near_symmetric) is nearly symmetric by shape, and some mark of any size and contrast may tell its sides
+apart. Each has one texture in which every part has a cell and every chart of a part its own rectangle.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from learning.datasets.objects.cad import CAD
 from learning.datasets.objects.hollow import HOLLOW
 from learning.datasets.objects.household import APPLIANCES, FRUIT, MARKED, TOYS
 from learning.datasets.objects.lofts import Maker
+from learning.datasets.objects.near_symmetric import NEAR_SYMMETRIC
 from learning.datasets.objects.packages import PACKAGES
 from learning.datasets.objects.parts import arc_handle, random_box, random_part, vessel, vessel_profile
-from learning.datasets.objects.shapes import Shape, join
+from learning.datasets.objects.shapes import Chart, Shape, join
 from learning.datasets.objects.tools import ARTICULATED, THIN
+from learning.datasets.surfaces.marks import draw_mark
 from learning.datasets.surfaces.materials import choose_material, material_palette, paint_material
 from learning.datasets.surfaces.textures import PLAIN_SHARE, choose_kind, make_palette
 from pose6d.mesh.mesh import Mesh
@@ -35,10 +38,12 @@ TEXTURE_SIZE = 256
 MADE_SHARE = 0.45
 """Share of made things among mixed objects."""
 
-Family = Literal["mixed", "free", "made"]
+Family = Literal["mixed", "free", "made", "marked"]
 
-KINDS: dict[str, Maker] = {**THIN, **HOLLOW, **ARTICULATED, **CAD, **PACKAGES, **TOYS, **APPLIANCES, **FRUIT, **MARKED}
-"""Makers of made things by name."""
+KINDS: dict[str, Maker] = {
+    **THIN, **HOLLOW, **ARTICULATED, **CAD, **PACKAGES, **TOYS, **APPLIANCES, **FRUIT, **MARKED, **NEAR_SYMMETRIC
+}  # fmt: skip
+"""Makers of made and marked things by name."""
 
 _GROUPS = (  # kinds and their share of the made things
     (THIN, 0.12), (HOLLOW, 0.13), (ARTICULATED, 0.10), (CAD, 0.17), (PACKAGES, 0.17), (TOYS, 0.07), (APPLIANCES, 0.07),
@@ -76,13 +81,15 @@ _TEXTURES = Surfaces(choose_kind, make_palette)
 _MATERIALS = Surfaces(choose_material, material_palette)
 
 
-def make_object(seed: int, size: float = 1.0, family: Family = "mixed") -> Mesh:
+def make_object(seed: int, size: float = 1.0, family: Family = "mixed", marked_share: float = 0.0) -> Mesh:
     """One random object, the same for the same seed.
 
     Args:
         seed: 0 or more.
         size: metres, the object's diameter.
-        family: "free" forms, "made" things or, "mixed", either.
+        family: "free" forms, "made" or "marked" things or, "mixed", one of the first two.
+        marked_share: share of seeds that give a marked thing in place of one of `family`; the others give what they
+            give without it.
 
     Returns:
         Closed surfaces of at most 9,000 faces together (CAD parts: a few dozen, others 400 or more), their bounding box
@@ -90,6 +97,9 @@ def make_object(seed: int, size: float = 1.0, family: Family = "mixed") -> Mesh:
     """
     rng = np.random.default_rng([seed, 0x6D])
     choice = np.random.default_rng([seed, 0xFA])  # of its own, so that a family's objects are the same in a mix
+    # Drawn only where it is asked for, from a generator of its own: all other seeds keep their objects.
+    if family == "marked" or np.random.default_rng([seed, 0x3A]).random() < marked_share:
+        return make_kind(str(rng.choice(list(NEAR_SYMMETRIC))), rng, size, name=f"object_{seed}")
     made = family == "made" or (family == "mixed" and choice.random() < MADE_SHARE)
     if made:
         return make_kind(_choose_kind(rng), rng, size, name=f"object_{seed}")
@@ -101,8 +111,10 @@ def make_object(seed: int, size: float = 1.0, family: Family = "mixed") -> Mesh:
 
 
 def make_kind(kind: str, rng: np.random.Generator, size: float = 1.0, name: str = "object") -> Mesh:
-    """A made thing of one of KINDS, as make_object returns it."""
+    """A thing of one of KINDS, as make_object returns it."""
     stretch = rng.uniform(0.85, 1.18, 3) if rng.random() < 0.5 else np.ones(3)
+    if kind in NEAR_SYMMETRIC:  # a stretch would tell sides apart
+        stretch = np.ones(3)
     parts = [part.scale(stretch) for part in KINDS[kind](rng)]
     return paint_and_join(parts, rng, size, name)
 
@@ -129,13 +141,18 @@ def _choose_kind(rng: np.random.Generator) -> str:
 
 
 def make_objects(
-    seeds: Sequence[int], workers: int | None = None, progress: bool = True, family: Family = "mixed"
+    seeds: Sequence[int],
+    workers: int | None = None,
+    progress: bool = True,
+    family: Family = "mixed",
+    marked_share: float = 0.0,
 ) -> list[Mesh]:
     """make_object for each seed, in that order, on `workers` processes (all cores if None; 0 or 1: this process).
 
     As with all multiprocessing, a script that calls this does so under `if __name__ == "__main__":`.
     """
-    return spread_over_processes(partial(make_object, family=family), seeds, workers, progress, "making objects")
+    make = partial(make_object, family=family, marked_share=marked_share)
+    return spread_over_processes(make, seeds, workers, progress, "making objects")
 
 
 def spread_over_processes(
@@ -305,7 +322,7 @@ def _paint(rng: np.random.Generator, parts: list[Shape], surfaces: Surfaces) -> 
             # Ends lie apart in the cell: a margin keeps what is between them out of bilinear look-ups.
             margin = np.array(2.0 / TEXTURE_SIZE if chart.role == "end" else 0.0)
             c0, r0, c1, r1 = _pixels(low + span * chart.box[:2] - margin, low + span * chart.box[2:] + margin)
-            texture[r0:r1, c0:c1] = _paint_chart(rng, r1 - r0, c1 - c0, chart.aspect, kind_here, colours)
+            texture[r0:r1, c0:c1] = _paint_chart(rng, r1 - r0, c1 - c0, chart, kind_here, colours)
         placed = low + span * part.uv
         inset = 1.5 / TEXTURE_SIZE  # bilinear look-ups must not reach into the neighbour's cell
         uv.append(np.clip(placed, low + inset, low + span - inset))
@@ -320,15 +337,17 @@ def _pixels(low: np.ndarray, high: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _paint_chart(
-    rng: np.random.Generator, height: int, width: int, aspect: float, kind: str, palette: np.ndarray
+    rng: np.random.Generator, height: int, width: int, chart: Chart, kind: str, palette: np.ndarray
 ) -> np.ndarray:
     """Painted at the proportions that the chart has on the surface, then fitted into its pixels."""
-    aspect = float(np.clip(aspect, 0.2, 5.0))
+    aspect = float(np.clip(chart.aspect, 0.2, 5.0))
     area = min(height * width, 200 * 200)
     w, h = max(16, round(np.sqrt(area * aspect))), max(16, round(np.sqrt(area / aspect)))
-    if kind in ("plain", "single_colour"):
+    if kind in ("plain", "single_colour") and not chart.marks:
         w, h = width, height
     picture = paint_material(rng, h, w, kind, palette)
+    for mark in chart.marks:
+        picture = draw_mark(picture, mark)
     if (h, w) == (height, width):
         return picture
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))

@@ -12,6 +12,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from learning.datasets.surfaces.marks import Mark
+
 DISC_CHARTS = [(0.02, 0.02, 0.31, 0.27), (0.35, 0.02, 0.64, 0.27), (0.68, 0.02, 0.98, 0.27)]
 SIDE_CHART = (0.0, 0.30, 1.0, 1.0)
 
@@ -23,6 +25,7 @@ class Chart:
     box: tuple[float, float, float, float]  # u0, v0, u1, v1
     aspect: float = 1.0
     role: str = "side"  # "side" carries the design; "end" is a lid, a base or an inside
+    marks: tuple[Mark, ...] = ()  # over the design, the last on top
 
 
 @dataclass
@@ -79,6 +82,11 @@ class Shape:
     def with_paint(self, paint: str | None, palette: np.ndarray | None = None) -> Shape:
         """With a surface of its own."""
         return replace(self, paint=paint, palette=palette)
+
+    def with_marks(self, marks: dict[int, list[Mark]]) -> Shape:
+        """With marks on some of its charts, by their index."""
+        charts = [replace(chart, marks=(*chart.marks, *marks.get(i, ()))) for i, chart in enumerate(self.charts)]
+        return replace(self, charts=charts)
 
     def with_flat_faces(self) -> Shape:
         """With flat shading: every face has its own three vertices."""

@@ -35,6 +35,8 @@ class PoolConfig:
     backgrounds: int = 300
     seed: int = 0
     """objects use the seeds from here on; evaluation uses seeds from 1,000,000 on"""
+    marked_share: float = 0.3
+    """share of the objects that are nearly symmetric but for some mark; evaluation has none"""
     workers: int | None = None
     """processes; all cores where omitted"""
     hands: int = 60
@@ -65,7 +67,7 @@ def make_pool(config: PoolConfig, device: torch.device, progress: bool = True) -
     own_meshes = load_meshes(config.mesh_dir) if config.mesh_dir else []
     own_images = load_textures(config.texture_dir) if config.texture_dir else []
     seeds = range(config.seed, config.seed + config.objects)
-    objects = make_objects(seeds, workers=config.workers, progress=progress)
+    objects = make_objects(seeds, workers=config.workers, progress=progress, marked_share=config.marked_share)
     if own_images:
         objects = _wear_images(objects, own_images, config.own_share, config.seed)
     hands = make_hands(range(config.seed, config.seed + config.hands), workers=config.workers, progress=progress)
