@@ -95,7 +95,7 @@ def load_meshes(folder: Path) -> list[Mesh]:
     return [_fit_for_training(load_mesh(path), path) for path in paths]
 
 
-def load_textures(folder: Path, limit: int = 2000, seed: int = 0, *, progress: bool = False) -> list[np.ndarray]:
+def load_textures(folder: Path, limit: int = 2000, seed: int = 0, *, progress: bool = True) -> list[np.ndarray]:
     """Images of a folder and its subfolders, cut to their middle square, each (256, 256, 3) uint8 RGB.
 
     Of more than `limit` images, a random sample that the seed decides. Those that cannot be read are left out, with a
@@ -106,7 +106,7 @@ def load_textures(folder: Path, limit: int = 2000, seed: int = 0, *, progress: b
         FrameError: none of the images can be read.
     """
     paths = _files_in(folder, COLOR_SUFFIXES, "texture_dir", "images", SceneError)
-    if len(paths) > limit:
+    if len(paths) > limit and progress:
         print(f"texture_dir {folder} holds {len(paths):,} images: {limit:,} of them, drawn at random, are used")
     return read_sample(paths, limit, seed, TEXTURE_SIZE, progress=progress)
 

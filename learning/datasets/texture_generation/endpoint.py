@@ -209,11 +209,10 @@ def key_from_environment() -> str:
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return (
-            parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0 and url.isprintable()
-        )
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         return False
+    return good and url.isascii() and url.isprintable() and " " not in url
 
 
 def _seconds(retry_after: str) -> float | None:

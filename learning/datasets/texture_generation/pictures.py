@@ -20,10 +20,8 @@ from pose6d.errors import DeviceError, MissingDependencyError, OptionError, Text
 SMALLEST = 128
 """pixels of the shorter side; textures have 256"""
 _FLAT = 2.0  # standard deviation of the liveliest channel, of 255
-_PROMPT = (
-    "Texture of a surface, which fills the whole picture, seen straight from the front in even light, without "
-    "background, shadows or perspective. The surface is that of this thing: {description}"
-)
+# The description comes first: many image models read no more than 77 tokens.
+_PROMPT = "{description}. Texture that fills the picture, seen from the front, even light, no background, no shadows"
 
 
 class PictureError(TextureError):
@@ -89,7 +87,10 @@ class EndpointPictures:
             except (binascii.Error, ValueError) as error:
                 raise PictureError(f"the picture cannot be decoded: {error}") from error
         if isinstance(url, str) and url:
-            return decode_picture(self.endpoint.fetch(url))
+            try:
+                return decode_picture(self.endpoint.fetch(url))
+            except TextureError as error:
+                raise PictureError(f"the picture was made, but does not come: {error}") from error
         raise NoPictureError(
             f"{self.endpoint.url}/images/generations answers without a picture (it has: "
             f"{', '.join(map(str, answer)) or 'nothing'}): is --picture_model a model that paints?"
@@ -125,7 +126,7 @@ class DiffusersPictures:
         try:
             pipeline = diffusers.DiffusionPipeline.from_pretrained(name, torch_dtype=dtype, local_files_only=True)
         except (OSError, ValueError, ImportError, KeyError, AttributeError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise OptionError(
                 f"--pipeline {name} cannot be loaded: {reason}; wanted the folder of a pipeline (with "
                 "model_index.json), or one that diffusers has in its cache: nothing is downloaded here"
@@ -142,8 +143,9 @@ class DiffusersPictures:
             images = self._pipeline(generator=torch.Generator("cpu").manual_seed(seed), **call).images
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceError(f"--pipeline {self.name}: the GPU's memory is too small: make --size smaller") from error
-        except (TypeError, ValueError) as error:
-            raise OptionError(f"--pipeline {self.name} does not paint with {call}: {error}") from error
+        except (TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().rstrip(".")
+            raise OptionError(f"--pipeline {self.name} does not paint with {call}: {reason}") from error
         if not images or not isinstance(images[0], Image.Image):
             raise NoPictureError(f"--pipeline {self.name} gives no picture: is it one that makes pictures of texts?")
         return images[0].convert("RGB")
