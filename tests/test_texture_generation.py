@@ -277,7 +277,7 @@ def test_folders_of_others_and_broken_files_are_not_touched(server: ModelServer,
 
 def test_two_runs_on_one_folder_do_not_pay_twice(server: ModelServer, tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
-    with TextureFolder(tmp_path).locked(), pytest.raises(OutputError, match="another run works on"):
+    with TextureFolder(tmp_path).lock(), pytest.raises(OutputError, match="another run works on"):
         generate_textures(_options(server, tmp_path))
     assert not server.asked
 

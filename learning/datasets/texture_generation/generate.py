@@ -109,7 +109,7 @@ def generate_textures(options: TextureOptions) -> TextureFolder | None:
     if calls and not options.yes:
         print("Nothing has been sent. The same command with --yes sends these requests.")
         return None
-    with folder.locked():
+    with folder.lock():
         source = None
         if options.pictures != "none" and _missing_pictures(options, folder):
             source = _open_source(options, endpoint, fields)  # what is wrong with it shows before words are paid for
@@ -118,7 +118,9 @@ def generate_textures(options: TextureOptions) -> TextureFolder | None:
             if source is not None:
                 _add_pictures(options, folder, source)
         except Pose6DError as error:
-            kept = f"{len(folder.descriptions)} descriptions and {len(folder.kept)} pictures are kept in {folder.path}"
+            kept = (
+                f"{len(folder.descriptions)} descriptions and {len(folder.pictures)} pictures are kept in {folder.path}"
+            )
             raise type(error)(f"{error}; {kept}, the same command goes on from there") from error
     _print_result(options, folder)
     return folder
@@ -270,11 +272,11 @@ def _add_pictures(options: TextureOptions, folder: TextureFolder, source: Pictur
 
 
 def _print_result(options: TextureOptions, folder: TextureFolder) -> None:
-    print(f"{folder.path}: {len(folder.descriptions)} descriptions, {len(folder.kept)} pictures")
+    print(f"{folder.path}: {len(folder.descriptions)} descriptions, {len(folder.pictures)} pictures")
     for reason, times in Counter(r["rejected"] for r in folder.records.values() if r["rejected"]).items():
         print(f"  {times} left out: {reason}")
     missing = 0 if options.pictures == "none" else len(_missing_pictures(options, folder))
     if missing:
         print(f"  {missing} did not come; the same command asks for them again")
-    if folder.kept:
+    if folder.pictures:
         print(f"Train with --pool.texture_dir {folder.path}")

@@ -1,8 +1,8 @@
 """The folder that descriptions and pictures are kept in, so that nothing is paid for twice.
 
-descriptions.json   the descriptions in order; picture i is of description i
-000000.png ...      the pictures; each also holds its own record
-manifest.jsonl      one record a line for each picture that came: those kept, and those that cannot be used
+- descriptions.json: the descriptions in order; picture i is of description i
+- 000000.png and so on: the pictures; each also holds its own record
+- manifest.jsonl: one record a line for each picture that came, those kept and those that cannot be used
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class TextureFolder:
         self.records = self._read_manifest()
 
     @property
-    def kept(self) -> list[dict[str, Any]]:
+    def pictures(self) -> list[dict[str, Any]]:
+        """The records of the pictures that are kept."""
         return [record for record in self.records.values() if record["file"]]
 
     def add_descriptions(self, texts: list[str], model: str | None) -> None:
@@ -74,7 +75,7 @@ class TextureFolder:
             file.write(json.dumps(record) + "\n")
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Nobody else adds to the folder inside, and what a killed run left half done is put right.
 
         Raises:
@@ -82,7 +83,7 @@ class TextureFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as lock:
-            _lock(lock, self.path)
+            _lock_file(lock, self.path)
             # Another run may have ended since they were read; a last line that was cut short is left out here.
             self.descriptions, self.records = self._read_descriptions(), self._read_manifest()
             for path in sorted(self.path.glob("[0-9]" * 6 + ".png")):
@@ -145,7 +146,7 @@ def _parse_record(line: str | bytes) -> dict[str, Any] | None:
     return record if good else None
 
 
-def _lock(file: Any, folder: Path) -> None:
+def _lock_file(file: Any, folder: Path) -> None:
     try:
         import fcntl
     except ImportError:  # Windows
