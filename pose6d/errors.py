@@ -65,5 +65,9 @@ class TrainingError(Pose6DError):
     """A training run that cannot go on: it has diverged."""
 
 
+class TextureError(Pose6DError):
+    """Textures that cannot be made: an endpoint that is down, slow or refuses, answers or pictures of no use."""
+
+
 class MissingDependencyError(Pose6DError, ImportError):
     """An optional package that the requested feature needs; the message names the extra that installs it."""

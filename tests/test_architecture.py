@@ -84,6 +84,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "matplotlib": ("pose6d/*/*_plot*.py", "learning/training/training_plot.py", "benchmarks/*_plot.py"),
     "pyrealsense2": ("pose6d/scenes/realsense.py",),
     "cv2.aruco": ("mesh_creation/board/*",),
+    "diffusers": ("learning/datasets/texture_generation/pictures.py",),
 }
 # Slow to import, and not needed by every run: nothing imports it before it is needed.
 DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")

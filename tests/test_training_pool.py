@@ -20,6 +20,7 @@ from learning.datasets.objects.training_pool import (
     make_pool,
     repeat_to_share,
 )
+from learning.datasets.surfaces.image_folder import read_sample
 from learning.datasets.surfaces.textures import make_textures
 from pose6d.errors import FrameError, MeshError, SceneError
 from pose6d.mesh.mesh import Mesh
@@ -145,6 +146,39 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(FrameError, match=r"broken\.png"):
         load_textures(tmp_path)
+
+
+def test_broken_images_are_left_out_and_counted(texture_dir: Path) -> None:
+    good = load_textures(texture_dir)
+    for number in range(5):
+        (texture_dir / f"broken_{number}.png").write_bytes(b"\x89PNG\r\n")
+    with pytest.warns(UserWarning, match=r"5 images are left out, .*broken_0\.png.*; and 2 more") as warned:
+        found = load_textures(texture_dir)
+    assert len(warned) == 1
+    np.testing.assert_array_equal(found, good)
+
+
+def test_of_many_images_a_sample_is_read_that_the_seed_decides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(40):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number:02d}.png")
+    samples = [[int(image[0, 0, 0]) for image in load_textures(tmp_path, 10, seed)] for seed in (0, 0, 1)]
+    assert samples[0] == samples[1] != samples[2]
+    assert len(set(samples[0])) == 10 and samples[0] == sorted(samples[0])
+    assert "holds 40 images: 10 of them" in capsys.readouterr().out
+    for number in samples[0][:4]:  # others take their place
+        (tmp_path / f"{number:02d}.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match="4 images are left out"):
+        again = [int(image[0, 0, 0]) for image in load_textures(tmp_path, 10, 0)]
+    assert len(set(again)) == 10 and set(samples[0][4:]) < set(again)
+
+
+def test_a_hundred_thousand_images_cost_no_more_than_the_limit(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert len(read_sample([tmp_path / "a.png"] * 100_000, 20, 0, progress=False)) == 20
+    with pytest.raises(ValueError, match="texture_limit is 0: wanted 1 image or more"):
+        make_pool(PoolConfig(texture_limit=0), CPU)
 
 
 def test_a_share_that_leaves_nothing_procedural_is_refused() -> None:

@@ -1,7 +1,11 @@
-"""python -m learning.datasets: a picture of random training objects, to look at before a training run is paid for."""
+"""python -m learning.datasets: a picture of random training objects, to look at before a training run is paid for.
+
+`python -m learning.datasets textures` makes pictures to mix in; --help after it lists its options.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +16,7 @@ import torch
 from learning.datasets.objects.hands import make_hands
 from learning.datasets.objects.random_objects import KINDS, make_kind, make_objects
 from learning.datasets.surfaces.materials import make_materials
+from learning.datasets.texture_generation.generate import TextureOptions, generate_textures
 from pose6d.command import run_command_line
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.mesh.mesh import Mesh
@@ -71,4 +76,12 @@ def main(options: SheetOptions) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["textures"]:
+        run_command_line(
+            generate_textures,
+            TextureOptions,
+            interrupted="interrupted; what is made is kept, and the same command goes on from there",
+            args=sys.argv[2:],
+            prog="python -m learning.datasets textures",
+        )
     run_command_line(main, SheetOptions, description=__doc__)

@@ -13,12 +13,13 @@ from PIL import Image
 from learning.datasets.objects.hands import make_hands
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.random_objects import TEXTURE_SIZE, make_objects
+from learning.datasets.surfaces.image_folder import read_sample
 from learning.datasets.surfaces.materials import make_materials
 from learning.datasets.surfaces.textures import make_textures
 from pose6d.errors import MeshError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
-from pose6d.scenes.images import COLOR_SUFFIXES, listing, read_color
+from pose6d.scenes.images import COLOR_SUFFIXES, listing
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
 MAXIMUM_FACES = 50_000
@@ -46,6 +47,8 @@ class PoolConfig:
     faces"""
     texture_dir: Path | None = None
     """folder (with its subfolders) of own images, which become backgrounds and surfaces of procedural objects"""
+    texture_limit: int = 2000
+    """images of texture_dir to use at most, a random sample of more; each takes 0.2 MB, on the GPU as well"""
     own_share: float = 0.1
     """share of the objects that are own meshes (few are repeated, all are used in any case), of the backgrounds that
     are own images, and of the procedural objects that wear one"""
@@ -58,14 +61,18 @@ def make_pool(config: PoolConfig, device: torch.device, progress: bool = True) -
 
     Raises:
         MeshError: mesh_dir holds no mesh, or one that cannot be used; the message names it.
-        SceneError: texture_dir holds no image; FrameError: one that cannot be read.
-        ValueError: own_share is not in 0..1 (1 excluded).
+        SceneError: texture_dir holds no image; FrameError: none that can be read.
+        ValueError: own_share is not in 0..1 (1 excluded), or texture_limit is less than 1.
     """
     if not 0 <= config.own_share < 1:
         raise ValueError(f"own_share is {config.own_share}: wanted a share from 0 up to, but not including, 1")
+    if config.texture_limit < 1:
+        raise ValueError(f"texture_limit is {config.texture_limit}: wanted 1 image or more")
     # The user's files first: what is wrong with them shows before minutes are spent.
     own_meshes = load_meshes(config.mesh_dir) if config.mesh_dir else []
-    own_images = load_textures(config.texture_dir) if config.texture_dir else []
+    own_images: list[np.ndarray] = []
+    if config.texture_dir:
+        own_images = load_textures(config.texture_dir, config.texture_limit, config.seed, progress=progress)
     seeds = range(config.seed, config.seed + config.objects)
     objects = make_objects(seeds, workers=config.workers, progress=progress, marked_share=config.marked_share)
     if own_images:
@@ -88,15 +95,20 @@ def load_meshes(folder: Path) -> list[Mesh]:
     return [_fit_for_training(load_mesh(path), path) for path in paths]
 
 
-def load_textures(folder: Path) -> list[np.ndarray]:
-    """All images of a folder and its subfolders, cut to their middle square, each (256, 256, 3) uint8 RGB.
+def load_textures(folder: Path, limit: int = 2000, seed: int = 0, *, progress: bool = True) -> list[np.ndarray]:
+    """Images of a folder and its subfolders, cut to their middle square, each (256, 256, 3) uint8 RGB.
+
+    Of more than `limit` images, a random sample that the seed decides. Those that cannot be read are left out, with a
+    warning that counts them.
 
     Raises:
         SceneError: no such folder, or no image in it.
-        FrameError: an image cannot be read.
+        FrameError: none of the images can be read.
     """
     paths = _files_in(folder, COLOR_SUFFIXES, "texture_dir", "images", SceneError)
-    return [_crop_square(read_color(path)) for path in paths]
+    if len(paths) > limit and progress:
+        print(f"texture_dir {folder} holds {len(paths):,} images: {limit:,} of them, drawn at random, are used")
+    return read_sample(paths, limit, seed, TEXTURE_SIZE, progress=progress)
 
 
 def repeat_to_share(own: Sequence, share: float, others: int) -> list:
@@ -134,13 +146,6 @@ def _fit_for_training(mesh: Mesh, path: Path) -> Mesh:
         size = [max(1, round(side * ratio)) for side in texture.shape[1::-1]]
         texture = np.asarray(Image.fromarray(texture).resize((size[0], size[1]), Image.Resampling.BOX))
     return replace(mesh, texture=texture).centered().scaled(1.0 / mesh.diameter)
-
-
-def _crop_square(image: np.ndarray) -> np.ndarray:
-    side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    cut = Image.fromarray(image[top : top + side, left : left + side])
-    return np.asarray(cut.resize((TEXTURE_SIZE, TEXTURE_SIZE), Image.Resampling.BOX))
 
 
 def _wear_images(objects: list[Mesh], images: list[np.ndarray], share: float, seed: int) -> list[Mesh]:
