@@ -17,7 +17,7 @@ from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.training_pool import PoolConfig, make_pool
 from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses
 from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
-from learning.datasets.surfaces.mesh_faults import MeshFaults, apply_faults, sample_faults
+from learning.datasets.surfaces.mesh_faults import TRAINING_FAULTS, MeshFaults, apply_faults, sample_faults
 from learning.inference.inputs import apply_update, pair_inputs, update_target
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
@@ -55,7 +55,7 @@ class RefinerConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)
     scenes: SceneConfig = TRAINING_SCENES
-    faults: MeshFaults = field(default_factory=MeshFaults)
+    faults: MeshFaults = TRAINING_FAULTS
     perturbation: Perturbation = field(default_factory=Perturbation)
     device: str = "auto"
 

@@ -17,7 +17,7 @@ from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.training_pool import PoolConfig, make_pool
 from learning.datasets.scenes.pose_perturbation import Perturbation, scoring_hypotheses
 from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
-from learning.datasets.surfaces.mesh_faults import MeshFaults, apply_faults, sample_faults
+from learning.datasets.surfaces.mesh_faults import TRAINING_FAULTS, MeshFaults, apply_faults, sample_faults
 from learning.inference.inputs import apply_update, pair_inputs
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
@@ -63,7 +63,7 @@ class ScorerConfig:
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=3e-4, warmup_steps=300))
     pool: PoolConfig = field(default_factory=PoolConfig)
     scenes: SceneConfig = TRAINING_SCENES
-    faults: MeshFaults = field(default_factory=MeshFaults)
+    faults: MeshFaults = TRAINING_FAULTS
     perturbation: Perturbation = field(default_factory=Perturbation)
     device: str = "auto"
 
@@ -129,8 +129,7 @@ def scorer_samples(pool: MeshPool, refiner: _Refiner, config: ScorerConfig, gene
     faults = sample_faults(draw, count, config.faults)
     A, B = _group_inputs(pool.renderer, scenes, poses, mesh_index, config.network)
     A = apply_faults(A, faults.repeat(config.hypotheses))
-    colored = ~faults.grey.flatten()
-    error = _pose_errors(pool, scenes, poses, colored, config.network)
+    error = _pose_errors(pool, scenes, poses, faults.colored, config.network)
     return ScorerBatch(torch.nan_to_num(A), torch.nan_to_num(B), error, shown, scenes.visible)
 
 
