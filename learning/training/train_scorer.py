@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from learning.datasets.objects.mesh_pool import MeshPool
-from learning.datasets.objects.training_pool import PoolConfig, make_pool
+from learning.datasets.objects.pool_renewal import RenewedPool
+from learning.datasets.objects.training_pool import PoolConfig
 from learning.datasets.scenes.pose_perturbation import Perturbation, scoring_hypotheses
 from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
 from learning.datasets.surfaces.mesh_faults import TRAINING_FAULTS, MeshFaults, apply_faults, sample_faults
@@ -180,7 +181,6 @@ def hard_samples(
 def train(config: ScorerConfig) -> Path:
     """Run the training to its end and return the run folder."""
     workers = start_run(config)
-    pool = make_pool(config.pool, workers.device, progress=workers.first)
     refiner = _Refiner(config.refiner, workers.device)
     network = channels_last(ScoreNetMultiPair(config.network).to(workers.device))
 
@@ -190,12 +190,15 @@ def train(config: ScorerConfig) -> Path:
     if config.start:
         start_from(network, config.start)
     loop = TrainingLoop(network, config.loop, workers, config.run_folder, save)
+    renewed = RenewedPool(config.pool, workers.device, loop.step, workers.rank, workers.size, progress=workers.first)
+    pool = renewed.pool
     if workers.first:
         with torch.no_grad():
             batch = scorer_samples(pool, refiner, config, loop.generator)
         save_contact_sheet(batch.A, batch.B, config.run_folder / "samples.png", samples=config.hypotheses)
 
     def step(model: Any, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
+        renewed.renew(loop.step)
         with torch.no_grad():
             batch = scorer_samples(pool, refiner, config, generator)
         with torch.autocast(workers.device.type, dtype=torch.bfloat16):
@@ -209,7 +212,8 @@ def train(config: ScorerConfig) -> Path:
             losses["loss"] = losses["loss"] + _CONFIDENCE_WEIGHT * losses["confidence"]
         return losses
 
-    loop.run(step, config.scenes_per_step * config.hypotheses)
+    with renewed:
+        loop.run(step, config.scenes_per_step * config.hypotheses)
     if workers.first:
         network.load_state_dict(loop.average)
         hard = hard_samples(network.eval(), pool, refiner, config, loop.generator)
