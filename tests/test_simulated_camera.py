@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pose6d.camera_simulation.color_effects import blur_kernels, compress, convolve
-from pose6d.camera_simulation.depth_effects import fatten, inverse_depth, stereo_overlap
+from pose6d.camera_simulation.depth_effects import displace, fatten, inverse_depth, stereo_overlap
 from pose6d.camera_simulation.frozen.plain_camera import PlainCamera
-from pose6d.camera_simulation.simulated_camera import SimulatedCamera
+from pose6d.camera_simulation.simulated_camera import NOISY_DEPTH, SimulatedCamera
 
 
 def _only(**effects: float) -> SimulatedCamera:
@@ -224,3 +224,60 @@ def test_the_camera_of_the_first_suites_is_a_function_of_the_generator_and_never
     torch.testing.assert_close(PlainCamera().capture(rgb, depth, _seed(1)), (color, seen), atol=0, rtol=0)
     _, clean = PlainCamera(strength=0.0).capture(rgb, depth, _seed(1))
     torch.testing.assert_close(clean, depth, atol=1e-4, rtol=0)
+
+
+def test_unregistered_colour_moves_by_up_to_five_pixels_and_depth_stays() -> None:
+    rgb, depth = torch.zeros((200, 3, 32, 32)), torch.full((200, 32, 32), 5.0)
+    rgb[..., 16, 16] = 1.0
+    camera = _only(unregistered=1.0)
+    color, seen = camera.capture(rgb, depth, _seed())
+    place = color.sum(1).flatten(1).argmax(1)
+    offset = torch.stack([place % 32, place // 32]) - 16
+    assert offset.abs().max() == 5 and offset.min() == -5
+    assert offset.float().std() > 2
+    torch.testing.assert_close(seen, depth, atol=1e-4, rtol=0)
+    assert torch.equal(camera.expose(rgb, _seed()), camera.expose(rgb, _seed()))
+
+
+def test_a_wrong_scale_makes_all_of_a_scene_nearer_or_farther_in_proportion() -> None:
+    depth, rgb = _step_edge(400), torch.full((400, 3, 32, 32), 0.5)
+    ratio = _only(depth_scale=0.02).measure_depth(depth, rgb, _seed())[:, 1:] / depth[:, 1:]
+    torch.testing.assert_close(ratio, ratio[:, :1, :1].expand_as(ratio), atol=1e-4, rtol=0)
+    scale = ratio[:, 0, 0]
+    assert 0.979 < scale.min() < 0.983 and 1.017 < scale.max() < 1.021
+    assert 0.4 < (scale > 1).float().mean() < 0.6
+
+
+def test_ragged_edges_wander_and_flat_surfaces_stay() -> None:
+    depth, rgb = _box(60), torch.full((60, 3, 24, 96), 0.5)
+    seen = _only(ragged=1.0).measure_depth(depth, rgb, _seed())
+    changed = (seen - depth).abs() > 0.1
+    assert changed[:, :, 36:44].float().mean() > 0.02, "left edge"
+    assert not changed[:, :, :35].any() and not changed[:, :4].any(), "within four pixels of an edge"
+    assert set(seen.round().unique().tolist()) <= {4.0, 8.0}
+    rows = (seen[:, 8:16, 34:50] < 6).sum(2).float()
+    assert rows.std(1).mean() > 0.2, "an edge is not straight"
+    hole = depth.clone()
+    hole[:, :, 60:] = 0.0
+    missing = _only(ragged=1.0).measure_depth(hole, rgb, _seed())
+    assert (missing[:, :, 60:] == 0).all() and missing.max() < 9
+
+
+def test_displaced_pixels_move_right_and_down() -> None:
+    image = torch.zeros((2, 1, 8, 8))
+    image[..., 3, 4] = 1.0
+    moved = displace(image, torch.tensor([[2.0, 1.0], [0.0, 0.0]]).view(2, 2, 1, 1))
+    assert moved[0, 0, 4, 6] == 1 and moved.sum() == 2
+    torch.testing.assert_close(moved[1], image[1])
+
+
+def test_effects_that_are_off_draw_nothing() -> None:
+    """Means of pictures from before there were effects whose default is 0."""
+    rgb, depth = torch.rand((16, 3, 32, 32), generator=_seed(3)), _step_edge(16)
+    for camera, (color_mean, depth_mean) in (
+        (SimulatedCamera(), (0.47687, 4.10627)),
+        (NOISY_DEPTH, (0.45681, 3.76985)),
+    ):
+        color, seen = camera.capture(rgb, depth, _seed(4))
+        assert float(color.mean()) == pytest.approx(color_mean, abs=1e-4)
+        assert float(seen.mean()) == pytest.approx(depth_mean, abs=2e-3)

@@ -17,7 +17,7 @@ from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.random_objects import make_objects
 from learning.datasets.objects.training_pool import PoolConfig
 from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses, scoring_hypotheses
-from learning.datasets.scenes.scene_batches import SceneConfig, sample_scenes
+from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneConfig, sample_scenes
 from learning.datasets.surfaces.textures import make_textures
 from learning.models.config import NetworkConfig
 from learning.models.loading import start_from
@@ -31,7 +31,7 @@ from learning.training.train_refiner import RefinerConfig
 from learning.training.train_refiner import train as train_refiner
 from learning.training.train_scorer import ScorerConfig
 from learning.training.train_scorer import train as train_scorer
-from pose6d.camera_simulation.simulated_camera import PERFECT
+from pose6d.camera_simulation.simulated_camera import PERFECT, SimulatedCamera
 from pose6d.errors import TrainingError, WeightsError
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import save_weights
@@ -69,6 +69,33 @@ def test_depth_without_noise_lies_on_the_target(pool: MeshPool) -> None:
         assert len(distance) > 100
         assert (distance - scenes.poses[i, 2, 3]).abs().max() < 0.87  # no point is farther from the centre of its box
     assert (scenes.visible > 0.99).all()
+
+
+def test_the_border_cuts_targets_by_up_to_two_thirds(pool: MeshPool) -> None:
+    bare = SceneConfig(distractors=0, table=0.0, wall=0.0, noise=PERFECT)
+    for camera in (None, (600.0, 600.0, 111.5, 111.5)):
+        config = replace(bare, cut=1.0, intrinsics=camera)
+        scenes = sample_scenes(pool, 24, torch.Generator().manual_seed(0), config)
+        K = scenes.K.clone()
+        K[:, :2, 2] += 140
+        whole = pool.renderer.render(scenes.poses, K, (504, 504), mesh_index=scenes.mesh_index).mask.sum((1, 2))
+        inside = scenes.mask.sum((1, 2)) / whole
+        assert inside.min() > 0.2 and inside.max() < 0.97
+        assert 0.5 < inside.mean() < 0.72 and inside.std() > 0.1
+        border = torch.stack([scenes.mask[:, :, 0].any(1), scenes.mask[:, :, -1].any(1), scenes.mask[:, 0].any(1),
+                              scenes.mask[:, -1].any(1)])  # fmt: skip
+        assert (border.sum(1) > 1).all(), "all four borders cut"
+        assert (scenes.visible == 1).all(), "what is outside is not hidden by anything"
+    some = sample_scenes(pool, 80, torch.Generator().manual_seed(0), replace(bare, cut=0.3))
+    cut = (some.mask[:, :, [0, -1]].any((1, 2)) | some.mask[:, [0, -1]].any((1, 2))).float().mean()
+    assert 0.2 < cut < 0.4
+
+
+def test_scenes_of_configs_from_before_stay_as_they_are(pool: MeshPool) -> None:
+    config = replace(TRAINING_SCENES, image_size=(96, 96), cut=0.0, noise=SimulatedCamera())
+    scenes = sample_scenes(pool, 8, torch.Generator().manual_seed(1), config)
+    means = [float(scenes.rgb.mean()), float(scenes.depth.mean()), float(scenes.visible.mean())]
+    np.testing.assert_allclose(means, [0.41024, 4.97422, 0.72263], rtol=2e-3)
 
 
 def test_perturbation_is_mostly_small_and_never_behind_the_camera() -> None:

@@ -37,7 +37,13 @@ def pool() -> MeshPool:
 
 
 def difference(
-    pool: MeshPool, mesh: int, change: torch.Tensor, start: float = 0.0, hidden: bool = False, colored: bool = True
+    pool: MeshPool,
+    mesh: int,
+    change: torch.Tensor,
+    start: float = 0.0,
+    hidden: bool = False,
+    colored: bool = True,
+    K: torch.Tensor = K,
 ) -> float:
     """Of a can that stands upright 3 diameters away, its mark turned from the camera by `start`, and a changed pose."""
     upright = so3_exp(torch.tensor([math.pi / 2, 0.0, 0.0]))
@@ -77,3 +83,10 @@ def test_shifts_are_seen_and_grow(pool: MeshPool) -> None:
     ]
     assert seen[0] < 1e-3
     assert 0.04 < seen[1] < seen[2]
+
+
+def test_what_is_outside_of_the_picture_tells_nothing(pool: MeshPool) -> None:
+    outside = K.clone()
+    assert difference(pool, 1, turned(2.0), K=outside) > 0.1
+    outside[:, 0, 2] = -100.0  # the can's right edge is 55 pixels left of the border
+    assert difference(pool, 1, turned(2.0), K=outside) == 0

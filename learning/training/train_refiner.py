@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from learning.datasets.objects.mesh_pool import MeshPool
-from learning.datasets.objects.training_pool import PoolConfig, make_pool
+from learning.datasets.objects.pool_renewal import RenewedPool
+from learning.datasets.objects.training_pool import PoolConfig
 from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses
 from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
-from learning.datasets.surfaces.mesh_faults import MeshFaults, apply_faults, sample_faults
+from learning.datasets.surfaces.mesh_faults import TRAINING_FAULTS, MeshFaults, apply_faults, sample_faults
 from learning.inference.inputs import apply_update, pair_inputs, update_target
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
@@ -55,7 +56,7 @@ class RefinerConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)
     scenes: SceneConfig = TRAINING_SCENES
-    faults: MeshFaults = field(default_factory=MeshFaults)
+    faults: MeshFaults = TRAINING_FAULTS
     perturbation: Perturbation = field(default_factory=Perturbation)
     device: str = "auto"
 
@@ -110,7 +111,6 @@ def hard_samples(
 def train(config: RefinerConfig) -> Path:
     """Run the training to its end and return the run folder."""
     workers = start_run(config)
-    pool = make_pool(config.pool, workers.device, progress=workers.first)
     network = channels_last(RefineNet(config.network).to(workers.device))
     if config.start:
         start_from(network, config.start)
@@ -119,11 +119,14 @@ def train(config: RefinerConfig) -> Path:
         save_weights(config.run_folder, "refiner", state, config.network.to_dict())
 
     loop = TrainingLoop(network, config.loop, workers, config.run_folder, save)
+    renewed = RenewedPool(config.pool, workers.device, loop.step, workers.rank, workers.size, progress=workers.first)
+    pool = renewed.pool
     if workers.first:
         batch = refiner_samples(pool, config, loop.generator)
         save_contact_sheet(batch.A, batch.B, config.run_folder / "samples.png")
 
     def step(model: Any, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
+        renewed.renew(loop.step)
         with torch.no_grad():
             batch = refiner_samples(pool, config, generator)
             diameter = torch.ones(len(batch.poses), device=workers.device)
@@ -154,7 +157,8 @@ def train(config: RefinerConfig) -> Path:
             losses["median_degrees"] = torch.rad2deg(angle).median()
         return losses
 
-    loop.run(step, config.batch_size)
+    with renewed:
+        loop.run(step, config.batch_size)
     if workers.first:
         network.load_state_dict(loop.average)
         hard = hard_samples(network.eval(), pool, config, loop.generator)

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from learning.datasets.objects.mesh_pool import MeshPool
-from learning.datasets.objects.training_pool import PoolConfig, make_pool
+from learning.datasets.objects.pool_renewal import RenewedPool
+from learning.datasets.objects.training_pool import PoolConfig
 from learning.datasets.scenes.pose_perturbation import Perturbation, scoring_hypotheses
 from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
-from learning.datasets.surfaces.mesh_faults import MeshFaults, apply_faults, sample_faults
+from learning.datasets.surfaces.mesh_faults import TRAINING_FAULTS, MeshFaults, apply_faults, sample_faults
 from learning.inference.inputs import apply_update, pair_inputs
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
@@ -63,7 +64,7 @@ class ScorerConfig:
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=3e-4, warmup_steps=300))
     pool: PoolConfig = field(default_factory=PoolConfig)
     scenes: SceneConfig = TRAINING_SCENES
-    faults: MeshFaults = field(default_factory=MeshFaults)
+    faults: MeshFaults = TRAINING_FAULTS
     perturbation: Perturbation = field(default_factory=Perturbation)
     device: str = "auto"
 
@@ -129,8 +130,7 @@ def scorer_samples(pool: MeshPool, refiner: _Refiner, config: ScorerConfig, gene
     faults = sample_faults(draw, count, config.faults)
     A, B = _group_inputs(pool.renderer, scenes, poses, mesh_index, config.network)
     A = apply_faults(A, faults.repeat(config.hypotheses))
-    colored = ~faults.grey.flatten()
-    error = _pose_errors(pool, scenes, poses, colored, config.network)
+    error = _pose_errors(pool, scenes, poses, faults.colored, config.network)
     return ScorerBatch(torch.nan_to_num(A), torch.nan_to_num(B), error, shown, scenes.visible)
 
 
@@ -181,7 +181,6 @@ def hard_samples(
 def train(config: ScorerConfig) -> Path:
     """Run the training to its end and return the run folder."""
     workers = start_run(config)
-    pool = make_pool(config.pool, workers.device, progress=workers.first)
     refiner = _Refiner(config.refiner, workers.device)
     network = channels_last(ScoreNetMultiPair(config.network).to(workers.device))
 
@@ -191,12 +190,15 @@ def train(config: ScorerConfig) -> Path:
     if config.start:
         start_from(network, config.start)
     loop = TrainingLoop(network, config.loop, workers, config.run_folder, save)
+    renewed = RenewedPool(config.pool, workers.device, loop.step, workers.rank, workers.size, progress=workers.first)
+    pool = renewed.pool
     if workers.first:
         with torch.no_grad():
             batch = scorer_samples(pool, refiner, config, loop.generator)
         save_contact_sheet(batch.A, batch.B, config.run_folder / "samples.png", samples=config.hypotheses)
 
     def step(model: Any, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
+        renewed.renew(loop.step)
         with torch.no_grad():
             batch = scorer_samples(pool, refiner, config, generator)
         with torch.autocast(workers.device.type, dtype=torch.bfloat16):
@@ -210,7 +212,8 @@ def train(config: ScorerConfig) -> Path:
             losses["loss"] = losses["loss"] + _CONFIDENCE_WEIGHT * losses["confidence"]
         return losses
 
-    loop.run(step, config.scenes_per_step * config.hypotheses)
+    with renewed:
+        loop.run(step, config.scenes_per_step * config.hypotheses)
     if workers.first:
         network.load_state_dict(loop.average)
         hard = hard_samples(network.eval(), pool, refiner, config, loop.generator)

@@ -10,7 +10,7 @@ import torch
 
 from learning.inference.inputs import network_inputs
 from learning.models.config import NetworkConfig
-from pose6d.geometry.camera import crop_images, crop_transforms
+from pose6d.geometry.camera import crop_coverage, crop_images, crop_transforms
 from pose6d.rendering.interface import ALBEDO, Renderer
 
 _FARTHEST = 0.5  # diameters; what only one of the two poses covers counts as this far apart
@@ -27,7 +27,7 @@ def visible_difference(
     config: NetworkConfig,
     mesh_index: torch.Tensor,
 ) -> torch.Tensor:
-    """Mean difference in geometry and colour over the pixels that either pose covers and nothing hides.
+    """Mean difference in geometry and colour over the pixels of the image that either pose covers and nothing hides.
 
     The idea is that of VSD (Hodan et al. 2016), with colour. Objects have unit diameter.
 
@@ -57,7 +57,8 @@ def visible_difference(
     given, true = look(flat), look(truth.repeat_interleave(group, 0))
     covered, truly = (given[:, 3:].abs().sum(1) > 0), (true[:, 3:].abs().sum(1) > 0)
     occluded = crop_images(hidden[:, None].float(), transforms, size, mode="nearest")[:, 0] > 0.5
-    counted = ((covered | truly) & ~occluded).float()
+    inside = crop_coverage(transforms, size, *hidden.shape[-2:])
+    counted = ((covered | truly) & ~occluded & inside).float()
     # Points are in radii, hence the half.
     apart = (0.5 * (given[:, 3:] - true[:, 3:]).norm(dim=1)).clamp(max=_FARTHEST)
     apart = torch.where(covered & truly, apart, torch.full_like(apart, _FARTHEST))

@@ -35,6 +35,20 @@ def fatten(inverse: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     return out + (pixels > 1.5) * (dilate(once) - out)
 
 
+def displace(image: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    """Each pixel of (N, C, H, W) takes the value `offset` pixels to the left of and above it; borders repeat.
+
+    Args:
+        offset: whole pixels, x and y, broadcastable to (N, 2, H, W).
+    """
+    height, width = image.shape[-2:]
+    y, x = (torch.arange(length, device=image.device) for length in (height, width))
+    columns = (x - offset[:, 0]).clamp(0, width - 1).expand(-1, height, width)
+    rows = (y[:, None] - offset[:, 1]).clamp(0, height - 1).expand(-1, height, width)
+    source = (rows * width + columns).long().flatten(1)[:, None].expand(-1, image.shape[1], -1)
+    return image.flatten(2).gather(2, source).view(image.shape)
+
+
 def stereo_overlap(inverse: torch.Tensor, disparity: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """How far nearer surfaces cover each pixel in the second camera of a rectified pair.
 

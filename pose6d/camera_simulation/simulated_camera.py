@@ -1,7 +1,8 @@
 """The simulated RGB-D camera: what it does to clean images, on batches, on any device; presets at the end.
 
 Lengths are in the unit of the depth map: diameters of the target in training scenes. Every scene draws its own strength
-of every effect, and a share of the scenes is nearly clean, another awful. Nothing here waits for the device.
+of every effect, and a share of the scenes is nearly clean, another awful. Effects whose default is 0 draw nothing where
+they are 0, so that cameras from before them keep their pictures. Nothing here waits for the device.
 
 The depth map is the truth of where things are: where colour and depth do not fit each other, it is colour that moves.
 """
@@ -17,6 +18,7 @@ from torch import Tensor
 from pose6d.camera_simulation.color_effects import blur_kernels, color_matrix, compress, convolve, vignette
 from pose6d.camera_simulation.depth_effects import (
     dilate,
+    displace,
     fatten,
     inverse_depth,
     mix_edges,
@@ -25,6 +27,9 @@ from pose6d.camera_simulation.depth_effects import (
     stereo_overlap,
 )
 from pose6d.random_draws import Draw
+
+_FARTHEST_SHIFT = 5.0  # pixels between unregistered colour and depth, along x and y
+_WIDEST_EDGE = 4  # pixels by which a ragged edge wanders at most
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,12 @@ class SimulatedCamera:
     """largest standard deviation of a constant offset"""
     depth_step: float = 0.03
     """largest quantisation step"""
+    depth_scale: float = 0.0
+    """largest share by which all depth is too large or too small"""
     fattening: float = 0.5
     """probability that nearer surfaces grow by 1 or 2 pixels"""
+    ragged: float = 0.0
+    """probability that depth edges wander by some pixels, as those of the first Kinect do"""
     shadows: float = 0.6
     """probability that depth is missing beside nearer surfaces, where one of two cameras cannot see"""
     border: float = 0.08
@@ -87,6 +96,8 @@ class SimulatedCamera:
     """probability of brightness that changes or flickers from the top to the bottom row"""
     misaligned: float = 0.35
     """probability that colour is shifted against depth, by up to 2 pixels"""
+    unregistered: float = 0.0
+    """probability that colour is shifted against depth by up to 5 pixels on top, as if nobody had registered them"""
     motion_blur: float = 0.2
     """probability of motion blur, of up to 9 pixels"""
     defocus: float = 2.0
@@ -111,6 +122,11 @@ class SimulatedCamera:
         count, _, height, width = rgb.shape
         draw = Draw(rgb.device, generator)
         levels = _Levels(draw, count, self)
+        if self.unregistered > 0:
+            shift = levels.happens(self.unregistered) * draw.uniform(
+                (count, 2, 1, 1), -_FARTHEST_SHIFT, _FARTHEST_SHIFT
+            )
+            rgb = displace(rgb, shift.round())
         out = convolve(rgb, _blur(draw, levels))
 
         balance = ((1.0 + levels.around(self.exposure)) * (1.0 + levels.around(self.white_balance, 3))).flatten(1)
@@ -156,7 +172,9 @@ class SimulatedCamera:
 
         pixels = levels.happens(self.fattening) * draw.uniform(levels.shape, 0.6, 2.2) * (1.0 + 0.4 * patches)
         inverse = fatten(inverse_depth(clean), pixels)
-        lost = _unseen(draw, levels, inverse, target, patches) | (clean <= 0)
+        if self.ragged > 0:
+            inverse = displace(inverse, _edge_offsets(draw, levels, (height, width)))
+        lost = _unseen(draw, levels, inverse, target, patches) | (clean <= 0) | (inverse <= 0)
 
         nearest, farthest = dilate(inverse), -dilate(-inverse)
         threshold = draw.uniform(levels.shape, 0.06, 0.15)
@@ -170,6 +188,9 @@ class SimulatedCamera:
         blobs = draw.smooth(count, 1, (height, width), 14) + 0.3 * patches > draw.uniform(levels.shape, 1.5, 2.6)
         lost |= blobs & (levels.happens(self.holes) > 0)
 
+        if self.depth_scale > 0:
+            sign = 2.0 * draw.happens(levels.shape, 0.5) - 1.0
+            inverse = inverse / (1.0 + sign * levels.up_to(self.depth_scale))
         far = (target / 5.0).clamp(0.4, 2.5) / target**2  # from a depth error at the target to one of inverse depth
         inverse = inverse + far * _depth_error(draw, levels, (height, width))
         inverse = quantise(inverse, far * levels.up_to(self.depth_step) + 1e-6)
@@ -231,6 +252,14 @@ def _unseen(draw: Draw, levels: _Levels, inverse: Tensor, target: Tensor, patche
     return unseen | (inwards < band * (1.0 + 0.05 * patches))
 
 
+def _edge_offsets(draw: Draw, levels: _Levels, size: tuple[int, int]) -> Tensor:
+    """(N, 2, H, W) whole pixels, x and y, by which edges wander, in steps along them."""
+    count = levels.shape[0]
+    strength = levels.happens(levels.noise.ragged) * draw.uniform(levels.shape, 0.5, 1.8)
+    wander = draw.smooth(count, 2, size, max(min(size) // 5, 2), strength)
+    return wander.round().clamp(-_WIDEST_EDGE, _WIDEST_EDGE)
+
+
 def _loss_chance(draw: Draw, levels: _Levels, rgb: Tensor, edge: Tensor) -> Tensor:
     noise = levels.noise
     bright = rgb.sum(1, keepdim=True)
@@ -249,7 +278,7 @@ def _depth_error(draw: Draw, levels: _Levels, size: tuple[int, int]) -> Tensor:
     return error + levels.up_to(noise.depth_bias) * draw.normal(levels.shape)
 
 
-TRAINING = SimulatedCamera()
+TRAINING = SimulatedCamera(unregistered=0.25, depth_scale=0.02, ragged=0.2)
 """what the networks are trained with"""
 PERFECT = SimulatedCamera(strength=0.0)
 NOISY_DEPTH = SimulatedCamera(

@@ -51,6 +51,10 @@ class MeshRenderer(ABC):
         self.device = torch.device(device)
         self.buffers = MeshBuffers.from_meshes(meshes, self.device)
 
+    def replace_meshes(self, first: int, meshes: Sequence[Mesh]) -> None:
+        """Draw `meshes` in place of those from index `first` on; see `MeshBuffers.replaced`."""
+        self.buffers = self.buffers.replaced(first, meshes)
+
     @abstractmethod
     def draw(self, call: DrawCall) -> Rendering:
         """Draw a call whose shapes are right."""

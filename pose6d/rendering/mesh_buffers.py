@@ -85,6 +85,43 @@ class MeshBuffers:
             max_faces=max(face_counts),
         )
 
+    def replaced(self, first: int, meshes: Sequence[Mesh]) -> MeshBuffers:
+        """The same meshes but those from index `first` on, for which `meshes` stand; copied on the device.
+
+        Raises:
+            MeshError: no meshes.
+            ValueError: there are not so many meshes from `first` on.
+        """
+        new, last = MeshBuffers.from_meshes(meshes, self.vertices.device), first + len(meshes)
+        if not 0 <= first < last <= self.count:
+            raise ValueError(f"meshes {first} to {last - 1} are not among the {self.count} of these buffers")
+        v0, v1, f0, f1 = (int(start[i]) for start in (self.vertex_start, self.face_start) for i in (first, last))
+        t0 = int(self.texture_start[first])
+        t1 = t0 + int(self.texture_size[first:last].long().prod(1).sum())
+        # Counted, not len(texels): buffers without any texture hold one texel.
+        texels, old_texels = (int(b.texture_size.long().prod(1).sum()) for b in (new, self))
+        all_texels = torch.cat([self.texels[:t0], new.texels[:texels], self.texels[t1:old_texels]])
+        vertices, faces = len(new.vertices) - (v1 - v0), len(new.faces) - (f1 - f0)
+        step = self.faces.new_tensor([1, 1, 1, 0])
+        face_start = torch.cat([self.face_start[:first], new.face_start[:-1] + f0, self.face_start[last:] + faces])
+        return MeshBuffers(
+            vertices=torch.cat([self.vertices[:v0], new.vertices, self.vertices[v1:]]),
+            normals=torch.cat([self.normals[:v0], new.normals, self.normals[v1:]]),
+            uv=torch.cat([self.uv[:v0], new.uv, self.uv[v1:]]),
+            colors=torch.cat([self.colors[:v0], new.colors, self.colors[v1:]]),
+            faces=torch.cat([self.faces[:f0], new.faces + v0 * step, self.faces[f1:] + vertices * step]),
+            vertex_start=torch.cat(
+                [self.vertex_start[:first], new.vertex_start[:-1] + v0, self.vertex_start[last:] + vertices]
+            ),
+            face_start=face_start,
+            texels=all_texels if len(all_texels) else new.texels[:1],
+            texture_start=torch.cat(
+                [self.texture_start[:first], new.texture_start + t0, self.texture_start[last:] + texels - (t1 - t0)]
+            ),
+            texture_size=torch.cat([self.texture_size[:first], new.texture_size, self.texture_size[last:]]),
+            max_faces=int(face_start.diff().max()),
+        )
+
 
 def _starts(counts: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)

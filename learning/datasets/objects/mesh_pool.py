@@ -9,6 +9,7 @@ import torch
 
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
+from pose6d.rendering.backend import MeshRenderer
 
 _PLANE_CELLS = 24
 _PLANE_REPEATS = 3.0
@@ -47,6 +48,19 @@ class MeshPool:
         samples = [mesh.sample_surface(points_per_object, seed=i) for i, mesh in enumerate(normalised)]
         self.points = torch.from_numpy(np.stack(samples).astype(np.float32)).to(device)
         self.diameters = torch.tensor([mesh.diameter for mesh in objects], dtype=torch.float32, device=device)
+
+    def replace_objects(self, first: int, meshes: Sequence[Mesh]) -> None:
+        """`meshes`, centred and of unit diameter, in place of the objects from index `first` on."""
+        if first + len(meshes) > self.objects:
+            raise ValueError(f"{len(meshes)} objects from {first} on do not fit into a pool of {self.objects}")
+        assert isinstance(self.renderer, MeshRenderer)
+        self.renderer.replace_meshes(first, meshes)
+        count = self.points.shape[1]
+        samples = [mesh.sample_surface(count, seed=first + i) for i, mesh in enumerate(meshes)]
+        points = torch.from_numpy(np.stack(samples).astype(np.float32)).to(self.device)
+        self.points = torch.cat([self.points[:first], points, self.points[first + len(meshes) :]])
+        self.diameters = self.diameters.clone()
+        self.diameters[first : first + len(meshes)] = 1.0
 
 
 def _unit_mesh(mesh: Mesh) -> Mesh:

@@ -155,13 +155,17 @@ def make_objects(
     return spread_over_processes(make, seeds, workers, progress, "making objects")
 
 
+def usable_cores() -> int:
+    """The cores this process may use; systems without affinity tell only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def spread_over_processes(
     make: Callable[[int], Mesh], seeds: Sequence[int], workers: int | None, progress: bool, what: str
 ) -> list[Mesh]:
     """`make` for each seed, in that order; see make_objects."""
     seeds = [int(seed) for seed in seeds]
-    if workers is None:  # the cores this process may use; systems without affinity tell only how many there are
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = usable_cores() if workers is None else workers
     workers = min(workers, max(1, len(seeds) // 8))
     bar = {"total": len(seeds), "desc": what, "unit": "mesh", "disable": not progress}
     if workers <= 1:

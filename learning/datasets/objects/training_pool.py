@@ -33,9 +33,14 @@ class PoolConfig:
     """How many procedural meshes and backgrounds to make, from which seeds, and what to mix in."""
 
     objects: int = 2500
+    """procedural ones at a time"""
+    renew_every: int = 50
+    """steps after which the trainers replace some of them by new ones; 0 keeps them all"""
+    renewed: int = 50
+    """how many they replace each time"""
     backgrounds: int = 300
     seed: int = 0
-    """objects use the seeds from here on; evaluation uses seeds from 1,000,000 on"""
+    """objects use the seeds from here on, up to 999,999 and then again; evaluation uses seeds from 1,000,000 on"""
     marked_share: float = 0.3
     """share of the objects that are nearly symmetric but for some mark; evaluation has none"""
     workers: int | None = None
@@ -54,10 +59,16 @@ class PoolConfig:
     are own images, and of the procedural objects that wear one"""
 
 
-def make_pool(config: PoolConfig, device: torch.device, progress: bool = True) -> MeshPool:
-    """Read what the user mixes in, make the procedural meshes and upload all.
+@dataclass(frozen=True)
+class OwnFiles:
+    """What the user mixes in."""
 
-    Objects are the procedural ones followed by the user's.
+    meshes: list[Mesh]
+    images: list[np.ndarray]
+
+
+def read_own_files(config: PoolConfig, progress: bool = True) -> OwnFiles:
+    """The meshes and images of the user's folders.
 
     Raises:
         MeshError: mesh_dir holds no mesh, or one that cannot be used; the message names it.
@@ -68,19 +79,39 @@ def make_pool(config: PoolConfig, device: torch.device, progress: bool = True) -
         raise ValueError(f"own_share is {config.own_share}: wanted a share from 0 up to, but not including, 1")
     if config.texture_limit < 1:
         raise ValueError(f"texture_limit is {config.texture_limit}: wanted 1 image or more")
-    # The user's files first: what is wrong with them shows before minutes are spent.
-    own_meshes = load_meshes(config.mesh_dir) if config.mesh_dir else []
-    own_images: list[np.ndarray] = []
+    meshes = load_meshes(config.mesh_dir) if config.mesh_dir else []
+    images: list[np.ndarray] = []
     if config.texture_dir:
-        own_images = load_textures(config.texture_dir, config.texture_limit, config.seed, progress=progress)
-    seeds = range(config.seed, config.seed + config.objects)
+        images = load_textures(config.texture_dir, config.texture_limit, config.seed, progress=progress)
+    return OwnFiles(meshes, images)
+
+
+def make_pool(
+    config: PoolConfig,
+    device: torch.device,
+    progress: bool = True,
+    own: OwnFiles | None = None,
+    seeds: Sequence[int] | None = None,
+) -> MeshPool:
+    """Read what the user mixes in, make the procedural meshes and upload all.
+
+    Objects are the procedural ones followed by the user's.
+
+    Args:
+        own: what `read_own_files` gave; read here where omitted.
+        seeds: of the procedural objects; the first ones from config.seed on where omitted.
+
+    Raises:
+        MeshError, SceneError, FrameError, ValueError: see `read_own_files`.
+    """
+    own = own or read_own_files(config, progress)  # first: what is wrong with the files shows before minutes are spent
+    seeds = range(config.seed, config.seed + config.objects) if seeds is None else seeds
     objects = make_objects(seeds, workers=config.workers, progress=progress, marked_share=config.marked_share)
-    if own_images:
-        objects = _wear_images(objects, own_images, config.own_share, config.seed)
+    objects = wear_images(objects, seeds, own.images, config.own_share)
     hands = make_hands(range(config.seed, config.seed + config.hands), workers=config.workers, progress=progress)
     backgrounds = [*_make_backgrounds(config.backgrounds, config.seed)]
-    backgrounds += repeat_to_share(own_images, config.own_share, len(backgrounds))
-    objects += repeat_to_share(own_meshes, config.own_share, len(objects))
+    backgrounds += repeat_to_share(own.images, config.own_share, len(backgrounds))
+    objects += repeat_to_share(own.meshes, config.own_share, len(objects))
     return MeshPool(objects, backgrounds, device, occluders=hands)
 
 
@@ -119,6 +150,17 @@ def repeat_to_share(own: Sequence, share: float, others: int) -> list:
     return [own[i % len(own)] for i in range(max(wanted, len(own)))]
 
 
+def wear_images(objects: list[Mesh], seeds: Sequence[int], images: list[np.ndarray], share: float) -> list[Mesh]:
+    """The objects, of which a share, by their seeds, wear an image in place of their texture."""
+    if not images:
+        return objects
+    worn = []
+    for mesh, seed in zip(objects, seeds, strict=True):
+        rng = np.random.default_rng([seed, 0x0F])
+        worn.append(replace(mesh, texture=images[rng.integers(len(images))]) if rng.random() < share else mesh)
+    return worn
+
+
 def _files_in(
     folder: Path, suffixes: tuple[str, ...], argument: str, what: str, error: type[MeshError | SceneError]
 ) -> list[Path]:
@@ -146,16 +188,6 @@ def _fit_for_training(mesh: Mesh, path: Path) -> Mesh:
         size = [max(1, round(side * ratio)) for side in texture.shape[1::-1]]
         texture = np.asarray(Image.fromarray(texture).resize((size[0], size[1]), Image.Resampling.BOX))
     return replace(mesh, texture=texture).centered().scaled(1.0 / mesh.diameter)
-
-
-def _wear_images(objects: list[Mesh], images: list[np.ndarray], share: float, seed: int) -> list[Mesh]:
-    """The objects, a share of which wear an image in place of their texture."""
-    rng = np.random.default_rng([seed, 0x0F])
-    chosen, which = rng.random(len(objects)) < share, rng.integers(0, len(images), len(objects))
-    return [
-        replace(mesh, texture=images[i]) if wears else mesh
-        for mesh, wears, i in zip(objects, chosen, which, strict=True)
-    ]
 
 
 def _make_backgrounds(count: int, seed: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from pose6d.random_draws import Draw
 from pose6d.rendering.interface import ALBEDO
 
 _HIDDEN_DEPTH = -10.0
+_LEAST_CUT, _MOST_CUT = 0.1, 0.67  # of a target that the border cuts, the share outside
 _PRESSED_SCALE = 0.85  # a larger thing right in front would leave nothing to see
 
 
@@ -57,10 +58,14 @@ class SceneConfig:
     """standard deviation of how much longer the real object is than its mesh, along each axis and as a whole"""
     intrinsics_error: float = 0.0
     """standard deviation of the relative error of the focal lengths that `SceneBatch.K` states"""
-    noise: SimulatedCamera = TRAINING
+    cut: float = 0.0
+    """probability that the picture's border cuts the target, of which up to two thirds are then outside"""
+    noise: SimulatedCamera = field(default_factory=SimulatedCamera)
 
 
-TRAINING_SCENES = SceneConfig(pressed=0.3, hands=0.4, shape_error=0.008, intrinsics_error=0.006)
+TRAINING_SCENES = SceneConfig(
+    pressed=0.3, hands=0.4, shape_error=0.008, intrinsics_error=0.006, cut=0.15, noise=TRAINING
+)
 """what the trainers draw from; the plain SceneConfig is a calibrated camera and a true mesh"""
 
 
@@ -108,6 +113,8 @@ def sample_scenes(
     if mesh_index is None:
         mesh_index = draw.index((count,), pool.objects)
     K, targets = _sample_view(draw, count, config)
+    if config.cut > 0:
+        targets = _cut_by_border(draw, pool.points[mesh_index], K, targets, config)
     poses, meshes = _sample_layout(draw, pool, targets, mesh_index, config)
     per_scene = poses.shape[1]
     rendering = pool.renderer.render(
@@ -159,6 +166,26 @@ def _sample_view(draw: Draw, count: int, config: SceneConfig) -> tuple[torch.Ten
     K[:, 0, 0], K[:, 1, 1], K[:, :2, 2] = focal[:, 0], focal[:, 1], centre
     translation = torch.cat([slope, torch.ones_like(slope[:, :1])], dim=1) * z[:, None]
     return K, make_transform(random_rotations(count, draw.generator, draw.device), translation)
+
+
+def _cut_by_border(
+    draw: Draw, points: torch.Tensor, K: torch.Tensor, targets: torch.Tensor, config: SceneConfig
+) -> torch.Tensor:
+    """Some of the targets (N, 4, 4), moved sideways until a share of their points (N, P, 3) is beyond one border."""
+    count, size = len(targets), torch.tensor(config.image_size[::-1], dtype=torch.float32, device=draw.device)
+    seen = points @ targets[:, :3, :3].transpose(1, 2) + targets[:, None, :3, 3]
+    pixels = seen[..., :2] / seen[..., 2:] * K[:, None, [0, 1], [0, 1]] + K[:, None, :2, 2]
+    side = draw.index((count, 1), 4)  # left, right, top, bottom
+    across, far = side // 2 == torch.arange(2, device=draw.device), side % 2 == 1
+    outside = draw.uniform((count, 1), _LEAST_CUT, _MOST_CUT)
+    rank = ((points.shape[1] - 1) * torch.where(far, 1.0 - outside, outside)).long()
+    edge = pixels.sort(dim=1).values.gather(1, rank[:, None].expand(-1, 1, 2))[:, 0]
+    along = draw.uniform((count, 2), -0.25, 0.25) * size
+    shift = torch.where(across, torch.where(far, size - 0.5, -0.5) - edge, along)
+    shift = shift * draw.happens((count, 1), config.cut)
+    moved = targets.clone()
+    moved[:, :2, 3] += shift * targets[:, 2:3, 3] / K[:, [0, 1], [0, 1]]
+    return moved
 
 
 def _miscalibrate(
