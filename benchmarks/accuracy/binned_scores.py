@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from benchmarks.accuracy.scores import SuiteScores, score, select_judged
 from pose6d.evaluation.record import Record
@@ -15,6 +14,9 @@ _VISIBLE = ((0.6, "below 60 %"), (0.9, "60 to 90 %"), (math.inf, "90 % and more"
 _TEXTURES = ((0.05, "plain: below 0.05"), (0.15, "some: 0.05 to 0.15"), (math.inf, "rich: 0.15 and more"))
 _SIZES = ((2, "one pose"), (5, "2 to 4 poses"), (math.inf, "5 poses and more"))
 
+# Title, name in SuiteScores, and 1 where a larger value is worse.
+_MEASURES = (("ECE", "ece", 1), ("ROC-AUC", "roc_auc", -1), ("Brier", "brier", 1), ("risk at 70 %", "risk_70", 1))
+
 # What results are binned by, and the bin of each; None where it has none.
 BINNINGS: Mapping[str, Callable[[Record], str | None]] = {
     "object": lambda record: record.object,
@@ -22,14 +24,6 @@ BINNINGS: Mapping[str, Callable[[Record], str | None]] = {
     "texture": lambda record: _interval(record.texture, _TEXTURES),
     "look like the truth": lambda record: _interval(record.set_size, _SIZES),
 }
-
-
-@dataclass(frozen=True)
-class Worst:
-    """The bin where a measure is worst, among all bins with enough results: `label` says which one."""
-
-    label: str
-    value: float
 
 
 def binned_scores(records: Sequence[Record], binning: str, *, by_set: bool = False) -> dict[str, SuiteScores]:
@@ -45,20 +39,16 @@ def binned_scores(records: Sequence[Record], binning: str, *, by_set: bool = Fal
     return {name: score(bins[name], by_set=by_set) for name in order}
 
 
-def worst_bins(records: Sequence[Record], *, by_set: bool = False) -> dict[str, Worst]:
-    """By measure the worst bin with at least FEWEST results; {} where there is none."""
-    worst: dict[str, Worst] = {}
-    for binning in BINNINGS:
-        for name, scores in binned_scores(records, binning, by_set=by_set).items():
-            if scores.results < FEWEST:
-                continue
-            measures = (("ECE", scores.ece, 1), ("Brier", scores.brier, 1), ("risk at 70 %", scores.risk_70, 1),
-                        ("ROC-AUC", scores.roc_auc, -1))  # fmt: skip
-            for measure, value, sign in measures:
-                if math.isnan(value):
-                    continue
-                if measure not in worst or sign * value > sign * worst[measure].value:
-                    worst[measure] = Worst(f"{binning} {name}, {scores.results} results", value)
+def worst_bins(bins: Mapping[str, SuiteScores]) -> dict[str, tuple[str, float]]:
+    """By measure the bin where it is worst, of those with at least FEWEST results, and its value there."""
+    enough = {name: scores for name, scores in bins.items() if scores.results >= FEWEST}
+    worst = {}
+    for measure, key, sign in _MEASURES:
+        values = {name: getattr(scores, key) for name, scores in enough.items()}
+        known = {name: value for name, value in values.items() if not math.isnan(value)}
+        if known:
+            name = max(known, key=lambda name: sign * known[name])
+            worst[measure] = name, known[name]
     return worst
 
 

@@ -47,7 +47,7 @@ def load_real_frames(
     objects: dict[tuple[Path, str], TargetObject] = {}
     scenes: list[EvaluationScene] = []
     names: list[str] = []
-    for recording in sorted({path.parent for path in folder.rglob("rgb") if path.is_dir()}):
+    for recording in sorted({path.parent for path in folder.rglob("rgb") if (path.parent / "depth").is_dir()}):
         for instance in open_scene(recording).objects or [None]:
             scene = open_scene(recording, object_id=instance)
             name, _, number = (instance or recording.name).partition(_INSTANCE)

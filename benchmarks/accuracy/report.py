@@ -117,13 +117,16 @@ def _set_tables(by_suite: Mapping[str, Sequence[Record]]) -> list[str]:
 
 
 def _bin_tables(records: Sequence[Record]) -> list[str]:
-    """The confidence by bins, and the worst ones; [] without a confidence."""
+    """The confidence by bins, and where it is worst; [] without a confidence."""
     text: list[str] = []
     for binning in BINNINGS:
-        if rows := binned_scores(records, binning):
+        rows = binned_scores(records, binning)
+        if rows:
             text += _table(f"by {binning}", rows, _BIN_COLUMNS)
-    worst = [f"{measure} {found.value:.3f} ({found.label})" for measure, found in worst_bins(records).items()]
-    return [*text, f"Worst bins of {FEWEST} results or more: {'; '.join(worst)}.", ""] if worst else text
+        worst = [f"{measure} {value:.3f} ({name})" for measure, (name, value) in worst_bins(rows).items()]
+        if worst:
+            text += [f"Worst by {binning}, of {FEWEST} results or more: {'; '.join(worst)}.", ""]
+    return text
 
 
 def _real_table(records: Sequence[Record]) -> list[str]:

@@ -56,7 +56,7 @@ class Options(SceneChoice):
     suites: tuple[str, ...] = tuple(SUITES)
     """which suites, in this order"""
     scenes: int = 100
-    """of each suite; a tenth as many sequences of 20 frames for tracking; of real: frames of an object in a recording"""
+    """of each suite; a tenth as many sequences of 20 frames for tracking; frames of each object of a real recording"""
     weights: str = "auto"
     """a released set's name, or a folder"""
     device: str = "auto"

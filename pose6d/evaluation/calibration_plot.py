@@ -79,7 +79,7 @@ def _draw_risk(panel: Axes, confidence: np.ndarray, right: np.ndarray) -> None:
     panel.plot(coverage, best, color="#54a24b", linewidth=1, label="confidence that knows")
     panel.plot(coverage, risk, color="#e45756", label="this confidence")
     panel.axvline(0.7, color="0.8", linewidth=1)
-    panel.set(xlim=(0, 1), ylim=(0, None), xlabel="coverage: share that is kept, the surest first")
+    panel.set(xlim=(0, 1), ylim=(0, 1.2 * wrong or 1), xlabel="coverage: share that is kept, the surest first")
     panel.set_ylabel("risk: share of them that is wrong")
     numbers = (
         f"area {risk_coverage_area(confidence, right):.4f}, at 70 % {risk_at(confidence, right):.4f}, "
