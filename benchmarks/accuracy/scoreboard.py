@@ -73,7 +73,7 @@ class Options(SceneChoice):
     real_folder: Path | None = None
     """a real recording, or a folder that holds some, for the suite real, which is left out without it"""
     pose_sets: bool = True
-    """find the poses that no picture tells from the truth, and measure against them; up to a second a frame on a CPU"""
+    """find the poses that no picture tells from the truth, and measure against them; a second a frame on a CPU"""
     output: Path | None = None
     """JSON of all records; the tables and the reliability diagram go beside it as .md and .png"""
     from_json: Path | None = None

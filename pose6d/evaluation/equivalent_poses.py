@@ -119,14 +119,15 @@ class EquivalentPoses:
         centred = torch.as_tensor(poses @ self._centred, dtype=torch.float32, device=device)
         intrinsics = torch.as_tensor(np.asarray(K), dtype=torch.float32, device=device)
         window = crop_transforms(centred[:1], intrinsics, self._diameter, _WINDOW, size)
+        crop_K = (window @ intrinsics)[0]
         maps = torch.stack([torch.as_tensor(np.asarray(m, dtype=np.float32), device=device) for m in (depth, mask)])
         measured, seen = crop_images(maps, window, size, mode="nearest")[0]
-        true_depth, true_color = self._draw(centred[:1], window @ intrinsics, size)
+        true_depth, true_color = self._draw(centred[:1], crop_K, size)
         shown = (seen > 0.5) & (true_depth > 0)
         hidden = ((true_depth > 0) & ~shown) | ~crop_coverage(window, size, *mask.shape)
         differences = []
         for part in centred.split(max(1, _PIXELS_AT_ONCE // size**2)):
-            drawn, color = self._draw(part, window @ intrinsics, size)
+            drawn, color = self._draw(part, crop_K, size)
             behind = (measured > 0) & (measured < drawn - _IN_FRONT * self._diameter) & (seen < 0.5)
             visible = (drawn > 0) & ~hidden & ~behind
             differences.append(_difference(true_depth, true_color, shown, drawn, color, visible, self._diameter))
@@ -136,7 +137,7 @@ class EquivalentPoses:
 
     def _draw(self, poses: Tensor, K: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Depth (N, H, W) and albedo (N, 3, H, W)."""
-        view = self._object.render(poses, K.expand(len(poses), 3, 3), (size, size), shading=ALBEDO)
+        view = self._object.render(poses, K, (size, size), shading=ALBEDO)
         return view.depth, view.color.permute(0, 3, 1, 2)
 
 
