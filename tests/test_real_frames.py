@@ -129,11 +129,10 @@ class _Fixed:
 def test_the_command_leaves_a_picture_of_every_frame(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.accuracy.scoreboard.EstimatorFactory", lambda *_: lambda mesh: _Fixed(_pose()))
     file = recordings / "out" / "scores.json"
-    main(Options(suites=("real",), real_folder=recordings, scenes=1, workers=0, device="cpu", pose_sets=False,
-                 output=file))  # fmt: skip
+    main(Options(suites=("real",), real_folder=recordings, scenes=1, workers=0, device="cpu", output=file))
     records, _ = read_json(file)
     assert [r.recording for r in records] == ["bin/000000/0", "bin/000000/1", "walk/a"]
-    assert [r.right for r in records] == [None, None, True]
+    assert [r.right for r in records] == [r.set_right for r in records] == [None, None, True]
     assert all(r.mask_iou is not None and r.pose is not None for r in records)
     assert "| bin/000000/1" in file.with_suffix(".md").read_text()
     assert read_color(file.with_name("scores.bin.png")).std() > 10 and file.with_name("scores.walk.png").is_file()
