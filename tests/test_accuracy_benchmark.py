@@ -15,7 +15,7 @@ from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.evaluation import Effort, FewerHypotheses, evaluate
 from benchmarks.accuracy.objects import HELD_OUT_SEED, TargetObject, symmetric_objects
 from benchmarks.accuracy.reconstruction import reconstruct_mesh
-from benchmarks.accuracy.report import markdown, read_json, write_json
+from benchmarks.accuracy.report import read_json
 from benchmarks.accuracy.scene_workers import SceneWorkers, make
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
 from benchmarks.accuracy.scoreboard import Options
@@ -24,7 +24,7 @@ from benchmarks.accuracy.suites import SUITES
 from benchmarks.accuracy.trajectories import LARGEST_STEP, LARGEST_TURN
 from learning.datasets.objects.random_objects import make_object
 from pose6d.errors import FrameError, Pose6DError
-from pose6d.evaluation.pose_errors import add_s, rotation_error, translation_error
+from pose6d.evaluation.pose_errors import add_s, rotation_error
 from pose6d.evaluation.record import Record
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.interfaces import Hypotheses
@@ -310,38 +310,6 @@ def test_fewer_hypotheses_are_the_most_different() -> None:
     assert torch.equal(kept, poses[[0, 4, 3]])
 
 
-def _records() -> list[Record]:
-    kept = [
-        Record("cluttered", "cup", i, 0.2, confidence=c, add=e, add_s=e / 2, error=e, best_add=e, degrees=1.0,
-               millimetres=2.0, seconds=0.1)
-        for i, (c, e) in enumerate([(0.9, 0.01), (0.8, 0.02), (0.3, 0.4)])
-    ]  # fmt: skip
-    return [*kept, Record("absent", "cup", 0, 0.2, present=False, visible=0.0, confidence=0.1, seconds=0.1)]
-
-
-def test_tables_come_back_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "scores.json"
-    write_json(file, _records(), {"options": {"weights": "lite"}, "commit": "abc"})
-    records, facts = read_json(file)
-    assert records == _records() and facts["commit"] == "abc"
-    main(Options(from_json=file))
-    printed = capsys.readouterr().out
-    assert markdown(_records(), facts) in printed
-    row = next(line for line in printed.splitlines() if line.startswith("| cluttered"))
-    assert "66.7" in row and "0.0200" in row
-    total = next(line for line in printed.splitlines() if line.startswith("| all suites"))
-    assert total.rstrip(" |").endswith("1.000")
-    assert (tmp_path / "scores.md").read_text() in printed
-
-
-@pytest.mark.parametrize("content", ["", "{}", '{"records": [{"unknown": 1}]}', '{"records": 3}'])
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: str) -> None:
-    file = tmp_path / "other.json"
-    file.write_text(content)
-    with pytest.raises(Pose6DError, match=r"other\.json"):
-        main(Options(from_json=file))
-
-
 def test_one_command_leaves_records_tables_and_diagram(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, targets: list[TargetObject]
 ) -> None:
@@ -357,7 +325,8 @@ def test_one_command_leaves_records_tables_and_diagram(
     monkeypatch.setattr("benchmarks.accuracy.scoreboard.load_objects", lambda folder: [t.mesh for t in targets])
     file = tmp_path / "new" / "scores.json"
     suites = ("reconstructed_mesh", "textureless", "symmetric", "absent")
-    main(Options(suites=suites, scenes=1, workers=0, device="cpu", quantized="torch-int8", output=file))
+    options = Options(suites=suites, scenes=1, workers=0, device="cpu", quantized="torch-int8", output=file)
+    main(replace(options, pose_sets=False))
     records, facts = read_json(file)
     assert [r.suite for r in records] == list(suites)
     assert [r.right for r in records] == [False] * 4 and [r.present for r in records] == [True] * 3 + [False]
@@ -373,22 +342,3 @@ def test_one_command_leaves_records_tables_and_diagram(
 def test_an_unknown_suite_is_refused() -> None:
     with pytest.raises(Pose6DError, match="clutered"):
         main(Options(suites=("clutered",)))
-
-
-def test_real_frames_are_read_with_their_truth(shared_data: Path) -> None:
-    from benchmarks.accuracy.real_frames import load_real_frames
-
-    folder = shared_data / "data" / "real"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    objects, scenes, recordings = load_real_frames(folder)
-    assert len(objects) == len(scenes) == 10 and set(recordings) == {"tabletop_0", "tabletop_1"}
-    assert sum(scene.views[0].truth is not None for scene in scenes) == 8
-    assert [t.mesh.name for t in objects if t.symmetric] == ["024_bowl"]
-    known = [(t, s) for t, s in zip(objects, scenes, strict=True) if s.views[0].truth is not None]
-    for target, scene in known:
-        estimator = FakeEstimator([scene], _shifted(0.004))
-        record = next(evaluate("real", iter([(target, scene, "tabletop")]), lambda mesh, e=estimator: e, Effort()))
-        assert record.millimetres == pytest.approx(4.0, abs=1e-3) and record.right and record.pose is not None
-        truth = scene.views[0].truth
-        assert truth is not None and float(translation_error(np.array(record.pose).reshape(4, 4), truth)) < 0.0041

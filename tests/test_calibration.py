@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -10,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pose6d.errors import OutputError
-from pose6d.evaluation.calibration import expected_calibration_error, fit_platt, reliability_bins, roc_auc
+from pose6d.evaluation.calibration import (
+    brier_score,
+    expected_calibration_error,
+    fit_platt,
+    reliability_bins,
+    risk_at,
+    risk_coverage,
+    risk_coverage_area,
+    roc_auc,
+)
 from pose6d.evaluation.calibration_plot import write_reliability_diagram
 from pose6d.scenes.images import read_color
 
@@ -66,7 +76,31 @@ def test_area_is_the_share_of_ordered_pairs(results: list[tuple[int, bool]]) -> 
     assert np.isnan(area) if not pairs else area == pytest.approx(np.mean(pairs))
 
 
+def test_brier_score_of_hand_made_results() -> None:
+    # (0.1^2 + 0.4^2 + 0.5^2) / 3
+    assert brier_score(np.array([0.9, 0.4, 0.5]), np.array([True, False, True])) == pytest.approx(0.14)
+
+
+def test_risk_is_what_is_wrong_among_the_surest() -> None:
+    confidence, right = np.array([0.2, 0.9, 0.8, 0.5]), np.array([False, True, False, True])
+    coverage, risk = risk_coverage(confidence, right)
+    np.testing.assert_allclose(coverage, [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(risk, [0, 1 / 2, 1 / 3, 1 / 2])
+    assert risk_coverage_area(confidence, right) == pytest.approx((1 / 2 + 1 / 3 + 1 / 2) / 4)
+    assert risk_at(confidence, right, 0.5) == pytest.approx(0.5) and risk_at(confidence, right) == pytest.approx(1 / 3)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.randoms(use_true_random=False))
+def test_results_of_one_confidence_count_in_no_order(right: list[bool], random: Random) -> None:
+    shuffled = random.sample(right, len(right))
+    for results in (right, shuffled):
+        _, risk = risk_coverage(np.full(len(results), 0.5), np.array(results))
+        np.testing.assert_allclose(risk, 1 - np.mean(right))
+
+
 def test_without_results_there_is_no_number() -> None:
+    nothing = np.array([]), np.array([], bool)
+    assert all(np.isnan(measure(*nothing)) for measure in (brier_score, risk_at, risk_coverage_area))
     assert np.isnan(expected_calibration_error(np.array([]), np.array([], bool)))
     assert np.isnan(roc_auc(np.array([0.5]), np.array([True])))
 

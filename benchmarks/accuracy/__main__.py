@@ -2,7 +2,8 @@
 
 `python -m benchmarks.accuracy --weights base --mesh-folder MESHES --symmetric bowl foam_brick --output base.json`
 
-prints the tables and leaves them beside the records as base.md, with the reliability diagram base.png;
+prints the tables and leaves them beside the records as base.md, with the reliability diagram base.png, and pictures of
+real frames as base.<recording>.png;
 `--from-json base.json` makes both again from the records. All scenes follow from the seed and are made on the CPU, so
 that every device and every number of workers sees the same ones. Without a folder of meshes, procedural objects from
 held-out seeds are used.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
 
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.accuracy.objects import TargetObject
+from benchmarks.accuracy.real_fit import measure_fit
 from benchmarks.accuracy.scenes import EvaluationScene, View
 from pose6d.errors import FrameError
+from pose6d.evaluation.equivalent_poses import EquivalentPoses
 from pose6d.evaluation.pose_errors import add, nearest_symmetric_truth
-from pose6d.evaluation.record import Record
+from pose6d.evaluation.record import LIKELY, Record
 from pose6d.geometry.observation import Observation
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner
@@ -28,7 +30,10 @@ _LOST = 0.5  # diameters; no refiner comes back from there
 
 
 class BenchmarkedEstimator(Protocol):
-    """What the scoreboard asks of an estimator, besides `confidence`; `FoundationPose` is the real one."""
+    """What the scoreboard asks of an estimator; `FoundationPose` is the real one.
+
+    It may also have `confidence`, and `alternatives` with `none_probability`, which sum to one.
+    """
 
     poses: np.ndarray | None
 
@@ -99,6 +104,7 @@ def evaluate(
     scenes: Iterator[tuple[TargetObject, EvaluationScene, str]],
     make_estimator: Callable[[Mesh], BenchmarkedEstimator],
     effort: Effort,
+    find_equivalents: Callable[[TargetObject], EquivalentPoses] | None = None,
 ) -> Iterator[Record]:
     """Records as soon as they are known, one per scene, or one per tracked frame.
 
@@ -107,12 +113,14 @@ def evaluate(
         scenes: what to find, where, and the name of the recording if it is a real one.
         make_estimator: returns an estimator of a mesh.
         effort: iterations.
+        find_equivalents: returns what finds the poses that no picture tells from the truth; without it, the measures
+            against that set are left out, as they are in sequences.
     """
     for index, (target, scene, recording) in enumerate(scenes):
         record = begin_record(suite, index, target, scene, recording)
         estimator = make_estimator(target.for_estimator)
         if len(scene.views) == 1:
-            yield register_scene(record, estimator, target, scene, effort)
+            yield register_scene(record, estimator, target, scene, effort, find_equivalents)
         else:
             yield from _track_scene(record, estimator, target, scene.views, effort)
 
@@ -132,7 +140,12 @@ def begin_record(suite: str, index: int, target: TargetObject, scene: Evaluation
 
 
 def register_scene(
-    record: Record, estimator: BenchmarkedEstimator, target: TargetObject, scene: EvaluationScene, effort: Effort
+    record: Record,
+    estimator: BenchmarkedEstimator,
+    target: TargetObject,
+    scene: EvaluationScene,
+    effort: Effort,
+    find_equivalents: Callable[[TargetObject], EquivalentPoses] | None = None,
 ) -> Record:
     """The record with what `register` gives in the scene's first view, and how long it takes."""
     view = scene.views[0]
@@ -144,13 +157,39 @@ def register_scene(
         return record
     record.seconds = time.perf_counter() - start
     record.confidence = getattr(estimator, "confidence", None)
+    likely = _note_alternatives(record, estimator, pose)
     if record.recording:
         record.pose = [float(value) for value in np.asarray(pose).ravel()]
+        measure_fit(record, target, pose, view, scene.mask)
     if view.truth is not None:
+        others = [replace(record) for _ in likely]
+        for other, alternative in zip(others, likely, strict=True):
+            _measure(other, target, alternative, view.truth)
+        record.best_alternative = min(other.error for other in others if other.error is not None)
         _measure(record, target, pose, view.truth)
+        if find_equivalents is not None:
+            found = find_equivalents(target).find(view.truth, view.K, view.depth, scene.mask, likely)
+            record.texture = found.texture
+            record.measure_set(likely, found.poses, _surface(target))
         hypotheses = pose[None] if estimator.poses is None else np.concatenate([pose[None], estimator.poses])
         record.best_add = _least_add(hypotheses, view.truth, target) / record.diameter
     return record
+
+
+def _note_alternatives(record: Record, estimator: BenchmarkedEstimator, pose: np.ndarray) -> np.ndarray:
+    """Fill in the alternatives that an estimator leaves open; returns the likely poses (A, 4, 4), the given one first.
+
+    An estimator that gives only one pose has one likely pose, and no alternatives.
+    """
+    alternatives = getattr(estimator, "alternatives", None)
+    if not alternatives:
+        return np.asarray(pose, dtype=np.float64)[None]
+    record.alternatives = [float(alternative.probability) for alternative in alternatives]
+    record.none_probability = getattr(estimator, "none_probability", None)
+    if record.recording and len(alternatives) > 1:
+        record.second_pose = [float(value) for value in np.asarray(alternatives[1].pose).ravel()]
+    others = [np.asarray(other.pose) for other in alternatives[1:] if other.probability > LIKELY]
+    return np.stack([np.asarray(pose), *others]).astype(np.float64)
 
 
 def _track_scene(

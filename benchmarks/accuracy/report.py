@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy.binned_scores import BINNINGS, FEWEST, binned_scores, worst_bins
 from benchmarks.accuracy.scores import SuiteScores, score, select_judged
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.result_file import read_result
@@ -36,7 +37,22 @@ _CONFIDENCE_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("mean confidence", "confidence", ".3f"),
     ("ECE", "ece", ".3f"),
     ("ROC-AUC", "roc_auc", ".3f"),
+    ("Brier", "brier", ".3f"),
+    ("risk area", "risk_area", ".4f"),
+    ("risk at 70 %", "risk_70", ".4f"),
 )
+_SET_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("results", "results", "d"),
+    ("ADD(-S)-0.1d %", "error", ".1f"),
+    ("set-0.1d %", "set_error", ".1f"),
+    ("truth likely %", "truth_likely", ".1f"),
+    ("precision %", "precision", ".1f"),
+    ("recall %", "recall", ".1f"),
+    ("coverage %", "coverage", ".1f"),
+    ("likely poses", "likely", ".2f"),
+    ("look like the truth", "set_size", ".1f"),
+)
+_BIN_COLUMNS = (*_SET_COLUMNS[:3], *_CONFIDENCE_COLUMNS)
 _OBJECT_COLUMNS = (*_POSE_COLUMNS[:5], _POSE_COLUMNS[8])
 
 
@@ -69,6 +85,9 @@ def markdown(records: Sequence[Record], facts: Mapping[str, Any]) -> str:
         text[-1:] = [*_table("confidence", {"all suites": score(records)}, _CONFIDENCE_COLUMNS)[2:]]
     else:
         text += ["These weights give no confidence.", ""]
+    if any(r.set_error is not None for r in records):
+        text += _set_tables(by_suite)
+    text += _bin_tables(records)
     counted = [r for r in records if r.present and r.suite != "tracking"]
     names = sorted({r.object for r in counted})
     if names:
@@ -88,10 +107,38 @@ def write_diagram(path: Path, records: Sequence[Record], title: str) -> str:
     return f"reliability diagram: {path}"
 
 
+def _set_tables(by_suite: Mapping[str, Sequence[Record]]) -> list[str]:
+    """The errors to the poses that look like the truth, and the confidence in being one of these."""
+    rows = {name: score(own, by_set=True) for name, own in by_suite.items() if any(r.set_error for r in own)}
+    text = _table("poses that look like the truth", rows, _SET_COLUMNS)
+    if any(len(select_judged(own, by_set=True)[0]) for own in by_suite.values()):
+        text += _table("confidence in one of them", rows, _CONFIDENCE_COLUMNS)
+    return text
+
+
+def _bin_tables(records: Sequence[Record]) -> list[str]:
+    """The confidence by bins, and where it is worst; [] without a confidence."""
+    text: list[str] = []
+    for binning in BINNINGS:
+        rows = binned_scores(records, binning)
+        if rows:
+            text += _table(f"by {binning}", rows, _BIN_COLUMNS)
+        worst = [f"{measure} {value:.3f} ({name})" for measure, (name, value) in worst_bins(rows).items()]
+        if worst:
+            text += [f"Worst by {binning}, of {FEWEST} results or more: {'; '.join(worst)}.", ""]
+    return text
+
+
 def _real_table(records: Sequence[Record]) -> list[str]:
-    rows = [["recording", "object", "verified", "deg", "mm", "ADD-S/d", "confidence", "seconds"]]
+    columns = ["deg", "mm", "ADD-S/d", "set/d", "IoU", "depth mm", "depth/d", "confidence", "second", "seconds"]
+    rows = [["recording", "object", "verified", *columns]]
     for r in records:
-        numbers = [(r.degrees, ".2f"), (r.millimetres, ".2f"), (r.add_s, ".4f"), (r.confidence, ".3f")]
+        second = r.alternatives[1] if r.alternatives is not None and len(r.alternatives) > 1 else None
+        residual = None if r.depth_residual is None else 1e3 * r.depth_residual * r.diameter
+        numbers = [
+            *((r.degrees, ".2f"), (r.millimetres, ".2f"), (r.add_s, ".4f"), (r.set_error, ".4f"), (r.mask_iou, ".3f")),
+            *((residual, ".2f"), (r.depth_residual, ".4f"), (r.confidence, ".3f"), (second, ".3f")),
+        ]
         verified = "yes" if r.error is not None else "refused" if r.failure else "no"
         rows.append([r.recording, r.object, verified, *(_number(v, f) for v, f in numbers), f"{r.seconds:.2f}"])
     return markdown_table(rows)

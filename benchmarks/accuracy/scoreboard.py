@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from benchmarks.accuracy.evaluation import Effort, FewerHypotheses, evaluate
 from benchmarks.accuracy.objects import TargetObject, grey_objects, load_objects, symmetric_objects
 from benchmarks.accuracy.real_frames import load_real_frames
+from benchmarks.accuracy.real_overlays import write_overlays
 from benchmarks.accuracy.reconstruction import reconstruct_mesh
 from benchmarks.accuracy.report import write_json
 from benchmarks.accuracy.scene_workers import SceneWorkers
@@ -24,6 +26,7 @@ from benchmarks.accuracy.trajectories import FRAMES
 from benchmarks.versions import versions
 from estimater import EstimatorFactory
 from pose6d.errors import OptionError
+from pose6d.evaluation.equivalent_poses import EquivalentPoses
 from pose6d.evaluation.record import Record
 
 _SAVE_EVERY = 30.0  # seconds
@@ -53,7 +56,7 @@ class Options(SceneChoice):
     suites: tuple[str, ...] = tuple(SUITES)
     """which suites, in this order"""
     scenes: int = 100
-    """of each suite; a tenth as many sequences of 20 frames for tracking"""
+    """of each suite; a tenth as many sequences of 20 frames for tracking; frames of each object of a real recording"""
     weights: str = "auto"
     """a released set's name, or a folder"""
     device: str = "auto"
@@ -68,7 +71,9 @@ class Options(SceneChoice):
     track_iterations: int = 2
     """refinement steps of track_one"""
     real_folder: Path | None = None
-    """folder of real frames with known poses, for the suite real, which is left out without it"""
+    """a real recording, or a folder that holds some, for the suite real, which is left out without it"""
+    pose_sets: bool = True
+    """find the poses that no picture tells from the truth, and measure against them; a second a frame on a CPU"""
     output: Path | None = None
     """JSON of all records; the tables and the reliability diagram go beside it as .md and .png"""
     from_json: Path | None = None
@@ -95,7 +100,7 @@ class Scoreboard:
             if not self.suites:
                 raise OptionError("--suites real: give the frames by --real-folder")
         else:
-            self._real = load_real_frames(real_folder, options.symmetric)
+            self._real = load_real_frames(real_folder, options.symmetric, options.scenes)
         self._scenes = options.scenes
         self._targets = make_targets(self.suites, options.mesh_folder, options.symmetric, options.seed)
 
@@ -180,9 +185,15 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
         if options.hypotheses:
             make_estimator.refiner = FewerHypotheses(make_estimator.refiner, options.hypotheses)
         effort = Effort(options.iterations, options.track_iterations)
+
+        @cache
+        def find_equivalents(target: TargetObject) -> EquivalentPoses:
+            return EquivalentPoses(target.mesh, target.symmetries, options.device)
+
+        sets = find_equivalents if options.pose_sets else None
         saved = time.monotonic()
         for suite in board.suites:
-            found = evaluate(suite.name, board.scenes(suite), make_estimator, effort)
+            found = evaluate(suite.name, board.scenes(suite), make_estimator, effort, sets)
             poses = board.count(suite) * (FRAMES - 1 if suite.task == "track" else 1)
             for record in tqdm(found, total=poses, desc=suite.name, unit="pose", mininterval=1.0):
                 record.quantized = options.quantized or ""
@@ -192,4 +203,8 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
                     saved = time.monotonic()
             if options.output:
                 write_json(options.output, records, facts)
+            if options.output and suite.task == "real":
+                own = [record for record in records if record.suite == suite.name]
+                for file in write_overlays(options.output.with_suffix(""), own, list(board.scenes(suite))):
+                    print(f"overlays: {file}")
     return records, facts

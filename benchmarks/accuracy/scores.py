@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pose6d.evaluation.auc import auc
-from pose6d.evaluation.calibration import expected_calibration_error, roc_auc
+from pose6d.evaluation.calibration import (
+    brier_score,
+    expected_calibration_error,
+    risk_at,
+    risk_coverage_area,
+    roc_auc,
+)
 from pose6d.evaluation.record import RIGHT, Record, column
 
 
@@ -29,6 +35,12 @@ class SuiteScores:
         milliseconds: median time of register or track_one.
         confidence: mean.
         ece, roc_auc: of the confidence.
+        brier, risk_area, risk_70: of the confidence: Brier score, area under the curve of risk against coverage, and
+            the risk among the surest 70 %.
+        set_error: how often ADD to the nearest pose that looks like the truth is within 0.1 diameter.
+        truth_likely: how often ADD(-S) of any likely pose is.
+        precision, recall, coverage: of the likely poses against the set of those that look like the truth, percent.
+        likely, set_size: mean numbers of likely poses, and of poses that look like the truth.
     """
 
     results: int
@@ -48,16 +60,33 @@ class SuiteScores:
     confidence: float
     ece: float
     roc_auc: float
+    brier: float
+    risk_area: float
+    risk_70: float
+    set_error: float
+    truth_likely: float
+    precision: float
+    recall: float
+    coverage: float
+    likely: float
+    set_size: float
 
 
-def score(records: Sequence[Record]) -> SuiteScores:
-    """The numbers of some results; a refused frame counts as infinitely wrong."""
+def score(records: Sequence[Record], *, by_set: bool = False) -> SuiteScores:
+    """The numbers of some results; a refused frame counts as infinitely wrong.
+
+    Args:
+        records: of any suites.
+        by_set: the confidence is compared with `Record.set_right` in place of `right`.
+    """
     counted = [r for r in records if r.present and r.right is not None]
     add, add_s, error, best, degrees, millimetres = (
         column(counted, name) for name in ("add", "add_s", "error", "best_add", "degrees", "millimetres")
     )
     metres = np.array([r.diameter for r in counted])
-    confidence, right = select_judged(records)
+    confidence, right = select_judged(records, by_set=by_set)
+    with_set = [r for r in counted if r.set_right is not None]
+    answered = [r for r in with_set if r.set_error is not None]
     return SuiteScores(
         results=len(counted),
         add=_percent(add < RIGHT),
@@ -76,12 +105,23 @@ def score(records: Sequence[Record]) -> SuiteScores:
         confidence=float(confidence.mean()) if len(confidence) else float("nan"),
         ece=expected_calibration_error(confidence, right),
         roc_auc=roc_auc(confidence, right),
+        brier=brier_score(confidence, right),
+        risk_area=risk_coverage_area(confidence, right),
+        risk_70=risk_at(confidence, right),
+        set_error=_percent(np.array([bool(r.set_right) for r in with_set])),
+        truth_likely=_percent(column(counted, "best_alternative") < RIGHT),
+        precision=100 * _mean([r.precision or 0.0 for r in with_set]),
+        recall=100 * _mean([r.recall or 0.0 for r in with_set]),
+        coverage=100 * _mean([r.coverage or 0.0 for r in with_set]),
+        likely=_mean([float(r.likely) for r in answered]),
+        set_size=_mean([float(r.set_size or 1) for r in answered]),
     )
 
 
-def select_judged(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+def select_judged(records: Sequence[Record], *, by_set: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Confidence (N,) and whether the pose was right (N,) of the results where both are known."""
-    known = [(r.confidence, r.right) for r in records if r.confidence is not None and r.right is not None]
+    judged = [(r.confidence, r.set_right if by_set else r.right) for r in records]
+    known = [(confidence, right) for confidence, right in judged if confidence is not None and right is not None]
     return np.array([c for c, _ in known], dtype=np.float64), np.array([right for _, right in known], dtype=bool)
 
 
@@ -91,3 +131,7 @@ def _percent(hits: np.ndarray) -> float:
 
 def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if len(values) else float("nan")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -84,6 +84,51 @@ def roc_auc(confidence: np.ndarray, right: np.ndarray) -> float:
     return float((ranks[right].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
+def brier_score(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Mean squared difference of the confidence from 1 where a result was right, and from 0 where it was not.
+
+    Brier, Verification of Forecasts Expressed in Terms of Probability, Monthly Weather Review 1950.
+
+    Returns:
+        0 (perfect) to 1; NaN without results.
+    """
+    confidence, right = _check_inputs(confidence, right)
+    return float(np.square(confidence - right).mean()) if len(confidence) else float("nan")
+
+
+def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What share is wrong among the results that are kept, if only the surest ones are.
+
+    El-Yaniv and Wiener, On the Foundations of Noise-free Selective Classification, JMLR 2010. Results of one confidence
+    come in any order, so that they count with their mean.
+
+    Returns:
+        (N,) coverages 1/N to 1, and the risk (N,) at each of them.
+    """
+    confidence, right = _check_inputs(confidence, right)
+    _, place, count = np.unique(-confidence, return_inverse=True, return_counts=True)
+    wrong = (np.bincount(place, ~right) / count)[np.sort(place)] if len(place) else np.zeros(0)
+    kept = np.arange(1, len(confidence) + 1)
+    return kept / max(len(confidence), 1), np.cumsum(wrong) / kept
+
+
+def risk_at(confidence: np.ndarray, right: np.ndarray, coverage: float = 0.7) -> float:
+    """The risk if this share of the results is kept, the surest; NaN without results."""
+    covered, risk = risk_coverage(confidence, right)
+    return float(risk[np.searchsorted(covered, coverage - 1e-9)]) if len(risk) else float("nan")
+
+
+def risk_coverage_area(confidence: np.ndarray, right: np.ndarray) -> float:
+    """AURC: the risk in the mean over all coverages. Geifman et al., Bias-Reduced Uncertainty Estimation for Deep
+    Neural Classifiers, ICLR 2019.
+
+    Returns:
+        0 (all are right) to 1; with w of N wrong and all of these last, about (w / N)^2 / 2. NaN without results.
+    """
+    _, risk = risk_coverage(confidence, right)
+    return float(risk.mean()) if len(risk) else float("nan")
+
+
 def fit_platt(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     """Scale and offset such that sigmoid(scale * logit(confidence) + offset) fits how often results were right.
 

@@ -10,6 +10,7 @@ import numpy as np
 from pose6d.evaluation.pose_errors import add, add_s, nearest_symmetric_truth, rotation_error, translation_error
 
 RIGHT = 0.1  # diameters
+LIKELY = 0.1  # probability above which an alternative counts
 
 
 @dataclass
@@ -34,6 +35,21 @@ class Record:
         best_add: the least `add` among the hypotheses, diameters.
         degrees, millimetres: errors of rotation and translation.
         pose: row-major 4x4 object in camera, kept for real frames.
+        alternatives: the probabilities of all poses that the estimator left open, the given one first; None where it
+            gives only one pose.
+        none_probability: that none of them is right.
+        second_pose: the second of them, like `pose`.
+        best_alternative: the least `error` among the likely ones, diameters. A pose is likely with more than 0.1; where
+            there are no alternatives, the given one is.
+        set_size: how many poses no picture tells from the truth (`EquivalentPoses`), those within 0.1 diameter of each
+            other counted once. None, like what follows, where the set is not known.
+        set_error: ADD to the nearest pose of that set, diameters.
+        precision: share of the likely poses that are within 0.1 diameter of one of the set.
+        recall: whether any of the likely poses is.
+        coverage: share of the set within 0.1 diameter of a likely pose.
+        texture: standard deviation of the albedo over what can be seen.
+        mask_iou: of the silhouette, where nothing is in front of it, with the mask; of real frames.
+        depth_residual: mean distance of drawn and measured depth under the mask, diameters; of real frames.
     """
 
     suite: str
@@ -57,6 +73,23 @@ class Record:
     degrees: float | None = None
     millimetres: float | None = None
     pose: list[float] | None = None
+    alternatives: list[float] | None = None
+    none_probability: float | None = None
+    second_pose: list[float] | None = None
+    best_alternative: float | None = None
+    set_size: int | None = None
+    set_error: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    coverage: float | None = None
+    texture: float | None = None
+    mask_iou: float | None = None
+    depth_residual: float | None = None
+
+    @property
+    def likely(self) -> int:
+        """How many poses are likely, the given one among them."""
+        return 1 + sum(probability > LIKELY for probability in (self.alternatives or [])[1:])
 
     @property
     def right(self) -> bool | None:
@@ -64,6 +97,13 @@ class Record:
         if not self.present or self.failure:
             return False
         return None if self.error is None else self.error < RIGHT
+
+    @property
+    def set_right(self) -> bool | None:
+        """Whether the pose is within 0.1 diameter of one that looks like the truth; None where that is not known."""
+        if not self.present or self.failure:
+            return False
+        return None if self.set_error is None else self.set_error < RIGHT
 
     def measure(
         self,
@@ -89,6 +129,33 @@ class Record:
         self.error = self.add_s if self.symmetric and not add_of_nearest else self.add
         self.degrees = float(np.degrees(rotation_error(pose, nearest)))
         self.millimetres = 1e3 * float(translation_error(pose, nearest))
+
+    def measure_set(self, likely: np.ndarray, equivalent: np.ndarray, points: np.ndarray) -> None:
+        """Compare the likely poses with those that no picture tells from the truth.
+
+        Precision and recall of a set of poses as in BOP-Distrib (arXiv 2408.17297), here at 0.1 diameter of ADD.
+
+        Args:
+            likely: (A, 4, 4) object in camera, metres, the given one first.
+            equivalent: (S, 4, 4), the truth among them.
+            points: (P, 3) of the object, in its own frame, metres.
+        """
+        errors = np.stack([add(pose, equivalent, points) for pose in likely]) / self.diameter
+        near = errors < RIGHT
+        self.set_size = _count_distinct(equivalent, points, RIGHT * self.diameter)
+        self.set_error = float(errors[0].min())
+        self.precision = float(near.any(axis=1).mean())
+        self.recall = float(near.any())
+        self.coverage = float(near.any(axis=0).mean())
+
+
+def _count_distinct(poses: np.ndarray, points: np.ndarray, apart: float) -> int:
+    """How many poses are left if those with ADD below `apart` to one that is kept are left out."""
+    kept = 0
+    while len(poses):
+        poses = poses[add(poses, poses[0], points) >= apart]
+        kept += 1
+    return kept
 
 
 def column(records: Sequence[Record], name: str) -> np.ndarray:
