@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks import color_depth_offset
 from pose6d.errors import FrameError, OptionError
 from pose6d.geometry.color_depth_offset import (
     measure_color_depth_offset,
@@ -134,6 +135,12 @@ def test_what_is_taken_back_is_what_is_asked_for() -> None:
     assert resolve_depth_offset("auto", rgb, remove_depth_offset(depth, offset)) == ((0, 0), "")
     assert resolve_depth_offset("none", rgb, depth) == ((0, 0), "")
     assert resolve_depth_offset("1,2", rgb, depth)[0] == (1, 2)
+
+
+def test_the_benchmark_prints_a_row_without_and_one_with_offsets(capsys: pytest.CaptureFixture) -> None:
+    color_depth_offset.main(color_depth_offset.OffsetOptions(scenes=2))
+    rows = capsys.readouterr().out.splitlines()[-2:]
+    assert [row.split("|")[1:3] for row in rows] == [[" none ", " 2 "], [" up to 6 pixels ", " 2 "]]
 
 
 def write_recording(folder: Path, offset: tuple[float, float]) -> Path:

@@ -68,8 +68,8 @@ class ColorDepthOffset:
 
     @property
     def certain(self) -> bool:
-        """Whether depth surely lies so far beside colour that it should be moved back."""
-        return self.known and math.hypot(self.right, self.down) - self.uncertainty > _MATTERS * self.scale
+        """Whether depth surely, by twice the uncertainty, lies so far off that it should be moved back."""
+        return self.known and math.hypot(self.right, self.down) - 2 * self.uncertainty > _MATTERS * self.scale
 
     @property
     def pixels(self) -> tuple[int, int]:
