@@ -92,7 +92,7 @@ class Options:
     """Metres per depth unit. Default: what the scene's files say, else 0.001 (millimetres)."""
     depth_offset: str = "auto"
     """Depth that lies beside colour is moved back: auto does so if the first frame shows for certain that it lies more
-    than 1.5 pixels off, none never does, and two numbers such as 3,-2 say by how many pixels it lies to the right of
+    than 2 pixels off, none never does, and two numbers such as 3,-2 say by how many pixels it lies to the right of
     and below colour (python -m pose6d.scenes doctor measures it)."""
     cropped: bool = False
     """The pictures are cut out of larger ones: accept a principal point that looks like that of another resolution."""

@@ -38,7 +38,9 @@ _SAMPLES = 60
 _SHARE = 0.9  # of the resampled offsets that lie within the uncertainty
 
 _KNOWN = 1.0  # pixels, uncertainty up to which an offset counts as known
-_MATTERS = 1.5  # pixels; poses hardly gain from taking back less, and moving by whole pixels may leave half of one
+_MATTERS = (
+    2.0  # pixels; poses hardly gain from taking back less, and moving by whole pixels may leave more than half of one
+)
 _MOST_BY_HAND = 100
 
 
