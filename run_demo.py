@@ -35,6 +35,7 @@ from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.evaluation.truth_check import check_frame_truth
 from pose6d.geometry.camera import describe_intrinsics, unusual_intrinsics
+from pose6d.geometry.color_depth_offset import remove_depth_offset, resolve_depth_offset
 from pose6d.geometry.depth import check_depth
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
@@ -89,6 +90,10 @@ class Options:
     """Keep small pieces of the mesh that lie far outside of the rest, which are else taken for debris."""
     depth_scale: float | None = None
     """Metres per depth unit. Default: what the scene's files say, else 0.001 (millimetres)."""
+    depth_offset: str = "auto"
+    """Depth that lies beside colour is moved back: auto does so if the first frame shows for certain that it lies more
+    than 2 pixels off, none never does, and two numbers such as 3,-2 say by how many pixels it lies to the right of
+    and below colour (python -m pose6d.scenes doctor measures it)."""
     cropped: bool = False
     """The pictures are cut out of larger ones: accept a principal point that looks like that of another resolution."""
     symmetry: str | None = None
@@ -149,6 +154,7 @@ def run_demo(options: Options, make_estimator: Callable[..., Any] = FoundationPo
         if options.compare:
             require_ground_truth(scene, frames)
         first = read_first_frame(scene, frames[0], options.mask_file)
+        align_depth(options.depth_offset, scene, first)
         notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
         if notes:
             print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
@@ -236,6 +242,13 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
     return first
+
+
+def align_depth(choice: str, scene: Scene, first: Frame) -> None:
+    """Move depth back onto colour, if need be, in the first frame and in all that are read from now on."""
+    scene.depth_offset, reason = resolve_depth_offset(choice, first.rgb, first.depth)
+    first.depth = remove_depth_offset(first.depth, scene.depth_offset)
+    scene.notes += [reason] if reason else []
 
 
 def find_mesh(options: Options, scene: Scene) -> Path:

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import run_demo
-from pose6d.errors import FrameError, MeshError, OutputError, Pose6DError, SceneError
+from pose6d.errors import FrameError, MeshError, OptionError, OutputError, Pose6DError, SceneError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.report.overlay import MAGENTA
-from pose6d.scenes.images import read_color, write_depth, write_image
+from pose6d.scenes.images import read_color, read_depth, write_depth, write_image
 from run_demo import Options
 from tests.demo_recording import BOX, FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose
 from tests.pose_files import read_poses
@@ -200,6 +200,25 @@ def test_a_mask_by_hand(scene: Path, tmp_path: Path) -> None:
         run(scene, tmp_path, mask_file=tmp_path / "small.png", debug_dir=tmp_path / "other")
     with pytest.raises(FrameError, match=r"none\.png is missing"):
         run(scene, tmp_path, mask_file=tmp_path / "none.png", debug_dir=tmp_path / "other")
+
+
+def test_depth_is_moved_back_in_every_frame(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    seen = []
+
+    class Recorder(FakeEstimator):
+        def track_one(self, rgb: Any, depth: Any, *rest: Any, **options: Any) -> np.ndarray:
+            seen.append(depth)
+            return super().track_one(rgb, depth, *rest, **options)
+
+    options = Options(test_scene_dir=scene, device="cpu", debug_dir=tmp_path / "out", depth_offset="4,0", frames="2")
+    assert run_demo.run_demo(options, make_estimator=Recorder) == 0
+    assert "--depth_offset" in capsys.readouterr().out
+    for index, depth in enumerate(seen):
+        recorded = read_depth(scene / "depth" / f"{index:04d}.png", 0.001)
+        np.testing.assert_array_equal(depth[:, :-4], recorded[:, 4:])
+    assert len(seen) == 2
+    with pytest.raises(OptionError, match=r"--depth_offset is 'left'"):
+        run(scene, tmp_path, depth_offset="left", overwrite=True)
 
 
 def empty_mask(scene: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import FrameError
+from pose6d.geometry.color_depth_offset import remove_depth_offset
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.mesh.symmetry import mesh_symmetries
 from pose6d.mesh.units import UnitChoice
@@ -95,6 +96,8 @@ class Scene(ABC):
         cropped: whether the user says that the images are cut out of larger ones (see `check_intrinsics`).
         depth_scale_stated: whether the user states the unit of depth, or the recording one that is not the usual 1 mm;
             else it is taken to be 1 mm.
+        depth_offset: pixels by which depth lies to the right of and below colour, taken out of every frame that is
+            read; may be set at any time.
         mesh_files: the meshes that come with the recording.
         mesh_unit: the unit of that file where the layout fixes it ("mm" in BOP), else "auto".
         object_id: the object that was chosen, where there are several.
@@ -114,6 +117,7 @@ class Scene(ABC):
         self.notes: list[str] = []
         self.cropped = options.cropped
         self.depth_scale_stated = True
+        self.depth_offset = (0, 0)
         self._undistortion: Undistortion | None = None
         self.mesh_files: list[Path] = []
         self.mesh_unit: UnitChoice = "auto"
@@ -192,4 +196,6 @@ class Scene(ABC):
                 f"{self.size[1]}x{self.size[0]}"
             )
         frame.check_sizes()
+        if self.depth_offset != (0, 0):
+            frame.depth = remove_depth_offset(frame.depth, self.depth_offset)
         return frame
