@@ -26,11 +26,22 @@ from pose6d.mesh.mesh_files import as_mesh
 from pose6d.mesh.symmetry import centred_symmetries
 from pose6d.mesh.units import check_diameter
 from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.alternatives import Alternative, join_alike, none_of
 from pose6d.search.axis_rotations import AxisRotations
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import check_frame, check_mask, check_result, check_translation, mask_middle
 from pose6d.search.hypotheses import GridSampler
-from pose6d.search.interfaces import HypothesisSampler, ObjectModel, Progress, Refiner, Scorer, Watch, check_part
+from pose6d.search.interfaces import (
+    Hypotheses,
+    HypothesisSampler,
+    ObjectModel,
+    Progress,
+    Refiner,
+    Scorer,
+    Watch,
+    check_part,
+)
+from pose6d.search.look_alike import is_round
 from pose6d.search.schedule import FALLBACK, SCHEDULES, PairCounter, Schedule, choose_schedule
 from pose6d.search.search_steps import SearchSteps
 from pose6d.search.tracker import Tracker
@@ -61,7 +72,11 @@ class FoundationPose:
             first; None before.
         scores: (N,) float32, descending, comparable with each other only; None before.
         confidence: of the last call's pose, the probability that it is within 0.1 diameter; None before, and where the
-            scorer has no head for it or tracking does not ask for it.
+            scorer has no head for it or tracking does not ask for it. After `register` it is the first alternative's;
+            `track_one` judges whether the object is where the pose says, and knows nothing of other sides.
+        alternatives: the distinct poses that the last `register` leaves, likeliest first, with their probabilities; the
+            first is its result. Poses that look the same from all sides count as one, and so do the turns of a round
+            body without strong print. Empty before, and where the scorer has no confidence.
         cropped: set to True for pictures that are cut out of larger ones: their principal point may lie anywhere. Else
             one that looks like that of another resolution is refused.
         object, diameter: what is looked for, and its size in metres.
@@ -102,9 +117,13 @@ class FoundationPose:
         check_part(sampler, HypothesisSampler)
         self._sampler = sampler
         self._sampler.count(self.schedule.grid)  # made here, so that the first frame need not wait
+        self._textured = self.object.textured and self.scorer.texture_weight > 0
         self._rotations: AxisRotations | None = None
-        if self.object.textured and self.scorer.texture_weight > 0:
+        self._round_body = False
+        if self._textured or self.scorer.choice_weights is not None:
             self._rotations = AxisRotations.about(self.object.principal_axes().to(self.device))
+        if self.scorer.choice_weights is not None:
+            self._round_body = is_round(self.object, self.device)
         self._runner = DeviceRunner(self.device, (self.refiner, self.scorer, self.object), profile)
         self._tracker = Tracker(self.object, np.asarray(center)[None], self.refiner, self.scorer, self._runner)
         # Networks and renderer know only the object moved by -center; poses are converted where they enter and leave.
@@ -113,6 +132,7 @@ class FoundationPose:
         self.poses: np.ndarray | None = None
         self.scores: np.ndarray | None = None
         self.confidence: float | None = None
+        self.alternatives: list[Alternative] = []
 
     def _make_object(self, given: Mesh | str | Path | ObjectModel) -> ObjectModel:
         if not isinstance(given, Mesh | str | Path) and hasattr(given, "render"):
@@ -120,6 +140,11 @@ class FoundationPose:
         mesh = as_mesh(given)  # type: ignore[arg-type]  # refuses what is none
         check_diameter(mesh)
         return RenderedObject.from_mesh(mesh, self.device)
+
+    @property
+    def none_probability(self) -> float | None:
+        """The probability that none of the alternatives is right; with theirs it sums to one. None without any."""
+        return none_of(self.alternatives) if self.alternatives else None
 
     @property
     def timings(self) -> dict[str, float]:
@@ -162,7 +187,7 @@ class FoundationPose:
         """
         runner = self._runner
         runner.timings.clear()
-        self.confidence = None
+        self.confidence, self.alternatives = None, []
         with runner.stage("check"):
             rgb, depth = check_frame(K, rgb, depth, iteration, self.cropped)
             mask = check_mask(ob_mask, depth)
@@ -170,26 +195,31 @@ class FoundationPose:
             frame = runner.upload_frame(rgb, depth, K)
             frame += [runner.upload("mask", mask), runner.upload("middle", mask_middle(mask))]
         done = PairCounter(progress, runner.cores.look)
-        results: list[tuple[float, Tensor, Tensor]] = []
+        results: list[tuple[float, tuple[Tensor, ...]]] = []
         for schedule in (self.schedule, SCHEDULES[FALLBACK]):
-            plan = schedule if self._rotations is not None else schedule.without_texture()
+            plan = schedule if self._textured else schedule.without_texture(self._rotations is not None)
             pairs = plan.pairs(iteration, self._sampler.count(plan.grid))
             done.expect(pairs)
             # A GPU is not waited for: what has been launched is not yet done.
             report = done if self.device.type == "cpu" else None
-            poses, ranking, confidence, start = runner.run(self._search, frame, plan, iteration, report, watch)
+            found = runner.run(self._search, frame, plan, iteration, report, watch)
             if report is None:
                 done(pairs)
             with runner.stage("copy"):
+                confidence, start = found[2:4]
                 check_translation(start.cpu(), mask)
-                results.append((float(confidence[0]) if len(confidence) else 1.0, poses, ranking))
+                results.append((float(confidence[0]) if len(confidence) else 1.0, found))
             if results[-1][0] >= schedule.min_confidence:
                 break
-        surest, poses, ranking = max(results, key=lambda result: result[0])
-        self.confidence = surest if len(confidence) else None
+        surest, (poses, ranking, confidence, _, probability, alike) = max(results, key=lambda result: result[0])
         with runner.stage("copy"):
             self.poses, self.scores = (poses @ self._centred_from_original).cpu().numpy(), ranking.cpu().numpy()
-        check_result(self.poses[0], "registration")
+            check_result(self.poses[0], "registration")
+            if len(probability):
+                self.alternatives = join_alike(self.poses, probability.cpu().numpy(), alike.cpu().numpy())
+            elif len(confidence):
+                self.alternatives = [Alternative(self.poses[0].copy(), surest)]
+        self.confidence = self.alternatives[0].probability if self.alternatives else None
         self._tracker.poses = poses[:1]
         return self.poses[0].copy()
 
@@ -212,12 +242,14 @@ class FoundationPose:
            translation with rotations that cover all viewpoints.
         3. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
         4. Hypotheses whose texture agrees with the picture are worth more.
-        5. Rotations of the object about its axes, those that its texture favours, compete with the best.
-        6. The best few are rotated finely, refined, aligned with texture and depth, and compared once more.
+        5. Rotations of the object about its axes, those that its texture favours and quarter turns, compete with the
+           best.
+        6. The best few are rotated finely, refined, aligned with texture and depth, and compared with each other.
 
         Returns:
             The hypotheses (N, 4, 4) that are left, centred mesh in camera, best first; their ranking (N,) and
-            confidence, (0,) where the scorer has none; and the translation (3,) that they started from.
+            confidence, (0,) where the scorer has none; the translation (3,) that they started from; and the
+            probabilities (N,) and which count as one (N, N), both empty where they are not compared with each other.
         """
         observation = self._runner.observe(rgb, depth, K)
         with self._runner.stage("hypotheses"):
@@ -238,27 +270,37 @@ class FoundationPose:
             hypotheses = steps.score(hypotheses)
             if stage.top_k is not None:
                 hypotheses = steps.select(hypotheses, stage.top_k, stage.nms_degrees)
-        hypotheses = steps.add_texture(hypotheses)
+        hypotheses = self._add_texture(steps, hypotheses)
+        probability, alike = hypotheses.poses.new_empty(0), hypotheses.poses.new_empty(0, 0)
 
         if (last := schedule.rotations) is not None:
             assert self._rotations is not None
             hypotheses = steps.select(hypotheses, last.competitors, last.nms_degrees)
             competitors = len(hypotheses)
-            hypotheses = steps.propose_rotations(hypotheses, self._rotations, last.rotated, last.proposals)
+            hypotheses = steps.propose_rotations(hypotheses, self._rotations, last)
             hypotheses = steps.refine(hypotheses, last.steps, first=competitors)
-            hypotheses = steps.best(steps.add_texture(steps.score(hypotheses)), last.finalists)
-            # Texture decides between what has converged only.
-            hypotheses = steps.refine_rotations(hypotheses, self._rotations)
+            hypotheses = self._add_texture(steps, steps.score(hypotheses))
+            hypotheses = steps.select(hypotheses, last.finalists, last.final_nms_degrees)
+            if self._textured:  # it decides between what has converged only
+                hypotheses = steps.refine_rotations(hypotheses, self._rotations)
             hypotheses = steps.refine(hypotheses, last.final_steps)
-            hypotheses = steps.align(hypotheses)
-            hypotheses = steps.add_texture(steps.score(hypotheses))
-            hypotheses = steps.sort(hypotheses)
+            hypotheses = steps.score(steps.align(hypotheses))
+            if (weights := self.scorer.choice_weights) is not None:
+                hypotheses, probability, alike = steps.choose(
+                    hypotheses, weights, mask, textured=self._textured, round_body=self._round_body
+                )
+            else:
+                hypotheses = steps.sort(self._add_texture(steps, hypotheses))
         else:
             hypotheses = steps.align(steps.sort(hypotheses), last=1)
 
         assert hypotheses.ranking is not None
         confidence = hypotheses.ranking[:0] if hypotheses.confidence is None else hypotheses.confidence
-        return hypotheses.poses, hypotheses.ranking, confidence, start
+        return hypotheses.poses, hypotheses.ranking, confidence, start, probability, alike
+
+    def _add_texture(self, steps: SearchSteps, hypotheses: Hypotheses) -> Hypotheses:
+        """Hypotheses whose texture agrees rank higher, as far as the object has one."""
+        return steps.add_texture(hypotheses) if self._textured else hypotheses
 
     def _steps(self, observation: Observation, progress: Progress | None, watch: Watch | None) -> SearchSteps:
         """The steps on a frame; who watches sees poses of the original object."""
@@ -342,45 +384,5 @@ class FoundationPose:
     def reset(self) -> None:
         """Forget the last frame: `track_one` needs a new start."""
         self._tracker.poses, self.poses, self.scores, self.confidence = None, None, None, None
+        self.alternatives = []
         self._runner.timings.clear()
-
-
-class EstimatorFactory:
-    """Makes one FoundationPose per mesh, all with the same networks.
-
-    Args:
-        weights: a released set's name, or a folder.
-        device: auto, cpu, cuda or cuda:N.
-        schedule: of register.
-        quantized: a quantised variant of the networks; the weights as they are where None.
-        amp: the fastest number format, float16 on CUDA; False is float32.
-
-    Attributes:
-        refiner, scorer: of all estimators that are made from now on.
-    """
-
-    def __init__(
-        self,
-        weights: str | Path = "auto",
-        device: str | torch.device = "auto",
-        schedule: str | Schedule = "auto",
-        quantized: str | None = None,
-        amp: bool = True,
-    ) -> None:
-        self.device, self.schedule = resolve_device(device), schedule
-        self.refiner: Refiner = PoseRefinePredictor(weights, self.device, amp, quantized)
-        self.scorer: Scorer = ScorePredictor(weights, self.device, amp, quantized)
-        self._made: dict[int, tuple[Mesh, FoundationPose]] = {}  # with its mesh, so that no other one gets its id
-
-    def __call__(self, mesh: Mesh, symmetries: np.ndarray | None = None) -> FoundationPose:
-        """The estimator of a mesh, the same one for the same mesh."""
-        if id(mesh) not in self._made:
-            estimator = FoundationPose(
-                mesh, symmetries, self.scorer, self.refiner, device=self.device, schedule=self.schedule
-            )
-            self._made[id(mesh)] = mesh, estimator
-        return self._made[id(mesh)][1]
-
-    def forget(self) -> None:
-        """Let go of all estimators made so far, and of the memory of their meshes."""
-        self._made.clear()

@@ -1,15 +1,23 @@
-"""Several objects in the same frames: found one after the other, followed all at once."""
+"""Several objects with the same networks: one estimator each, or all followed at once in the same frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from estimater import FoundationPose
+from learning.training.predict_pose_refine import PoseRefinePredictor
+from learning.training.predict_score import ScorePredictor
+from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.device_runner import DeviceRunner
+from pose6d.search.interfaces import Refiner, Scorer
+from pose6d.search.schedule import Schedule
 from pose6d.search.tracker import Tracker
 
 
@@ -113,3 +121,44 @@ class ManyObjects:
     def start_from(self, objects_in_camera: np.ndarray) -> None:
         """Set the poses (M, 4, 4) of the original meshes that the next `track_many` starts from, metres."""
         self._tracker.start_from(objects_in_camera)
+
+
+class EstimatorFactory:
+    """Makes one FoundationPose per mesh, all with the same networks.
+
+    Args:
+        weights: a released set's name, or a folder.
+        device: auto, cpu, cuda or cuda:N.
+        schedule: of register.
+        quantized: a quantised variant of the networks; the weights as they are where None.
+        amp: the fastest number format, float16 on CUDA; False is float32.
+
+    Attributes:
+        refiner, scorer: of all estimators that are made from now on.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = "auto",
+        device: str | torch.device = "auto",
+        schedule: str | Schedule = "auto",
+        quantized: str | None = None,
+        amp: bool = True,
+    ) -> None:
+        self.device, self.schedule = resolve_device(device), schedule
+        self.refiner: Refiner = PoseRefinePredictor(weights, self.device, amp, quantized)
+        self.scorer: Scorer = ScorePredictor(weights, self.device, amp, quantized)
+        self._made: dict[int, tuple[Mesh, FoundationPose]] = {}  # with its mesh, so that no other one gets its id
+
+    def __call__(self, mesh: Mesh, symmetries: np.ndarray | None = None) -> FoundationPose:
+        """The estimator of a mesh, the same one for the same mesh."""
+        if id(mesh) not in self._made:
+            estimator = FoundationPose(
+                mesh, symmetries, self.scorer, self.refiner, device=self.device, schedule=self.schedule
+            )
+            self._made[id(mesh)] = mesh, estimator
+        return self._made[id(mesh)][1]
+
+    def forget(self) -> None:
+        """Let go of all estimators made so far, and of the memory of their meshes."""
+        self._made.clear()

@@ -306,6 +306,8 @@ def register(
             raise FrameError(f"frame {frame.name}: {error}") from error
     record.add_details("register", estimator.timings)
     note_confidence(estimator, record, frame)
+    if estimator.alternatives:
+        record.alternatives[frame.name] = estimator.alternatives
     return pose
 
 

@@ -97,7 +97,7 @@ class Reach:
 class _IndifferentScorer:
     """Prefers nothing."""
 
-    has_confidence, texture_weight, recordable = False, 0.0, False
+    has_confidence, texture_weight, choice_weights, recordable = False, 0.0, None, False
 
     def predict(
         self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None

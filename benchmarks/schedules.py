@@ -35,7 +35,8 @@ from benchmarks.accuracy.suites import check_registers
 from benchmarks.result_file import read_result
 from benchmarks.schedule_plot import pareto_front, write_schedule_plot
 from benchmarks.versions import versions
-from estimater import EstimatorFactory, FoundationPose
+from estimater import FoundationPose
+from many_objects import EstimatorFactory
 from pose6d.command import run_command_line
 from pose6d.errors import FrameError, OptionError
 from pose6d.evaluation.markdown_table import markdown_table

@@ -12,6 +12,7 @@ from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import make_renderer
 from pose6d.scenes.images import write_depth, write_image
+from pose6d.search.alternatives import Alternative
 from tests.mesh_boxes import make_box
 from tests.rendering_scenes import draw
 
@@ -63,6 +64,7 @@ class FakeEstimator:
         self.mesh, self.symmetries, self.timings = mesh, symmetries, {"refine": 0.001}
         self.poses, self.scores = None, None
         self.confidence: float | None = None
+        self.alternatives: list[Alternative] = []
 
     def register(
         self, K: Any, rgb: Any, depth: Any, ob_mask: Any, iteration: int, progress: Any, watch: Any
@@ -77,6 +79,7 @@ class FakeEstimator:
         self.poses = np.stack([pose, true_pose(3).astype(np.float32)])
         self.scores = np.array([2.0, 1.0])
         self.confidence = 0.9
+        self.alternatives = [Alternative(pose, 0.9)]
         return pose
 
     def track_one(self, rgb: Any, depth: Any, K: Any, iteration: int, judge: bool = False) -> np.ndarray:

@@ -74,7 +74,7 @@ class PlantingRefiner:
 class MatchingScorer:
     """Prefers the hypothesis whose rendering looks most like the observation."""
 
-    has_confidence, texture_weight, recordable = False, 0.0, False
+    has_confidence, texture_weight, choice_weights, recordable = False, 0.0, None, False
 
     def predict(
         self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None

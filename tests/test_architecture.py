@@ -65,7 +65,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("pose6d*", BASE),
     ("learning*", (*SCENES_AND_RENDERING, "pose6d.camera_simulation", "pose6d.search", "pose6d.evaluation")),
     ("estimater", ("pose6d", *PREDICTORS)),
-    ("many_objects", ("pose6d", "estimater")),
+    ("many_objects", ("pose6d", "estimater", *PREDICTORS)),
     ("mesh_creation.board*", SCENES_AND_RENDERING),
     ("mesh_creation.labels*", (*SCAN_FILES, "pose6d.report")),
     ("mesh_creation.fusion*", (*SCAN_BOARD, "mesh_creation.registration")),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import estimater
+import many_objects
 from pose6d.command import BAD_INPUT
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.datasets_bop import BopDataset
@@ -48,9 +48,9 @@ class RecordingEstimator:
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> list[RecordingEstimator]:
     RecordingEstimator.made.clear()
-    monkeypatch.setattr(estimater, "FoundationPose", RecordingEstimator)
+    monkeypatch.setattr(many_objects, "FoundationPose", RecordingEstimator)
     for predictor in ("PoseRefinePredictor", "ScorePredictor"):
-        monkeypatch.setattr(estimater, predictor, lambda *_: RecordingEstimator())
+        monkeypatch.setattr(many_objects, predictor, lambda *_: RecordingEstimator())
     return RecordingEstimator.made
 
 

@@ -114,7 +114,7 @@ def test_a_foreign_sampler_says_where_the_search_starts(scene: Scene, monkeypatc
 
 def test_a_foreign_scorer_decides_about_schedule_and_texture(scene: Scene) -> None:
     class FirstIsBest:
-        has_confidence, texture_weight, recordable = True, 0.0, False
+        has_confidence, texture_weight, choice_weights, recordable = True, 0.0, None, False
 
         def predict(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, *_: Any) -> Scores:
             order = torch.arange(len(hypotheses), dtype=torch.float32)
@@ -132,7 +132,7 @@ def test_a_foreign_scorer_decides_about_schedule_and_texture(scene: Scene) -> No
     [
         (
             {"scorer": PlantingRefiner(np.eye(4, dtype=np.float32), np.zeros(3))},
-            "is no Scorer: it has no has_confidence, texture_weight",
+            "is no Scorer: it has no has_confidence, texture_weight, choice_weights",
         ),
         ({"refiner": object()}, "object is no Refiner: it has no recordable, predict"),
         ({"sampler": object()}, "object is no HypothesisSampler: it has no count, sample"),

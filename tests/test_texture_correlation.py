@@ -112,7 +112,7 @@ def test_a_surface_that_is_elsewhere_counts_against_a_pose() -> None:
 class UndecidedScorer:
     """Finds all hypotheses equally good."""
 
-    has_confidence, recordable = False, False
+    has_confidence, choice_weights, recordable = False, None, False
 
     def __init__(self, weight: float):
         self.texture_weight = weight

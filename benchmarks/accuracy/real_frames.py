@@ -48,7 +48,8 @@ def load_real_frames(
     scenes: list[EvaluationScene] = []
     names: list[str] = []
     for recording in sorted({path.parent for path in folder.rglob("rgb") if (path.parent / "depth").is_dir()}):
-        for instance in open_scene(recording).objects or [None]:
+        instances: list[str | None] = [*open_scene(recording).objects]
+        for instance in instances or [None]:
             scene = open_scene(recording, object_id=instance)
             name, _, number = (instance or recording.name).partition(_INSTANCE)
             file = _mesh_file(recording, name)
@@ -94,6 +95,7 @@ def _mesh_file(recording: Path, name: str) -> Path:
 def _load_target(file: Path, name: str, frame: Frame, looks_same: bool) -> TargetObject:
     mesh = load_mesh(file)
     mesh.name = name
+    assert frame.mask is not None  # `_masked_frames` has seen to it
     scale, _ = resolve_unit(mesh, "auto", frame.depth, frame.mask, frame.K)
     return TargetObject(mesh if scale == 1 else mesh.scaled(scale), symmetric=looks_same)
 

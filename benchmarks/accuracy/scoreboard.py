@@ -24,7 +24,7 @@ from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
 from benchmarks.accuracy.suites import SUITES, Suite
 from benchmarks.accuracy.trajectories import FRAMES
 from benchmarks.versions import versions
-from estimater import EstimatorFactory
+from many_objects import EstimatorFactory
 from pose6d.errors import OptionError
 from pose6d.evaluation.equivalent_poses import EquivalentPoses
 from pose6d.evaluation.record import Record

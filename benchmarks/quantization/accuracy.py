@@ -28,8 +28,8 @@ from benchmarks.accuracy.scores import score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.quantization.measurements import BASELINE, FASTEST, PLAIN, available
 from benchmarks.versions import versions
-from estimater import EstimatorFactory
 from learning.inference.variants import VARIANTS
+from many_objects import EstimatorFactory
 from pose6d.command import run_command_line
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import OutputError, WeightsError

@@ -77,7 +77,8 @@ class CountingScorer:
 
     def __init__(self, scorer: Scorer):
         self._scorer, self.pairs = scorer, 0
-        self.has_confidence, self.texture_weight, self.recordable = scorer.has_confidence, scorer.texture_weight, False
+        self.has_confidence, self.texture_weight = scorer.has_confidence, scorer.texture_weight
+        self.choice_weights, self.recordable = scorer.choice_weights, False
 
     def predict(
         self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None

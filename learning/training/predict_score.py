@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learning.inference.predictor import Predictor
 from pose6d.geometry.observation import Observation
-from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Scores
+from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Scores
 
 
 class ScorePredictor(Predictor):
@@ -24,6 +24,11 @@ class ScorePredictor(Predictor):
     def texture_weight(self) -> float:
         """What a texture that agrees entirely adds to the ranking."""
         return self.config.appearance_weight
+
+    @property
+    def choice_weights(self) -> ChoiceWeights | None:
+        """How the last hypotheses are weighed against each other."""
+        return ChoiceWeights(*self.config.choice_weights) if self.config.choice_weights else None
 
     @torch.inference_mode()
     def predict(

@@ -140,7 +140,7 @@ class Estimator:
     """Calls FoundationPose for the objects of a data set; networks are loaded once, each mesh at its first use."""
 
     def __init__(self, dataset: PoseDataset, options: Predict) -> None:
-        from estimater import EstimatorFactory
+        from many_objects import EstimatorFactory
 
         self._dataset, self._options = dataset, options
         self._make = EstimatorFactory(options.weights, options.device)

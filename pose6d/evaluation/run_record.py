@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from pose6d.evaluation.run_folder import RunFolder
 from pose6d.mesh.mesh import Mesh
 from pose6d.scenes.images import shorten
 
+LIKELY = 0.1  # a second pose of more probability is worth showing
 DOUBTFUL = 0.5  # a pose of less confidence is more likely wrong than right
 
 
@@ -26,6 +27,8 @@ class RunRecord:
         poses: (4, 4) object in camera by frame name.
         truths: (4, 4) ground truth by frame name, where there is one.
         confidence: probability that the pose is within 0.1 diameter, by frame name, where the estimator gave one.
+        alternatives: of frames in which the object was searched for, by name: the distinct poses (4, 4) that may be
+            right, each with its probability, the given one first; what is missing to 1 is that of none of them.
         failures: message by name of each frame that could not be used.
         seconds: by stage.
         details: seconds of the steps inside a stage, by stage.
@@ -35,6 +38,7 @@ class RunRecord:
     poses: dict[str, np.ndarray] = field(default_factory=dict)
     truths: dict[str, np.ndarray] = field(default_factory=dict)
     confidence: dict[str, float] = field(default_factory=dict)
+    alternatives: dict[str, Sequence[tuple[np.ndarray, float]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     details: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -55,20 +59,29 @@ class RunRecord:
         for step, value in seconds.items():
             steps[step] = steps.get(step, 0.0) + value
 
+    def likely_others(self, name: str) -> list[np.ndarray]:
+        """Poses (4, 4) besides a frame's own that are likely enough to be shown."""
+        return [pose for pose, probability in list(self.alternatives.get(name, ()))[1:] if probability > LIKELY]
+
     @property
     def tracked(self) -> int:
         """How many frames were tracked: all that have a pose but the first."""
         return max(len(self.poses) - 1, 0)
 
     def write_report(self, folder: RunFolder, mesh: Mesh, symmetries: np.ndarray | None, **facts: Any) -> list[str]:
-        """Write timings.json and, where there is ground truth, errors.csv; return lines for people.
+        """Write timings.json, alternatives.csv where there are any, and errors.csv where there is ground truth.
 
         Args:
             folder: where to.
             mesh: the object, metres.
             symmetries: (S, 4, 4) or None.
             facts: to be written into timings.json as well, such as the device.
+
+        Returns:
+            Lines for people.
         """
+        if self.alternatives:
+            folder.write_table("alternatives.csv", self._alternative_rows())
         track_seconds = self.seconds.get("track", 0.0)
         rates = {
             "track": self.tracked / track_seconds if track_seconds else 0.0,
@@ -100,6 +113,7 @@ class RunRecord:
             )
         if self.poses:
             lines.append(self._confidence_line())
+            lines += self._alternatives_note()
         rows = pose_error_table(self.poses, self.truths, mesh, symmetries)
         if rows:
             folder.write_table("errors.csv", rows)
@@ -131,6 +145,28 @@ class RunRecord:
             "in the video. If the object is lost there, start again at a frame that shows it and has a mask: "
             "--frames N: (and --mask_file)"
         ]
+
+    def _alternatives_note(self) -> list[str]:
+        """A line for people where another pose than the given one is likely, too."""
+        notes = []
+        for name, found in self.alternatives.items():
+            if others := len(self.likely_others(name)):
+                shares = ", ".join(f"{probability:.2f}" for _, probability in list(found)[: others + 1])
+                notes.append(f"frame {name}: {others + 1} poses are likely ({shares}), see alternatives.csv")
+        return notes
+
+    def _alternative_rows(self) -> list[dict[str, Any]]:
+        """A row for each alternative: the upper three rows of its matrix; the last one of a frame is none of them."""
+        entries = [f"{part}{row}" for row in "xyz" for part in ("r1", "r2", "r3", "t")]
+        rows: list[dict[str, Any]] = []
+        for name, found in self.alternatives.items():
+            for rank, (pose, probability) in enumerate(found, start=1):
+                values = [round(float(value), 6) for value in np.asarray(pose)[:3].ravel()]
+                row = {"frame": name, "rank": rank, "probability": round(probability, 4)}
+                rows.append(row | dict(zip(entries, values, strict=True)))
+            none = max(0.0, 1.0 - sum(probability for _, probability in found))
+            rows.append({"frame": name, "rank": "none", "probability": round(none, 4), **dict.fromkeys(entries, "")})
+        return rows
 
     def _confidence_line(self) -> str:
         """How sure the estimator is of its poses, and of which it cannot say."""

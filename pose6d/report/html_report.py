@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pose6d.evaluation.comparison import PoseComparison, centers, euler_degrees, nearest_turn, unwrap_degrees
-from pose6d.evaluation.run_record import RunRecord
+from pose6d.evaluation.run_record import LIKELY, RunRecord
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts
 from pose6d.report.scene_view import view_data
@@ -187,6 +187,11 @@ def _tiles(record: RunRecord, comparison: PoseComparison | None) -> str:
         tiles.append(
             ("Tracking", f"{each:.0f} ms" if each >= 10 else f"{each:.1f} ms", f"{1000 / each:.1f} per second")
         )
+    for name, found in record.alternatives.items():
+        if found:
+            others = [f"{probability:.2f}" for _, probability in list(found)[1:] if probability > LIKELY]
+            more = f"other poses {', '.join(others)}" if others else "no other pose is likely"
+            tiles.append((f"Confidence, frame {name}", f"{found[0][1]:.2f}", more))
     if comparison:
         axes, turns = (np.abs(e).mean(axis=0) for e in (comparison.translation_mm, comparison.euler_deg))
         distance = np.linalg.norm(comparison.translation_mm, axis=1).mean()

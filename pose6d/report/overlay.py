@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.interface import Renderer
 
 GREEN, RED, BLUE, ORANGE = (60, 220, 60), (235, 50, 50), (60, 110, 255), (255, 160, 30)
+CYAN = (70, 220, 240)  # other poses that are likely
 MAGENTA = (255, 70, 200)  # ground truth: unlike every colour of the prediction, for all kinds of colour vision
 _DARK = (15, 15, 15)
 
@@ -191,6 +193,7 @@ class PoseOverlay:
         K: np.ndarray,
         text: str = "",
         truth: np.ndarray | None = None,
+        others: Sequence[np.ndarray] = (),
     ) -> np.ndarray:
         """Return a copy of `rgb` (H, W, 3) uint8 with the pose drawn on it.
 
@@ -200,6 +203,7 @@ class PoseOverlay:
             K: (3, 3) intrinsics.
             text: written into the upper left corner.
             truth: (4, 4) ground truth; its box and axes, a little longer, are drawn in magenta below the pose's.
+            others: (4, 4) each, other poses that are likely; their boxes are drawn thin, in cyan.
         """
         image = np.ascontiguousarray(rgb).copy()
         if truth is not None:
@@ -211,6 +215,8 @@ class PoseOverlay:
             draw_contour(image, silhouette(self.renderer, pose, K, image.shape[:2], self.box))
             draw_box(image, pose, K, self.box)
             draw_axes(image, pose @ self._axes_in_object, K, self._axis_length)
+        for other in others:
+            draw_box(image, np.asarray(other, dtype=np.float64), K, self.box, CYAN, thickness=1)
         if text:
             draw_text(image, text)
         return image

@@ -95,11 +95,13 @@ class ResultWriter:
                 write_image(self.folder.path / "track_vis" / f"{frame.name}.png", picture)
 
     def _draw(self, frame: Frame, object_in_camera: np.ndarray) -> np.ndarray:
+        others = self.record.likely_others(frame.name)
         if not self.compare or frame.object_in_camera is None:
-            return self._overlay.draw(frame.rgb, object_in_camera, frame.K, frame.name)
+            text = f"{frame.name}   cyan: {len(others)} more that is likely" if others else frame.name
+            return self._overlay.draw(frame.rgb, object_in_camera, frame.K, text, others=others)
         truth = nearest_symmetric_truth(object_in_camera, frame.object_in_camera, self.symmetries)
         text = f"{frame.name}   green: prediction, magenta: ground truth"
-        return self._overlay.draw(frame.rgb, object_in_camera, frame.K, text, truth)
+        return self._overlay.draw(frame.rgb, object_in_camera, frame.K, text, truth, others)
 
     def write_registration(self, frame: Frame, estimator: Any, trace: RefinementTrace) -> None:
         """Write pictures of the registration of a frame.

@@ -19,6 +19,8 @@ from pose6d.search.distinct_poses import select_distinct
 from pose6d.search.interfaces import ObjectModel
 from pose6d.search.texture_correlation import texture_correlation
 
+QUARTER_TURNS = 9
+"""quarter and half turns about three axes"""
 _STEP = 15.0  # degrees between rotations about an axis
 _FINE_STEPS = 5  # from half a step before a rotation to half a step behind it
 _NMS_DEGREES = 20.0  # between the rotations that are looked at closely
@@ -32,11 +34,13 @@ class AxisRotations(NamedTuple):
         coarse: (T, 4, 4) all around, in steps of 15 degrees.
         fine: (T, 5, 4, 4) about the same axis each, from half a step before to half a step behind.
         finest: rounds of (R, 4, 4), a few degrees about each axis to either side.
+        quarters: (9, 4, 4) quarter and half turns.
     """
 
     coarse: Tensor
     fine: Tensor
     finest: tuple[Tensor, ...]
+    quarters: Tensor
 
     @classmethod
     def about(cls, axes: Tensor) -> AxisRotations:
@@ -50,7 +54,9 @@ class AxisRotations(NamedTuple):
             to_one_side = torch.linspace(furthest / steps, furthest, steps, device=axes.device).deg2rad()
             vectors = (axes[:, None] * to_one_side[:, None]).flatten(0, 1)
             finest.append(_rotations(torch.cat([torch.zeros_like(axes[:1]), vectors, -vectors])))
-        return cls(_rotations(axes[:, None] * angles[:, None]).flatten(0, 1), fine_around.flatten(0, 1), tuple(finest))
+        coarse = _rotations(axes[:, None] * angles[:, None])
+        quarters = coarse[:, round(90 / _STEP) - 1 :: round(90 / _STEP)]
+        return cls(coarse.flatten(0, 1), fine_around.flatten(0, 1), tuple(finest), quarters.flatten(0, 1))
 
 
 def propose_rotations(

@@ -38,6 +38,26 @@ class Scores(NamedTuple):
     confidence: Tensor | None
 
 
+class ChoiceWeights(NamedTuple):
+    """What each piece of evidence between two of the last hypotheses counts, as logarithms of odds.
+
+    Attributes:
+        ranking, texture, confidence: of the difference in the scorer's ranking, in the correlation of the texture, and
+            in the logit of the confidence.
+        color, shape: of `pose6d.search.pair_evidence`.
+        found_scale, found_offset: the probability that the best of them is right if its rivals are not is sigmoid(scale
+            * logit + offset) of its confidence.
+    """
+
+    ranking: float
+    texture: float
+    confidence: float
+    color: float
+    shape: float
+    found_scale: float
+    found_offset: float
+
+
 @dataclass(frozen=True)
 class Hypotheses:
     """Poses that may be the right one.
@@ -147,6 +167,8 @@ class Scorer(Protocol):
     Attributes:
         has_confidence: whether it judges each pose by itself. Without, every schedule but `full` may miss unnoticed.
         texture_weight: what a texture that agrees entirely adds to the ranking; 0 leaves texture out of the search.
+        choice_weights: how the last hypotheses are weighed against each other; None for a scorer without confidence, or
+            one that this was not fitted to: then its ranking decides, and there are no alternatives.
         recordable: whether `predict` may become part of a CUDA graph.
     """
 
@@ -154,6 +176,8 @@ class Scorer(Protocol):
     def has_confidence(self) -> bool: ...
     @property
     def texture_weight(self) -> float: ...
+    @property
+    def choice_weights(self) -> ChoiceWeights | None: ...
     @property
     def recordable(self) -> bool: ...
 

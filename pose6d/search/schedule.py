@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pose6d.errors import Pose6DError
+from pose6d.search.axis_rotations import QUARTER_TURNS
 
 Grid = Literal["views", "covering_120"]
 """Starting rotations by name; `pose6d.geometry.rotation_grids.starting_rotations` makes them."""
@@ -33,25 +34,33 @@ class Stage:
 
 @dataclass(frozen=True)
 class RotationStage:
-    """In the end, rotations of the object about its axes that its texture favours compete with the best hypotheses.
+    """In the end, rotations of the object about its axes compete with the best hypotheses.
 
     Attributes:
-        proposals: how many rotations.
+        proposals: how many rotations that the object's texture favours; none where there is no texture.
+        quarter_turns: the best one's quarter and half turns about the three axes compete as well.
         competitors: hypotheses that they compete with.
-        rotated: of these, the ones that are rotated.
+        rotated: of these, the ones that are rotated to where the texture favours.
         steps: refinement steps that rotated hypotheses take by themselves.
-        finalists: the best of both, which are rotated finely, refined further, aligned and compared again.
+        finalists: the best distinct ones, which are rotated finely, refined further, aligned and compared again.
         final_steps: refinement steps of the finalists.
-        nms_degrees: between the competitors, as far as there are such.
+        nms_degrees, final_nms_degrees: between the competitors and the finalists, as far as there are such.
     """
 
-    proposals: int = 10
+    proposals: int = 5
+    quarter_turns: bool = True
     competitors: int = 6
     rotated: int = 2
     steps: int = 2
-    finalists: int = 3
+    finalists: int = 5
     final_steps: int = 2
     nms_degrees: float = 25.0
+    final_nms_degrees: float = 20.0
+
+    @property
+    def rotations(self) -> int:
+        """How many compete."""
+        return self.proposals + QUARTER_TURNS * self.quarter_turns
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Schedule:
         stages: all but the last, which takes the steps that the others leave.
         min_confidence: a result of less confidence is doubted: the schedule `FALLBACK` follows, and the surer of both
             counts.
-        rotations: what is done about sides that look alike by shape; nothing where None, and where there is no texture.
+        rotations: what is done about sides that look alike by shape; nothing where None.
     """
 
     name: str
@@ -83,10 +92,15 @@ class Schedule:
             steps -= stage.steps
         yield Stage(steps)
 
-    def without_texture(self) -> Schedule:
-        """The same for objects without texture, and for scorers that do not let it have a say."""
+    def without_texture(self, rotations: bool) -> Schedule:
+        """The same for objects without texture, and for scorers that do not let it have a say.
+
+        Args:
+            rotations: whether rotations compete nevertheless, since more than texture decides between them.
+        """
         stages = tuple(replace(stage, texture_top_k=None) for stage in self.stages)
-        return replace(self, rotations=None, stages=stages)
+        last = replace(self.rotations, proposals=0) if rotations and self.rotations is not None else None
+        return replace(self, rotations=last, stages=stages)
 
     def pairs(self, steps: int, hypotheses: int) -> int:
         """How many pairs of images the networks will see of so many hypotheses."""
@@ -98,8 +112,9 @@ class Schedule:
             hypotheses = min(hypotheses, stage.top_k or hypotheses)
         if self.rotations is not None:
             last = self.rotations
-            pairs += last.proposals * (last.steps + 1) + min(hypotheses, last.competitors)
-            pairs += last.finalists * (last.final_steps + 1)
+            competing = min(hypotheses, last.competitors) + last.rotations
+            pairs += last.rotations * last.steps + competing
+            pairs += min(competing, last.finalists) * (last.final_steps + 1)
         return pairs
 
 

@@ -9,10 +9,14 @@ from torch import Tensor
 
 from pose6d.geometry.observation import Observation
 from pose6d.search.alignment import align_poses
+from pose6d.search.alternatives import weigh
 from pose6d.search.axis_rotations import AxisRotations, propose_rotations, refine_rotations
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.distinct_poses import select_distinct
-from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner, Scorer, Watch
+from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Refiner, Scorer, Watch
+from pose6d.search.look_alike import look_alike
+from pose6d.search.pair_evidence import compare_poses
+from pose6d.search.schedule import RotationStage
 from pose6d.search.texture_correlation import texture_correlation
 
 
@@ -80,26 +84,24 @@ class SearchSteps:
         assert hypotheses.ranking is not None
         return self._select(hypotheses, hypotheses.ranking, top_k, nms_degrees)
 
-    def best(self, hypotheses: Hypotheses, top_k: int) -> Hypotheses:
-        """Those that rank highest."""
-        assert hypotheses.ranking is not None
-        return self._take("select", hypotheses, hypotheses.ranking.topk(top_k).indices)
-
     def sort(self, hypotheses: Hypotheses) -> Hypotheses:
         """All, best first."""
         assert hypotheses.ranking is not None
         return self._take("sort", hypotheses, torch.argsort(hypotheses.ranking, descending=True, stable=True))
 
-    def propose_rotations(
-        self, hypotheses: Hypotheses, rotations: AxisRotations, rotated: int, proposals: int
-    ) -> Hypotheses:
-        """The hypotheses, and behind them the likeliest rotations of the first few."""
+    def propose_rotations(self, hypotheses: Hypotheses, rotations: AxisRotations, last: RotationStage) -> Hypotheses:
+        """The hypotheses, then rotations of the first few that texture favours, and quarter turns of the first."""
+        poses, origins = [hypotheses.poses], [torch.arange(len(hypotheses), device=hypotheses.poses.device)]
         with self._stage("rotate"):
-            poses, origins = propose_rotations(
-                hypotheses.poses[:rotated], rotations, self._object, self._observation, proposals
-            )
-            own = torch.arange(len(hypotheses), device=poses.device)
-        return self._tell("rotate", Hypotheses(torch.cat([hypotheses.poses, poses])), torch.cat([own, origins]))
+            if last.proposals:
+                more, of = propose_rotations(
+                    hypotheses.poses[: last.rotated], rotations, self._object, self._observation, last.proposals
+                )
+                poses, origins = [*poses, more], [*origins, of]
+            if last.quarter_turns:
+                turned = hypotheses.poses[:1] @ rotations.quarters
+                poses, origins = [*poses, turned], [*origins, origins[0].new_zeros(len(turned))]
+        return self._tell("rotate", Hypotheses(torch.cat(poses)), torch.cat(origins))
 
     def refine_rotations(self, hypotheses: Hypotheses, rotations: AxisRotations) -> Hypotheses:
         """Rotated by the few degrees that make their texture agree best."""
@@ -114,6 +116,30 @@ class SearchSteps:
             if last is not None:
                 poses = torch.cat([poses, hypotheses.poses[last:]])
         return self._tell("align", replace(hypotheses, poses=poses))
+
+    def choose(
+        self, hypotheses: Hypotheses, weights: ChoiceWeights, mask: Tensor, *, textured: bool, round_body: bool
+    ) -> tuple[Hypotheses, Tensor, Tensor]:
+        """Weighed against each other by all there is to go by, likeliest first.
+
+        Args:
+            weights: of the scorer.
+            mask: (H, W) bool of the object.
+            textured: whether its colours count.
+            round_body: from `is_round`.
+
+        Returns:
+            The hypotheses, their probabilities (N,), and (N, N) bool which of them count as one.
+        """
+        texture = self._agreement(hypotheses) if textured else torch.zeros_like(hypotheses.poses[:, 0, 0])
+        with self._stage("compare"):
+            evidence = compare_poses(hypotheses.poses, self._object, self._observation, mask)
+            if not textured:
+                evidence = evidence._replace(color=torch.zeros_like(evidence.color))
+            utility, probability = weigh(hypotheses, texture, evidence, weights)
+            order = torch.argsort(utility, descending=True, stable=True)
+            best = self._take("sort", replace(hypotheses, ranking=utility), order)
+            return best, probability[order], look_alike(best.poses, self._object, round_body)
 
     def _agreement(self, hypotheses: Hypotheses) -> Tensor:
         with self._stage("texture"):

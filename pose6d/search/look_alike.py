@@ -1,0 +1,106 @@
+"""Poses of an object that nobody could tell apart, whatever side they are seen from."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.rendering.interface import ALBEDO, Rendering
+from pose6d.search.interfaces import ObjectModel
+
+SAME_DISTANCE = 0.1  # diameters of ADD: poses nearer than that are one, as evaluation has it
+_SIZE = 48  # pixels, side of the pictures
+_AWAY = 4.0  # diameters to the camera
+_WINDOW = 1.15  # their side over the diameter
+_DEPTH, _COLOR = 0.01, 0.03  # mean differences that noise hides: diameters; of full scale, summed over channels
+# A round body is turned at will, as ADD-S has it, unless its print is strong.
+_ROUND_DEPTH, _ROUND_COLOR = 0.05, 0.3
+_LARGEST = 0.1  # diameters that one pixel's depth may differ by in the mean
+_STEP = 4  # pixels between the points whose distance is measured
+_TURNS = (37.0, 71.0, 143.0)  # degrees; what keeps its shape under these is round
+_OFF = 0.06  # diameters by which the surface of a round body may change
+_AROUND = 5  # pixels, side of the neighbourhood in which a silhouette may end elsewhere
+_ROUGH = 0.08  # share of its pixels that may be off nevertheless
+_THIN = 0.2  # share of the pictures that it fills; of thin things the tolerances would hide the shape
+
+
+def is_round(object: ObjectModel, device: torch.device) -> bool:
+    """Whether an object keeps its shape under any turn about one of its principal axes; colours do not count."""
+    axes = object.principal_axes()
+    angles = torch.tensor(_TURNS).deg2rad()
+    turns = make_transform(so3_exp((axes[:, None] * angles[:, None]).flatten(0, 1)), torch.zeros(9, 3))
+    poses = torch.cat([torch.eye(4)[None], turns])
+    drawn = _draw_sides(poses.to(device), object)
+    depth = drawn.depth.view(-1, len(poses), _SIZE, _SIZE)
+    there = (depth > 0).float()
+    wide = max_pool2d(there, _AROUND, stride=1, padding=_AROUND // 2)
+    own, own_wide = there[:, :1], wide[:, :1]
+    off = (depth - depth[:, :1]).abs() > _OFF * float(object.diameter)
+    off = torch.where((there * own) > 0, off, (there > own_wide) | (own > wide))
+    if float(own.mean()) < _THIN:
+        return False
+    share = off.float().sum((0, 2, 3)) / torch.maximum(there, own).sum((0, 2, 3)).clamp(min=1.0)
+    return bool((share[1:].view(3, len(_TURNS)).amax(dim=1) < _ROUGH).any())
+
+
+def look_alike(poses: Tensor, object: ObjectModel, round_body: bool) -> Tensor:
+    """Which of the poses count as one.
+
+    Two poses do if all of the surface is near (ADD below 0.1 diameters), or if the object in one of them looks like the
+    object in the other from all sides.
+
+    Args:
+        poses: (N, 4, 4) float32, centred object in camera.
+        object: what they are of.
+        round_body: from `is_round`.
+
+    Returns:
+        (N, N) bool, symmetric.
+    """
+    count, diameter = len(poses), float(object.diameter)
+    drawn = _draw_sides(poses, object)
+    depth, color = drawn.depth.view(-1, count, _SIZE**2), drawn.color.view(-1, count, _SIZE**2, 3)
+    there = depth > 0
+    either, both = there[:, :, None] | there[:, None], there[:, :, None] & there[:, None]
+    deeper = torch.where(both, (depth[:, :, None] - depth[:, None]).abs() / diameter, _LARGEST).clamp(max=_LARGEST)
+    deeper = (deeper * either).sum((0, 3)) / either.sum((0, 3)).clamp(min=1)
+    other = (color[:, :, None] - color[:, None]).abs().sum(-1) * both
+    other = other.sum((0, 3)) / both.sum((0, 3)).clamp(min=1)
+    most_depth, most_color = (_ROUND_DEPTH, _ROUND_COLOR) if round_body else (_DEPTH, _COLOR)
+    return _near(poses, drawn, diameter) | ((deeper < most_depth) & (other < most_color))
+
+
+def _near(poses: Tensor, drawn: Rendering, diameter: float) -> Tensor:
+    """(N, N) bool, by the points of the surface that the first pose shows."""
+    points = drawn.xyz.view(-1, len(poses), _SIZE, _SIZE, 3)[:, 0, ::_STEP, ::_STEP]
+    counts = (points[..., 2] > 0).flatten().float()
+    sides = _side_rotations(poses.device)
+    points = points.flatten(1, 2) - points.new_tensor([0.0, 0.0, _AWAY * diameter])
+    own = (points @ sides) @ poses[0, :3, :3]  # in the axes of the object
+    placed = (own.flatten(0, 1) @ poses[:, :3, :3].mT) + poses[:, None, :3, 3]  # (N, P, 3)
+    distance = (placed[:, None] - placed[None]).norm(dim=-1)
+    return (distance * counts).sum(-1) / counts.sum().clamp(min=1.0) < SAME_DISTANCE * diameter
+
+
+def _draw_sides(poses: Tensor, object: ObjectModel) -> Rendering:
+    """8 N pictures of the object in N poses, from the corners of a cube around the first one."""
+    sides, diameter = _side_rotations(poses.device), float(object.diameter)
+    R = (sides[:, None] @ poses[:, :3, :3]).flatten(0, 1)
+    t = ((poses[:, :3, 3] - poses[0, :3, 3]) @ sides.mT).flatten(0, 1)
+    t = t + t.new_tensor([0.0, 0.0, _AWAY * diameter])
+    focal, half = _AWAY * _SIZE / _WINDOW, (_SIZE - 1) / 2
+    K = t.new_tensor([[focal, 0, half], [0, focal, half], [0, 0, 1]]).expand(len(t), 3, 3).contiguous()
+    return object.render(make_transform(R, t), K, (_SIZE, _SIZE), shading=ALBEDO)
+
+
+def _side_rotations(device: torch.device) -> Tensor:
+    """(8, 3, 3) rotations that turn one corner of a cube after the other away from the camera."""
+    sign = torch.tensor([-1.0, 1.0], device=device)
+    forward = torch.cartesian_prod(sign, sign, sign) / math.sqrt(3.0)
+    right = torch.linalg.cross(torch.eye(3, device=device)[1].expand(8, 3), forward)
+    right = right / right.norm(dim=1, keepdim=True)
+    return torch.stack([right, torch.linalg.cross(forward, right), forward], dim=1)

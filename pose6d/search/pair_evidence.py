@@ -1,0 +1,121 @@
+"""Evidence between two poses that both fit: what the colours say, and what the shape says.
+
+A scorer compares each pose with the frame. Two sides of a nearly symmetric object then get nearly the same rank. Here
+poses are compared with each other, pixel by pixel, where they differ.
+
+Light is unknown, but it is smooth over directions and the same for the whole object: eight numbers a channel bring the
+drawn colours as near to those seen as any light could, and what remains is the wrong print.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
+from pose6d.geometry.observation import Observation
+from pose6d.rendering.interface import ALBEDO
+from pose6d.search.interfaces import ObjectModel
+
+_SIZE = 192  # pixels, side of the crops
+_WINDOW = 1.2  # their side over the diameter
+_STRIDE = 2  # pixels between those that are compared; blurred neighbours say the same
+_SAME = 0.05  # diameters by which observed depth may be off where a pose's surface is compared
+_SIGMA = 1.2  # pixels; drawn and observed colours are blurred alike
+_EDGE = 2  # pixels from the edge of what is seen that do not count
+_RIDGE = 1e-3  # of the light, against pixels that show one direction only
+_LARGEST = 0.2  # of a residual; more is a highlight or another thing
+_LEAST_PIXELS = 30.0
+
+
+class PairEvidence(NamedTuple):
+    """What a frame says between each two of N poses.
+
+    Attributes:
+        color: (N, N) standard scores of how much better the colours of pose i fit than those of pose j, where both have
+            surface; antisymmetric.
+        shape: (N, N) the same of depth and mask.
+    """
+
+    color: Tensor
+    shape: Tensor
+
+
+def compare_poses(poses: Tensor, object: ObjectModel, observation: Observation, mask: Tensor) -> PairEvidence:
+    """Compare each pose with each other one.
+
+    Args:
+        poses: (N, 4, 4) float32, centred object in camera, all near the first.
+        object: what they are of.
+        observation: one frame.
+        mask: (H, W) bool of the object.
+    """
+    count = len(poses)
+    transforms, crop_K = crop_windows(poses[:1], observation.K, object.diameter, _WINDOW, _SIZE)
+    drawn = object.render(poses, crop_K.expand(count, 3, 3).contiguous(), (_SIZE, _SIZE), shading=ALBEDO, normals=True)
+    seen = crop_images(observation.xyz[2:], transforms, _SIZE, mode="nearest")[:, 0]  # (1, s, s)
+    within = crop_images(mask[None].float(), transforms, _SIZE, mode="nearest")[:, 0] > 0
+    inside = crop_coverage(transforms, _SIZE, *observation.xyz.shape[-2:])
+    off = (seen - drawn.depth) / (_SAME * float(object.diameter))
+    shape = _shape_costs(drawn.mask, off, within) * (inside & (seen > 0))
+    counts = (drawn.mask & inside & ((seen <= 0) | (off.abs() < 1))).float()
+
+    blur = _gaussian(_SIZE, _SIGMA, poses.device)
+    weight = (blur @ counts @ blur).clamp(min=1e-6)[:, None]
+    assert drawn.normal is not None
+    albedo = (blur @ (drawn.color.permute(0, 3, 1, 2) * counts[:, None]) @ blur) / weight
+    color = (blur @ (crop_images(observation.rgb, transforms, _SIZE) * counts[:, None]) @ blur) / weight
+    band = _band(_SIZE, _EDGE, poses.device)
+    core = ((band @ counts @ band) > (2 * _EDGE + 1) ** 2 - 0.5).float()
+    normal = drawn.normal.permute(0, 3, 1, 2)
+    some = slice(_STRIDE // 2, None, _STRIDE)
+    albedo, color, normal, core, shape = (x[..., some, some].flatten(-2) for x in (albedo, color, normal, core, shape))
+    return PairEvidence(_color_scores(albedo, color, normal, core), _standard_scores(shape))
+
+
+def _shape_costs(surface: Tensor, off: Tensor, within: Tensor) -> Tensor:
+    """(N, s, s) how badly each pose explains a pixel's depth and mask, 0..1.
+
+    Args:
+        surface: (N, s, s) bool, where the pose has surface.
+        off: (N, s, s) how far behind it something was seen, 1 is another surface.
+        within: (1, s, s) bool, the mask.
+    """
+    on_mask = torch.where(surface, off.abs().clamp(max=1.0), 1.0)
+    beside = torch.where(surface, torch.where(off > 1, 1.0, 0.5), 0.0)  # seen through, hidden, or not there
+    return torch.where(within, on_mask, beside)
+
+
+def _color_scores(albedo: Tensor, color: Tensor, normal: Tensor, core: Tensor) -> Tensor:
+    """(N, N) of albedo and observed colours (N, 3, P), normals (N, 3, P) and what counts (N, P), 1.0 or 0.0."""
+    around = torch.cat([torch.ones_like(core)[:, None], normal], dim=1)  # (N, 4, P)
+    basis = torch.cat([albedo[:, :, None] * around[:, None], around[:, None].expand(-1, 3, -1, -1)], dim=2)
+    both = core[:, None] * core  # (N, N, P)
+    pixels = both.sum(-1)
+    weighted = basis[:, None] * both[:, :, None, None]  # (N, N, 3, 8, P)
+    hessian = weighted @ basis.mT[:, None]
+    slope = weighted @ color[:, None, :, :, None]
+    ridge = _RIDGE * pixels.clamp(min=_LEAST_PIXELS)[:, :, None, None, None] * torch.eye(8, device=albedo.device)
+    light, _ = torch.linalg.solve_ex(hessian + ridge, slope)  # (N, N, 3, 8, 1); unlike solve, does not wait
+    lit = (light.mT @ basis[:, None])[..., 0, :]  # (N, N, 3, P): pose i in the light that fits pixels (i, j)
+    error = (lit - color[:, None]).abs().clamp(max=_LARGEST).sum(2)
+    better = (error.transpose(0, 1) - error) * both
+    return better.sum(-1) * torch.rsqrt((better**2).sum(-1) + 1e-3)
+
+
+def _standard_scores(cost: Tensor) -> Tensor:
+    """(N, N) how much lower the cost (N, P) of i is than that of j, summed, over the root of its squares' sum."""
+    better = cost[None] - cost[:, None]
+    return better.sum(-1) * torch.rsqrt((better**2).sum(-1) + 1.0)
+
+
+def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
+    place = torch.arange(size, device=device, dtype=torch.float32)
+    return torch.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2)
+
+
+def _band(size: int, reach: int, device: torch.device) -> Tensor:
+    place = torch.arange(size, device=device)
+    return ((place[:, None] - place).abs() <= reach).float()

@@ -1,0 +1,191 @@
+"""What is left open after a registration: evidence between two poses, poses that count as one, and probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from torch import Tensor
+
+from estimater import FoundationPose
+from learning.models.config import NetworkConfig
+from learning.models.score_network import Scores
+from pose6d.errors import WeightsError
+from pose6d.geometry.observation import Observation, observe
+from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.mesh.mesh import Mesh
+from pose6d.rendering import make_renderer
+from pose6d.rendering.interface import Shading
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.alternatives import join_alike, none_of, weigh
+from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress
+from pose6d.search.look_alike import is_round, look_alike
+from pose6d.search.pair_evidence import PairEvidence, compare_poses
+from tests.estimater_scene import K, MatchingScorer, PlantingRefiner, render_scene
+
+SIZE = (240, 320)
+DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+WEIGHTS = ChoiceWeights(0.5, 4.0, 0.6, 0.7, 0.6, 1.0, 0.0)
+
+
+def block(marked: bool, extents: tuple[float, float, float] = (0.05, 0.07, 0.12)) -> Mesh:
+    """A grey block; the upper half of one of its sides may be darker."""
+    solid = trimesh.creation.box(extents).subdivide().subdivide().subdivide()
+    solid.unmerge_vertices()
+    middle = solid.triangles_center.repeat(3, axis=0)
+    mark = (middle[:, 0] > 0.024) & (middle[:, 2] > 0.0) & marked
+    colors = np.where(mark[:, None], [90, 90, 110], [150, 150, 150]).astype(np.uint8)
+    return Mesh(solid.vertices, solid.faces, solid.vertex_normals, colors=colors, name="block")
+
+
+def can(handle: bool = False) -> Mesh:
+    """About z, grey."""
+    parts = [trimesh.creation.cylinder(radius=0.03, height=0.08, sections=64)]
+    if handle:
+        parts.append(trimesh.creation.box((0.03, 0.01, 0.05)).apply_translation([0.04, 0, 0]))
+    solid = trimesh.util.concatenate(parts)
+    colors = np.full((len(solid.vertices), 3), 140, np.uint8)
+    return Mesh(solid.vertices, solid.faces, solid.vertex_normals, colors=colors, name="can")
+
+
+def turned(axis: tuple[float, float, float], *degrees: float) -> Tensor:
+    """Poses of an object that shows its +x and +z sides, after turns about one of its axes."""
+    start = so3_exp(torch.tensor([0.0, 0.9, 0.0])) @ so3_exp(torch.tensor([0.6, 0.0, 0.0]))
+    start = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]]) @ start
+    turns = torch.stack([so3_exp(torch.tensor(axis) * np.deg2rad(angle)) for angle in degrees])
+    return make_transform(start @ turns, torch.tensor([0.01, -0.02, 0.5]))
+
+
+def observation(mesh: Mesh, pose: Tensor, device: str) -> tuple[Observation, Tensor]:
+    """The object in front of a wall, in coloured light from the camera, with noise; and its mask."""
+    drawn = make_renderer(mesh, "cpu").render(pose[None], torch.tensor(K).float(), SIZE, shading=Shading(0.4, 0.5))
+    rgb = torch.where(drawn.mask[0][..., None], drawn.color[0] * torch.tensor([1.1, 0.9, 0.7]), torch.tensor(0.4))
+    rgb = rgb + 0.02 * torch.randn(rgb.shape, generator=torch.Generator().manual_seed(0))
+    depth = torch.where(drawn.mask[0], drawn.depth[0], torch.tensor(0.9))
+    frame = observe((rgb.clamp(0, 1) * 255).round().to(torch.uint8).to(device), depth.to(device), K)
+    return frame, drawn.mask[0].to(device)
+
+
+def evidence(mesh: Mesh, poses: Tensor, device: str) -> PairEvidence:
+    frame, mask = observation(mesh, poses[0], device)
+    return compare_poses(poses.to(device), RenderedObject.from_mesh(mesh, device), frame, mask)
+
+
+@DEVICES
+def test_a_mark_tells_two_sides_apart_in_any_light_and_nothing_else_does(device: str) -> None:
+    half_turn = turned((0.0, 0.0, 1.0), 0.0, 180.0)
+    seen = evidence(block(marked=True), half_turn, device)
+    assert seen.color[0, 1] > 10 and abs(seen.shape[0, 1]) < 4
+    torch.testing.assert_close(seen.color, -seen.color.mT)
+    torch.testing.assert_close(seen.shape, -seen.shape.mT)
+    plain = evidence(block(marked=False), half_turn, device)
+    assert abs(plain.color[0, 1]) < 4
+
+
+@DEVICES
+def test_shape_tells_a_handle_from_none_and_what_sticks_out_of_the_mask(device: str) -> None:
+    seen = evidence(can(handle=True), turned((0.0, 0.0, 1.0), 80.0, 140.0), device)
+    assert seen.shape[0, 1] > 8
+
+
+@DEVICES
+def test_poses_count_as_one_if_they_are_near_or_look_the_same_from_all_sides(device: str) -> None:
+    def alike(mesh: Mesh, axis: tuple[float, float, float], *degrees: float, round_body: bool = False) -> list[bool]:
+        poses = turned(axis, 0.0, *degrees).to(device)
+        return look_alike(poses, RenderedObject.from_mesh(mesh, device), round_body)[0, 1:].tolist()
+
+    up = (0.0, 0.0, 1.0)
+    assert alike(block(marked=False), up, 5.0, 90.0, 180.0) == [True, False, True]
+    assert alike(block(marked=True), up, 5.0, 180.0) == [True, False], "the mark is on the far side, too"
+    assert alike(can(), up, 37.0, 110.0) == [True, True]
+    assert alike(can(handle=True), up, 110.0) == [False]
+    matrix = look_alike(turned(up, 0.0, 180.0, 90.0).to(device), RenderedObject.from_mesh(can(), device), True)
+    assert matrix.diagonal().all() and torch.equal(matrix, matrix.mT)
+
+
+@DEVICES
+def test_round_bodies_are_known(device: str) -> None:
+    ball = trimesh.creation.icosphere(3, radius=0.05)
+    pen = trimesh.creation.cylinder(radius=0.004, height=0.15, sections=32)
+    round_meshes = [can(), Mesh(ball.vertices, ball.faces, ball.vertex_normals)]
+    others = [can(handle=True), block(marked=False), Mesh(pen.vertices, pen.faces, pen.vertex_normals)]
+    found = [is_round(RenderedObject.from_mesh(m, device), torch.device(device)) for m in (*round_meshes, *others)]
+    assert found == [True, True, False, False, False]
+
+
+def test_evidence_between_two_poses_decides_and_none_of_them_has_its_share() -> None:
+    hypotheses = Hypotheses(
+        torch.eye(4).repeat(3, 1, 1), ranking=torch.tensor([1.0, 1.0, -8.0]), confidence=torch.tensor([0.9, 0.9, 0.01])
+    )
+    nothing = PairEvidence(torch.zeros(3, 3), torch.zeros(3, 3))
+    utility, probability = weigh(hypotheses, torch.zeros(3), nothing, WEIGHTS)
+    assert probability[0] == pytest.approx(0.45, abs=0.01) and probability[1] == pytest.approx(0.45, abs=0.01)
+    assert utility.argmin() == 2 and probability.sum() == pytest.approx(0.9, abs=0.01)
+    color = torch.tensor([[0.0, -40.0, 0.0], [40.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    _, told = weigh(hypotheses, torch.zeros(3), PairEvidence(color, torch.zeros(3, 3)), WEIGHTS)
+    assert told[1] > 0.8 and told[0] < 0.06
+    for part in (replace(hypotheses, ranking=torch.tensor([1.0, 4.0, -8.0])),):
+        assert weigh(part, torch.zeros(3), nothing, WEIGHTS)[1].argmax() == 1
+    assert weigh(hypotheses, torch.tensor([0.1, 0.7, 0.0]), nothing, WEIGHTS)[1].argmax() == 1
+    doubted = replace(hypotheses, confidence=torch.tensor([0.02, 0.02, 0.01]))
+    assert weigh(doubted, torch.zeros(3), nothing, WEIGHTS)[1].sum() < 0.05
+
+
+def test_poses_that_count_as_one_share_their_probability() -> None:
+    poses = np.stack([np.eye(4) * (i + 1) for i in range(4)])
+    alike = np.eye(4, dtype=bool)
+    alike[0, 3] = alike[3, 0] = True
+    found = join_alike(poses, np.array([0.3, 0.25, 0.0002, 0.2]), alike)
+    assert [round(a.probability, 4) for a in found] == [0.5, 0.25], "less than a thousandth is not named"
+    np.testing.assert_array_equal(found[1].pose, poses[1])
+    assert none_of(found) == pytest.approx(0.25)
+
+
+class UnsureScorer(MatchingScorer):
+    """Knows where the object is, and not which side of it is seen."""
+
+    has_confidence, choice_weights = True, WEIGHTS
+
+    def predict(
+        self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None
+    ) -> Scores:
+        ranking = super().predict(hypotheses, object, observation, progress).ranking
+        return Scores((20 * ranking).round() / 20, torch.sigmoid(20 * (ranking + 0.2)))
+
+
+def test_register_names_all_sides_that_fit_and_their_probabilities() -> None:
+    mesh = block(marked=False)
+    # Only the given mesh has a mark, on a side that is not seen: two sides fit.
+    given = block(marked=True)
+    hidden = turned((0.0, 0.0, 1.0), 180.0)[0]
+    scene = render_scene(mesh, hidden)
+    estimator = FoundationPose(
+        given,
+        refiner=PlantingRefiner(hidden.numpy(), given.center),
+        scorer=UnsureScorer(),
+        device="cpu",
+        schedule="full",
+    )
+    found = estimator.register(**scene.frame, ob_mask=scene.mask)
+    assert estimator.none_probability is not None and estimator.confidence == estimator.alternatives[0].probability
+    assert sum(a.probability for a in estimator.alternatives) + estimator.none_probability == pytest.approx(1)
+    np.testing.assert_array_equal(found, estimator.alternatives[0].pose)
+    probabilities = [a.probability for a in estimator.alternatives]
+    assert probabilities[1:] == sorted(probabilities[1:], reverse=True)
+    assert len(estimator.alternatives) > 1
+    estimator.reset()
+    assert estimator.alternatives == [] and estimator.none_probability is None
+
+
+def test_weights_say_how_evidence_counts_or_that_they_do_not_know() -> None:
+    fitted = NetworkConfig(kind="scorer", confidence=True, choice_weights=tuple(WEIGHTS))
+    assert NetworkConfig.from_dict(fitted.to_dict()).choice_weights == tuple(WEIGHTS)
+    assert NetworkConfig.from_dict({"kind": "scorer", "confidence": True, "choice_weights": list(WEIGHTS)}) == fitted
+    for wrong in ([1.0], ["a"] * 7, 3, [float("nan")] * 7):
+        with pytest.raises(WeightsError, match=r"network choice_weights is .* expected 7 numbers"):
+            NetworkConfig.from_dict({"kind": "scorer", "confidence": True, "choice_weights": wrong})
+    with pytest.raises(WeightsError, match="choice_weights are given, but confidence is false"):
+        NetworkConfig(kind="scorer", choice_weights=tuple(WEIGHTS))
