@@ -28,7 +28,7 @@ from tests.estimater_scene import K, MatchingScorer, PlantingRefiner, render_sce
 
 SIZE = (240, 320)
 DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
-WEIGHTS = ChoiceWeights(0.5, 4.0, 0.6, 0.7, 0.6, 1.0, 0.0)
+WEIGHTS = ChoiceWeights(0.5, 4.0, 0.6, 0.7, 0.6)
 
 
 def block(marked: bool, extents: tuple[float, float, float] = (0.05, 0.07, 0.12)) -> Mesh:
@@ -184,8 +184,8 @@ def test_weights_say_how_evidence_counts_or_that_they_do_not_know() -> None:
     fitted = NetworkConfig(kind="scorer", confidence=True, choice_weights=tuple(WEIGHTS))
     assert NetworkConfig.from_dict(fitted.to_dict()).choice_weights == tuple(WEIGHTS)
     assert NetworkConfig.from_dict({"kind": "scorer", "confidence": True, "choice_weights": list(WEIGHTS)}) == fitted
-    for wrong in ([1.0], ["a"] * 7, 3, [float("nan")] * 7):
-        with pytest.raises(WeightsError, match=r"network choice_weights is .* expected 7 numbers"):
+    for wrong in ([1.0], ["a"] * 5, 3, [float("nan")] * 5):
+        with pytest.raises(WeightsError, match=r"network choice_weights is .* expected 5 numbers"):
             NetworkConfig.from_dict({"kind": "scorer", "confidence": True, "choice_weights": wrong})
     with pytest.raises(WeightsError, match="choice_weights are given, but confidence is false"):
         NetworkConfig(kind="scorer", choice_weights=tuple(WEIGHTS))

@@ -16,7 +16,7 @@ PUBLISHED_ROTATION_LIMIT = math.radians(20.0)  # of the released refiner, per ax
 DEFAULT_CROP_RATIO = {"refiner": 1.2, "scorer": 1.1}
 _BEYOND = 1e6  # of every number
 _LARGEST = 4096  # channels, pixels; no network of this kind is near it
-_CHOICE_WEIGHTS = 7
+_CHOICE_WEIGHTS = 5
 _STRIDE = 8  # of the trunk: an input of 160 px becomes 20 x 20 tokens
 # A config comes from a file that people edit, so its types are not certain.
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {

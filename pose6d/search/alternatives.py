@@ -20,7 +20,7 @@ from pose6d.search.pair_evidence import PairEvidence
 LEAST = 1e-3
 """probability below which an alternative is not worth naming"""
 _CLEAR = 4.0  # standard scores; neighbouring pixels err together, so that much more counts little more
-_CERTAIN = 1e-4  # nearest that a confidence comes to 0 or 1
+_CERTAIN = 1e-6  # nearest that a confidence comes to 0 or 1
 
 
 class Alternative(NamedTuple):
@@ -42,7 +42,7 @@ def weigh(
 
     The evidence between two hypotheses is a weighted sum, the logarithm of the odds. A hypothesis' utility is its
     evidence against the others in the mean, the likelier ones counting more; the probabilities are a softmax of that,
-    times the probability that the best of them is right at all.
+    times the confidence in the best.
 
     Args:
         hypotheses: N, with ranking and confidence.
@@ -54,15 +54,13 @@ def weigh(
         (N,) and (N,), the latter of a sum below 1.
     """
     assert hypotheses.ranking is not None and hypotheses.confidence is not None
-    found = hypotheses.confidence.clamp(_CERTAIN, 1 - _CERTAIN).logit()
-    single = weights.ranking * hypotheses.ranking + weights.texture * texture + weights.confidence * found
+    sure = hypotheses.confidence.clamp(_CERTAIN, 1 - _CERTAIN).logit()
+    single = weights.ranking * hypotheses.ranking + weights.texture * texture + weights.confidence * sure
     between = weights.color * _shorten(evidence.color) + weights.shape * _shorten(evidence.shape)
     odds = single[:, None] - single + between
     rivals = torch.softmax(odds.mean(dim=1), dim=0) * (1.0 - torch.eye(len(odds), device=odds.device))
     utility = (odds * rivals).sum(dim=1) / (rivals.sum(dim=1) + 1e-3)
-    best = found.gather(0, utility.argmax()[None])
-    probability = torch.softmax(utility, dim=0) * torch.sigmoid(weights.found_scale * best + weights.found_offset)
-    return utility, probability
+    return utility, torch.softmax(utility, dim=0) * hypotheses.confidence.gather(0, utility.argmax()[None])
 
 
 def _shorten(scores: Tensor) -> Tensor:

@@ -45,8 +45,6 @@ class ChoiceWeights(NamedTuple):
         ranking, texture, confidence: of the difference in the scorer's ranking, in the correlation of the texture, and
             in the logit of the confidence.
         color, shape: of `pose6d.search.pair_evidence`.
-        found_scale, found_offset: the probability that the best of them is right if its rivals are not is sigmoid(scale
-            * logit + offset) of its confidence.
     """
 
     ranking: float
@@ -54,8 +52,6 @@ class ChoiceWeights(NamedTuple):
     confidence: float
     color: float
     shape: float
-    found_scale: float
-    found_offset: float
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -79,8 +80,7 @@ def _near(poses: Tensor, drawn: Rendering, diameter: float) -> Tensor:
     points = drawn.xyz.view(-1, len(poses), _SIZE, _SIZE, 3)[:, 0, ::_STEP, ::_STEP]
     counts = (points[..., 2] > 0).flatten().float()
     sides = _side_rotations(poses.device)
-    points = points.flatten(1, 2) - points.new_tensor([0.0, 0.0, _AWAY * diameter])
-    own = (points @ sides) @ poses[0, :3, :3]  # in the axes of the object
+    own = (points.flatten(1, 2) @ sides - _AWAY * diameter * sides[:, 2:]) @ poses[0, :3, :3]  # in the object's axes
     placed = (own.flatten(0, 1) @ poses[:, :3, :3].mT) + poses[:, None, :3, 3]  # (N, P, 3)
     distance = (placed[:, None] - placed[None]).norm(dim=-1)
     return (distance * counts).sum(-1) / counts.sum().clamp(min=1.0) < SAME_DISTANCE * diameter
@@ -91,12 +91,19 @@ def _draw_sides(poses: Tensor, object: ObjectModel) -> Rendering:
     sides, diameter = _side_rotations(poses.device), float(object.diameter)
     R = (sides[:, None] @ poses[:, :3, :3]).flatten(0, 1)
     t = ((poses[:, :3, 3] - poses[0, :3, 3]) @ sides.mT).flatten(0, 1)
-    t = t + t.new_tensor([0.0, 0.0, _AWAY * diameter])
-    focal, half = _AWAY * _SIZE / _WINDOW, (_SIZE - 1) / 2
-    K = t.new_tensor([[focal, 0, half], [0, focal, half], [0, 0, 1]]).expand(len(t), 3, 3).contiguous()
+    t[:, 2] += _AWAY * diameter
+    K = _camera(poses.device).expand(len(t), 3, 3).contiguous()
     return object.render(make_transform(R, t), K, (_SIZE, _SIZE), shading=ALBEDO)
 
 
+@functools.cache  # a CUDA graph cannot make it
+def _camera(device: torch.device) -> Tensor:
+    """(3, 3) intrinsics of the pictures."""
+    focal, half = _AWAY * _SIZE / _WINDOW, (_SIZE - 1) / 2
+    return torch.tensor([[focal, 0, half], [0, focal, half], [0, 0, 1]], device=device)
+
+
+@functools.cache
 def _side_rotations(device: torch.device) -> Tensor:
     """(8, 3, 3) rotations that turn one corner of a cube after the other away from the camera."""
     sign = torch.tensor([-1.0, 1.0], device=device)

@@ -98,11 +98,21 @@ def _color_scores(albedo: Tensor, color: Tensor, normal: Tensor, core: Tensor) -
     hessian = weighted @ basis.mT[:, None]
     slope = weighted @ color[:, None, :, :, None]
     ridge = _RIDGE * pixels.clamp(min=_LEAST_PIXELS)[:, :, None, None, None] * torch.eye(8, device=albedo.device)
-    light, _ = torch.linalg.solve_ex(hessian + ridge, slope)  # (N, N, 3, 8, 1); unlike solve, does not wait
+    light = _solve(hessian + ridge, slope)  # (N, N, 3, 8, 1)
     lit = (light.mT @ basis[:, None])[..., 0, :]  # (N, N, 3, P): pose i in the light that fits pixels (i, j)
     error = (lit - color[:, None]).abs().clamp(max=_LARGEST).sum(2)
     better = (error.transpose(0, 1) - error) * both
     return better.sum(-1) * torch.rsqrt((better**2).sum(-1) + 1e-3)
+
+
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """(..., K, 1) solutions for positive definite matrices (..., K, K), by elimination, which a CUDA graph can hold."""
+    both = torch.cat([matrix, right], dim=-1)
+    for row in range(matrix.shape[-1]):
+        pivot = both[..., row : row + 1, :] / both[..., row : row + 1, row : row + 1]
+        both = both - both[..., row : row + 1] * pivot
+        both[..., row : row + 1, :] = pivot
+    return both[..., -1:]
 
 
 def _standard_scores(cost: Tensor) -> Tensor:

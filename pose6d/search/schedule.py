@@ -127,7 +127,7 @@ SCHEDULES = {
         Schedule("full", "views"),
         Schedule(FALLBACK, "views", (Stage(2, top_k=24, nms_degrees=15.0),)),
         Schedule(
-            "pruned", "covering_120", (Stage(1, top_k=12, nms_degrees=25.0, texture_top_k=40),), min_confidence=0.95
+            "pruned", "covering_120", (Stage(1, top_k=12, nms_degrees=25.0, texture_top_k=40),), min_confidence=0.92
         ),
     )
 }
