@@ -12,7 +12,8 @@ from torch import Tensor
 
 from estimater import FoundationPose
 from learning.models.config import NetworkConfig
-from learning.models.score_network import Scores
+from learning.models.score_network import ScoreNetMultiPair, Scores
+from learning.training.predict_score import ScorePredictor
 from pose6d.errors import WeightsError
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, so3_exp
@@ -24,7 +25,7 @@ from pose6d.search.alternatives import join_alike, none_of, weigh
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress
 from pose6d.search.look_alike import is_round, look_alike
 from pose6d.search.pair_evidence import PairEvidence, compare_poses
-from tests.estimater_scene import K, MatchingScorer, PlantingRefiner, render_scene
+from tests.estimater_scene import SMALL, K, MatchingScorer, PlantingRefiner, random_networks, render_scene
 
 SIZE = (240, 320)
 DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
@@ -178,6 +179,25 @@ def test_register_names_all_sides_that_fit_and_their_probabilities() -> None:
     assert len(estimator.alternatives) > 1
     estimator.reset()
     assert estimator.alternatives == [] and estimator.none_probability is None
+
+
+@pytest.mark.cuda
+def test_a_cuda_graph_holds_the_whole_choice(caplog: pytest.LogCaptureFixture) -> None:
+    mesh = block(marked=True)
+    scene = render_scene(mesh, turned((0.0, 0.0, 1.0), 30.0)[0])
+    torch.manual_seed(0)
+    network = ScoreNetMultiPair(
+        NetworkConfig(kind="scorer", confidence=True, appearance_weight=3.0, choice_weights=tuple(WEIGHTS), **SMALL)
+    )
+    parts = random_networks("cuda") | {"scorer": ScorePredictor(network=network, device="cuda")}
+    found = []
+    for profile in (True, False):  # without graphs, with
+        estimator = FoundationPose(mesh, schedule="pruned", profile=profile, **parts)
+        for _ in range(3):
+            estimator.register(**scene.frame, ob_mask=scene.mask)
+        found.append([alternative.probability for alternative in estimator.alternatives])
+    assert not [record for record in caplog.records if "without a CUDA graph" in record.message]
+    np.testing.assert_allclose(found[0], found[1], atol=0.05)
 
 
 def test_weights_say_how_evidence_counts_or_that_they_do_not_know() -> None:

@@ -118,7 +118,12 @@ def test_higher_debug_levels_write_pictures(scene: Path, tmp_path: Path) -> None
     assert pictures | {"scene_raw.ply", "scene_complete.ply", "model_tf.obj", "track_vis"} <= found
     assert {file.name for file in (tmp_path / "out" / "track_vis").iterdir()} == {"0000.png", "0001.png"}
     assert run(scene, tmp_path, debug=0, debug_dir=tmp_path / "quiet") == 0
-    assert {file.name for file in (tmp_path / "quiet").iterdir()} == {"ob_in_cam", "timings.json", "errors.csv"}
+    assert {file.name for file in (tmp_path / "quiet").iterdir()} == {
+        "ob_in_cam",
+        "timings.json",
+        "errors.csv",
+        "alternatives.csv",
+    }
 
 
 def test_a_truncated_frame_is_named_and_the_rest_runs(
