@@ -14,7 +14,6 @@ from pose6d.errors import OutputError
 from pose6d.evaluation.calibration import (
     brier_score,
     expected_calibration_error,
-    fit_platt,
     reliability_bins,
     risk_at,
     risk_coverage,
@@ -121,15 +120,3 @@ def test_a_diagram_is_drawn_or_refused_with_its_path(tmp_path: Path) -> None:
     assert picture.shape[0] > 400 and picture.std() > 20
     with pytest.raises(OutputError, match=r"diagram\.png cannot be written"):
         write_reliability_diagram(tmp_path / "diagram.png" / "diagram.png", confidence, right, "calibrated")
-
-
-def test_platt_scaling_finds_the_distortion_that_was_put_in() -> None:
-    rng = np.random.default_rng(0)
-    logit = rng.normal(0, 2, 20_000)
-    right = rng.random(20_000) < 1 / (1 + np.exp(-(1.7 * logit - 0.6)))
-    assert fit_platt(1 / (1 + np.exp(-logit)), right) == pytest.approx((1.7, -0.6), abs=0.1)
-
-
-def test_platt_scaling_stays_finite_where_confidence_separates_right_from_wrong() -> None:
-    scale, offset = fit_platt(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
-    assert np.isfinite([scale, offset]).all() and 0 < scale < 10

@@ -22,8 +22,8 @@ def test_the_result_has_taken_all_steps_whatever_the_schedule(schedule: object, 
 
 def test_pruned_shows_the_networks_less_than_a_fifth_of_what_full_does() -> None:
     full, pruned = SCHEDULES["full"], SCHEDULES["pruned"]
-    # Five turns that texture favours and nine quarter turns, refined twice, compete with six hypotheses; five of all are
-    # refined twice again.
+    # Five turns that texture favours and nine quarter turns, refined twice, compete with six hypotheses; five of all
+    # are refined twice again.
     turns = 14 * 2 + 14 + 6 + 5 * 3
     assert (full.pairs(5, 252), pruned.pairs(5, 120)) == (1512 + turns, 120 + 40 + 12 * 5 + turns)
     # Texture neither turns nor screens where there is none.

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import logit
 from scipy.stats import rankdata
 
 _CERTAIN = 1e-7  # nearest to 0 and 1 that a single-precision probability can be told apart
@@ -127,25 +125,6 @@ def risk_coverage_area(confidence: np.ndarray, right: np.ndarray) -> float:
     """
     _, risk = risk_coverage(confidence, right)
     return float(risk.mean()) if len(risk) else float("nan")
-
-
-def fit_platt(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """Scale and offset such that sigmoid(scale * logit(confidence) + offset) fits how often results were right.
-
-    Platt, Probabilistic Outputs for Support Vector Machines, 1999, with his smoothed targets, which keep both finite
-    where all results of a side agree.
-    """
-    confidence, right = _check_inputs(confidence, right)
-    x = logit(np.clip(confidence, _CERTAIN, 1 - _CERTAIN))
-    positive, negative = right.sum(), (~right).sum()
-    target = np.where(right, (positive + 1) / (positive + 2), 1 / (negative + 2))
-
-    def loss(parameters: np.ndarray) -> float:
-        z = parameters[0] * x + parameters[1]
-        return float(np.mean(np.logaddexp(0, z) - target * z))
-
-    scale, offset = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
-    return float(scale), float(offset)
 
 
 def _check_inputs(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -45,7 +45,7 @@ def weigh(
     times the confidence in the best.
 
     Args:
-        hypotheses: N, with ranking and confidence.
+        hypotheses: N, with ranking and confidence; these and all others may have batch dimensions in front.
         texture: (N,) `texture_correlation`; 0 for an object without texture.
         evidence: of `compare_poses`.
         weights: of the scorer.
@@ -57,10 +57,12 @@ def weigh(
     sure = hypotheses.confidence.clamp(_CERTAIN, 1 - _CERTAIN).logit()
     single = weights.ranking * hypotheses.ranking + weights.texture * texture + weights.confidence * sure
     between = weights.color * _shorten(evidence.color) + weights.shape * _shorten(evidence.shape)
-    odds = single[:, None] - single + between
-    rivals = torch.softmax(odds.mean(dim=1), dim=0) * (1.0 - torch.eye(len(odds), device=odds.device))
-    utility = (odds * rivals).sum(dim=1) / (rivals.sum(dim=1) + 1e-3)
-    return utility, torch.softmax(utility, dim=0) * hypotheses.confidence.gather(0, utility.argmax()[None])
+    odds = single[..., :, None] - single[..., None, :] + between
+    others = 1.0 - torch.eye(odds.shape[-1], device=odds.device)
+    rivals = torch.softmax(odds.mean(dim=-1), dim=-1)[..., None, :] * others
+    utility = (odds * rivals).sum(dim=-1) / (rivals.sum(dim=-1) + 1e-3)
+    found = hypotheses.confidence.gather(-1, utility.argmax(dim=-1, keepdim=True))
+    return utility, torch.softmax(utility, dim=-1) * found
 
 
 def _shorten(scores: Tensor) -> Tensor:
