@@ -54,7 +54,7 @@ class FoundationPose:
         mesh: the object in metres, or the path of one (`load_mesh`). Its loose debris is left out (`Mesh.keep_debris`).
             Or any other model of an object that can be drawn (`pose6d.search.interfaces.ObjectModel`).
         symmetries: (S, 4, 4) transforms of the mesh frame that leave the object's look unchanged, identity included
-            (`pose6d.mesh.symmetry`). They thin out the hypotheses.
+            (`pose6d.mesh.symmetry`). They thin out the hypotheses; poses that differ by one are one alternative.
         scorer: ranks hypotheses; made from `weights` where omitted, like the refiner.
         refiner: moves hypotheses. What is asked of both is in `pose6d.search.interfaces`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -111,8 +111,9 @@ class FoundationPose:
         self.diameter = float(self.object.diameter)
         self.schedule = choose_schedule(schedule, self.scorer.has_confidence)
         center = self.object.center
+        turns = None if symmetries is None else centred_symmetries(symmetries, center)
+        self._symmetries = None if turns is None else turns.float().to(self.device)
         if sampler is None:
-            turns = None if symmetries is None else centred_symmetries(symmetries, center)
             sampler = GridSampler(turns, self.device, seed)
         check_part(sampler, HypothesisSampler)
         self._sampler = sampler
@@ -287,7 +288,12 @@ class FoundationPose:
             hypotheses = steps.score(steps.align(hypotheses))
             if (weights := self.scorer.choice_weights) is not None:
                 hypotheses, probability, alike = steps.choose(
-                    hypotheses, weights, mask, textured=self._textured, round_body=self._round_body
+                    hypotheses,
+                    weights,
+                    mask,
+                    textured=self._textured,
+                    round_body=self._round_body,
+                    symmetries=self._symmetries,
                 )
             else:
                 hypotheses = steps.sort(self._add_texture(steps, hypotheses))

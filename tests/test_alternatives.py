@@ -101,6 +101,11 @@ def test_poses_count_as_one_if_they_are_near_or_look_the_same_from_all_sides(dev
     up = (0.0, 0.0, 1.0)
     assert alike(block(marked=False), up, 5.0, 90.0, 180.0) == [True, False, True]
     assert alike(block(marked=True), up, 5.0, 180.0) == [True, False], "the mark is on the far side, too"
+    half_turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0]))
+    stated = torch.stack([torch.eye(4), half_turn]).to(device)
+    block_marked = RenderedObject.from_mesh(block(marked=True), device)
+    poses = turned(up, 0.0, 180.0, 90.0).to(device)
+    assert look_alike(poses, block_marked, False, stated)[0].tolist() == [True, True, False], "stated to be the same"
     assert alike(can(), up, 37.0, 110.0) == [True, True]
     assert alike(can(handle=True), up, 110.0) == [False]
     matrix = look_alike(turned(up, 0.0, 180.0, 90.0).to(device), RenderedObject.from_mesh(can(), device), True)

@@ -21,7 +21,7 @@ _DEPTH, _COLOR = 0.01, 0.03  # mean differences that noise hides: diameters; of 
 # A round body is turned at will, as ADD-S has it, unless its print is strong.
 _ROUND_DEPTH, _ROUND_COLOR = 0.05, 0.3
 _LARGEST = 0.1  # diameters that one pixel's depth may differ by in the mean
-_STEP = 4  # pixels between the points whose distance is measured
+_STEP = 6  # pixels between the points whose distance is measured
 _TURNS = (37.0, 71.0, 143.0)  # degrees; what keeps its shape under these is round
 _OFF = 0.06  # diameters by which the surface of a round body may change
 _AROUND = 5  # pixels, side of the neighbourhood in which a silhouette may end elsewhere
@@ -48,16 +48,17 @@ def is_round(object: ObjectModel, device: torch.device) -> bool:
     return bool((share[1:].view(3, len(_TURNS)).amax(dim=1) < _ROUGH).any())
 
 
-def look_alike(poses: Tensor, object: ObjectModel, round_body: bool) -> Tensor:
+def look_alike(poses: Tensor, object: ObjectModel, round_body: bool, symmetries: Tensor | None = None) -> Tensor:
     """Which of the poses count as one.
 
-    Two poses do if all of the surface is near (ADD below 0.1 diameters), or if the object in one of them looks like the
-    object in the other from all sides.
+    Two poses do if all of the surface is near (ADD below 0.1 diameters), also after one of the stated symmetries, or if
+    the object in one of them looks like the object in the other from all sides.
 
     Args:
         poses: (N, 4, 4) float32, centred object in camera.
         object: what they are of.
         round_body: from `is_round`.
+        symmetries: (S, 4, 4) transforms of the centred object that are stated to make no difference, a group.
 
     Returns:
         (N, N) bool, symmetric.
@@ -72,18 +73,24 @@ def look_alike(poses: Tensor, object: ObjectModel, round_body: bool) -> Tensor:
     other = (color[:, :, None] - color[:, None]).abs().sum(-1) * both
     other = other.sum((0, 3)) / both.sum((0, 3)).clamp(min=1)
     most_depth, most_color = (_ROUND_DEPTH, _ROUND_COLOR) if round_body else (_DEPTH, _COLOR)
-    return _near(poses, drawn, diameter) | ((deeper < most_depth) & (other < most_color))
+    return _near(poses, drawn, diameter, symmetries) | ((deeper < most_depth) & (other < most_color))
 
 
-def _near(poses: Tensor, drawn: Rendering, diameter: float) -> Tensor:
+def _near(poses: Tensor, drawn: Rendering, diameter: float, symmetries: Tensor | None) -> Tensor:
     """(N, N) bool, by the points of the surface that the first pose shows."""
     points = drawn.xyz.view(-1, len(poses), _SIZE, _SIZE, 3)[:, 0, ::_STEP, ::_STEP]
     counts = (points[..., 2] > 0).flatten().float()
     sides = _side_rotations(poses.device)
     own = (points.flatten(1, 2) @ sides - _AWAY * diameter * sides[:, 2:]) @ poses[0, :3, :3]  # in the object's axes
-    placed = (own.flatten(0, 1) @ poses[:, :3, :3].mT) + poses[:, None, :3, 3]  # (N, P, 3)
-    distance = (placed[:, None] - placed[None]).norm(dim=-1)
-    return (distance * counts).sum(-1) / counts.sum().clamp(min=1.0) < SAME_DISTANCE * diameter
+    own = own.flatten(0, 1)  # (P, 3)
+    placed = own @ poses[:, :3, :3].mT + poses[:, None, :3, 3]  # (N, P, 3)
+    turned = placed[:, None]
+    if symmetries is not None:
+        others = poses[:, None] @ symmetries
+        turned = own @ others[..., :3, :3].mT + others[..., None, :3, 3]  # (N, S, P, 3)
+    distance = (turned[:, None] - placed[None, :, None]).norm(dim=-1)  # (N, N, S, P)
+    distance = ((distance * counts).sum(-1) / counts.sum().clamp(min=1.0)).amin(dim=-1)
+    return torch.minimum(distance, distance.mT) < SAME_DISTANCE * diameter
 
 
 def _draw_sides(poses: Tensor, object: ObjectModel) -> Rendering:

@@ -118,7 +118,14 @@ class SearchSteps:
         return self._tell("align", replace(hypotheses, poses=poses))
 
     def choose(
-        self, hypotheses: Hypotheses, weights: ChoiceWeights, mask: Tensor, *, textured: bool, round_body: bool
+        self,
+        hypotheses: Hypotheses,
+        weights: ChoiceWeights,
+        mask: Tensor,
+        *,
+        textured: bool,
+        round_body: bool,
+        symmetries: Tensor | None,
     ) -> tuple[Hypotheses, Tensor, Tensor]:
         """Weighed against each other by all there is to go by, likeliest first.
 
@@ -126,7 +133,7 @@ class SearchSteps:
             weights: of the scorer.
             mask: (H, W) bool of the object.
             textured: whether its colours count.
-            round_body: from `is_round`.
+            round_body, symmetries: see `look_alike`.
 
         Returns:
             The hypotheses, their probabilities (N,), and (N, N) bool which of them count as one.
@@ -139,7 +146,7 @@ class SearchSteps:
             utility, probability = weigh(hypotheses, texture, evidence, weights)
             order = torch.argsort(utility, descending=True, stable=True)
             best = self._take("sort", replace(hypotheses, ranking=utility), order)
-            return best, probability[order], look_alike(best.poses, self._object, round_body)
+            return best, probability[order], look_alike(best.poses, self._object, round_body, symmetries)
 
     def _agreement(self, hypotheses: Hypotheses) -> Tensor:
         with self._stage("texture"):
