@@ -157,7 +157,7 @@ class RunRecord:
 
     def _alternative_rows(self) -> list[dict[str, Any]]:
         """A row for each alternative: the upper three rows of its matrix; the last one of a frame is none of them."""
-        entries = [f"{part}{row}" for row in "xyz" for part in ("r1", "r2", "r3", "t")]
+        entries = [name for i, axis in enumerate("xyz", 1) for name in (f"r{i}1", f"r{i}2", f"r{i}3", f"t{axis}")]
         rows: list[dict[str, Any]] = []
         for name, found in self.alternatives.items():
             for rank, (pose, probability) in enumerate(found, start=1):

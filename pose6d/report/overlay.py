@@ -203,7 +203,7 @@ class PoseOverlay:
             K: (3, 3) intrinsics.
             text: written into the upper left corner.
             truth: (4, 4) ground truth; its box and axes, a little longer, are drawn in magenta below the pose's.
-            others: (4, 4) each, other poses that are likely; their boxes are drawn thin, in cyan.
+            others: (4, 4) each, other poses that are likely; their boxes and axes are drawn thin, in cyan.
         """
         image = np.ascontiguousarray(rgb).copy()
         if truth is not None:
@@ -217,6 +217,7 @@ class PoseOverlay:
             draw_axes(image, pose @ self._axes_in_object, K, self._axis_length)
         for other in others:
             draw_box(image, np.asarray(other, dtype=np.float64), K, self.box, CYAN, thickness=1)
+            draw_axes(image, other @ self._axes_in_object, K, 0.8 * self._axis_length, 1, colors=(CYAN,) * 3)
         if text:
             draw_text(image, text)
         return image

@@ -97,7 +97,7 @@ class ResultWriter:
     def _draw(self, frame: Frame, object_in_camera: np.ndarray) -> np.ndarray:
         others = self.record.likely_others(frame.name)
         if not self.compare or frame.object_in_camera is None:
-            text = f"{frame.name}   cyan: {len(others)} more that is likely" if others else frame.name
+            text = f"{frame.name}   thin: {len(others)} other likely pose(s)" if others else frame.name
             return self._overlay.draw(frame.rgb, object_in_camera, frame.K, text, others=others)
         truth = nearest_symmetric_truth(object_in_camera, frame.object_in_camera, self.symmetries)
         text = f"{frame.name}   green: prediction, magenta: ground truth"
