@@ -84,7 +84,7 @@ def _shape_costs(surface: Tensor, off: Tensor, within: Tensor) -> Tensor:
         within: (1, s, s) bool, the mask.
     """
     on_mask = torch.where(surface, off.abs().clamp(max=1.0), 1.0)
-    beside = torch.where(surface, torch.where(off > 1, 1.0, 0.5), 0.0)  # seen through, hidden, or not there
+    beside = 0.5 * surface + 0.5 * (surface & (off > 1))  # 0: nothing drawn, 0.5: hidden there, 1: seen through
     return torch.where(within, on_mask, beside)
 
 
