@@ -85,6 +85,7 @@ class Suite:
 
 _EASY = replace(_CLUTTERED, pixels_per_diameter=(110.0, 180.0), centre_jitter=60.0, distractors=2, occluder=0.0)
 _OCCLUDED = replace(_CLUTTERED, pixels_per_diameter=(80.0, 160.0), distractor_hidden=0.1, occluder=0.9)
+_CUT = replace(_CLUTTERED, cut=1.0)
 _NOISY_DEPTH = replace(_CLUTTERED, noise=NOISY_DEPTH)
 _FAST = replace(_CLUTTERED, pixels_per_diameter=(90.0, 130.0))
 
@@ -100,6 +101,7 @@ SUITES = {
         ),
         Suite("cluttered", "three distractors, half of them in front, at least 30 % visible"),
         Suite("occluded", "30 to 60 % visible", config=_OCCLUDED, visible=(0.3, 0.6)),
+        Suite("cut", "cluttered, and the picture's border cuts off a tenth to two thirds", config=_CUT),
         Suite(
             "textureless",
             "cluttered, every object grey, and so is the given mesh; the closest pose of the same shape counts",
