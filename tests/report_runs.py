@@ -59,6 +59,7 @@ def write_page(folder: Path, *, compare: bool, level: int = 1) -> Path:
             writer.write(frame, make_pose(i, 0.02 * np.sin(i)))
     record.seconds |= {"register": 1.5, "track": 2.0}
     record.add_details("track", {"refine": 1.2, "render": 0.4})
+    record.alternatives["0000"] = [(make_pose(0), 0.61), (make_pose(3), 0.27), (make_pose(6), 0.02)]
     record.failures["0099"] = "depth is truncated </script>"
     seconds = {name: i / 30 for i, name in enumerate(record.poses)}
     comparison = compare_poses(record.poses, record.truths, seconds, mesh, symmetries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,11 @@ from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Shading
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.alternatives import join_alike, none_of, weigh
+from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress
 from pose6d.search.look_alike import is_round, look_alike
 from pose6d.search.pair_evidence import PairEvidence, compare_poses
+from pose6d.search.search_steps import SearchSteps
 from tests.estimater_scene import SMALL, K, MatchingScorer, PlantingRefiner, random_networks, render_scene
 
 SIZE = (240, 320)
@@ -60,18 +63,20 @@ def turned(axis: tuple[float, float, float], *degrees: float) -> Tensor:
     return make_transform(start @ turns, torch.tensor([0.01, -0.02, 0.5]))
 
 
-def observation(mesh: Mesh, pose: Tensor, device: str) -> tuple[Observation, Tensor]:
+def observation(
+    mesh: Mesh, pose: Tensor, device: str, light: tuple[float, ...] = (1.1, 0.9, 0.7)
+) -> tuple[Observation, Tensor]:
     """The object in front of a wall, in coloured light from the camera, with noise; and its mask."""
     drawn = make_renderer(mesh, "cpu").render(pose[None], torch.tensor(K).float(), SIZE, shading=Shading(0.4, 0.5))
-    rgb = torch.where(drawn.mask[0][..., None], drawn.color[0] * torch.tensor([1.1, 0.9, 0.7]), torch.tensor(0.4))
+    rgb = torch.where(drawn.mask[0][..., None], drawn.color[0] * torch.tensor(light), torch.tensor(0.4))
     rgb = rgb + 0.02 * torch.randn(rgb.shape, generator=torch.Generator().manual_seed(0))
     depth = torch.where(drawn.mask[0], drawn.depth[0], torch.tensor(0.9))
     frame = observe((rgb.clamp(0, 1) * 255).round().to(torch.uint8).to(device), depth.to(device), K)
     return frame, drawn.mask[0].to(device)
 
 
-def evidence(mesh: Mesh, poses: Tensor, device: str) -> PairEvidence:
-    frame, mask = observation(mesh, poses[0], device)
+def evidence(mesh: Mesh, poses: Tensor, device: str, light: tuple[float, ...] = (1.1, 0.9, 0.7)) -> PairEvidence:
+    frame, mask = observation(mesh, poses[0], device, light)
     return compare_poses(poses.to(device), RenderedObject.from_mesh(mesh, device), frame, mask)
 
 
@@ -82,6 +87,8 @@ def test_a_mark_tells_two_sides_apart_in_any_light_and_nothing_else_does(device:
     assert seen.color[0, 1] > 10 and abs(seen.shape[0, 1]) < 4
     torch.testing.assert_close(seen.color, -seen.color.mT)
     torch.testing.assert_close(seen.shape, -seen.shape.mT)
+    dim = evidence(block(marked=True), half_turn, device, (0.4, 0.3, 0.25))  # darker than the mark is drawn
+    assert dim.color[0, 1] > 10
     plain = evidence(block(marked=False), half_turn, device)
     assert abs(plain.color[0, 1]) < 4
 
@@ -160,6 +167,65 @@ class UnsureScorer(MatchingScorer):
     ) -> Scores:
         ranking = super().predict(hypotheses, object, observation, progress).ranking
         return Scores((20 * ranking).round() / 20, torch.sigmoid(20 * (ranking + 0.2)))
+
+
+@pytest.mark.parametrize("textured", [True, False])
+def test_the_likeliest_comes_first_with_its_own_probability_and_its_like(textured: bool) -> None:
+    mesh = block(marked=True)
+    true, near, rival = turned((0.0, 0.0, 1.0), 0.0, 3.0, 180.0)
+    frame, mask = observation(mesh, true, "cpu")
+    parts = (RenderedObject.from_mesh(mesh, "cpu"), PlantingRefiner(true.numpy(), mesh.center), UnsureScorer())
+    steps = SearchSteps(*parts, frame, DeviceRunner(torch.device("cpu"), ()))
+    same = Hypotheses(torch.stack([rival, true, near]), ranking=torch.zeros(3), confidence=torch.full((3,), 0.9))
+    best, probability, alike = steps.choose(same, WEIGHTS, mask, textured=textured, round_body=False, symmetries=None)
+    of_rival = float(probability[(best.poses == rival).all(dim=(1, 2)).nonzero()[0, 0]])
+    if textured:
+        torch.testing.assert_close(best.poses[2], rival)
+        assert probability.tolist() == sorted(probability.tolist(), reverse=True) and of_rival < 0.05
+        assert alike.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+    else:  # colours that the mesh does not have must not decide
+        assert of_rival > 0.2
+
+
+class StartPlantingRefiner(PlantingRefiner):
+    """Plants the true pose among those that the search starts from, and leaves turns of it alone."""
+
+    def predict(self, hypotheses: Hypotheses, *arguments: Any, **options: Any) -> Tensor:
+        return super().predict(hypotheses, *arguments, **options) if len(hypotheses) > 20 else hypotheses.poses
+
+
+def alternatives(given: Mesh, truth: Tensor, symmetries: np.ndarray | None = None) -> FoundationPose:
+    """An estimator that has found an object whose picture shows only its shape."""
+    scene = render_scene(replace(given, colors=np.full((len(given.vertices), 3), 150, np.uint8)), truth)
+    refiner = StartPlantingRefiner(truth.numpy(), given.center)
+    estimator = FoundationPose(given, symmetries, refiner=refiner, scorer=UnsureScorer(), device="cpu", schedule="full")
+    estimator.register(**scene.frame, ob_mask=scene.mask)
+    return estimator
+
+
+def test_symmetries_that_are_stated_join_alternatives() -> None:
+    half_turn = np.diag([-1.0, -1.0, 1.0, 1.0])
+    pose = make_transform(torch.diag(torch.tensor([1.0, -1.0, -1.0])), torch.tensor([0.0, 0.0, 0.5]))  # seen from above
+    named = alternatives(block(marked=True), pose)
+    stated = alternatives(block(marked=True), pose, np.stack([np.eye(4), half_turn]))
+
+    def other_side(estimator: FoundationPose) -> bool:
+        turned_round = estimator.alternatives[0].pose @ half_turn
+        return any(np.abs(a.pose - turned_round).max() < 0.15 for a in estimator.alternatives[1:])
+
+    assert other_side(named) and not other_side(stated)
+    assert stated.confidence > named.confidence + 0.1
+
+
+def test_turns_of_a_round_body_with_faint_print_are_one_alternative() -> None:
+    def printed(contrast: int) -> Mesh:
+        mesh = can()
+        side = mesh.vertices[:, 0] > 0
+        return replace(mesh, colors=np.where(side[:, None], 140 - contrast, 140).repeat(3, axis=1).astype(np.uint8))
+
+    pose = turned((0.0, 0.0, 1.0), 20.0)[0]
+    faint, strong = (len(alternatives(printed(contrast), pose).alternatives) for contrast in (20, 120))
+    assert faint == 1 < strong
 
 
 def test_register_names_all_sides_that_fit_and_their_probabilities() -> None:

@@ -12,7 +12,7 @@ from benchmarks.quantization import accuracy
 from benchmarks.quantization.__main__ import Report, add_accuracy, report
 from benchmarks.quantization.accuracy import Options, compare, main, run
 from benchmarks.quantization.measurements import BASELINE, Row
-from pose6d.errors import OutputError, WeightsError
+from pose6d.errors import OptionError, OutputError, WeightsError
 from pose6d.evaluation.record import Record
 
 NAMES = (BASELINE, "torch-int8")
@@ -77,6 +77,8 @@ def test_bad_options_are_refused_before_any_work(tmp_path: Path) -> None:
     ):
         with pytest.raises(WeightsError, match=message):
             main(Options(tmp_path / "a.json", **changes))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="--workers 0: at least one is needed"):
+        main(Options(tmp_path / "a.json", (BASELINE,), workers=0))
 
 
 def test_the_report_takes_the_accuracy_of_its_weights_alone(tmp_path: Path) -> None:

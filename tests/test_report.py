@@ -118,6 +118,16 @@ def test_any_pose_can_be_drawn(t: tuple[float, float, float]) -> None:
     overlay.draw(rgb, np.full((4, 4), np.nan), K)
 
 
+def test_other_likely_poses_are_drawn_beside_the_pose_itself() -> None:
+    overlay = PoseOverlay(BOX, make_renderer(BOX, "cpu"))
+    rgb = np.zeros((240, 320, 3), dtype=np.uint8)
+    pose, other = make_pose((0, 0, 0.5)), make_pose((0.1, 0, 0.5))
+    alone, both = overlay.draw(rgb, pose, K), overlay.draw(rgb, pose, K, others=[other])
+    new = (alone != both).any(axis=2)
+    assert new.any() and (both[new][:, 2] > both[new][:, 0]).mean() > 0.9, "in cyan"
+    assert np.flatnonzero(new.any(axis=0)).max() > np.flatnonzero(alone.any(axis=(0, 2))).max() + 10
+
+
 def video_facts(path: Path) -> tuple[str, int]:
     """ffmpeg's description of a file, and how many frames it decodes."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "null", "-"]

@@ -33,6 +33,7 @@ def test_the_page_is_one_small_file(compared: Path) -> None:
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))  # type: ignore[union-attr]
     assert data["names"][-1] == "0023"
     assert len(data["charts"]) == 14
+    assert "<dt>Confidence, frame 0000</dt><dd>0.61<small>other poses 0.27</small></dd>" in text
     assert all(len(s["values"]) == FRAMES for chart in data["charts"] for s in chart["series"])
 
 

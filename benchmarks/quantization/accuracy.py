@@ -9,8 +9,11 @@ results. The table goes beside it as .md; `python -m benchmarks.quantization --a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,7 @@ from learning.inference.variants import VARIANTS
 from many_objects import EstimatorFactory
 from pose6d.command import run_command_line
 from pose6d.device import fast_dtype, resolve_device
-from pose6d.errors import OutputError, WeightsError
+from pose6d.errors import OptionError, OutputError, WeightsError
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_means, difference_of_shares
 from pose6d.evaluation.ray_workers import ray_session
@@ -132,7 +135,7 @@ def run(options: Options) -> None:
     facts["runs"].append(
         {"variants": options.variants, "threads of each process": options.threads, **versions(options.device)}
     )
-    workers = min(len(tasks), default_workers() if options.workers is None else options.workers)
+    workers = min(len(tasks), _workers() if options.workers is None else options.workers)
     total = sum(len(missing) for _, missing in tasks)
     with tqdm(total=total, desc=f"{workers} processes", unit="pose", mininterval=2.0) as bar:
         for found in _results(tasks, options, workers):
@@ -140,6 +143,14 @@ def run(options: Options) -> None:
             write_json(options.output, records, facts)
             bar.set_postfix({name: f"{score(rows).error:.1f} %" for name, rows in _by_variant(records)})
             bar.update(len(found))
+
+
+def _workers() -> int:
+    """As many as there are spare cores, where Ray is there to run several."""
+    if find_spec("ray") is not None:
+        return default_workers()
+    print("one process; several are faster: pip install 'pose6d[ray]'", file=sys.stderr)
+    return 1
 
 
 def _results(tasks: list[_Task], options: Options, workers: int) -> Iterator[list[Record]]:
@@ -153,6 +164,8 @@ def _results(tasks: list[_Task], options: Options, workers: int) -> Iterator[lis
         bench = ray.remote(
             # Ray hides the GPUs from processes that reserve none.
             num_gpus=ray.cluster_resources().get("GPU", 0) / workers if cuda else 0,
+            max_restarts=-1,  # where one dies, its scene is evaluated again
+            max_task_retries=-1,
             scheduling_strategy="SPREAD",
             runtime_env={
                 "env_vars": {"OMP_NUM_THREADS": str(options.threads), "NUMBA_NUM_THREADS": str(options.threads)}
@@ -178,6 +191,10 @@ def _check(options: Options) -> None:
         raise WeightsError(f"--suite {options.suite}: unknown, or not about registration with the given mesh")
     if options.schedule not in SCHEDULES:
         raise WeightsError(f"--schedule {options.schedule}: wanted one of {', '.join(SCHEDULES)}")
+    for name in ("workers", "threads", "scenes"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise OptionError(f"--{name} {value}: at least one is needed")
     device = resolve_device(options.device)
     computed = (BASELINE, FASTEST.get(fast_dtype(device)))
     wrong = [name for name in options.variants if name in PLAIN and name not in computed]
@@ -218,10 +235,14 @@ class _Bench:
     def __init__(self, options: Options) -> None:
         torch.set_num_threads(options.threads)
         torch.backends.cudnn.allow_tf32 = False  # float32 shall be float32
-        meshes = load_objects(options.mesh_folder)
-        self.targets = [TargetObject(m, symmetric=any(part in m.name for part in options.symmetric)) for m in meshes]
-        self.pool = ScenePool.from_meshes(meshes)
         self._options, self._factories = options, dict[str, EstimatorFactory]()
+
+    @cached_property  # not made on construction, where Ray would report bad input as the death of a process
+    def _objects(self) -> tuple[list[TargetObject], ScenePool]:
+        meshes = load_objects(self._options.mesh_folder)
+        symmetric = [any(part in mesh.name for part in self._options.symmetric) for mesh in meshes]
+        targets = [TargetObject(m, symmetric=same) for m, same in zip(meshes, symmetric, strict=True)]
+        return targets, ScenePool.from_meshes(meshes)
 
     def estimators(self, name: str) -> EstimatorFactory:
         if name not in self._factories:
@@ -234,8 +255,9 @@ class _Bench:
     def evaluate(self, index: int, names: tuple[str, ...]) -> list[Record]:
         """Records of one scene."""
         suite = SUITES[self._options.suite]
-        scene = make(self.pool, suite, self._options.seed, index)
-        target = self.targets[scene.object_index]
+        targets, pool = self._objects
+        scene = make(pool, suite, self._options.seed, index)
+        target = targets[scene.object_index]
         found = []
         for name in names:
             record = begin_record(suite.name, index, target, scene)

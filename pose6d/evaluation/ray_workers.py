@@ -81,10 +81,6 @@ def predict_with_ray(
                 else:
                     done[result.image[:2]] = result.rows
                     yield result
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, Pose6DError):
-                raise error.cause from error
-            raise
         finally:
             for worker in pool:
                 ray.kill(worker)
@@ -97,17 +93,30 @@ def ray_session() -> Iterator[Any]:
 
     Raises:
         MissingDependencyError: it is not installed.
+        Pose6DError: one that was raised in a process of Ray.
     """
     ray = _import_ray()
+    try:
+        with _connection(ray):
+            yield ray
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, Pose6DError):
+            raise error.cause from error
+        raise
+
+
+@contextmanager
+def _connection(ray: Any) -> Iterator[None]:
+    """Started here, and ended, unless there is one."""
     if ray.is_initialized():
-        yield ray
+        yield
         return
     handler = signal.getsignal(signal.SIGTERM)
     ray.init(log_to_driver=True, include_dashboard=False)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
     try:
-        yield ray
+        yield
     finally:
         ray.shutdown()
 

@@ -13,7 +13,7 @@ from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering.interface import ALBEDO, Rendering
 from pose6d.search.interfaces import ObjectModel
 
-SAME_DISTANCE = 0.1  # diameters of ADD: poses nearer than that are one, as evaluation has it
+_NEAR = 0.1  # diameters of ADD: poses nearer than that are one, as evaluation has it
 _SIZE = 48  # pixels, side of the pictures
 _AWAY = 4.0  # diameters to the camera
 _WINDOW = 1.15  # their side over the diameter
@@ -90,7 +90,7 @@ def _near(poses: Tensor, drawn: Rendering, diameter: float, symmetries: Tensor |
         turned = own @ others[..., :3, :3].mT + others[..., None, :3, 3]  # (N, S, P, 3)
     distance = (turned[:, None] - placed[None, :, None]).norm(dim=-1)  # (N, N, S, P)
     distance = ((distance * counts).sum(-1) / counts.sum().clamp(min=1.0)).amin(dim=-1)
-    return torch.minimum(distance, distance.mT) < SAME_DISTANCE * diameter
+    return torch.minimum(distance, distance.mT) < _NEAR * diameter
 
 
 def _draw_sides(poses: Tensor, object: ObjectModel) -> Rendering:
