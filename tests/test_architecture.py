@@ -24,6 +24,7 @@ OWN = (
     "benchmarks",
     "estimater",
     "many_objects",
+    "live",
     "run_demo",
 )
 MAXIMUM_LINES = 400
@@ -60,12 +61,15 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("pose6d.scenes*", MESH),
     ("pose6d.camera_simulation*", GEOMETRY),
     ("pose6d.search*", SCENES_AND_RENDERING),
+    ("pose6d.streams*", (*MESH, "pose6d.scenes")),
+    ("pose6d.segmentation*", (*MESH, "pose6d.scenes")),
     ("pose6d.evaluation*", SCENES_AND_RENDERING),
     ("pose6d.report*", (*SCENES_AND_RENDERING, "pose6d.evaluation")),
     ("pose6d*", BASE),
     ("learning*", (*SCENES_AND_RENDERING, "pose6d.camera_simulation", "pose6d.search", "pose6d.evaluation")),
     ("estimater", ("pose6d", *PREDICTORS)),
     ("many_objects", ("pose6d", "estimater", *PREDICTORS)),
+    ("live*", ("pose6d", "estimater", "many_objects", *PREDICTORS)),
     ("mesh_creation.board*", SCENES_AND_RENDERING),
     ("mesh_creation.labels*", (*SCAN_FILES, "pose6d.report")),
     ("mesh_creation.fusion*", (*SCAN_BOARD, "mesh_creation.registration")),

@@ -34,6 +34,7 @@ class Frame:
         K: (3, 3) float64 intrinsics; integer pixel coordinates are pixel centres.
         mask: (H, W) bool, true on the object; None where the recording has no mask for this frame.
         object_in_camera: (4, 4) float64 ground truth in metres, OpenCV axes; None where there is none.
+        seconds: when it was taken, on the clock of its source; None where that is unknown.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Frame:
     K: np.ndarray
     mask: np.ndarray | None = None
     object_in_camera: np.ndarray | None = None
+    seconds: float | None = None
 
     def check_sizes(self) -> None:
         """Raise FrameError unless colour, depth and mask have one size."""
