@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +21,7 @@ from pose6d.streams.ros_topics import RosCamera, RosTopics, find_cameras
 from pose6d.streams.ros_transforms import depth_in_color
 
 _MILLIMETRES = 0.001  # of 16-bit depth, by REP 118
+_MEASURED = 12  # frames, for the rate
 _LONGEST = 40_000_000  # nanoseconds between colour and depth, however slow the camera is
 
 
@@ -56,11 +58,10 @@ class RosBagStream:
             self.depth_unit = 0.0001 if encoding_of(depth).startswith("32FC1") else self._scale
             self._K, self._straighten = self._use_camera(self._color, self.size, "colour")
             self._align = self._alignment(topics.aligned)
+            self.fps = _rate([message.stamp for message in islice(self._bag.messages([color.topic]), _MEASURED)])
         except BaseException:
             self._bag.close()
             raise
-        count = self._bag.counts[color.topic]
-        self.fps = (count - 1) / self._bag.seconds if count > 1 and self._bag.seconds > 0 else None
         self._index = 0
 
     def __enter__(self) -> RosBagStream:
@@ -162,6 +163,12 @@ class RosBagStream:
 
     def _as_colour(self, metres: np.ndarray) -> np.ndarray:
         return metres if self._straighten is None else self._straighten.exact(metres)
+
+
+def _rate(stamps: list[int]) -> float | None:
+    """Frames per second by the stamps of the first frames, nanoseconds; None where they do not tell."""
+    steps = np.diff(stamps)
+    return 1e9 / float(np.median(steps[steps > 0])) if np.any(steps > 0) else None
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:

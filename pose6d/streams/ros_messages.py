@@ -49,8 +49,6 @@ class RosBag:
 
     Attributes:
         topics: the type of each topic that has messages, in ROS 2's spelling.
-        counts: how many messages each has.
-        seconds: from the first to the last message.
 
     Raises:
         MissingDependencyError: rosbags is not installed.
@@ -74,11 +72,6 @@ class RosBag:
             raise SceneError(f"{path} cannot be opened as a ROS bag ({_said(error)}): {_CURE}") from error
         connections = self._reader.connections
         self.topics = {connection.topic: connection.msgtype for connection in connections if connection.msgcount}
-        self.counts = dict.fromkeys(self.topics, 0)
-        for connection in connections:
-            if connection.msgcount:
-                self.counts[connection.topic] += connection.msgcount
-        self.seconds = max(self._reader.duration, 0) / 1e9 if self.topics else 0.0
 
     def __enter__(self) -> RosBag:
         return self

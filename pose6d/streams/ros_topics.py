@@ -130,7 +130,7 @@ def _camera(bag: RosBag, image: RosMessage, info: str | None, infos: dict[str, R
     if info is None:
         return RosCamera(image.topic, None, _says_aligned(image.topic), frame, None, None)
     source = Path(f"{bag.path}: {info}")
-    values = {name.lower(): _plain(value) for name, value in vars(infos[info].content).items()}
+    values = _plain(infos[info].content)
     if not np.any(values["k"]):
         raise SceneError(f"{source}: the intrinsics are all 0, as of a camera that is not calibrated: calibrate it")
     if (
@@ -145,7 +145,9 @@ def _camera(bag: RosBag, image: RosMessage, info: str | None, infos: dict[str, R
 
 
 def _plain(value: Any) -> Any:
-    """A message's field as numbers, lists and dictionaries."""
+    """A message, or a field of one, as numbers, lists and dictionaries; names as ROS 2 spells them."""
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return {name: _plain(part) for name, part in vars(value).items()} if hasattr(value, "__dict__") else value
+    if not hasattr(value, "__dict__"):
+        return value
+    return {name.lower(): _plain(part) for name, part in vars(value).items() if not name.startswith("__")}
