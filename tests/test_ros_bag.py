@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -255,10 +257,12 @@ def test_depth_of_another_camera_is_aligned_by_the_recorded_extrinsics(by: str, 
     stream = open_stream(bag.write(tmp_path / "try"))
     assert "20.0 mm apart" in stream.notes[1]
     (frame,) = frames_of(stream)
-    # Its left border is 10 - 0.5 - 15.5 = -6 pixels of 45, or -12 of 90; at 0.5 m 20 mm are 3.6 pixels.
+    # Its borders are -6 and 4 pixels from the middle, twice as much in colour; at 0.5 m 20 mm are 3.6 of those pixels.
     near = np.argwhere(frame.depth == np.float32(0.5))
-    assert (near[:, 1].min(), near[:, 1].max()) == (np.ceil(31.5 - 12 - 3.6), np.ceil(31.5 + 8 - 3.6) - 1)
-    assert (near[:, 0].min(), near[:, 0].max()) == (np.ceil(23.5 - 8), np.ceil(23.5 + 8) - 1)
+    assert (near[:, 1].min(), near[:, 1].max()) == pytest.approx(
+        (31.5 - 12 - 3.6 + 0.5, 31.5 + 8 - 3.6 - 0.5), abs=0.75
+    )
+    assert (near[:, 0].min(), near[:, 0].max()) == pytest.approx((23.5 - 8 + 0.5, 23.5 + 8 - 0.5), abs=0.75)
     shadow = frame.depth[near[0, 0], near[:, 1].max() + 1 :][:4]
     assert shadow[0] == 0 and shadow[3] == 1  # beside the square only the colour camera sees the wall
 
@@ -426,3 +430,12 @@ def test_the_file_is_closed_when_it_cannot_be_used(tmp_path: Path) -> None:
         next(iter(stream))
     with stream:  # closing twice does no harm
         pass
+
+
+def test_a_missing_package_names_the_extra(tmp_path: Path) -> None:
+    path = simple().write(tmp_path / "try.bag")
+    code = "import sys; sys.modules['rosbags'] = None\nfrom pose6d.streams import open_stream\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}open_stream({str(path)!r})"], capture_output=True, text=True, check=False
+    )
+    assert "MissingDependencyError" in done.stderr and "pose6d[ros]" in done.stderr

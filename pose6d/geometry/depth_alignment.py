@@ -6,6 +6,8 @@ import numpy as np
 
 from pose6d.compiled import compiled
 
+_MARGIN = 0.25  # pixels of the colour image
+
 
 def align_depth(
     depth: np.ndarray, K_depth: np.ndarray, K_color: np.ndarray, depth_in_color: np.ndarray, size: tuple[int, int]
@@ -13,7 +15,8 @@ def align_depth(
     """Depth seen from the colour camera; what only the colour camera sees stays 0.
 
     Each pixel of the depth image is a square that faces the depth camera at the measured distance. It covers the pixels
-    of the colour image whose centres it is projected on, so that neighbours leave no gaps, and the nearest wins.
+    of the colour image whose centres it is projected on, or a quarter of a pixel beside it: neighbours at different
+    distances move apart, and would leave gaps on slopes. The nearest wins.
 
     Args:
         depth: (h, w) float32 metres, 0 where missing, without lens distortion.
@@ -51,6 +54,7 @@ def _splat(depth: np.ndarray, H: np.ndarray, t: np.ndarray, aligned: np.ndarray)
                 y = ((H[1, 0] * a + H[1, 1] * b + H[1, 2]) * z + t[1]) / w
                 left, right = min(left, x), max(right, x)
                 top, bottom = min(top, y), max(bottom, y)
+            left, right, top, bottom = left - _MARGIN, right + _MARGIN, top - _MARGIN, bottom + _MARGIN
             if not (left < width and top < height and right > -1 and bottom > -1):
                 continue
             seen = (H[2, 0] * u + H[2, 1] * v + H[2, 2]) * z + t[2]

@@ -41,7 +41,7 @@ class CaptureFolder:
 
     def __init__(self, folder: Path, depth_unit: float, facts: Mapping[str, Any]) -> None:
         self.folder, self.frames = folder, 0
-        self._depth_unit, self._facts = depth_unit, dict(facts)
+        self._depth_unit, self._facts = depth_unit, {name: fact for name, fact in facts.items() if fact is not None}
         self._form: tuple[tuple[int, ...], np.ndarray] | None = None
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(f"{folder} is there already: record into a new folder, or move it away")
