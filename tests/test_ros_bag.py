@@ -12,7 +12,9 @@ import pytest
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: pip install 'pose6d[ros]'")
 
+from mesh_creation.recording.record import RecordOptions, main
 from pose6d.errors import FrameError, OptionError, SceneError
+from pose6d.scenes import open_scene
 from pose6d.scenes.frame import Frame
 from pose6d.streams import FrameStream, open_stream
 from pose6d.streams.ros_bag import RosBagStream
@@ -300,6 +302,8 @@ def test_the_fitting_topics_are_found_among_many(tmp_path: Path) -> None:
         bag.image(f"/camera/infra{side}/image_rect_raw", 1000, RGB[..., 0], "mono8")
         bag.info(f"/camera/infra{side}/camera_info", 2 * K, SIZE)
     bag.image("/camera/ir/image_raw", 1000, millimetres(5), "16UC1")
+    bag.image("/camera/aligned_confidence/map", 1000, metres(6), "32FC1")
+    bag.image("/camera/a_depth_in_colours/image", 1000, picture(8), "bgr8")
     bag.image("/other/color/image_raw", 1000, picture(7), "rgb8")
     bag.image(RAW, 1000, millimetres(9), "16UC1", DEPTH_FRAME)
     stream = open_stream(bag.write(tmp_path / "try"))
@@ -357,7 +361,7 @@ def test_topics_that_are_not_there_are_named(tmp_path: Path) -> None:
         open_stream(path, topics=RosTopics(color="/none"))
     with pytest.raises(SceneError, match=rf"no sensor_msgs/CameraInfo on /none.*{INFO}"):
         open_stream(path, topics=RosTopics(info="/none"))
-    with pytest.raises(OptionError, match="no ROS bag"):
+    with pytest.raises(OptionError, match="cannot be opened with topics"):
         open_stream(tmp_path, topics=RosTopics(color=COLOR))
 
 
@@ -430,6 +434,14 @@ def test_the_file_is_closed_when_it_cannot_be_used(tmp_path: Path) -> None:
         next(iter(stream))
     with stream:  # closing twice does no harm
         pass
+
+
+def test_a_bag_is_imported_as_a_scan(tmp_path: Path) -> None:
+    main(RecordOptions(tmp_path / "scan", source=simple("mcap", 5).write(tmp_path / "try"), keep_fps=0))
+    scene = open_scene(tmp_path / "scan")
+    assert len(scene) == 5
+    for index, frame in enumerate(scene):
+        np.testing.assert_array_equal(frame.depth, metres(index))
 
 
 def test_a_missing_package_names_the_extra(tmp_path: Path) -> None:

@@ -229,9 +229,11 @@ def test_sources_that_are_not_there_are_named(
         open_stream(source)
 
 
-def test_options_that_a_source_does_not_have_are_refused() -> None:
-    with pytest.raises(OptionError, match="its own depth scale"):
+def test_options_that_a_source_does_not_have_are_refused(folder: Path) -> None:
+    with pytest.raises(OptionError, match=r"realsense cannot be opened with depth_scale: it takes only fps, size"):
         open_stream("realsense", depth_scale=0.001)
+    with pytest.raises(OptionError, match=r"cannot be opened with size: it takes only depth_scale, fps"):
+        open_stream(folder, size=(48, 64))
 
 
 def test_aligned_depth_is_that_of_the_camera_beside() -> None:

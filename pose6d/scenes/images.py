@@ -107,15 +107,18 @@ def depth_in_metres(values: np.ndarray, scale: float) -> np.ndarray:
         values: (H, W) integers or floating-point numbers.
         scale: metres per unit.
     """
-    known = is_measured(values)
     if values.dtype.kind in "iu":
-        known = (values > 0) & (values != np.iinfo(np.uint16).max) & (values != np.iinfo(values.dtype).max)
-    return np.where(known, values.astype(np.float32) * np.float32(scale), np.float32(0))
+        missing = (values == np.iinfo(np.uint16).max) | (values == np.iinfo(values.dtype).max) | (values < 0)
+    else:
+        missing = ~is_measured(values)
+    metres = values.astype(np.float32) * np.float32(scale)
+    metres[missing] = 0
+    return metres
 
 
 def depth_in_units(depth: np.ndarray, unit: float) -> np.ndarray:
     """(H, W) metres as uint16 of `unit` metres, the reverse of `depth_in_metres`; 0 where 16 bits cannot hold it."""
-    units = np.rint(depth.astype(np.float64) / unit)
+    units = np.rint(depth / np.float32(unit))
     return np.where(units < np.iinfo(np.uint16).max, units, 0).astype(np.uint16)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pose6d.errors import OptionError, SceneError
 from pose6d.scenes import open_scene
@@ -27,8 +28,8 @@ def open_stream(
     *,
     real_time: bool = False,
     fps: float | None = None,
-    size: tuple[int, int] = (480, 640),
-    topics: RosTopics = RosTopics(),  # noqa: B008 - frozen
+    size: tuple[int, int] | None = None,
+    topics: RosTopics | None = None,
     depth_scale: float | None = None,
 ) -> FrameStream:
     """Open a camera or a recording.
@@ -37,8 +38,8 @@ def open_stream(
         source: "realsense" or "realsense:SERIAL"; a .bag, .db3 or .mcap file of ROS or of RealSense's SDK; the folder
             of a recording (see `open_scene`) or of a ROS 2 bag; "FILE.py:CLASS" for a camera of your own.
         real_time: let a recording's frames come at their time, as if its camera were running.
-        fps: frames per second of a camera, 30 by default; of a folder, in place of what it says of its times.
-        size: (height, width) of a camera's pictures.
+        fps: frames per second of a RealSense camera, 30 by default; of a folder, in place of what it says of its times.
+        size: (height, width) of a RealSense camera's pictures, (480, 640) by default.
         topics: of a ROS bag, where the ones found are not those that are meant.
         depth_scale: metres per unit of 16-bit depth, in place of what a folder says, or of the millimetres of ROS.
 
@@ -48,32 +49,39 @@ def open_stream(
         SceneError: there is no such recording, or it cannot be used; the message says why.
         OptionError: an option does not go with the source.
     """
-    stream = _open(str(source), fps, size, topics, depth_scale)
+    options = {"fps": fps, "size": size, "topics": topics, "depth_scale": depth_scale}
+    given = {name for name, value in options.items() if value is not None}
+    stream = _open(str(source), options, given)
     return RealTimeStream(stream) if real_time and not stream.live else stream
 
 
-def _open(
-    source: str, fps: float | None, size: tuple[int, int], topics: RosTopics, depth_scale: float | None
-) -> FrameStream:
+def _open(source: str, options: dict[str, Any], given: set[str]) -> FrameStream:
     path = Path(source)
-    bag = (path / "metadata.yaml").is_file() or (path.is_file() and path.suffix.lower() in _BAGS)
-    of_ros = bag and not (path.suffix.lower() in (".bag", ".db3") and path.is_file() and is_realsense_recording(path))
-    if topics != RosTopics() and not of_ros:
-        raise OptionError(f"{source} is no ROS bag, so that it has no topics to choose")
-    if depth_scale is not None and not (of_ros or path.is_dir()):
-        raise OptionError(f"{source} states its own depth scale: leave depth_scale out")
-    if of_ros:
+    is_file, suffix = path.is_file(), path.suffix.lower()
+    if is_file and suffix in (".bag", ".db3") and is_realsense_recording(path):
+        _check(source, given, set())
+        return open_recording(path)
+    if (is_file and suffix in _BAGS) or (path / "metadata.yaml").is_file():
         from pose6d.streams.ros_bag import RosBagStream  # its alignment of depth is compiled
 
-        return RosBagStream(path, topics, depth_scale)
-    if bag:
-        return open_recording(path)
+        _check(source, given, {"topics", "depth_scale"})
+        return RosBagStream(path, options["topics"] or RosTopics(), options["depth_scale"])
     if path.is_dir():
-        return RecordingStream(open_scene(path, depth_scale=depth_scale), fps)
+        _check(source, given, {"fps", "depth_scale"})
+        return RecordingStream(open_scene(path, depth_scale=options["depth_scale"]), options["fps"])
     name, _, serial = source.partition(":")
     if name == REALSENSE:
-        return open_camera(size[1], size[0], round(fps or 30), serial or None)
+        _check(source, given, {"fps", "size"})
+        height, width = options["size"] or (480, 640)
+        return open_camera(width, height, round(options["fps"] or 30), serial or None)
     if is_own_camera(source):
+        _check(source, given, set())
         return open_own_camera(source)
     what = "is no recording" if path.exists() else "is no camera, and does not exist"
     raise SceneError(f"{source} {what}: {_WANTED}")
+
+
+def _check(source: str, given: set[str], known: set[str]) -> None:
+    if given - known:
+        what = f"only {', '.join(sorted(known))}" if known else "none of them"
+        raise OptionError(f"{source} cannot be opened with {', '.join(sorted(given - known))}: it takes {what}")

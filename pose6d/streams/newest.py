@@ -11,6 +11,7 @@ from pose6d.scenes.frame import Frame
 from pose6d.streams.interface import FrameStream
 
 _LAST_CALL = 0.5  # seconds for the reading thread to end before the stream is closed under it
+_PATIENCE = 10.0  # seconds for it to end afterwards; a camera that hangs must not hang the program
 
 
 class NewestFrames:
@@ -54,7 +55,7 @@ class NewestFrames:
             self._thread.join(_LAST_CALL)
         self._stream.__exit__(kind, error, trace)  # which ends a wait for a frame
         if begun:
-            self._thread.join()
+            self._thread.join(_PATIENCE)
 
     def __iter__(self) -> NewestFrames:
         if self._thread.ident is None:

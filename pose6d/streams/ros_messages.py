@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from pose6d.errors import MissingDependencyError, SceneError
@@ -13,8 +12,8 @@ from pose6d.errors import MissingDependencyError, SceneError
 EXTRINSICS = "realsense2_camera_msgs/msg/Extrinsics"
 _EXTRINSICS_FORM = "std_msgs/Header header\nfloat64[9] rotation\nfloat64[3] translation\n"
 _CURE = (
-    "it is truncated or was not closed: copy it again, or repair it (ROS 1: rosbag reindex; ROS 2: ros2 bag reindex; "
-    "MCAP: mcap recover)"
+    "it is truncated, was not closed, or holds no messages of ROS: copy it again, or repair it (ROS 1: rosbag reindex; "
+    "ROS 2: ros2 bag reindex; MCAP: mcap recover)"
 )
 
 
@@ -42,7 +41,7 @@ class RosMessage:
 
 
 class RosBag:
-    """An open bag; a context manager.
+    """An open bag.
 
     Args:
         path: a .bag, .db3 or .mcap file, or the folder of a ROS 2 bag.
@@ -72,14 +71,6 @@ class RosBag:
             raise SceneError(f"{path} cannot be opened as a ROS bag ({_said(error)}): {_CURE}") from error
         connections = self._reader.connections
         self.topics = {connection.topic: connection.msgtype for connection in connections if connection.msgcount}
-
-    def __enter__(self) -> RosBag:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""

@@ -67,14 +67,18 @@ def find_cameras(bag: RosBag, topics: RosTopics) -> tuple[RosCamera, RosCamera]:
         bag,
         "colour",
         images,
-        sorted((is_grey(first), _is_compressed(first), name) for name, first in images.items() if not is_depth(first)),
+        sorted(
+            ("depth" in name, is_grey(first), _is_compressed(first), name)
+            for name, first in images.items()
+            if not is_depth(first)
+        ),
     )
     depth = topics.depth or _first_of(
         bag,
         "depth",
         images,
         sorted(
-            (-_in_common(name, color), not _says_aligned(name), _is_compressed(first), name)
+            (-_in_common(name, color), "depth" not in name, not _says_aligned(name), _is_compressed(first), name)
             for name, first in images.items()
             if is_depth(first) and name != color
         ),
