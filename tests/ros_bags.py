@@ -15,10 +15,16 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from pose6d.scenes.frame import Frame
+from pose6d.streams import FrameStream
+
 EXTRINSICS = "realsense2_camera_msgs/msg/Extrinsics"
 COLOR, DEPTH = "/camera/color/image_raw", "/camera/aligned_depth_to_color/image_raw"
+INFO, DEPTH_INFO = "/camera/color/camera_info", "/camera/aligned_depth_to_color/camera_info"
 FRAME = "camera_color_optical_frame"
 KINDS = ("bag", "db3", "mcap")
+K = np.array([[90.0, 0, 31.5], [0, 90.0, 23.5], [0, 0, 1]])
+SIZE = (48, 64)
 
 
 @dataclass
@@ -135,3 +141,37 @@ def compressed_metres(metres: np.ndarray, quantization: float = 100.0, farthest:
     b = 1 - a / farthest
     inverse = np.where(metres > 0, a / np.maximum(metres, 1e-6) + b, 0)
     return struct.pack("<iff", 1, a, b) + png(np.rint(inverse).astype(np.uint16))
+
+
+def picture(index: int) -> np.ndarray:
+    """(48, 64, 3) RGB that is different for each index, of even columns in pairs, so that YUV 4:2:2 holds it."""
+    rgb = np.zeros((*SIZE, 3), np.uint8)
+    rgb[..., 0], rgb[..., 1], rgb[..., 2] = 10 * index, np.arange(48)[:, None] * 5, (np.arange(64) // 2) * 8
+    return rgb
+
+
+def millimetres(index: int) -> np.ndarray:
+    depth = np.full(SIZE, 800 + index, np.uint16)
+    depth[10:30, 20:40] = 500 + index
+    depth[:4] = 0
+    return depth
+
+
+def metres(index: int) -> np.ndarray:
+    return millimetres(index).astype(np.float32) * np.float32(0.001)
+
+
+def simple(kind: str = "bag", count: int = 4, start: float = 1000.0) -> BagWriter:
+    """Colour with aligned depth at 30 frames per second."""
+    bag = BagWriter(kind)
+    for index in range(count):
+        bag.image(COLOR, start + index / 30, picture(index), "rgb8")
+        bag.image(DEPTH, start + index / 30, millimetres(index), "16UC1")
+    bag.info(INFO, K, SIZE, seconds=start)
+    bag.info(DEPTH_INFO, K, SIZE, seconds=start)
+    return bag
+
+
+def frames_of(stream: FrameStream) -> list[Frame]:
+    with stream:
+        return list(stream)
