@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("pyrealsense2", reason="the RealSense SDK is not installed: pip install 'pose6d[realsense]'")
 
 from pose6d.errors import DeviceError, SceneError
+from pose6d.geometry.depth_alignment import align_depth
 from pose6d.scenes import open_scene
 from pose6d.streams import FrameStream, open_stream
 from pose6d.streams.capture_writer import CaptureWriter
@@ -106,3 +107,18 @@ def test_a_recording_that_is_cut_off_is_named(tmp_path: Path) -> None:
     (tmp_path / "cut.bag").write_bytes(OLD_BAG.read_bytes()[:9000])
     with pytest.raises(SceneError, match=r"cut\.bag .*cannot be played.*truncated"):
         open_stream(tmp_path / "cut.bag")
+
+
+def test_our_alignment_agrees_with_that_of_the_sdk(recording: Path) -> None:
+    """They differ by a pixel where something ends alone: the square, its shadow, the picture."""
+    K, pose = np.array([[90.0, 0, 47.5], [0, 90, 35.5], [0, 0, 1]]), np.eye(4)
+    pose[0, 3] = made.BASELINE
+    ours = align_depth(made.depth_units() * np.float32(made.DEPTH_SCALE), K, K, pose, (made.HEIGHT, made.WIDTH))
+    with open_stream(recording) as stream:
+        theirs = next(iter(stream)).depth
+    both = (ours > 0) & (theirs > 0)
+    assert both.mean() > 0.95 and (ours > 0).mean() > (theirs > 0).mean()  # the SDK leaves out single rows
+    square, wall = 90 * made.BASELINE / made.NEAR, 90 * made.BASELINE / made.FAR
+    borders = np.array([wall, 30 + wall, 60 + wall, 30 + square, 60 + square])
+    different = np.flatnonzero((both & (ours != theirs)).any(axis=0))
+    assert (np.abs(different[:, None] - borders).min(axis=1) <= 1.5).all()
