@@ -30,7 +30,7 @@ from learning.training.predict_score import ScorePredictor
 from pose6d.command import exit_code, finish_what_is_begun, run_command
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError, SceneError
-from pose6d.evaluation.comparison import compare_poses, recording_fps, require_ground_truth
+from pose6d.evaluation.comparison import compare_poses, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
 from pose6d.evaluation.truth_check import check_frame_truth
@@ -50,6 +50,7 @@ from pose6d.report.run_facts import RunFacts, collect_warnings
 from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames
+from pose6d.scenes.timestamps import recording_fps
 from pose6d.scenes.unused_files import same_file, unused_files
 from pose6d.search.interfaces import Watch
 from pose6d.weights import find_weights

@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from pose6d.errors import MeshError, OutputError, SceneError
+from pose6d.errors import MeshError, SceneError
 from pose6d.geometry.pose_check import check_rigid
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.symmetry import bop_symmetry
 from pose6d.scenes.layout import read_json
-from pose6d.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -37,20 +35,6 @@ class ScannedObject:
     mesh_file: Path
     object_in_board: np.ndarray
     symmetries: dict[str, Any] = field(default_factory=dict)
-
-
-def write_picture(path: Path, image: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB or (H, W) uint16 as a .jpg or .png that appears only once it is complete.
-
-    OpenCV's PNG encoder takes 5 ms for a depth image where Pillow's takes 100, too long beside a running camera.
-    """
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
-    encoded, data = cv2.imencode(path.suffix, image, options)
-    if not encoded:
-        raise OutputError(f"{path} cannot be encoded as {path.suffix}")
-    write_whole(path, data.tobytes())
 
 
 def read_registration(scan: Path, names: list[str]) -> list[np.ndarray | None]:

@@ -74,7 +74,8 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("mesh_creation.labels*", (*SCAN_FILES, "pose6d.report")),
     ("mesh_creation.fusion*", (*SCAN_BOARD, "mesh_creation.registration")),
     ("mesh_creation.simulation*", (*SCAN_BOARD, "pose6d.camera_simulation")),
-    ("mesh_creation.*.*", SCAN_BOARD),  # recording, registration
+    ("mesh_creation.recording*", (*SCAN_BOARD, "pose6d.streams")),
+    ("mesh_creation.*.*", SCAN_BOARD),  # registration
     ("mesh_creation*", SCENES_AND_RENDERING),
     ("test_data*", ("pose6d", "learning.datasets")),
 ]
@@ -86,13 +87,14 @@ HOMES: dict[str, tuple[str, ...]] = {
     "nvdiffrast": ("pose6d/rendering/*",),
     "onnxruntime": ("learning/inference/onnx_runner.py", "quantization/*"),
     "matplotlib": ("pose6d/*/*_plot*.py", "learning/training/training_plot.py", "benchmarks/*_plot.py"),
-    "pyrealsense2": ("pose6d/scenes/realsense.py",),
+    "pyrealsense2": ("pose6d/streams/realsense.py",),
+    "rosbags": ("pose6d/streams/ros_messages.py",),
     "cv2.aruco": ("mesh_creation/board/*",),
     "diffusers": ("learning/datasets/texture_generation/pictures.py",),
 }
 # Slow to import, and not needed by every run: nothing imports it before it is needed.
 DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")
-DEFERRED += ("cupy", "ray", "pyrealsense2", "learning.datasets", "mesh_creation", "quantization")
+DEFERRED += ("cupy", "ray", "pyrealsense2", "rosbags", "learning.datasets", "mesh_creation", "quantization")
 # The same, but for an estimator, which has a mesh.
 MESH_PACKAGES = ("trimesh", "networkx", "scipy.spatial", "scipy.optimize", "numba")
 FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything

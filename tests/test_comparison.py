@@ -14,7 +14,6 @@ from pose6d.evaluation.comparison import (
     PoseComparison,
     compare_poses,
     nearest_turn,
-    recording_fps,
     require_ground_truth,
     unwrap_degrees,
 )
@@ -220,16 +219,3 @@ def test_missing_ground_truth_is_named(tmp_path: Path) -> None:
     scene = Recording(tmp_path, [None, pose(), pose()])
     require_ground_truth(scene, [0, 1, 2])
     assert scene.read == 2
-
-
-def test_the_rate_of_a_recording(tmp_path: Path) -> None:
-    scene = Recording(tmp_path, [None])
-    assert recording_fps(scene) == 30
-    (tmp_path / "scene.json").write_text('{"fps": 15}')
-    assert recording_fps(scene) == 15
-    assert recording_fps(scene, 60) == 60
-    with pytest.raises(SceneError, match="--fps: fps is 0"):
-        recording_fps(scene, 0)
-    (tmp_path / "scene.json").write_text('{"fps": "fast"}')
-    with pytest.raises(SceneError, match=r"scene\.json: fps is 'fast'"):
-        recording_fps(scene)

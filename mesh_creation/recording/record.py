@@ -1,4 +1,4 @@
-"""Records a scan with a RealSense camera, or imports a .bag or .db3 recording, into the capture layout.
+"""Records a scan with a RealSense camera, or imports a recording of it or of ROS, into the capture layout.
 
 python -m mesh_creation record --out my_scan --seconds 40
 python -m mesh_creation record --out my_scan --source old.bag
@@ -11,10 +11,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -22,12 +21,14 @@ import numpy as np
 from mesh_creation.board.detection import detect_board
 from mesh_creation.board.layout import Board, default_board, load_board, save_board
 from mesh_creation.recording.coverage import Coverage
-from mesh_creation.scan_folder import write_picture
 from pose6d.errors import DeviceError, OutputError, SceneError
-from pose6d.json_file import write_json
+from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import list_images
-from pose6d.scenes.layout import read_json
-from pose6d.scenes.realsense import CameraFrame, open_camera, open_recording
+from pose6d.scenes.timestamps import GROWING
+from pose6d.streams import open_stream
+from pose6d.streams.capture_writer import CaptureFolder, finish_capture
+from pose6d.streams.interface import FrameStream
+from pose6d.streams.realsense import open_camera
 
 _STEADY = 0.01  # change of brightness over the last pictures below which the exposure has settled
 _WARM_UP = (15, 150)  # frames, at least and at most
@@ -38,12 +39,12 @@ _MAX_SPEED = 0.35  # metres per second of the camera: motion blur of 3 pixels at
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """Record with a RealSense camera, or import a .bag or .db3 file."""
+    """Record with a RealSense camera, or import a file."""
 
     out: Path
     """the scan's folder, to be made"""
     source: Path | None = None
-    """a .bag or .db3 recording to import instead of recording with a camera"""
+    """a recording to import instead of recording with a camera: a .bag, .db3 or .mcap file, or a folder"""
     board: Path | None = None
     """board.json of the board that lies under the object; left out: the A4 ring that `board` prints by default"""
     seconds: float = 40.0
@@ -64,40 +65,6 @@ class RecordOptions:
     """replace an earlier recording of this folder, and with it all that was made from it"""
 
 
-class CameraStream(Protocol):
-    """What frames come from: a camera, or a recording."""
-
-    name: str
-    intrinsics: dict[str, Any]
-    depth_scale: float
-    fps: float
-
-    def __iter__(self) -> Iterator[CameraFrame]: ...
-
-
-@dataclass
-class _FrameWriter:
-    """The frames that were written so far."""
-
-    folder: Path
-    facts: dict[str, Any]
-    timestamps: list[float] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-
-    def add(self, frame: CameraFrame) -> None:
-        name = len(self.timestamps)
-        # Depth first: an interrupted run then leaves a depth image too many, never a picture without depth.
-        write_picture(self.folder / "depth" / f"{name}.png", frame.depth)
-        write_picture(self.folder / "JPEGImages" / f"{name}.jpg", frame.rgb)
-        self.timestamps.append(frame.seconds)
-        self.numbers.append(frame.number)
-
-    def finish(self) -> None:
-        start = self.timestamps[0] if self.timestamps else 0.0
-        timestamps = [round(seconds - start, 6) for seconds in self.timestamps]
-        write_json(self.folder / "recording.json", self.facts | {"timestamps": timestamps, "numbers": self.numbers})
-
-
 def main(options: RecordOptions) -> Path:
     """Record or import into the folder, or keep the recording that is there.
 
@@ -116,12 +83,12 @@ def main(options: RecordOptions) -> Path:
         return options.out
     board = load_board(options.board) if options.board else default_board()
     partial = options.out.with_name(f"{options.out.name}.partial")
-    if partial.exists() and any(partial.iterdir()) and not (partial / "intrinsics.json").is_file():
+    if partial.exists() and any(partial.iterdir()) and not (partial / "recording.json").is_file():
         raise OutputError(f"{partial} is in the way and was not made by `record`: move it away")
     if options.source is None and not options.overwrite and _complete_interrupted(partial, options):
         return options.out
     stream = (
-        open_recording(options.source)
+        open_stream(options.source)
         if options.source
         else open_camera(options.width, options.height, options.camera_fps, options.serial)
     )
@@ -130,47 +97,46 @@ def main(options: RecordOptions) -> Path:
     return options.out
 
 
-def record(stream: CameraStream, board: Board, options: RecordOptions) -> None:
+def record(stream: FrameStream, board: Board, options: RecordOptions) -> None:
     """Write the frames of a stream into `options.out`; see `main`."""
     partial = options.out.with_name(f"{options.out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for name in ("JPEGImages", "depth"):
-        (partial / name).mkdir(parents=True)
-    write_json(partial / "intrinsics.json", stream.intrinsics | {"depth_scale": stream.depth_scale})
-    save_board(board, partial / "board.json")
     live = options.source is None
-    fps = min(options.keep_fps or stream.fps, stream.fps)
+    camera_fps = stream.fps or options.camera_fps
+    fps = min(options.keep_fps or camera_fps, camera_fps)
     source = stream.name if live else f"{stream.name}, {options.source}"
-    writer = _FrameWriter(partial, {"kind": "camera" if live else "import", "source": source, "fps": fps})
-    hints = _Hints(board, stream, show=live)
+    facts = {"kind": "camera" if live else "import", "source": source, "fps": fps}
+    capture = CaptureFolder(partial, stream.depth_unit, facts)
+    save_board(board, partial / "board.json")
+    hints = _Hints(board, show=live)
     try:
         frames = iter(stream)
         if live:
             warm_up(frames)
             _count_down(frames, options.countdown)
         for frame in _limit_rate(frames, fps, options.seconds if live else float("inf")):
-            writer.add(frame)
-            hints.update(frame, len(writer.timestamps))
+            capture.add(frame)
+            hints.update(frame, capture.frames)
     except KeyboardInterrupt:
         if not live:
             raise  # half an import is none
         print("\nrecord: stopped by hand")
     except DeviceError as error:
-        if writer.timestamps:
-            writer.finish()
+        if capture.frames:
+            capture.finish()
             _move_into_place(partial, options)
-            kept = f"{len(writer.timestamps)} frames until then are in {options.out}"
+            kept = f"{capture.frames} frames until then are in {options.out}"
             raise DeviceError(f"{error} The {kept}") from error
         raise
-    if not writer.timestamps:
+    if not capture.frames:
         shutil.rmtree(partial)
         raise SceneError(f"{source} gave no frame with colour and depth: nothing was recorded")
-    writer.finish()
+    capture.finish()
     _move_into_place(partial, options)
-    print(f"\nrecord: {len(writer.timestamps)} frames in {options.out}; {hints.summary()}")
+    print(f"\nrecord: {capture.frames} frames in {options.out}; {hints.summary()}")
 
 
-def warm_up(frames: Iterator[CameraFrame]) -> int:
+def warm_up(frames: Iterator[Frame]) -> int:
     """Let frames pass until the automatic exposure has settled; how many it took."""
     recent: deque[float] = deque(maxlen=10)
     for count, frame in enumerate(islice(frames, _WARM_UP[1]), 1):
@@ -183,20 +149,18 @@ def warm_up(frames: Iterator[CameraFrame]) -> int:
 class _Hints:
     """Tells the person with the camera what it sees of the board and where to go next."""
 
-    def __init__(self, board: Board, stream: CameraStream, show: bool) -> None:
+    def __init__(self, board: Board, show: bool) -> None:
         self.board, self.show = board, show
-        i = stream.intrinsics
-        self.K = np.array([[i["fx"], 0, i["ppx"]], [0, i["fy"], i["ppy"]], [0, 0, 1]], dtype=np.float64)
         self.coverage = Coverage()
         self.checked = self.placed = 0
         self._last: tuple[float, np.ndarray] | None = None
 
-    def update(self, frame: CameraFrame, count: int) -> None:
+    def update(self, frame: Frame, count: int) -> None:
         if count % _HINT_EVERY:
             return
         found = detect_board(frame.rgb, self.board)
         self.checked += 1
-        pose = _camera_in_board(self.board, found.corners, found.ids, self.K)
+        pose = _camera_in_board(self.board, found.corners, found.ids, frame.K)
         advice = "no markers: point the camera at the board"
         if pose is not None:
             self.placed += 1
@@ -212,7 +176,9 @@ class _Hints:
         text = f"the board was found in {self.placed} of {self.checked} looked at"
         return f"{text}, {100 * self.coverage.share:.0f} % of the directions seen: {self.coverage.bars()}"
 
-    def _speed_warning(self, seconds: float, pose: np.ndarray) -> str:
+    def _speed_warning(self, seconds: float | None, pose: np.ndarray) -> str:
+        if seconds is None:
+            return ""
         last, self._last = self._last, (seconds, pose[:3, 3])
         if last is None or not 0 < seconds - last[0] < 2:
             return ""
@@ -233,20 +199,21 @@ def _camera_in_board(board: Board, corners: np.ndarray, ids: np.ndarray, K: np.n
     return pose
 
 
-def _limit_rate(frames: Iterator[CameraFrame], fps: float, seconds: float) -> Iterator[CameraFrame]:
+def _limit_rate(frames: Iterator[Frame], fps: float, seconds: float) -> Iterator[Frame]:
     """Frames at no more than `fps`, by the camera's clock, for so many seconds."""
     first = due = None
-    for frame in frames:
-        first = frame.seconds if first is None else first
-        if frame.seconds - first > seconds:
+    for count, frame in enumerate(frames):
+        now = count / fps if frame.seconds is None else frame.seconds
+        first = now if first is None else first
+        if now - first > seconds:
             return
         # A quarter of a period early counts as due: the camera's clock is not exact.
-        if due is None or frame.seconds >= due - 0.25 / fps:
-            due = frame.seconds + 1 / fps if due is None else max(due + 1 / fps, frame.seconds)
+        if due is None or now >= due - 0.25 / fps:
+            due = now + 1 / fps if due is None else max(due + 1 / fps, now)
             yield frame
 
 
-def _count_down(frames: Iterator[CameraFrame], seconds: int) -> None:
+def _count_down(frames: Iterator[Frame], seconds: int) -> None:
     """Say the seconds while frames pass, so that none of them waits in the camera until it is old."""
     start = time.monotonic()
     said = None
@@ -280,13 +247,10 @@ def _complete_interrupted(partial: Path, options: RecordOptions) -> bool:
     names = [name for name in list_images(partial / "JPEGImages") if (partial / "depth" / f"{name}.png").is_file()]
     if not names or not (partial / "board.json").is_file() or not (partial / "intrinsics.json").is_file():
         return False
-    read_json(partial / "intrinsics.json")
     for name in set(list_images(partial / "depth")) - set(names):
         (partial / "depth" / f"{name}.png").unlink()
-    fps = options.keep_fps or options.camera_fps
-    facts = {"kind": "camera", "source": "an interrupted recording", "fps": fps}
-    timestamps = [round(place / fps, 6) for place in range(len(names))]
-    write_json(partial / "recording.json", facts | {"timestamps": timestamps})
+    if (partial / GROWING).is_file():
+        finish_capture(partial, len(names))
     _move_into_place(partial, options)
     print(f"record: {len(names)} frames of an interrupted recording are now {options.out}; --overwrite records again")
     return True

@@ -22,7 +22,6 @@ import torch
 from tqdm import tqdm
 
 from mesh_creation.board.layout import Board, default_board, save_board
-from mesh_creation.scan_folder import write_picture
 from mesh_creation.simulation.motion import CameraMotion, Tremor, rotation_z, sample_frame_numbers
 from mesh_creation.simulation.room import Room, make_room
 from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
@@ -32,6 +31,7 @@ from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, make_renderer
+from pose6d.scenes.images import write_picture
 
 VERSION = 2  # of what the same settings look like
 _MADE_BY = "mesh_creation.simulator"  # in files of recordings, also of earlier ones

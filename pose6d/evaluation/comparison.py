@@ -16,9 +16,7 @@ from pose6d.errors import FrameError, SceneError
 from pose6d.evaluation.pose_errors import add, add_s, euler_angles, euler_error, nearest_symmetric_truth, rotation_error
 from pose6d.mesh.mesh import Mesh
 from pose6d.scenes.frame import Scene
-from pose6d.scenes.layout import read_json
 
-DEFAULT_FPS = 30.0
 STEEP_DEGREES = 80.0  # |y| beyond this: x and z turn about nearly the same axis, and their split means little
 
 _MOST_POINTS = 5000
@@ -186,22 +184,6 @@ def unwrap_degrees(degrees: np.ndarray) -> np.ndarray:
 def nearest_turn(degrees: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """The same angles, each with as many whole turns as bring it within 180 degrees of its reference."""
     return reference - ((reference - degrees + 180.0) % 360.0 - 180.0)
-
-
-def recording_fps(scene: Scene, fps: float | None = None) -> float:
-    """Frames per second of a recording: `fps` if given, else "fps" in its scene.json, else 30.
-
-    Raises:
-        SceneError: the value is no positive number.
-    """
-    source = "--fps"
-    if fps is None:
-        source = str(scene.path / "scene.json")
-        content = read_json(scene.path / "scene.json") if (scene.path / "scene.json").is_file() else {}
-        fps = content.get("fps", DEFAULT_FPS) if isinstance(content, dict) else DEFAULT_FPS
-    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e5:
-        raise SceneError(f"{source}: fps is {fps!r}, wanted the recording's frames per second, such as 30")
-    return float(fps)
 
 
 def require_ground_truth(scene: Scene, frames: list[int]) -> None:

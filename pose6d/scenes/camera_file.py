@@ -103,6 +103,19 @@ def read_camera(path: Path) -> CameraFile:
         raise SceneError(f"{path} is nested too deep to be a camera's: was it made by mistake?") from error
 
 
+def camera_of(values: Mapping[str, Any], source: Path) -> CameraFile:
+    """The camera that a message or a file states by name, in the spellings of `read_camera`.
+
+    Args:
+        values: numbers and lists by name.
+        source: where they come from, for messages.
+
+    Raises:
+        SceneError: no intrinsics that are understood.
+    """
+    return _camera_of(_by_plain_name(values), "", source)
+
+
 def _decode(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, with or without a byte order mark."""
     data = path.read_bytes()

@@ -10,12 +10,14 @@ from pose6d.errors import SceneError
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.scenes.frame import SceneOptions
 from pose6d.scenes.layout import SingleCameraScene
+from pose6d.scenes.timestamps import GROWING
 
 _KNOWN = frozenset(
     {"JPEGImages", "depth", "intrinsics.json", "masks", "mesh", "transforms.npy", "scene.json", "downloaded.json"}
     # what the steps of mesh_creation keep there for one another
     | {"board.json", "recording.json", "registration", "registration.json", "registration.png", "fusion"}
     | {"transforms.before.npy", "objects.json", "labels", "truth"}
+    | {GROWING}
 )
 
 
@@ -25,7 +27,7 @@ class CaptureScene(SingleCameraScene):
     JPEGImages/<n>.jpg, depth/<n>.png (16 bits), intrinsics.json (fx, fy, ppx, ppy, optionally width, height, model and
     coeffs of the lens, and depth_scale in metres per unit), and optionally masks/<n>.png, mesh/*.obj|ply|glb,
     mesh/symmetry.json and transforms.npy (N, 4, 4), camera i in the frame of the object's mesh, so that its inverse is
-    the ground truth.
+    the ground truth. While it is being recorded, frames.txt lists its frames.
     """
 
     kind = "capture"
@@ -33,7 +35,8 @@ class CaptureScene(SingleCameraScene):
     markers = ("JPEGImages", "intrinsics.json")
 
     def __init__(self, path: Path, options: SceneOptions = SceneOptions()) -> None:  # noqa: B008 - frozen
-        super().__init__(path, "JPEGImages", path / "intrinsics.json", options)
+        growing = (path / GROWING).is_file()
+        super().__init__(path, "JPEGImages", path / "intrinsics.json", options, growing=growing)
         self._camera_in_object = _read_transforms(path / "transforms.npy", len(self.names))
         self._name_unused(_KNOWN)
         self._name_unused_masks()

@@ -98,6 +98,7 @@ class Scene(ABC):
         cropped: whether the user says that the images are cut out of larger ones (see `check_intrinsics`).
         depth_scale_stated: whether the user states the unit of depth, or the recording one that is not the usual 1 mm;
             else it is taken to be 1 mm.
+        depth_unit: metres per step of the depth that is read; 0.0001 where there is no one step.
         depth_offset: pixels by which depth lies to the right of and below colour, taken out of every frame that is
             read; may be set at any time.
         mesh_files: the meshes that come with the recording.
@@ -119,6 +120,7 @@ class Scene(ABC):
         self.notes: list[str] = []
         self.cropped = options.cropped
         self.depth_scale_stated = True
+        self.depth_unit = 0.0001
         self.depth_offset = (0, 0)
         self._undistortion: Undistortion | None = None
         self.mesh_files: list[Path] = []

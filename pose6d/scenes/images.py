@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from pose6d.errors import FrameError, SceneError
+from pose6d.errors import FrameError, OutputError, SceneError
 from pose6d.geometry.depth import is_measured
-from pose6d.whole_file import whole_file
+from pose6d.whole_file import whole_file, write_whole
 
 COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
@@ -96,10 +97,29 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
             f"{path} is no depth image: it has {channels} channel(s) of {values.dtype}, wanted one of 16 bits "
             "(a coloured or 8-bit picture of the depth has lost the distances)"
         )
-    known = is_measured(values)
+    return depth_in_metres(values, scale)
+
+
+def depth_in_metres(values: np.ndarray, scale: float) -> np.ndarray:
+    """(H, W) float32 metres of depth as a camera or a file counts it; what is missing (see `read_depth`) is 0.
+
+    Args:
+        values: (H, W) integers or floating-point numbers.
+        scale: metres per unit.
+    """
     if values.dtype.kind in "iu":
-        known = (values > 0) & (values != np.iinfo(np.uint16).max) & (values != np.iinfo(values.dtype).max)
-    return np.where(known, values.astype(np.float32) * np.float32(scale), np.float32(0))
+        missing = (values == np.iinfo(np.uint16).max) | (values == np.iinfo(values.dtype).max) | (values < 0)
+    else:
+        missing = ~is_measured(values)
+    metres = values.astype(np.float32) * np.float32(scale)
+    metres[missing] = 0
+    return metres
+
+
+def depth_in_units(depth: np.ndarray, unit: float) -> np.ndarray:
+    """(H, W) metres as uint16 of `unit` metres, the reverse of `depth_in_metres`; 0 where 16 bits cannot hold it."""
+    units = np.rint(depth / np.float32(unit))
+    return np.where(units < np.iinfo(np.uint16).max, units, 0).astype(np.uint16)
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -152,6 +172,20 @@ def write_image(path: Path, image: np.ndarray) -> None:
         image = image.astype(np.uint8) * 255
     with whole_file(path) as partial:
         Image.fromarray(np.ascontiguousarray(image)).save(partial)
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB, (H, W) uint8 or uint16 as a .jpg or .png beside a running camera.
+
+    OpenCV's PNG encoder takes 5 ms for a depth image where Pillow's takes 100.
+    """
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
+    encoded, data = cv2.imencode(path.suffix, image, options)
+    if not encoded:
+        raise OutputError(f"{path} cannot be encoded as {path.suffix}")
+    write_whole(path, data.tobytes())
 
 
 def write_depth(path: Path, depth: np.ndarray) -> None:

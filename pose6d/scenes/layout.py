@@ -26,9 +26,7 @@ from pose6d.scenes.images import (
     read_size,
     shorten,
 )
-from pose6d.scenes.lens import Undistortion
-
-_LEAST_SEEN = 0.5  # of a picture without distortion that a lens saw; a fisheye sees more than all of it
+from pose6d.scenes.lens import make_undistortion
 
 
 class SingleCameraScene(Scene):
@@ -39,14 +37,19 @@ class SingleCameraScene(Scene):
         color_dir: its folder of colour images.
         camera: the file with the intrinsics.
         options: how it is read.
+        growing: it was not finished: a last depth image without colour is left out.
     """
 
-    def __init__(self, path: Path, color_dir: str, camera: Path, options: SceneOptions) -> None:
+    def __init__(
+        self, path: Path, color_dir: str, camera: Path, options: SceneOptions, *, growing: bool = False
+    ) -> None:
         super().__init__(path, options)
-        self.names, self._color, self._depth = pair_frames(path / color_dir, path / "depth")
+        self.names, self._color, self._depth = pair_frames(path / color_dir, path / "depth", growing=growing)
         self.size = first_size(list(self._color.values()))
         self.notes += turning_notes(list(self._color.values()))
         self._K, self._scale = self._use_camera(read_camera(camera), options.depth_scale)
+        if all(file.suffix.lower() == ".png" for file in self._depth.values()):  # a TIFF may hold fractions
+            self.depth_unit = self._scale
         self._masks = Masks(options.mask_dir or path / "masks", options.object_id, self._color)
         self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
@@ -89,13 +92,7 @@ class SingleCameraScene(Scene):
         if camera.form and (camera.form, camera.path.suffix) != ("JSON", ".json"):
             self.notes.append(f"{camera.path.name} is read as {camera.form}")
         if camera.lens is not None:
-            self._undistortion = Undistortion(camera.lens, camera.K, self.size)
-            if self._undistortion.seen < _LEAST_SEEN:
-                raise SceneError(
-                    f"{camera.path}: with the distortion of its lens ({camera.lens.model}, "
-                    f"{list(camera.lens.coefficients)}), {100 * self._undistortion.seen:.0f} % of the picture is left: "
-                    "are the coefficients those of this camera, in the model's order (k1 k2 p1 p2 k3)?"
-                )
+            self._undistortion = make_undistortion(camera.lens, camera.K, self.size, str(camera.path))
             self.notes.append(
                 f"the distortion of the lens ({camera.lens.model}, up to {self._undistortion.shift:.1f} pixels) is "
                 "taken out of colour, depth and masks"
@@ -116,8 +113,15 @@ class SingleCameraScene(Scene):
             )
 
 
-def pair_frames(color_dir: Path, depth_dir: Path) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
+def pair_frames(
+    color_dir: Path, depth_dir: Path, *, growing: bool = False
+) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
     """List the frames of a recording: names in natural order, colour files and depth files by name.
+
+    Args:
+        color_dir: the folder of colour images.
+        depth_dir: the folder of depth images.
+        growing: leave out a last depth image that has no colour yet.
 
     Raises:
         SceneError: a folder is missing or empty, or a frame has colour without depth or the reverse.
@@ -128,6 +132,8 @@ def pair_frames(color_dir: Path, depth_dir: Path) -> tuple[list[str], dict[str, 
         if not images:
             found = f"holds none (found: {listing(folder)})" if folder.is_dir() else "does not exist"
             raise SceneError(f"{folder} {found}: wanted one image per frame ({', '.join(suffixes)})")
+    if growing and list(depth)[-1] not in color:
+        depth.popitem()
     no_depth = [name for name in color if name not in depth]
     no_color = [name for name in depth if name not in color]
     if no_depth or no_color:

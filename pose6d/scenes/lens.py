@@ -65,6 +65,7 @@ _MODELS: dict[str, tuple[_Distortion, int]] = {
     ),
     **dict.fromkeys(("ftheta", "3"), (_f_theta, 1)),
 }
+_LEAST_SEEN = 0.5  # of a picture without distortion that a lens saw; a fisheye sees more than all of it
 _NOWHERE = -1e4  # pixels: outside any picture
 _WITHOUT = ("none", "pinhole", "nodistortion", "0")
 
@@ -155,6 +156,28 @@ class Undistortion:
         """Depth or mask (H, W), each pixel as its nearest one; 0 where the lens did not see."""
         plain = image.astype(np.uint8) if image.dtype == bool else image
         return cv2.remap(plain, *self._map, cv2.INTER_NEAREST).astype(image.dtype)
+
+
+def make_undistortion(lens: Lens, K: np.ndarray, size: tuple[int, int], source: str) -> Undistortion:
+    """An `Undistortion` that leaves something of the picture.
+
+    Args:
+        lens: the camera's.
+        K: (3, 3) intrinsics.
+        size: (height, width) of the pictures.
+        source: the file to name in messages.
+
+    Raises:
+        SceneError: less than half of the picture is left, so that the coefficients are those of another lens.
+    """
+    undistortion = Undistortion(lens, K, size)
+    if undistortion.seen < _LEAST_SEEN:
+        raise SceneError(
+            f"{source}: with the distortion of its lens ({lens.model}, {list(lens.coefficients)}), "
+            f"{100 * undistortion.seen:.0f} % of the picture is left: are the coefficients those of this camera, in "
+            "the model's order (k1 k2 p1 p2 k3)?"
+        )
+    return undistortion
 
 
 def _plain(name: str) -> str:

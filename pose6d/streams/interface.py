@@ -17,6 +17,7 @@ class FrameStream(Protocol):
         size: (height, width) of the pictures.
         fps: frames per second that it delivers, as far as it says so; else None.
         live: whether frames are lost unless they are taken when they come.
+        depth_unit: metres per step in which it counts depth, such as 0.001, so that recording it loses nothing.
         notes: what people should know, such as that depth was aligned to colour.
     """
 
@@ -24,6 +25,7 @@ class FrameStream(Protocol):
     size: tuple[int, int]
     fps: float | None
     live: bool
+    depth_unit: float
     notes: list[str]
 
     def __enter__(self) -> FrameStream: ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -13,40 +12,34 @@ import cv2
 import numpy as np
 
 from pose6d.errors import DeviceError, MissingDependencyError, SceneError
+from pose6d.scenes.frame import Frame
+from pose6d.scenes.images import depth_in_metres
 
+REALSENSE = "realsense"  # the source's name
 _PATIENCE_MS = 5000  # for one frame; longer than any exposure, and a sleeping USB hub wakes up in that
+_HEAD = 1 << 16  # bytes: the SDK writes the version of its format before all else
 _GRID = 8  # pixels between the places at which lens distortion is evaluated
 
 
-@dataclass(frozen=True)
-class CameraFrame:
-    """What a depth camera delivers.
+class FrameAligner:
+    """Turns the SDK's framesets into frames: pairs, aligns, converts and removes lens distortion.
 
-    Attributes:
-        rgb: (H, W, 3) uint8.
-        depth: (H, W) uint16 in the stream's `depth_scale`, aligned to the colour picture, 0 = missing.
-        seconds: when, on the camera's clock.
-        number: of the colour picture, as the camera counts; gaps are lost frames.
+    Args:
+        K: (3, 3) intrinsics of the colour pictures.
+        depth_unit: metres per unit of depth.
+        fps: of the colour stream.
     """
 
-    rgb: np.ndarray
-    depth: np.ndarray
-    seconds: float
-    number: int
-
-
-class FrameAligner:
-    """Turns the SDK's framesets into `CameraFrame`: pairs, aligns, converts and removes lens distortion."""
-
-    def __init__(self, fps: float) -> None:
+    def __init__(self, K: np.ndarray, depth_unit: float, fps: float) -> None:
         self._rs = _sdk()
+        self._K, self._depth_unit = K, depth_unit
         self._align = self._rs.align(self._rs.stream.color)
         self._longest_wait = 750 / fps  # milliseconds between the two pictures of a pair
         self._last = -1
         self._map: tuple[np.ndarray, np.ndarray] | None = None
         self._profile_known = False
 
-    def __call__(self, frameset: Any) -> CameraFrame | None:
+    def __call__(self, frameset: Any) -> Frame | None:
         """The frame, or None where the set lacks one of the two pictures or repeats an earlier one."""
         color, depth = frameset.get_color_frame(), frameset.get_depth_frame()
         if not color or not depth or color.get_frame_number() == self._last:
@@ -64,7 +57,8 @@ class FrameAligner:
         if self._map is not None:
             rgb = cv2.remap(rgb, *self._map, cv2.INTER_LINEAR)
             units = cv2.remap(units, *self._map, cv2.INTER_NEAREST)
-        return CameraFrame(rgb, units, color.get_timestamp() / 1000, self._last)
+        depth = depth_in_metres(units, self._depth_unit)
+        return Frame(str(self._last), rgb, depth, self._K.copy(), seconds=color.get_timestamp() / 1000)
 
     def _rgb(self, color: Any) -> np.ndarray:
         data, form = np.asanyarray(color.get_data()), self._rs.format
@@ -96,26 +90,25 @@ class FrameAligner:
 
 
 class RealSenseStream:
-    """A running camera or a recording that plays; a context manager over which one iterates.
+    """A running camera or a recording that plays: a `FrameStream`.
 
-    Attributes:
-        name: of the camera.
-        intrinsics: fx, fy, ppx, ppy, width, height of the colour pictures (and of the depth aligned to them).
-        depth_scale: metres per unit of depth.
-        fps: of the colour stream.
+    Frames are named by the camera's count of its colour pictures, in which gaps are lost frames; `seconds` are those of
+    the camera's clock.
     """
 
     def __init__(self, pipeline: Any, profile: Any, source: str, live: bool) -> None:
         rs = _sdk()
-        self._pipeline, self._source, self._live = pipeline, source, live
+        self._pipeline, self._source, self.live = pipeline, source, live
         device = profile.get_device()
         self.name = device.get_info(rs.camera_info.name) if device.supports(rs.camera_info.name) else "RealSense"
         color = profile.get_stream(rs.stream.color).as_video_stream_profile()
-        values = color.get_intrinsics()
-        self.intrinsics = {key: getattr(values, key) for key in ("fx", "fy", "ppx", "ppy", "width", "height")}
-        self.depth_scale = _depth_scale(device, source)
-        self.fps = float(color.fps())
-        self._aligner = FrameAligner(self.fps)
+        lens = color.get_intrinsics()
+        self.size = (lens.height, lens.width)
+        self.fps: float | None = float(color.fps())
+        self.depth_unit = _depth_unit(device, source)
+        self.notes: list[str] = []
+        K = np.array([[lens.fx, 0, lens.ppx], [0, lens.fy, lens.ppy], [0, 0, 1]], dtype=np.float64)
+        self._aligner = FrameAligner(K, self.depth_unit, float(color.fps()))
 
     def __enter__(self) -> RealSenseStream:
         return self
@@ -126,7 +119,7 @@ class RealSenseStream:
         with contextlib.suppress(RuntimeError):  # a camera that was unplugged cannot be stopped
             self._pipeline.stop()
 
-    def __iter__(self) -> Iterator[CameraFrame]:
+    def __iter__(self) -> Iterator[Frame]:
         """Frames until the recording ends; a camera never ends.
 
         Raises:
@@ -135,11 +128,11 @@ class RealSenseStream:
         """
         while True:
             try:
-                arrived, frameset = self._pipeline.try_wait_for_frames(_PATIENCE_MS if self._live else 1000)
+                arrived, frameset = self._pipeline.try_wait_for_frames(_PATIENCE_MS if self.live else 1000)
             except RuntimeError as error:
                 raise self._stop_error(str(error)) from error
             if not arrived:
-                if self._live:
+                if self.live:
                     raise self._stop_error(f"no frame within {_PATIENCE_MS / 1000:g} s")
                 return
             frame = self._aligner(frameset)
@@ -147,7 +140,7 @@ class RealSenseStream:
                 yield frame
 
     def _stop_error(self, reason: str) -> DeviceError | SceneError:
-        if self._live:
+        if self.live:
             return DeviceError(f"{self._source} stopped sending ({reason}): is the cable loose, or the port USB 2?")
         return SceneError(f"{self._source} cannot be read further ({reason}): it is truncated; copy it again")
 
@@ -224,7 +217,13 @@ def open_recording(path: Path) -> RealSenseStream:
         raise
 
 
-def _depth_scale(device: Any, source: str) -> float:
+def is_realsense_recording(path: Path) -> bool:
+    """Whether a .bag or .db3 file was written by RealSense's SDK, rather than by ROS."""
+    with path.open("rb") as file:
+        return b"/file_version" in file.read(_HEAD)
+
+
+def _depth_unit(device: Any, source: str) -> float:
     rs = _sdk()
     for sensor in device.query_sensors():
         if sensor.is_depth_sensor() and sensor.supports(rs.option.depth_units):

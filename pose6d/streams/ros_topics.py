@@ -1,0 +1,157 @@
+"""Which topics of a ROS bag hold colour, depth and the cameras, by the types of their messages and their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose6d.errors import SceneError
+from pose6d.geometry.camera import check_intrinsics
+from pose6d.scenes.camera_file import CameraFile, camera_of
+from pose6d.scenes.images import shorten
+from pose6d.streams.ros_images import IMAGE_TYPES, encoding_of, is_depth, is_grey
+from pose6d.streams.ros_messages import RosBag, RosMessage
+
+_CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+
+
+@dataclass(frozen=True)
+class RosTopics:
+    """Topics of a bag, and what is known of them."""
+
+    color: str | None = None
+    """of the colour pictures; left out: found"""
+    depth: str | None = None
+    """of the depth pictures; left out: found, one that is aligned to colour before others"""
+    info: str | None = None
+    """of the colour camera's CameraInfo; left out: the one whose name has most in common with that of the pictures"""
+    aligned: bool = False
+    """take depth to be aligned to colour, whatever the bag says"""
+
+
+@dataclass(frozen=True)
+class RosCamera:
+    """One of the cameras, by the first messages of its topics.
+
+    Attributes:
+        topic: of its pictures.
+        info: the topic of its CameraInfo; None where it has none of its own.
+        says_aligned: whether its name says that it is depth aligned to colour.
+        frame: the name of its coordinate frame.
+        size: (height, width); None where the CameraInfo does not say.
+        camera: intrinsics and lens; None without CameraInfo.
+    """
+
+    topic: str
+    info: str | None
+    says_aligned: bool
+    frame: str
+    size: tuple[int, int] | None
+    camera: CameraFile | None
+
+
+def find_cameras(bag: RosBag, topics: RosTopics) -> tuple[RosCamera, RosCamera]:
+    """The colour and the depth camera.
+
+    Raises:
+        SceneError: the bag lacks one of them, or a topic that was chosen; the message lists those that are there.
+    """
+    images = {name: bag.first(name) for name, kind in sorted(bag.topics.items()) if kind in IMAGE_TYPES}
+    for what, name in (("colour", topics.color), ("depth", topics.depth)):
+        if name is not None and name not in images:
+            raise SceneError(f"{bag.path} has no pictures on {name}, chosen for {what}; it has {_listing(images)}")
+    color = topics.color or _first_of(
+        bag,
+        "colour",
+        images,
+        sorted(
+            ("depth" in name, is_grey(first), _is_compressed(first), name)
+            for name, first in images.items()
+            if not is_depth(first)
+        ),
+    )
+    depth = topics.depth or _first_of(
+        bag,
+        "depth",
+        images,
+        sorted(
+            (-_in_common(name, color), "depth" not in name, not _says_aligned(name), _is_compressed(first), name)
+            for name, first in images.items()
+            if is_depth(first) and name != color
+        ),
+    )
+    infos = {name: bag.first(name) for name, kind in sorted(bag.topics.items()) if kind == _CAMERA_INFO}
+    if not infos or (topics.info is not None and topics.info not in infos):
+        raise SceneError(
+            f"{bag.path} has no sensor_msgs/CameraInfo{f' on {topics.info}' if infos else ''}, which holds the "
+            f"camera's intrinsics; it has {shorten(list(infos)) or 'none'}. Record camera_info beside the pictures"
+        )
+    color_info = topics.info or _info_of(images[color], infos)
+    depth_info = _info_of(images[depth], infos)
+    own = depth_info if depth_info != color_info else None
+    return _camera(bag, images[color], color_info, infos), _camera(bag, images[depth], own, infos)
+
+
+def _first_of(bag: RosBag, what: str, images: dict[str, RosMessage], found: list[tuple[Any, ...]]) -> str:
+    if not found:
+        raise SceneError(
+            f"{bag.path} has no topic of {what} pictures (sensor_msgs/Image or CompressedImage); it has "
+            f"{_listing(images)}. Record colour and depth together, or name the topic"
+        )
+    return found[0][-1]
+
+
+def _listing(images: dict[str, RosMessage]) -> str:
+    return shorten([f"{name} ({encoding_of(first)})" for name, first in images.items()]) or "no pictures at all"
+
+
+def _is_compressed(message: RosMessage) -> bool:
+    return message.kind != IMAGE_TYPES[0]
+
+
+def _says_aligned(topic: str) -> bool:
+    return "aligned" in topic or "registered" in topic or "depth_to_color" in topic or "depth_to_rgb" in topic
+
+
+def _in_common(topic: str, other: str) -> int:
+    """How many first parts of their names two topics share."""
+    parts = list(zip(topic.split("/")[1:], other.split("/")[1:], strict=False))
+    return next((count for count, (a, b) in enumerate(parts) if a != b), len(parts))
+
+
+def _info_of(image: RosMessage, infos: dict[str, RosMessage]) -> str:
+    def fit(name: str) -> tuple[int, bool]:
+        return _in_common(name, image.topic), infos[name].content.header.frame_id == image.content.header.frame_id
+
+    return max(infos, key=fit)
+
+
+def _camera(bag: RosBag, image: RosMessage, info: str | None, infos: dict[str, RosMessage]) -> RosCamera:
+    frame = image.content.header.frame_id.lstrip("/")
+    if info is None:
+        return RosCamera(image.topic, None, _says_aligned(image.topic), frame, None, None)
+    source = Path(f"{bag.path}: {info}")
+    values = _plain(infos[info].content)
+    if not np.any(values["k"]):
+        raise SceneError(f"{source}: the intrinsics are all 0, as of a camera that is not calibrated: calibrate it")
+    if (
+        "rect" in image.topic.rsplit("/", 1)[-1]
+    ):  # the distortion is taken out already, and P is the camera that saw this
+        projection = np.reshape(values["p"], (3, 4))
+        values |= {"d": [], "k": (projection[:, :3] if projection.any() else np.reshape(values["k"], (3, 3))).tolist()}
+    camera = camera_of(values, source)
+    if camera.size is not None:
+        check_intrinsics(camera.K, *camera.size, source=str(source))
+    return RosCamera(image.topic, info, _says_aligned(image.topic), frame, camera.size, camera)
+
+
+def _plain(value: Any) -> Any:
+    """A message, or a field of one, as numbers, lists and dictionaries; names as ROS 2 spells them."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if not hasattr(value, "__dict__"):
+        return value
+    return {name.lower(): _plain(part) for name, part in vars(value).items() if not name.startswith("__")}
