@@ -87,12 +87,16 @@ HOMES: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("learning/inference/onnx_runner.py", "quantization/*"),
     "matplotlib": ("pose6d/*/*_plot*.py", "learning/training/training_plot.py", "benchmarks/*_plot.py"),
     "pyrealsense2": ("pose6d/scenes/realsense.py",),
+    "viser": ("live/viewer.py",),
+    "mcap": ("live/mcap_output.py",),
+    "mcap_protobuf": ("live/mcap_output.py",),
+    "foxglove_schemas_protobuf": ("live/mcap_output.py",),
     "cv2.aruco": ("mesh_creation/board/*",),
     "diffusers": ("learning/datasets/texture_generation/pictures.py",),
 }
 # Slow to import, and not needed by every run: nothing imports it before it is needed.
 DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")
-DEFERRED += ("cupy", "ray", "pyrealsense2", "learning.datasets", "mesh_creation", "quantization")
+DEFERRED += ("cupy", "ray", "pyrealsense2", "viser", "mcap", "learning.datasets", "mesh_creation", "quantization")
 # The same, but for an estimator, which has a mesh.
 MESH_PACKAGES = ("trimesh", "networkx", "scipy.spatial", "scipy.optimize", "numba")
 FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything
