@@ -216,8 +216,8 @@ class _PoseServer:
             self._listener = socket.create_server((host, port), family=family)
         except OSError as error:
             raise OutputError(
-                f"poses cannot be offered at {host}:{port} ({error}): another program, or another run, has the port, or "
-                "the address is not this machine's; take another port or host"
+                f"poses cannot be offered at {host}:{port} ({error}): another program, or another run, has the port, "
+                "or the address is not this machine's; take another port or host"
             ) from error
         self._listener.setblocking(False)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
@@ -255,7 +255,7 @@ def _parse_address(target: str) -> tuple[str, int]:
         host, port, rest = None, None, ""
     if not host or port is None or rest:
         raise OptionError(
-            f"poses: {target} is no address: wanted tcp://HOST:PORT, such as tcp://127.0.0.1:5555 (this machine alone) or "
-            "tcp://0.0.0.0:5555 (every machine of the network)"
+            f"poses: {target} is no address: wanted tcp://HOST:PORT, such as tcp://127.0.0.1:5555 (this machine alone) "
+            "or tcp://0.0.0.0:5555 (every machine of the network)"
         )
     return host, port

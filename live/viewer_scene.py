@@ -17,7 +17,6 @@ from pose6d.report.overlay import OrientedBox
 from pose6d.scenes.frame import Frame
 
 _MOST_POINTS = 20_000
-_EDGES = [(i, i | 1 << a) for i in range(8) for a in range(3) if not i >> a & 1]  # of a box: one bit of the corner
 
 
 def thin_cloud(frame: Frame) -> tuple[np.ndarray, np.ndarray, float]:
@@ -53,9 +52,7 @@ class ViewerScene:
         scene, place, length = self._server.scene, f"/scene/object {len(self._objects)}", 0.5 * float(mesh.diameter)
         frame = scene.add_frame(place, axes_length=length, axes_radius=0.02 * length, visible=False)
         scene.add_mesh_trimesh(f"{place}/mesh", _trimesh(mesh))
-        edges = scene.add_line_segments(
-            f"{place}/box", box.corners[np.array(_EDGES)], (0, 0, 0), thickness=2, thickness_units="screen"
-        )
+        edges = scene.add_line_segments(f"{place}/box", box.edges, (0, 0, 0), thickness=2, thickness_units="screen")
         self._objects[name] = (frame, edges)
 
     def hide(self, hidden: bool) -> None:

@@ -39,6 +39,11 @@ class OrientedBox:
         """(8, 3) corners in the object's frame."""
         return _CORNERS * self.extents / 2 @ self.box_in_object[:3, :3].T + self.box_in_object[:3, 3]
 
+    @property
+    def edges(self) -> np.ndarray:
+        """(12, 2, 3) the ends of its edges, in the object's frame."""
+        return self.corners[np.array(_EDGES)]
+
 
 def oriented_box(mesh: Mesh) -> OrientedBox:
     """The smallest box around a mesh; along the mesh's own axes unless a turned one has 10 % less surface."""
