@@ -8,6 +8,7 @@ import queue
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -142,6 +143,7 @@ class Viewer:
             began, worked = time.monotonic(), time.thread_time()
             for seconds, poses in states:
                 self._panel.add(seconds, poses)
+            self._scene.aim()
             wanted = (shown, tuple(self._server.get_clients()), self._panel.picture_fills_scene)
             if shown is not None and wanted[1] and wanted != sent:
                 try:
@@ -179,6 +181,7 @@ def _start(host: str, port: int) -> Any:
             f"{where} ({error}): another program, or another run, has the port, or the address is not this machine's; "
             "take another port, such as 8081, or another host"
         ) from error
+    warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)  # a browser that just left
     with redirect_stdout(io.StringIO()):  # where poses may be written
         server = viser.ViserServer(host=host, port=port, label="pose6d", verbose=False)
     server.request_share_url = lambda *_, **__: None  # any page that connects could ask viser for a public address

@@ -17,6 +17,13 @@ from live.viewer_picture import fit_to_screen, screen_to_pixel
 _JPEG_QUALITY = 80
 _CLICK, _BOX = "Choose by click", "Choose by box"
 _HINTS = {"": "", "click": "Click on the object", "box": "Drag a box around the object"}
+# viser 1.1 takes the capture that a browser gives every finger for that of a handle in the scene, and ignores touches.
+_LET_FINGERS_CHOOSE = (
+    "<img alt='' style='display:none' src='data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=' onload=\""
+    "window.addEventListener('pointerdown', event => {"
+    "if (event.target.hasPointerCapture?.(event.pointerId)) event.target.releasePointerCapture(event.pointerId)"
+    '}, true)">'
+)
 
 
 class ViewerPanel:
@@ -50,7 +57,9 @@ class ViewerPanel:
             "Record", icon="player-record", color="gray", hint="Keep what the camera delivers"
         )
         stop = gui.add_button("Stop", icon="player-stop", color="red", hint="End the program")
+        gui.add_html(_LET_FINGERS_CHOOSE)
         self._recording = False
+        self._filled: set[int] = set()  # clients that see the picture in place of the scene
 
         find.on_click(lambda _: events.put(ViewerEvent("find_again", self._object.value)))
         stop.on_click(lambda _: events.put(ViewerEvent("stop")))
@@ -85,10 +94,12 @@ class ViewerPanel:
             self._picture = self._server.gui.add_image(picture, format="jpeg", jpeg_quality=_JPEG_QUALITY, order=-1)
         else:
             self._picture.image = picture
-        hint = _HINTS[self._choosing]
-        for client in self._server.get_clients().values():
-            filled = fit_to_screen(picture, client.camera.aspect, hint) if self.picture_fills_scene else None
-            client.scene.set_background_image(filled, format="jpeg", jpeg_quality=_JPEG_QUALITY)
+        hint, fills = _HINTS[self._choosing], self.picture_fills_scene
+        for number, client in self._server.get_clients().items():
+            if fills or number in self._filled:
+                filled = fit_to_screen(picture, client.camera.aspect, hint) if fills else None
+                client.scene.set_background_image(filled, format="jpeg", jpeg_quality=_JPEG_QUALITY)
+            (self._filled.add if fills else self._filled.discard)(number)
 
     def set_recording(self, on: bool) -> None:
         """Show whether what the camera delivers is kept."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from pose6d.report.overlay import OrientedBox
 from pose6d.scenes.frame import Frame
 
 _MOST_POINTS = 20_000
+_LOADING = 1.0  # seconds
 
 
 def thin_cloud(frame: Frame) -> tuple[np.ndarray, np.ndarray, float]:
@@ -46,6 +49,7 @@ class ViewerScene:
         self._cloud: Any = None
         self._distance = 1.0  # metres, of what the camera looks at
         self._objects: dict[str, tuple[Any, Any]] = {}  # the frame and the box of each
+        self._aim_at: dict[int, float] = {}  # when a browser's view is due
 
     def add(self, name: str, mesh: Mesh, box: OrientedBox) -> None:
         """Make an object known, with a mesh that is small enough to be sent; any thread may do it."""
@@ -83,7 +87,7 @@ class ViewerScene:
                 edges.colors = np.array(STATE_COLORS[pose.state], dtype=np.uint8)
 
     def _draw_camera(self, frame: Frame, points: np.ndarray) -> None:
-        """Draw the camera, and let every browser look over its shoulder."""
+        """Draw the camera, and let browsers that come look over its shoulder."""
         height, width = frame.rgb.shape[:2]
         self._distance = float(np.percentile(points[:, 2], 30)) if len(points) else 1.0
         self._server.scene.add_camera_frustum(
@@ -96,11 +100,14 @@ class ViewerScene:
             color=(110, 120, 130),
         )
         self._server.initial_camera.position, self._server.initial_camera.look_at = self._view(tall=False)
-        self._server.on_client_connect(self._aim)  # now, too, for those that are connected
 
-    def _aim(self, client: Any) -> None:
-        if client.camera.aspect < 1:
-            client.camera.position, client.camera.look_at = self._view(tall=True)
+    def aim(self) -> None:
+        """Turn every browser's view to the scene once; while it loads, it would not stay so."""
+        for number, client in self._server.get_clients().items():
+            due = self._aim_at.setdefault(number, time.monotonic() + _LOADING)
+            if time.monotonic() > due and self._cloud is not None:
+                client.camera.position, client.camera.look_at = self._view(tall=client.camera.aspect < 1)
+                self._aim_at[number] = math.inf
 
     def _view(self, tall: bool) -> tuple[np.ndarray, np.ndarray]:
         """Where to look from and at, metres; on a phone from farther away, and into the half above the panel."""

@@ -68,12 +68,17 @@ class LivePage:
         self.page = browser.new_page(viewport={"width": width, "height": height}, has_touch=width < 500)
         self.errors: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("websocket", lambda opened: self.requests.append(opened.url))
         self.viewer = viewer
         self.page.goto(viewer.url)
+
+    def _note(self, message: Any) -> None:
+        """Note errors; not that a picture was replaced before a busy machine had shown it."""
+        if message.type == "error" and not message.location["url"].startswith("blob:"):
+            self.errors.append(message.text)
 
     def until(self, condition: Callable[[], Any], seconds: float = 20) -> Any:
         """What `condition` returns as soon as that is true, while frames go on coming."""
@@ -127,8 +132,9 @@ def test_the_page_shows_what_is_tracked_and_takes_orders(viewer: Viewer, browser
     live.page.close()
 
 
-def test_an_object_is_chosen_in_the_picture(viewer: Viewer, browser: Any) -> None:
-    live = LivePage(browser, viewer, 800, 600)
+@pytest.mark.parametrize("size", [(800, 600), (390, 844)])
+def test_an_object_is_chosen_in_the_picture(viewer: Viewer, browser: Any, size: tuple[int, int]) -> None:
+    live = LivePage(browser, viewer, *size)
     live.until(live.picture)
     canvas = live.page.locator("canvas").first.bounding_box()
     scale = min(canvas["width"] / SIZE[1], canvas["height"] / SIZE[0])
@@ -140,7 +146,7 @@ def test_an_object_is_chosen_in_the_picture(viewer: Viewer, browser: Any) -> Non
     live.press("Choose by click")
     live.until(lambda: live.has_button("Cancel"))
     live.page.wait_for_timeout(500)
-    live.page.mouse.click(*screen(100, 90))
+    (live.page.touchscreen.tap if size[0] < 500 else live.page.mouse.click)(*screen(100, 90))
     (event,) = live.until(viewer.events)
     assert (event.kind, event.name) == ("point", "box")
     assert np.abs(np.subtract(event.place, (100, 90))).max() <= 1
