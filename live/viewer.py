@@ -141,17 +141,17 @@ class Viewer:
                     return
                 shown, states, self._states = self._newest, self._states, []
             began, worked = time.monotonic(), time.thread_time()
-            for seconds, poses in states:
-                self._panel.add(seconds, poses)
-            self._scene.aim()
             wanted = (shown, tuple(self._server.get_clients()), self._panel.picture_fills_scene)
-            if shown is not None and wanted[1] and wanted != sent:
-                try:
+            try:
+                for seconds, poses in states:
+                    self._panel.add(seconds, poses)
+                self._scene.aim()
+                if shown is not None and wanted[1] and wanted != sent:
                     self._send(shown, count)
-                except Exception:  # tracking goes on without the page
-                    _log.exception("the viewer could not show frame %s", shown.frame.name)
-                sent = wanted
-                count += 1
+                    count += 1
+            except Exception:  # tracking goes on without the page
+                _log.exception("the viewer could not show frame %s", shown.frame.name if shown else "")
+            sent = wanted
             took, worked = time.monotonic() - began, time.thread_time() - worked
             time.sleep(max(_INTERVAL - took, min(worked / _SHARE, _PAUSE) - took, 0.0))
 

@@ -22,9 +22,9 @@ from mcap.records import Message
 from mcap.stream_reader import StreamReader
 from mcap_protobuf.decoder import DecoderFactory
 
-from live.mcap_output import McapOutput
+from live.mcap_output import McapOutput, _import
 from live.tracked_pose import TrackedPose
-from pose6d.errors import OutputError
+from pose6d.errors import MissingDependencyError, OutputError
 from pose6d.scenes.frame import Frame
 from tests.report_runs import BOX, K, make_pose
 
@@ -139,11 +139,19 @@ def test_a_recording_is_never_overwritten(tmp_path: Path) -> None:
         McapOutput(path / "below.mcap", [("box", BOX)])
 
 
+def test_without_mcap_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcap.writer", None)
+    _import.cache_clear()
+    with pytest.raises(MissingDependencyError, match=r"pip install 'pose6d\[mcap\]'"):
+        McapOutput(tmp_path / "run.mcap", [("box", BOX)])
+    assert not list(tmp_path.iterdir())
+
+
 PROGRAM = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from live.mcap_output import McapOutput
+from live.mcap_output import McapOutput, _import
 from pose6d.scenes.frame import Frame
 noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3)).astype(np.uint8)
 depth = np.ones((480, 640), np.float32)

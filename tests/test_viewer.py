@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ from live.viewer import Viewer
 from live.viewer_event import ViewerEvent
 from live.viewer_picture import PictureMaker, fit_to_screen, screen_to_pixel
 from live.viewer_scene import thin_cloud
-from pose6d.errors import OutputError
+from pose6d.errors import MissingDependencyError, OutputError
 from pose6d.rendering import make_renderer
 from pose6d.scenes.frame import Frame
 from tests.rendering_scenes import draw
@@ -106,9 +107,8 @@ class LivePage:
         assert [url for url in self.requests if not own.match(url)] == []
 
 
-@pytest.mark.parametrize("size", [(800, 600), (390, 844)])
-def test_the_page_shows_what_is_tracked_and_takes_orders(viewer: Viewer, browser: Any, size: tuple[int, int]) -> None:
-    live = LivePage(browser, viewer, *size)
+def test_the_page_shows_what_is_tracked_and_takes_orders(viewer: Viewer, browser: Any) -> None:
+    live = LivePage(browser, viewer, 800, 600)
     live.until(live.picture)
     live.until(lambda: live.page.locator("svg[role=img]").count() == 2)
     text = live.page.locator("body").inner_text()
@@ -127,7 +127,6 @@ def test_the_page_shows_what_is_tracked_and_takes_orders(viewer: Viewer, browser
     assert live.until(viewer.events) == [ViewerEvent("record", on=False)]
     live.press("Stop")
     assert live.until(viewer.events) == [ViewerEvent("stop")]
-    assert live.page.evaluate("document.documentElement.scrollWidth") <= size[0]
     live.check()
     live.page.close()
 
@@ -136,6 +135,7 @@ def test_the_page_shows_what_is_tracked_and_takes_orders(viewer: Viewer, browser
 def test_an_object_is_chosen_in_the_picture(viewer: Viewer, browser: Any, size: tuple[int, int]) -> None:
     live = LivePage(browser, viewer, *size)
     live.until(live.picture)
+    assert live.page.evaluate("document.documentElement.scrollWidth") <= size[0]
     canvas = live.page.locator("canvas").first.bounding_box()
     scale = min(canvas["width"] / SIZE[1], canvas["height"] / SIZE[0])
     left = canvas["x"] + (canvas["width"] - scale * SIZE[1]) / 2
@@ -185,6 +185,12 @@ def test_a_port_in_use_is_named_with_its_cure() -> None:
         Viewer([("box", BOX)], host="192.0.2.1")
     with pytest.raises(OutputError, match="99999"):
         Viewer([("box", BOX)], port=99999)
+
+
+def test_without_viser_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'pose6d\[viewer\]'"):
+        Viewer([("box", BOX)])
 
 
 def test_starting_and_closing_prints_nothing(viewer: Viewer, capfd: pytest.CaptureFixture[str]) -> None:
