@@ -89,12 +89,16 @@ HOMES: dict[str, tuple[str, ...]] = {
     "matplotlib": ("pose6d/*/*_plot*.py", "learning/training/training_plot.py", "benchmarks/*_plot.py"),
     "pyrealsense2": ("pose6d/streams/realsense.py",),
     "rosbags": ("pose6d/streams/ros_messages.py",),
+    "viser": ("live/viewer.py",),
+    "mcap": ("live/mcap_output.py",),
+    "mcap_protobuf": ("live/mcap_output.py",),
+    "foxglove_schemas_protobuf": ("live/mcap_output.py",),
     "cv2.aruco": ("mesh_creation/board/*",),
     "diffusers": ("learning/datasets/texture_generation/pictures.py",),
 }
 # Slow to import, and not needed by every run: nothing imports it before it is needed.
 DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")
-DEFERRED += ("cupy", "ray", "pyrealsense2", "rosbags", "learning.datasets", "mesh_creation", "quantization")
+DEFERRED += ("cupy", "ray", "pyrealsense2", "rosbags", "viser", "mcap", "learning.datasets", "mesh_creation", "quantization")
 # The same, but for an estimator, which has a mesh.
 MESH_PACKAGES = ("trimesh", "networkx", "scipy.spatial", "scipy.optimize", "numba")
 FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything

@@ -35,7 +35,7 @@ def so3_log(R: torch.Tensor) -> torch.Tensor:
     Goes through the unit quaternion, whose vector part is well conditioned near pi and whose scalar part is near 0
     (Shepperd, "Quaternion from rotation matrix", 1978). At exactly pi both v and -v are right; one is returned.
     """
-    q = _quaternion(R)  # (..., 4) with w >= 0
+    q = quaternion(R)  # (..., 4) with w >= 0
     w, xyz = q[..., :1], q[..., 1:]
     n = torch.linalg.vector_norm(xyz, dim=-1, keepdim=True)
     small = n < 1e-4
@@ -119,7 +119,7 @@ def random_rotations(
     return R.unflatten(-1, (3, 3)).to(device)
 
 
-def _quaternion(R: torch.Tensor) -> torch.Tensor:
+def quaternion(R: torch.Tensor) -> torch.Tensor:
     """Unit quaternion (..., 4) = w, x, y, z with w >= 0 of rotations (..., 3, 3)."""
     xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
     x_w, y_w, z_w = R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]

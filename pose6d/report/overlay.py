@@ -39,6 +39,11 @@ class OrientedBox:
         """(8, 3) corners in the object's frame."""
         return _CORNERS * self.extents / 2 @ self.box_in_object[:3, :3].T + self.box_in_object[:3, 3]
 
+    @property
+    def edges(self) -> np.ndarray:
+        """(12, 2, 3) the ends of its edges, in the object's frame."""
+        return self.corners[np.array(_EDGES)]
+
 
 def oriented_box(mesh: Mesh) -> OrientedBox:
     """The smallest box around a mesh; along the mesh's own axes unless a turned one has 10 % less surface."""
@@ -194,6 +199,7 @@ class PoseOverlay:
         text: str = "",
         truth: np.ndarray | None = None,
         others: Sequence[np.ndarray] = (),
+        colors: tuple[tuple[int, int, int], tuple[int, int, int]] = (GREEN, ORANGE),
     ) -> np.ndarray:
         """Return a copy of `rgb` (H, W, 3) uint8 with the pose drawn on it.
 
@@ -204,6 +210,7 @@ class PoseOverlay:
             text: written into the upper left corner.
             truth: (4, 4) ground truth; its box and axes, a little longer, are drawn in magenta below the pose's.
             others: (4, 4) each, other poses that are likely; their boxes and axes are drawn thin, in cyan.
+            colors: of the box and of the outline.
         """
         image = np.ascontiguousarray(rgb).copy()
         if truth is not None:
@@ -212,8 +219,8 @@ class PoseOverlay:
             draw_axes(image, axes, K, 1.25 * self._axis_length, 4, colors=(MAGENTA,) * 3)
         pose = np.asarray(object_in_camera, dtype=np.float64)
         if np.isfinite(pose).all():
-            draw_contour(image, silhouette(self.renderer, pose, K, image.shape[:2], self.box))
-            draw_box(image, pose, K, self.box)
+            draw_contour(image, silhouette(self.renderer, pose, K, image.shape[:2], self.box), colors[1])
+            draw_box(image, pose, K, self.box, colors[0])
             draw_axes(image, pose @ self._axes_in_object, K, self._axis_length)
         for other in others:
             draw_box(image, np.asarray(other, dtype=np.float64), K, self.box, CYAN, thickness=1)
