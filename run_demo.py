@@ -6,6 +6,8 @@ python run_demo.py --mesh_file cup.obj --test_scene_dir recordings/cup
 
 A recording is a folder: rgb/ depth/ masks/ cam_K.txt, or JPEGImages/ depth/ intrinsics.json, or a BOP scene.
 
+With --source realsense, or a file or folder, objects are followed live: python run_demo.py --source realsense --help.
+
 Exit code: 0 for success, 2 for bad input, 3 where some frames could not be used, 130 after Ctrl-C, 143 after SIGTERM,
 129 after SIGHUP; if tracking had begun by then, all results of the frames that are done are written.
 """
@@ -120,6 +122,11 @@ class Options:
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    given = sys.argv[1:] if args is None else args
+    if any(arg.partition("=")[0] == "--source" for arg in given):
+        from live.__main__ import main as live_main  # a recording's run does not need it
+
+        return live_main(given)
     return run_command(lambda: run_demo(tyro.cli(Options, args=args, description=__doc__, use_underscores=True)))
 
 

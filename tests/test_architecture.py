@@ -98,7 +98,17 @@ HOMES: dict[str, tuple[str, ...]] = {
 }
 # Slow to import, and not needed by every run: nothing imports it before it is needed.
 DEFERRED = ("matplotlib", "onnxruntime", "onnx", "open3d", "sympy", "torch._dynamo", "torch._inductor", "torch.onnx")
-DEFERRED += ("cupy", "ray", "pyrealsense2", "rosbags", "viser", "mcap", "learning.datasets", "mesh_creation", "quantization")
+DEFERRED += (
+    "cupy",
+    "ray",
+    "pyrealsense2",
+    "rosbags",
+    "viser",
+    "mcap",
+    "learning.datasets",
+    "mesh_creation",
+    "quantization",
+)
 # The same, but for an estimator, which has a mesh.
 MESH_PACKAGES = ("trimesh", "networkx", "scipy.spatial", "scipy.optimize", "numba")
 FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything

@@ -1,0 +1,126 @@
+"""The objects that are followed: their meshes, symmetries and first masks, from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from live.options import LiveOptions
+from pose6d.errors import MeshError, OptionError
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
+from pose6d.mesh.symmetry import mesh_symmetries, resolve_symmetry
+from pose6d.mesh.units import METRES_PER_UNIT, UnitChoice, resolve_unit
+from pose6d.scenes.frame import Frame
+from pose6d.scenes.images import read_mask
+from pose6d.segmentation.hints import AutomaticHint, Hint, mask_from_hint, parse_hint
+
+_PLAUSIBLE = 0.01, 2.0  # metres of diameter
+
+
+@dataclass(frozen=True)
+class FollowedObject:
+    """One object.
+
+    Attributes:
+        name: of it.
+        mesh: metres.
+        symmetries: (S, 4, 4), or None.
+        mask: (H, W) bool in the first frame; None where it is to be looked for.
+    """
+
+    name: str
+    mesh: Mesh
+    symmetries: np.ndarray | None
+    mask: np.ndarray | None
+
+
+def load_objects(options: LiveOptions, frame: Frame, own_mesh: Path | None) -> list[FollowedObject]:
+    """The objects that the options name.
+
+    Args:
+        options: of the command line.
+        frame: the first one, with its own mask if it has one.
+        own_mesh: of the recording, taken where the options name none.
+
+    Raises:
+        OptionError: no object, names that are there twice or not at all, a mask in none of the forms.
+        MeshError, SceneError: a file cannot be used.
+        FrameError: a mask does not fit the frame.
+    """
+    files = _mesh_files(options, own_mesh)
+    hints = _hints(options.mask, list(files))
+    if options.symmetry is not None and len(files) > 1:
+        raise OptionError("--symmetry is for one object: of several, put a symmetry.json beside each mesh")
+    found = []
+    for name, file in files.items():
+        mesh = load_mesh(file.expanduser())
+        hint = hints.get(name, hints.get(""))
+        mask = frame.mask if hint is None and len(files) == 1 else None
+        if isinstance(hint, Path):
+            mask = read_mask(hint)
+            if mask.shape != frame.depth.shape:
+                size = f"{mask.shape[1]}x{mask.shape[0]}, the frames are {frame.depth.shape[1]}x{frame.depth.shape[0]}"
+                raise OptionError(f"--mask {hint} is {size}: give a mask of their size")
+        scale, explanation = _unit(mesh, options.mesh_unit, frame, mask)
+        mesh = mesh.scaled(scale)
+        if hint is not None and not isinstance(hint, (AutomaticHint, Path)):
+            mask = mask_from_hint(hint, frame.rgb, frame.depth, frame.K, mesh.diameter)
+        if options.symmetry is not None:
+            symmetries = resolve_symmetry(options.symmetry, scale, None)
+        else:
+            symmetries = mesh_symmetries(file, scale)
+        print(f"{name}: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
+        found.append(FollowedObject(name, mesh, None if symmetries is None else symmetries.numpy(), mask))
+    return found
+
+
+def _mesh_files(options: LiveOptions, own_mesh: Path | None) -> dict[str, Path]:
+    if options.objects and options.mesh_file is not None:
+        raise OptionError("--mesh_file and --objects: name the objects by one of them")
+    files: dict[str, Path] = {}
+    for text in options.objects:
+        name, is_named, file = text.partition("=")
+        if not (is_named and name and file):
+            raise OptionError(f"--objects {text}: wanted NAME=MESH, such as cup=meshes/cup.obj")
+        if name in files:
+            raise OptionError(f"--objects: {name} is there twice; give each object a name of its own")
+        files[name] = Path(file)
+    if not files:
+        file = options.mesh_file or own_mesh
+        if file is None:
+            raise OptionError("no object: pass --mesh_file, or --objects NAME=MESH ...; the source has no mesh/ folder")
+        files = {Path(file).parent.name if Path(file).stem in ("textured", "mesh") else Path(file).stem: Path(file)}
+    return files
+
+
+def _hints(texts: list[str], names: list[str]) -> dict[str, Hint]:
+    """By name; "" for all that have none of their own."""
+    hints = {}
+    for text in texts:
+        name, is_named, rest = text.partition("=")
+        if not is_named:
+            name, rest = "", text
+        elif name not in names:
+            raise OptionError(f"--mask {text}: no object is called {name}; there are {', '.join(names)}")
+        if name in hints:
+            raise OptionError(f"--mask: given twice for {name or 'all objects'}")
+        hints[name] = parse_hint(rest)
+    if "" in hints and len(names) > 1 and not isinstance(hints[""], AutomaticHint):
+        raise OptionError(f"--mask {' '.join(texts)}: say of which object, {names[0]}=...")
+    return hints
+
+
+def _unit(mesh: Mesh, unit: UnitChoice, frame: Frame, mask: np.ndarray | None) -> tuple[float, str]:
+    """The factor to metres, and why."""
+    if mask is not None:
+        return resolve_unit(mesh, unit, frame.depth, mask, frame.K)
+    if unit != "auto":
+        return METRES_PER_UNIT[unit], "Its unit is as told."
+    low, high = _PLAUSIBLE
+    for name in ("m", "mm"):
+        if low <= mesh.diameter * METRES_PER_UNIT[name] <= high:
+            return METRES_PER_UNIT[name], f"Read in {name}, by its size alone."
+    raise MeshError(f"{mesh.name}: a diameter of {mesh.diameter:g} is neither metres nor millimetres: pass --mesh_unit")

@@ -1,0 +1,282 @@
+"""Following objects through a stream of frames: what comes in, what goes out, and what people ask for meanwhile."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from live.mcap_output import McapOutput
+from live.objects import FollowedObject, load_objects
+from live.options import LiveOptions
+from live.pose_output import PoseOutput
+from live.state_tracker import StateTracker, TrackingOptions
+from live.tracked_pose import TrackedPose
+from live.viewer import Viewer
+from live.viewer_event import ViewerEvent
+from many_objects import EstimatorFactory
+from pose6d.errors import FrameError, OptionError, SceneError
+from pose6d.scenes import open_scene
+from pose6d.scenes.frame import Frame
+from pose6d.segmentation.hints import mask_from_box, mask_from_point
+from pose6d.streams import RosTopics, open_stream
+from pose6d.streams.capture_writer import CaptureWriter
+from pose6d.streams.interface import FrameStream
+from pose6d.streams.newest import NewestFrames
+
+_LATENCIES = 10_000  # the last so many are kept for the report
+_RATE_OVER = 30  # frames
+_UNUSABLE = 30  # frames one after another that end the run
+
+
+def run_live(options: LiveOptions) -> int:
+    """Follow the objects until the frames end, somebody presses stop, or Ctrl-C.
+
+    1. Begin the outputs; open the source; take its first frame.
+    2. Load meshes and masks; make the estimators; warm up.
+    3. Find the objects in the first frame.
+    4. Follow them, frame by frame: the newest one of a camera, each one of a recording.
+    5. Say what happened.
+    """
+    if options.seconds is not None and options.seconds <= 0:
+        raise OptionError(f"--seconds {options.seconds:g}: wanted more than 0")
+    with ExitStack() as stack:
+        output = stack.enter_context(PoseOutput(options.poses)) if options.poses else None
+        stream = stack.enter_context(_open(options))
+        print(f"source: {stream.name}, {stream.size[1]}x{stream.size[0]}")
+        for note in stream.notes:
+            print(f"  {note}")
+        frames = _Frames(stream)
+        first = frames.first()
+        objects = load_objects(options, first, _own_mesh(options))
+        session = Session(objects, options, stream, output, stack)
+        try:
+            session.begin(first)
+            for frame in frames:
+                if not session.step(frame, getattr(stream, "arrived", None)):
+                    break
+        finally:
+            print("\n".join(session.summary()), file=sys.stdout)
+    return 0
+
+
+class Session:
+    """What goes on while objects are followed.
+
+    Args:
+        objects: to be followed.
+        options: of the command line.
+        stream: where the frames come from.
+        output: of poses, or None.
+        stack: closes what is opened here.
+    """
+
+    def __init__(
+        self,
+        objects: Sequence[FollowedObject],
+        options: LiveOptions,
+        stream: FrameStream,
+        output: PoseOutput | None,
+        stack: ExitStack,
+    ) -> None:
+        self._objects, self._options, self._stream, self._output, self._stack = objects, options, stream, output, stack
+        named = [(object.name, object.mesh) for object in objects]
+        make = EstimatorFactory(options.weights, options.device, options.schedule, options.quantized)
+        estimators = {object.name: make(object.mesh, object.symmetries) for object in objects}
+        print(f"device: {make.device}")
+        self._tracker = StateTracker(estimators, TrackingOptions(smoothing=options.smoothing))
+        self._viewer = stack.enter_context(Viewer(named, options.host, options.port)) if options.viewer else None
+        if self._viewer is not None:
+            print(f"viewer: {self._viewer.url}", flush=True)
+        self._mcap = stack.enter_context(McapOutput(options.mcap, named)) if options.mcap else None
+        self._capture: CaptureWriter | None = None
+        self._captures: list[str] = []
+        if options.record:
+            self._record(True)
+        self._states: dict[str, str] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._latencies: list[float] = []
+        self._times: list[float] = []
+        self._frames, self._unusable, self._begun = 0, 0, 0.0
+
+    def begin(self, frame: Frame) -> None:
+        """Find the objects in the first frame; those that are not found are looked for from then on."""
+        height, width = frame.depth.shape
+        self._tracker.warm_up(height, width)
+        masks = {object.name: object.mask for object in self._objects}
+        self._begun = time.monotonic()
+        with tqdm(desc="find", unit="region", mininterval=0.5, leave=False) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            poses = self._tracker.start(frame, masks, progress)
+        self._give(frame, poses, time.monotonic() - self._begun)
+        self._latencies.clear()  # the search is no tracked frame
+
+    def step(self, frame: Frame, arrived: float | None = None) -> bool:
+        """Follow into the next frame; false when it is time to end.
+
+        Args:
+            frame: the next one.
+            arrived: time.perf_counter() at which it came from the camera; now, where None.
+        """
+        begun = time.perf_counter() if arrived is None else arrived
+        if self._capture is not None:
+            self._capture.add(frame)
+        if not self._answer(frame):
+            return False
+        try:
+            poses = self._tracker.step(frame)
+        except FrameError as error:
+            self._unusable += 1
+            if self._unusable == 1:
+                tqdm.write(f"frame {frame.name} is left out: {error}", file=sys.stderr)
+            if self._unusable >= _UNUSABLE:
+                raise FrameError(f"{_UNUSABLE} frames one after another cannot be used: {error}") from error
+            return True
+        self._unusable = 0
+        self._give(frame, poses, time.perf_counter() - begun)
+        limit = self._options.seconds
+        return limit is None or time.monotonic() - self._begun < limit
+
+    def summary(self) -> list[str]:
+        """What happened, for people."""
+        lines = [f"{self._frames} frames"]
+        if len(self._latencies) > 1:
+            middle, late = np.quantile(self._latencies, [0.5, 0.99])
+            lines[0] += f", {1000 * middle:.1f} ms each from arrival to pose (99 %: {1000 * late:.1f} ms)"
+        skipped = getattr(self._stream, "skipped", 0)
+        lines[0] += f", {skipped} skipped" if skipped else ""
+        for object in self._objects:
+            states = {state: self._counts[object.name, state] for state in ("tracking", "doubtful", "lost")}
+            lines.append(f"{object.name}: " + ", ".join(f"{count} {state}" for state, count in states.items()))
+        for folder in self._captures:
+            lines.append(f"recorded: {folder}")
+        return lines
+
+    def _give(self, frame: Frame, poses: Sequence[TrackedPose], latency: float) -> None:
+        """Hand the poses to all who want them."""
+        self._frames += 1
+        self._latencies = [*self._latencies[1 - _LATENCIES :], latency]
+        self._times = [*self._times[1 - _RATE_OVER :], time.monotonic()]
+        span = self._times[-1] - self._times[0]
+        rate = (len(self._times) - 1) / span if span > 0 else 0.0
+        for pose in poses:
+            self._counts[pose.name, pose.state] += 1
+            if self._states.get(pose.name) != pose.state:
+                self._states[pose.name] = pose.state
+                tqdm.write(f"frame {frame.name}: {pose.name} {pose.state}")
+        if self._output is not None:
+            self._output.write(frame.name, frame.seconds, poses)
+        if self._mcap is not None:
+            self._mcap.write(frame, poses)
+        if self._viewer is not None:
+            self._viewer.show(frame, poses, rate, latency)
+
+    def _answer(self, frame: Frame) -> bool:
+        """Do what was asked for in the viewer; false to end."""
+        for event in self._viewer.events() if self._viewer is not None else []:
+            if event.kind == "stop":
+                return False
+            if event.kind == "record":
+                self._record(event.on)
+            elif event.kind == "find_again":
+                self._tracker.look_again(event.name)
+            else:
+                self._choose(event, frame)
+        return True
+
+    def _choose(self, event: ViewerEvent, frame: Frame) -> None:
+        """Register the object where somebody pointed."""
+        diameter = next(object.mesh.diameter for object in self._objects if object.name == event.name)
+        try:
+            if event.kind == "point":
+                mask = mask_from_point(frame.rgb, frame.depth, frame.K, _pair(event.place), diameter)
+            else:
+                x, y, w, h = event.place
+                mask = mask_from_box(frame.rgb, frame.depth, (x, y, w, h))
+            self._tracker.start_from_mask(event.name, frame, mask)
+        except FrameError as error:
+            tqdm.write(f"{event.name}: {error}", file=sys.stderr)
+
+    def _record(self, on: bool) -> None:
+        """Begin or end to keep what the camera delivers."""
+        if on and self._capture is None:
+            given = self._options.record if not self._captures else None
+            folder = given or Path("captures") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+            facts: dict[str, Any] = {"source": self._stream.name, "fps": self._stream.fps}
+            self._capture = self._stack.enter_context(CaptureWriter(folder, self._stream.depth_unit, facts))
+            self._captures.append(str(folder))
+            tqdm.write(f"recording into {folder}")
+        elif not on and self._capture is not None:
+            self._capture.close()
+            self._capture = None
+        if self._viewer is not None:
+            self._viewer.set_recording(self._capture is not None)
+
+
+class _Frames:
+    """Frames of a stream; those that cannot be used are named and left out."""
+
+    def __init__(self, stream: FrameStream) -> None:
+        self._frames = iter(stream)
+
+    def first(self) -> Frame:
+        """The first frame that can be used."""
+        for frame in self:
+            return frame
+        raise SceneError("the source ended before its first frame: is the recording empty?")
+
+    def __iter__(self) -> Iterator[Frame]:
+        unusable = 0
+        while True:
+            try:
+                frame = next(self._frames)
+            except StopIteration:
+                return
+            except FrameError as error:
+                unusable += 1
+                if unusable >= _UNUSABLE:
+                    raise
+                tqdm.write(f"a frame is left out: {error}", file=sys.stderr)
+                continue
+            unusable = 0
+            yield frame
+
+
+def _open(options: LiveOptions) -> FrameStream:
+    """The source; of a camera, and of a recording in real time, the newest frame."""
+    topics = {"color": options.color_topic, "depth": options.depth_topic, "info": options.info_topic}
+    stream = open_stream(
+        options.source,
+        real_time=options.real_time,
+        fps=options.fps,
+        size=None if options.size is None else (options.size[1], options.size[0]),
+        topics=RosTopics(**topics) if any(topics.values()) else None,
+        depth_scale=options.depth_scale,
+    )
+    return NewestFrames(stream) if stream.live or options.real_time else stream
+
+
+def _own_mesh(options: LiveOptions) -> Path | None:
+    """The mesh in the folder of a recording."""
+    if options.mesh_file is not None or options.objects or not Path(options.source).is_dir():
+        return None
+    try:
+        return open_scene(options.source, depth_scale=options.depth_scale).mesh_file
+    except SceneError:  # a bag of ROS 2 is a folder, too
+        return None
+
+
+def _pair(place: tuple[int, ...]) -> tuple[float, float]:
+    return float(place[0]), float(place[1])
