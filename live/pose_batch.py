@@ -44,7 +44,8 @@ class JudgedPoses:
 class PoseBatch:
     """Refines and judges poses of M objects that share their networks; the objects of a batch may be mixed and repeat.
 
-    On CUDA every size of batch is recorded as a graph of its own, so callers should use few sizes.
+    On CUDA every size of batch is recorded as a graph of its own; batches are filled up to powers of two, so that there
+    are few.
 
     Args:
         estimators: one for each object, as for `ManyObjects`.
@@ -89,8 +90,8 @@ class PoseBatch:
             frame: with depth in metres.
             objects: N indices of the estimators.
             poses: (N, 4, 4) original meshes in camera, metres.
-            iteration: refinement steps; 0 only judges.
-            rounds: of the alignment.
+            iteration: refinement steps, 0 or more.
+            rounds: of the alignment, 0 or more.
             judge: ask the scorer; without, `ranking` is 0 and `confidence` None.
 
         Raises:
@@ -103,15 +104,19 @@ class PoseBatch:
             rgb, depth = check_frame(frame.K, frame.rgb, frame.depth, max(iteration, 1), self._cropped)
             check_depth_roughly(depth)
             centred = torch.as_tensor(poses, dtype=torch.float32) @ self._offsets[index]
-            K = frame.K
+            K, count = frame.K, len(index)
+            if self.device.type == "cuda":
+                fill = torch.arange(1 << (count - 1).bit_length()).clamp(max=count - 1)
+                centred, index = centred[fill], index[fill]
         with runner.stage("upload"):
             if self.device.type == "cpu":  # see `pose6d.search.tracker`
                 rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), self._diameters[index].numpy())
             inputs = [*runner.upload_frame(rgb, depth, K), centred, index]
         results = runner.run(self._follow, inputs, iteration, rounds, judge)
         with runner.stage("copy"):
-            centred, ranking, confidence, evidence = (x.cpu() for x in results)
-            found = (centred @ torch.linalg.inv(self._offsets[index])).numpy()
+            centred, ranking, confidence = (x.cpu()[:count] for x in results[:3])
+            evidence = results[3].cpu()[:, :count]
+            found = (centred @ torch.linalg.inv(self._offsets[index[:count]])).numpy()
             check_result(found, "tracking")
             values = dict(zip(PoseEvidence._fields, evidence.numpy(), strict=True))
         return JudgedPoses(found, ranking.numpy(), confidence.numpy() if len(confidence) else None, values)
@@ -135,6 +140,7 @@ class PoseBatch:
         if iteration:
             with runner.stage("refine"):
                 poses = self._refiner.predict(Hypotheses(poses), objects, observation, iteration)
+        if rounds:
             with runner.stage("align"):
                 poses = align_poses(poses, objects, observation, rounds)
         ranking, confidence = poses.new_zeros(len(poses)), None
