@@ -34,6 +34,7 @@ class PoseEvidence(NamedTuple):
             visible.
         beyond: (N,) share of the ring around the silhouette where the depth of the silhouette goes on: what is there
             is larger than the object, or the object stands on something.
+        offset: (N,) metres, by how much what is seen within half a diameter lies farther away than the pose, mean.
         texture: (N,) correlation of drawn and seen texture where the object is visible, -1..1; 0 without texture.
     """
 
@@ -43,6 +44,7 @@ class PoseEvidence(NamedTuple):
     inside: Tensor
     spread: Tensor
     beyond: Tensor
+    offset: Tensor
     texture: Tensor
 
 
@@ -67,6 +69,7 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
     off = seen - drawn.depth
     measured = surface & (seen > 0)
     near = measured & (off.abs() < limit)
+    around_it = measured & (off.abs() < 0.5 * diameter[:, None, None])
 
     def share(part: Tensor, whole: Tensor) -> Tensor:
         return part.sum((1, 2)) / whole.sum((1, 2)).clamp(min=1)
@@ -88,5 +91,6 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
         inside=share(surface, drawn.mask),
         spread=(off.abs() / limit * near).sum((1, 2)) / near.sum((1, 2)).clamp(min=1),
         beyond=share(goes_on, ring),
+        offset=torch.where(around_it, off, 0.0).sum((1, 2)) / around_it.sum((1, 2)).clamp(min=1),
         texture=texture,
     )

@@ -132,7 +132,7 @@ class PoseBatch:
         rounds: int,
         judge: bool,
     ) -> tuple[Tensor, ...]:
-        """Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (7, N)."""
+        """Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (8, N)."""
         runner = self._runner
         assert isinstance(self._objects.diameter, Tensor)
         objects = replace(self._objects, diameter=self._objects.diameter[index], index=index)

@@ -12,11 +12,14 @@ from pose6d.geometry.rotation_grids import covering_rotations
 from pose6d.geometry.transforms import so3_exp
 from pose6d.scenes.frame import Frame
 from pose6d.search.axis_rotations import AxisRotations
+from pose6d.search.distinct_poses import select_distinct
 
 _NEARBY = 30.0  # degrees by which starts in doubt are turned about the axes of the camera
 _BEHIND = 0.25  # diameters by which the middle of an object lies behind the surface that is seen
 _MOST_PLACES = 4
-_KEPT = 3  # poses of a search that the next attempt starts from
+_KEPT = 2  # poses of a search that the next attempt starts from
+_WORTH_KEEPING = -4.0  # log odds
+_DISTINCT = 15.0  # degrees between poses that are worth refining further
 
 
 def turned_about(pose: np.ndarray, rotation: np.ndarray, center: np.ndarray) -> np.ndarray:
@@ -100,6 +103,14 @@ class Search:
         return self.rotations[rows]
 
     def keep(self, poses: np.ndarray, odds: np.ndarray) -> None:
-        """Go on with the best of the poses (N, 4, 4) at the next attempt."""
+        """Go on with the best of the poses (N, 4, 4) at the next attempt, if they are worth it."""
         self.attempts += 1
-        self.kept = [poses[row] for row in np.argsort(-odds, kind="stable")[:_KEPT]]
+        best = np.argsort(-odds, kind="stable")[:_KEPT]
+        self.kept = [poses[row] for row in best if odds[row] > _WORTH_KEEPING]
+
+
+def best_distinct(poses: np.ndarray, value: np.ndarray, count: int, center: np.ndarray, diameter: float) -> np.ndarray:
+    """Indices of the poses (N, 4, 4) of the highest value (N,), at most so many, those first that differ."""
+    centred = torch.from_numpy(np.array(poses, dtype=np.float32))
+    centred[:, :3, 3] += (centred[:, :3, :3] @ torch.as_tensor(center, dtype=torch.float32)[:, None])[..., 0]
+    return select_distinct(centred, torch.from_numpy(value), count, diameter, _DISTINCT).numpy()

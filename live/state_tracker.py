@@ -11,7 +11,7 @@ from estimater import FoundationPose
 from live.judgement import StateJudge, log_odds
 from live.motion import Motion
 from live.pose_batch import JudgedPoses, PoseBatch
-from live.recovery import Search, place_at, quarter_turns, region_middles, starts_in_doubt
+from live.recovery import Search, best_distinct, place_at, quarter_turns, region_middles, starts_in_doubt
 from live.tracked_pose import TrackedPose
 from pose6d.errors import FrameError, OptionError
 from pose6d.scenes.frame import Frame
@@ -21,7 +21,11 @@ Regions = Callable[[np.ndarray, np.ndarray, np.ndarray, float], list[np.ndarray]
 """(rgb, depth, K, diameter) -> masks (H, W) where the object may be, likeliest first"""
 
 _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
-_POOL = 96  # starts of a search that are looked at without networks, by type of device
+_INTERVALS = {"cpu": 2, "cuda": 1}
+_STARTS = {"cpu": 24, "cuda": 128}
+_POOL = 4  # times as many starts of a search are drawn as are refined
+_FINALISTS = 4  # of so many starts of a search, one is refined to the end
+_IN_DOUBT = 3  # times fewer starts than a search has are refined for an object in doubt
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class TrackingOptions:
     Attributes:
         iteration: refinement steps of each frame.
         rounds: of the alignment of texture and depth in each frame.
-        starts: from which an object in doubt or lost is refined in one frame; by device where None: 8 on a CPU, 64.
+        starts: of one attempt to find a lost object; by device where None: 24 on a CPU, 128. An object in doubt is
+            refined from a third as many.
         interval: frames between two attempts to find a lost object; by device where None: 2 on a CPU, 1.
         register_iteration: refinement steps of a registration.
     """
@@ -94,9 +99,8 @@ class StateTracker:
         self._batch = PoseBatch(list(estimators.values()))
         self._tracks = [_Track(name, i, estimator) for i, (name, estimator) in enumerate(estimators.items())]
         self.options, self._regions = options, regions
-        cpu = self._batch.device.type == "cpu"
-        self._starts = options.starts or (8 if cpu else 64)
-        self._interval = options.interval or (2 if cpu else 1)
+        device = self._batch.device.type
+        self._starts, self._interval = options.starts or _STARTS[device], options.interval or _INTERVALS[device]
         self._frames = 0
 
     @property
@@ -125,7 +129,9 @@ class StateTracker:
         """
         if not isinstance(masks, Mapping):
             if len(masks) != len(self._tracks):
-                raise FrameError(f"masks: {len(masks)} for {len(self._tracks)} objects; one for each is needed, or None")
+                raise FrameError(
+                    f"masks: {len(masks)} for {len(self._tracks)} objects; one for each is needed, or None"
+                )
             masks = dict(zip(self.names, masks, strict=True))
         if unknown := set(masks) - set(self.names):
             raise FrameError(f"masks of {', '.join(sorted(unknown))}: the objects are {', '.join(self.names)}")
@@ -227,7 +233,7 @@ class StateTracker:
         pose, through = judged.poses[row], float(judged.evidence["through"][row])
         if not track.judge.is_good(odds):
             known = [track.trusted, track.motion.predict(frame.seconds), track.pose, pose]
-            starts = starts_in_doubt([p for p in known if p is not None], track.center, self._starts)
+            starts = starts_in_doubt([p for p in known if p is not None], track.center, self._starts // _IN_DOUBT)
             more = self._follow(frame, [track.index] * len(starts), starts)
             chances = log_odds(more)
             best = int(chances.argmax())
@@ -251,19 +257,26 @@ class StateTracker:
             track.trusted = track.pose
 
     def _look_for(self, track: _Track, frame: Frame) -> None:
-        """One attempt to find a lost object; what it came upon is confirmed in the next frames."""
+        """One attempt to find a lost object; what it came upon is confirmed in the next frames.
+
+        1. Choose starts (`_search_starts`).
+        2. Refine them once; go on with those that explain most of the frame.
+        3. Refine and judge these. The surest counts, if it is sure enough.
+        4. Other sides of it that look alike by shape compete with it.
+        """
         starts = self._search_starts(track, frame)
         if not len(starts):
-            track.search.attempts += 1
             return
-        judged = self._follow(frame, [track.index] * len(starts), starts)
+        once = self._batch.follow(frame, [track.index] * len(starts), starts, 1, 0, judge=False)
+        count = max(self._starts // _FINALISTS, 1)
+        finalists = once.poses[best_distinct(once.poses, _explained(once), count, track.center, track.diameter)]
+        judged = self._follow(frame, [track.index] * len(finalists), finalists)
         odds = log_odds(judged)
         best = int(odds.argmax())
         track.probability = track.judge.probability(float(odds[best]))
         if not track.judge.is_found(float(odds[best])):
             track.search.keep(judged.poses, odds)
             return
-        # What looks like another side of it by shape competes: a search has seen few rotations.
         turns = quarter_turns(judged.poses[best], track.axes, track.center)
         sides = self._follow(frame, [track.index] * len(turns), turns)
         ranking = sides.ranking + self._texture_weight * sides.evidence["texture"] * sides.evidence["visible"]
@@ -272,23 +285,26 @@ class StateTracker:
         self._accept(track, frame, sides.poses[side], float(log_odds(sides)[side]))
 
     def _search_starts(self, track: _Track, frame: Frame) -> np.ndarray:
-        """(N, 4, 4) the best of the last attempt, the last rotation at each place, and rotations of the grid that explain
-        most of the frame."""
-        places = region_middles(
-            self._regions(frame.rgb, frame.depth, frame.K, track.diameter), frame, track.diameter
-        )
+        """(N, 4, 4) the best of the last attempt, the last trusted pose and its rotation at each place, and rotations of
+        the grid that explain most of the frame there."""
+        places = region_middles(self._regions(frame.rgb, frame.depth, frame.K, track.diameter), frame, track.diameter)
         first = list(track.search.kept)
         if track.trusted is not None:
             first.append(track.trusted)
-            places.insert(0, track.trusted[:3, :3] @ track.center + track.trusted[:3, 3])
-            first += [place_at(track.trusted[:3, :3], place, track.center) for place in places[1:]]
+            first += [place_at(track.trusted[:3, :3], place, track.center) for place in places]
         if not places:
-            return np.array(first).reshape(-1, 4, 4)
-        rotations = track.search.take(_POOL // len(places))
+            return np.array(first, dtype=np.float32).reshape(-1, 4, 4)
+        rotations = track.search.take(_POOL * self._starts // len(places))
         pool = np.stack([place_at(turn, place, track.center) for place in places for turn in rotations])
-        explained = _explained(self._follow(frame, [track.index] * len(pool), pool, refine=False, judge=False))
-        order = np.argsort(-explained, kind="stable")[: max(self._starts - len(first), self._starts // 2)]
-        return np.concatenate([np.array(first, dtype=np.float32).reshape(-1, 4, 4), pool[order]])
+        objects = [track.index] * len(pool)
+        offset = self._follow(frame, objects, pool, refine=False, judge=False).evidence["offset"]
+        rays = np.repeat(np.stack([place / place[2] for place in places]), len(rotations), axis=0)
+        pool[:, :3, 3] += offset[:, None] * rays
+        explained = _explained(self._follow(frame, objects, pool, refine=False, judge=False))
+        each = max((self._starts - len(first)) // len(places), 1)
+        order = np.argsort(-explained.reshape(len(places), -1), axis=1, kind="stable")[:, :each]
+        chosen = np.take_along_axis(pool.reshape(len(places), -1, 16), order[..., None], axis=1).reshape(-1, 4, 4)
+        return np.concatenate([np.array(first, dtype=np.float32).reshape(-1, 4, 4), chosen])
 
     @property
     def _texture_weight(self) -> float:
@@ -296,6 +312,7 @@ class StateTracker:
 
 
 def _explained(judged: JudgedPoses) -> np.ndarray:
-    """(N,) how much of the frame each pose explains, before it is refined."""
+    """(N,) how much of the frame each pose explains, before it is refined to the end."""
     seen = judged.evidence
-    return (seen["visible"] * (1.0 - 0.5 * seen["spread"]) - seen["through"] + 0.5 * seen["texture"]) * seen["inside"]
+    there = seen["visible"] * (1.0 - 0.5 * seen["spread"]) - seen["through"] - 0.5 * seen["beyond"]
+    return (there + 0.5 * seen["texture"]) * seen["inside"]

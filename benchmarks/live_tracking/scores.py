@@ -110,7 +110,7 @@ def score_sequence(name: str, scores: Sequence[FrameScore]) -> SequenceScore:
         len(seen),
         sum(score.right and score.state != "lost" for score in seen),
         len(tracking),
-        sum(not score.right for score in tracking if score.error is not None) + sum(s in tracking for s in hidden),
+        sum(score.visible < HIDDEN or not score.right for score in tracking),
         len(hidden),
         sum(score.state == "tracking" for score in hidden),
         found_after,

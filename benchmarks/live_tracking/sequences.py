@@ -122,9 +122,7 @@ def real_with_occluder(folder: Path) -> LiveSequence:
         nearest = float(drawn.depth[0][drawn.mask[0]].min())
         frame.depth = np.where(covered, np.float32(nearest - _NEARER), frame.depth)
         visible.append(1.0 - (covered & silhouette).sum() / silhouette.sum())
-        frames.append(
-            replace(frame, object_in_camera=truth, seconds=i / _FPS, mask=frame.mask if i == 0 else None)
-        )
+        frames.append(replace(frame, object_in_camera=truth, seconds=i / _FPS, mask=frame.mask if i == 0 else None))
     return LiveSequence(f"{folder.name}, painted occluder", mesh, frames, np.array(visible))
 
 
