@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 
-from pose6d.geometry.depth import is_measured
+from pose6d.geometry.depth import FAR, erode_depth, is_measured
 from pose6d.segmentation.planes import extent, large_planes, noise_limit, point_normals
 
 MOST_REGIONS = 12
@@ -20,7 +21,7 @@ _PLANE_SIZE = 1.25  # diameters; planes that are longer are not of the object
 _SIZES = (0.3, 1.15)  # shortest and longest region, diameters
 _FEWEST_PIXELS = 20  # of a region in the working picture
 _SAME = 0.75  # intersection over union from which two regions count as one
-_LEVELS = (np.inf, 1.0, 0.5)  # how strong an edge must be to cut, from none to weak ones
+_LEVELS = (np.inf, 1.0, 0.5, 0.25)  # how strong an edge must be to cut, from none to weak ones
 
 
 @dataclass(frozen=True)
@@ -73,25 +74,39 @@ def depth_regions(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: f
 
 
 def _shrink(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> tuple[_Picture, int]:
-    """The working picture, of every so many pixels."""
+    """The working picture: of every so many pixels the nearest depth, so that thin things stay."""
     step = max(1, round(depth.shape[1] / _WORKING_WIDTH))
     clean = np.where(is_measured(depth), depth, 0).astype(np.float32)
-    clean = cv2.medianBlur(clean, 3 if step == 1 else 5)[::step, ::step]
+    clean = erode_depth(torch.from_numpy(clean)).numpy()
+    clean = cv2.medianBlur(_fill_holes(_fill_holes(clean)), 3)
+    height, width = (length // step for length in clean.shape)
+    blocks = clean[: height * step, : width * step].reshape(height, step, width, step)
+    clean = np.where(blocks > 0, blocks, np.float32(FAR)).min(axis=(1, 3))
+    clean[clean >= FAR] = 0
     known = clean > 0
-    v, u = np.mgrid[: clean.shape[0], : clean.shape[1]].astype(np.float32) * step
+    v, u = (np.mgrid[:height, :width].astype(np.float32) + 0.5) * step - 0.5
     fx, skew, cx, fy, cy = (float(value) for value in (K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]))
     y = (v - cy) / fy
     points = np.stack([(u - cx - skew * y) / fx * clean, y * clean, clean], axis=-1).astype(np.float32)
-    small = cv2.resize(rgb, clean.shape[::-1], interpolation=cv2.INTER_AREA)
+    small = cv2.resize(rgb[: height * step, : width * step], (width, height), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(cv2.medianBlur(small, 3).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return _Picture(lab, points, known, point_normals(points, known)), step
+
+
+def _fill_holes(depth: np.ndarray) -> np.ndarray:
+    """Depth (H, W) whose missing pixels have the nearest of the depths around them."""
+    nearest = cv2.erode(np.where(depth > 0, depth, np.float32(FAR)), np.ones((3, 3), np.uint8))
+    return np.where((depth == 0) & (nearest < FAR), nearest, depth)
 
 
 def _jumps(picture: _Picture, diameter: float) -> np.ndarray:
     """(h, w) bool, pixels right behind a jump of depth: the farther side of it."""
     z = picture.points[..., 2]
-    nearest = cv2.erode(np.where(picture.known, z, np.inf).astype(np.float32), np.ones((3, 3), np.uint8))
-    return picture.known & (z - nearest > 2 * noise_limit(z) + 0.04 * diameter)
+    nearest = cv2.erode(np.where(picture.known, z, np.float32(FAR)), np.ones((3, 3), np.uint8))
+    limit = noise_limit(z)
+    bend = np.abs(z[:, 2:] - 2 * z[:, 1:-1] + z[:, :-2])[picture.known[:, 1:-1]] / limit[:, 1:-1][picture.known[:, 1:-1]]
+    noise = float(np.clip(np.median(bend) if len(bend) else 1.0, 0.1, 0.7))
+    return picture.known & (z - nearest > 3 * noise * limit + 0.04 * diameter)
 
 
 def _edges(picture: _Picture) -> np.ndarray:
@@ -99,7 +114,24 @@ def _edges(picture: _Picture) -> np.ndarray:
     smooth = cv2.GaussianBlur(picture.lab, (0, 0), 0.8)
     across = np.linalg.norm(cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 4), axis=-1)
     down = np.linalg.norm(cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 4), axis=-1)
-    return np.hypot(across, down) / 25
+    return np.maximum(np.hypot(across, down) / 20, _concavity(picture) / 0.5)
+
+
+def _concavity(picture: _Picture, reach: int = 2) -> np.ndarray:
+    """(h, w) by how much normals on two sides of a pixel turn towards each other, as a sine; 0 on convex surfaces."""
+    result = np.zeros(picture.known.shape, np.float32)
+    for axis in (0, 1):
+        inner = [slice(None)] * 2
+        inner[axis] = slice(reach, -reach)
+        before, after = [slice(None)] * 2, [slice(None)] * 2
+        before[axis], after[axis] = slice(None, -2 * reach), slice(2 * reach, None)
+        turn = picture.normals[tuple(after)] - picture.normals[tuple(before)]
+        way = picture.points[tuple(after)] - picture.points[tuple(before)]
+        way /= np.maximum(np.linalg.norm(way, axis=-1, keepdims=True), 1e-9)
+        both = picture.normals[tuple(after)].any(axis=-1) & picture.normals[tuple(before)].any(axis=-1)
+        bend = np.where(both, -(turn * way).sum(axis=-1), 0)
+        result[tuple(inner)] = np.maximum(result[tuple(inner)], bend)
+    return result
 
 
 def _odd_colors(picture: _Picture, planes: list[np.ndarray], diameter: float) -> np.ndarray:
