@@ -10,6 +10,17 @@ from pose6d.geometry.transforms import so3_exp, so3_log
 _LONGEST_STEP = 3.0  # times the last interval that is extrapolated over; a clock that jumps must not throw the object
 
 
+def place_at(rotation: np.ndarray, middle: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """(4, 4) float32, original mesh in camera: a rotation (3, 3) with the middle of the object at a point (3,), metres.
+
+    Args:
+        center: (3,) metres, that middle in the mesh frame.
+    """
+    pose = np.eye(4, dtype=np.float32)
+    pose[:3, :3], pose[:3, 3] = rotation, middle - rotation @ center
+    return pose
+
+
 class Motion:
     """Constant velocity of one object: its middle on a line, its rotation about an axis of the camera.
 
@@ -40,7 +51,7 @@ class Motion:
         turn = so3_log(torch.from_numpy(later[:3, :3] @ earlier[:3, :3].T))
         rotation = so3_exp(share * turn).numpy() @ later[:3, :3]
         middle, before = (pose[:3, :3] @ self._center + pose[:3, 3] for pose in (later, earlier))
-        return _place(rotation, middle + share * (middle - before), self._center)
+        return place_at(rotation, middle + share * (middle - before), self._center)
 
     def is_fast(self, degrees: float, distance: float) -> bool:
         """Whether the last step turned by more than so many degrees, or moved by more than the distance in metres."""
@@ -51,10 +62,3 @@ class Motion:
         turn = np.degrees(np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0)))
         middle, before = (pose[:3, :3] @ self._center + pose[:3, 3] for pose in (later, earlier))
         return bool(turn > degrees or np.linalg.norm(middle - before) > distance)
-
-
-def _place(rotation: np.ndarray, middle: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """(4, 4) float32, the pose of the original mesh whose middle lies there."""
-    pose = np.eye(4, dtype=np.float32)
-    pose[:3, :3], pose[:3, 3] = rotation, middle - rotation @ center
-    return pose

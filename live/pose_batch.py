@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,20 +41,32 @@ class JudgedPoses:
         return len(self.poses)
 
 
+JudgedWatch = Callable[[Frame, Sequence[int], JudgedPoses], object]
+
+
+def filled_size(count: int) -> int:
+    """The least power of four that is at least as large."""
+    size = 1
+    while size < count:
+        size *= 4
+    return size
+
+
 class PoseBatch:
     """Refines and judges poses of M objects that share their networks; the objects of a batch may be mixed and repeat.
 
-    On CUDA every size of batch is recorded as a graph of its own; batches are filled up to powers of two, so that there
-    are few.
+    On CUDA every size of batch is recorded as a graph of its own; batches are filled up to powers of four, so that
+    there are few.
 
     Args:
         estimators: one for each object, as for `ManyObjects`.
+        watch: called with the frame, the index of the object of each pose, and what `follow` has refined and judged.
 
     Raises:
         Pose6DError: no estimators, or they differ in networks or device, or one has no mesh.
     """
 
-    def __init__(self, estimators: Sequence[FoundationPose]):
+    def __init__(self, estimators: Sequence[FoundationPose], watch: JudgedWatch | None = None):
         if not estimators:
             raise Pose6DError("no estimators: one for each object is needed")
         first = estimators[0]
@@ -67,6 +79,7 @@ class PoseBatch:
         meshes = [estimator.mesh for estimator in estimators if estimator.mesh is not None]
         if len(meshes) < len(estimators):
             raise Pose6DError("following objects draws them from their meshes: an estimator has none")
+        self._watch = watch
         self.device, self._cropped = first.device, first.cropped
         self._refiner, self._scorer = first.refiner, first.scorer
         self._objects = RenderedObject.from_meshes(meshes, first.device)
@@ -118,13 +131,13 @@ class PoseBatch:
             centred = torch.as_tensor(poses, dtype=torch.float32) @ self._offsets[index]
             K, count = frame.K, len(index)
             if self.device.type == "cuda":
-                fill = torch.arange(1 << (count - 1).bit_length()).clamp(max=count - 1)
+                fill = torch.arange(filled_size(count)).clamp(max=count - 1)
                 centred, index = centred[fill], index[fill]
         with runner.stage("upload"):
             if self.device.type == "cpu":  # see `pose6d.search.tracker`
                 rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), self._diameters[index].numpy())
             inputs = [*runner.upload_frame(rgb, depth, K), centred, index]
-        results = runner.run(self._follow, inputs, iteration, rounds, judge)
+        results = runner.run(self._follow, inputs, iteration, rounds, judge, len(index))
         with runner.stage("copy"):
             centred, ranking, confidence = (x.cpu()[:count] for x in results[:3])
             evidence = results[3].cpu()[:, :count]
@@ -134,7 +147,14 @@ class PoseBatch:
             ranking = torch.where(sound, ranking, -torch.inf)
             values = dict(zip(PoseEvidence._fields, torch.where(sound, evidence, 0.0).numpy(), strict=True))
             known = torch.where(sound, confidence, 0.0).numpy() if len(confidence) else None
-        return JudgedPoses(found.numpy(), ranking.numpy(), known, values)
+        judged = JudgedPoses(found.numpy(), ranking.numpy(), known, values)
+        if self._watch is not None and judge and iteration:
+            self._watch(frame, objects, judged)
+        return judged
+
+    def look(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
+        """What the frame says of poses as they are, without any network; arguments as of `follow`."""
+        return self.follow(frame, objects, poses, 0, 0, judge=False)
 
     def _follow(
         self,
@@ -146,8 +166,13 @@ class PoseBatch:
         iteration: int,
         rounds: int,
         judge: bool,
+        size: int,
     ) -> tuple[Tensor, ...]:
-        """Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (8, N)."""
+        """`size` is that of the batch: a graph is kept for each, as for each of the other options.
+
+        Returns:
+            Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (8, N).
+        """
         runner = self._runner
         assert isinstance(self._objects.diameter, Tensor)
         objects = replace(self._objects, diameter=self._objects.diameter[index], index=index)

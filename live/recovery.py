@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from live.motion import place_at
 from pose6d.geometry.rotation_grids import covering_rotations
 from pose6d.geometry.transforms import so3_exp
 from pose6d.scenes.frame import Frame
@@ -26,18 +27,7 @@ _DISTINCT = 15.0  # degrees between poses that are worth refining further
 
 def turned_about(pose: np.ndarray, rotation: np.ndarray, center: np.ndarray) -> np.ndarray:
     """The pose (4, 4) turned by a rotation (3, 3) of the camera's axes about the middle of the object (3,)."""
-    turned = np.array(pose, dtype=np.float32)
-    middle = pose[:3, :3] @ center + pose[:3, 3]
-    turned[:3, :3] = rotation @ pose[:3, :3]
-    turned[:3, 3] = middle - turned[:3, :3] @ center
-    return turned
-
-
-def place_at(rotation: np.ndarray, middle: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """(4, 4) float32, a rotation of the object with its middle at a point (3,), metres."""
-    pose = np.eye(4, dtype=np.float32)
-    pose[:3, :3], pose[:3, 3] = rotation, middle - rotation @ center
-    return pose
+    return place_at(rotation @ pose[:3, :3], pose[:3, :3] @ center + pose[:3, 3], center)
 
 
 def starts_in_doubt(poses: Sequence[np.ndarray], center: np.ndarray, count: int) -> np.ndarray:
@@ -73,8 +63,8 @@ def region_middles(regions: Sequence[np.ndarray], frame: Frame, diameter: float)
 
 
 @dataclass
-class Search:
-    """The search for one lost object, spread over frames: each attempt looks at some rotations at some places.
+class SearchProgress:
+    """How far the search for one lost object has got: each attempt looks at some rotations at some places.
 
     Attributes:
         rotations: (R, 3, 3) of a grid, in the order in which they are tried.
@@ -89,7 +79,7 @@ class Search:
     tried: list[tuple[np.ndarray, int]] = field(default_factory=list)
 
     @classmethod
-    def with_grid(cls, symmetries: torch.Tensor | None) -> Search:
+    def with_grid(cls, symmetries: torch.Tensor | None) -> SearchProgress:
         rotations = covering_rotations(symmetries).numpy()
         # Neighbours in the grid look alike: any few in a row should cover all sides.
         return cls(rotations[np.random.default_rng(0).permutation(len(rotations))])

@@ -9,7 +9,7 @@ import torch
 from live.evidence import measure_evidence
 from live.judgement import StateJudge
 from live.motion import Motion
-from live.recovery import Search, quarter_turns, region_middles, starts_in_doubt
+from live.recovery import SearchProgress, quarter_turns, region_middles, starts_in_doubt
 from live.smoothing import PoseFilter
 from pose6d.geometry.observation import observe
 from pose6d.geometry.transforms import make_transform, so3_exp
@@ -51,7 +51,7 @@ def test_the_evidence_of_a_pose_is_what_is_in_the_frame() -> None:
     assert 0.2 < outside["inside"] < 0.8
     assert outside["visible"] > 0.9
     on_the_wall = evidence(None, pose_at(0.0, z=1.52))
-    assert on_the_wall["beyond"] > 0.95
+    assert on_the_wall["beyond"] > 0.4 > 10 * right["beyond"]
 
 
 def test_motion_goes_on_as_it_went() -> None:
@@ -137,7 +137,7 @@ def test_starts_lie_around_what_is_known() -> None:
 
 
 def test_a_search_turns_to_what_is_new_in_the_picture() -> None:
-    search = Search.with_grid(None)
+    search = SearchProgress.with_grid(None)
     known = [np.array([0.1 * i, 0.0, 1.0]) for i in range(6)]
     for _ in range(3):
         assert len(search.choose(known, 0.1)) == 4

@@ -66,7 +66,7 @@ def simulate(pool: ScenePool, meshes: list[Mesh], kind: Kind, seed: int, index: 
     around, others = _surroundings(rng, pool, float(poses[:, 2, 3].max()))
     shading = Shading(ambient=float(rng.uniform(0.4, 0.8)), headlight=float(rng.uniform(0.2, 0.6)))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    occluder = int(rng.integers(pool.meshes.objects))
+    occluder = pool.meshes.objects + int(rng.integers(pool.meshes.planes))
     frames, visible = [], []
     for i, pose in enumerate(poses):
         things, meshes_shown = [pose[None], around], [torch.tensor([target]), others]
@@ -115,7 +115,7 @@ def real_with_occluder(folder: Path) -> LiveSequence:
         drawn = renderer.render(
             torch.as_tensor(truth, dtype=torch.float32)[None],
             torch.as_tensor(frame.K, dtype=torch.float32),
-            frame.depth.shape,  # type: ignore[arg-type]
+            frame.depth.shape,
         )
         silhouette = drawn.mask[0].numpy()
         covered = _cover(silhouette, i)
@@ -212,7 +212,7 @@ def _hand_motion(rng: np.random.Generator, kind: Kind) -> torch.Tensor:
 
 
 def _crossing(index: int, pose: torch.Tensor) -> torch.Tensor | None:
-    """The pose of a larger thing that crosses in front of the object, and stays there for some frames."""
+    """The pose of a board that crosses in front of the object, and stays there for some frames; planes have side 2."""
     begin, end = 20, 55
     if not begin <= index <= end:
         return None
@@ -220,8 +220,8 @@ def _crossing(index: int, pose: torch.Tensor) -> torch.Tensor | None:
     offset = np.interp(share, [0.0, 0.35, 0.65, 1.0], [-2.2, 0.0, 0.0, 2.2])
     place = pose[:3, 3].clone()
     place = place * float((place[2] - 1.6) / place[2]) + torch.tensor([offset, 0.0, 0.0], dtype=torch.float32)
-    turn = so3_exp(torch.tensor([[0.4, 0.3 + 0.5 * share, 0.2]]))[0]
-    return make_transform(1.8 * turn, place)
+    turn = so3_exp(torch.tensor([[0.4, 0.3 - 0.6 * share, 0.2]]))[0]
+    return make_transform(0.9 * turn, place)
 
 
 def _surroundings(rng: np.random.Generator, pool: ScenePool, farthest: float) -> tuple[torch.Tensor, torch.Tensor]:
