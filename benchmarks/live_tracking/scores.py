@@ -32,7 +32,7 @@ class FrameScore:
         degrees, lateral, along: error of the rotation, and of the object's middle across and along the line of sight,
             metres; None as before.
         probability: that the tracker gives the pose.
-        pose: (4, 4) as rows; None where the object is lost.
+        pose: (4, 4) of the object about its middle, as rows; None where it is lost.
         seconds: that the frame took.
     """
 
@@ -84,7 +84,11 @@ class PoseScorer:
     def score(self, tracked: TrackedPose, frame: Frame, visible: float, seconds: float) -> FrameScore:
         """One result."""
         pose, truth, mesh = tracked.pose, frame.object_in_camera, self._mesh
-        error, rows = (None, None) if pose is None else (self.error(pose, frame), pose.tolist())
+        error, rows = None, None
+        if pose is not None:
+            centred = np.array(pose, dtype=np.float64)
+            centred[:3, 3] += centred[:3, :3] @ mesh.center
+            error, rows = self.error(pose, frame), centred.tolist()
         if pose is None or truth is None:
             nothing = None, None, None
             return FrameScore(tracked.state, visible, error, *nothing, tracked.confidence, seconds, rows)

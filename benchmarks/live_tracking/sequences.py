@@ -63,7 +63,7 @@ def simulate(pool: ScenePool, meshes: list[Mesh], kind: Kind, seed: int, index: 
     rng = np.random.default_rng([seed, ["leaves", "hidden", "fast"].index(kind), index])
     K = torch.tensor([[INTRINSICS[0], 0, INTRINSICS[2]], [0, INTRINSICS[1], INTRINSICS[3]], [0, 0, 1.0]])
     poses = _hand_motion(rng, kind)
-    around, others = _surroundings(rng, pool, float(poses[:, 2, 3].max()))
+    around, others = _surroundings(rng, pool, target, float(poses[:, 2, 3].max()))
     shading = Shading(ambient=float(rng.uniform(0.4, 0.8)), headlight=float(rng.uniform(0.2, 0.6)))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     occluder = pool.meshes.objects + int(rng.integers(pool.meshes.planes))
@@ -224,8 +224,11 @@ def _crossing(index: int, pose: torch.Tensor) -> torch.Tensor | None:
     return make_transform(0.9 * turn, place)
 
 
-def _surroundings(rng: np.random.Generator, pool: ScenePool, farthest: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Poses (I, 4, 4), scale included, and meshes (I,) of three objects, a table and a wall behind all that moves."""
+def _surroundings(
+    rng: np.random.Generator, pool: ScenePool, target: int, farthest: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Poses (I, 4, 4), scale included, and meshes (I,) of three other objects, a table and a wall behind all that
+    moves."""
     behind = farthest + 0.9
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     rotations = random_rotations(5, generator)
@@ -235,8 +238,9 @@ def _surroundings(rng: np.random.Generator, pool: ScenePool, farthest: float) ->
     rotations[3:] = so3_exp(torch.tensor([[1.25, 0.0, 0.0], [0.1, -0.1, 0.0]]))
     position[3], position[4] = [0.0, behind * 0.3 + 1.6, behind + 1.5], [0.0, 0.0, behind + 4.0]
     scales[3:] = torch.tensor([8.0, 14.0])
+    others = np.delete(np.arange(pool.meshes.objects), target) if pool.meshes.objects > 1 else np.array([target])
     meshes = np.concatenate(
-        [rng.integers(pool.meshes.objects, size=3), pool.meshes.objects + rng.integers(pool.meshes.planes, size=2)]
+        [rng.choice(others, size=3), pool.meshes.objects + rng.integers(pool.meshes.planes, size=2)]
     )
     transform = make_transform(rotations * scales[:, None, None], torch.tensor(position, dtype=torch.float32))
     return transform, torch.from_numpy(meshes)
