@@ -7,18 +7,16 @@ concave edges and at edges of colour. Regions that fit the object's size are can
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 
-from pose6d.geometry.depth import FAR, erode_depth, is_measured
-from pose6d.segmentation.planes import extent, large_planes, noise_limit, point_normals
+from pose6d.geometry.depth import FAR
+from pose6d.segmentation.planes import extent, large_planes, noise_limit
+from pose6d.segmentation.small_picture import SmallPicture, shrink_frame
 
 MOST_REGIONS = 12
-_WORKING_WIDTH = 320  # pixels; larger pictures are looked at in about this width
 _PLANE_SIZE = 1.25  # diameters; planes that are longer are not of the object
 _SIZES = (0.3, 1.15)  # shortest and longest region, diameters
 _FEWEST_PIXELS = 20  # of a region in the working picture
@@ -34,23 +32,6 @@ _WEIGHT_USED = 1.0  # of lying where another candidate does, against
 _LEVELS = (np.inf, 1.0, 0.5, 0.25)  # how strong an edge must be to cut, from none to weak ones
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """The frame in the working width.
-
-    Attributes:
-        lab: (h, w, 3) float32 CIE Lab.
-        points: (h, w, 3) float32 metres, camera axes.
-        known: (h, w) bool, where there is depth.
-        normals: (h, w, 3) unit, 0 where there is none.
-    """
-
-    lab: np.ndarray
-    points: np.ndarray
-    known: np.ndarray
-    normals: np.ndarray
-
-
 def depth_regions(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: float) -> list[np.ndarray]:
     """Regions that may be one object of this diameter, likeliest first.
 
@@ -63,7 +44,7 @@ def depth_regions(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: f
     Returns:
         At most 12 masks (H, W) bool, which may overlap; [] where nothing has the object's size.
     """
-    picture, step = _shrink(rgb, depth, K)
+    picture, step = shrink_frame(rgb, depth, K)
     planes = large_planes(picture.points, picture.known, picture.normals, _PLANE_SIZE * diameter)
     on_plane = np.zeros_like(picture.known)
     for _, where in planes:
@@ -83,43 +64,19 @@ def depth_regions(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: f
     return [_enlarge(masks[index], depth.shape, step) for index in _select(scores, shared)]
 
 
-def _shrink(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> tuple[_Picture, int]:
-    """The working picture: of every so many pixels the nearest depth, so that thin things stay."""
-    step = max(1, round(depth.shape[1] / _WORKING_WIDTH))
-    clean = np.where(is_measured(depth), depth, 0).astype(np.float32)
-    clean = erode_depth(torch.from_numpy(clean)).numpy()
-    clean = cv2.medianBlur(_fill_holes(_fill_holes(clean)), 3)
-    height, width = (length // step for length in clean.shape)
-    blocks = clean[: height * step, : width * step].reshape(height, step, width, step)
-    clean = np.where(blocks > 0, blocks, np.float32(FAR)).min(axis=(1, 3))
-    clean[clean >= FAR] = 0
-    known = clean > 0
-    v, u = (np.mgrid[:height, :width].astype(np.float32) + 0.5) * step - 0.5
-    fx, skew, cx, fy, cy = (float(value) for value in (K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]))
-    y = (v - cy) / fy
-    points = np.stack([(u - cx - skew * y) / fx * clean, y * clean, clean], axis=-1).astype(np.float32)
-    small = cv2.resize(rgb[: height * step, : width * step], (width, height), interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(cv2.medianBlur(small, 3).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return _Picture(lab, points, known, point_normals(points, known)), step
-
-
-def _fill_holes(depth: np.ndarray) -> np.ndarray:
-    """Depth (H, W) whose missing pixels have the nearest of the depths around them."""
-    nearest = cv2.erode(np.where(depth > 0, depth, np.float32(FAR)), np.ones((3, 3), np.uint8))
-    return np.where((depth == 0) & (nearest < FAR), nearest, depth)
-
-
-def _jumps(picture: _Picture, diameter: float) -> np.ndarray:
+def _jumps(picture: SmallPicture, diameter: float) -> np.ndarray:
     """(h, w) bool, pixels right behind a jump of depth: the farther side of it."""
     z = picture.points[..., 2]
     nearest = cv2.erode(np.where(picture.known, z, np.float32(FAR)), np.ones((3, 3), np.uint8))
     limit = noise_limit(z)
-    bend = np.abs(z[:, 2:] - 2 * z[:, 1:-1] + z[:, :-2])[picture.known[:, 1:-1]] / limit[:, 1:-1][picture.known[:, 1:-1]]
+    bend = (
+        np.abs(z[:, 2:] - 2 * z[:, 1:-1] + z[:, :-2])[picture.known[:, 1:-1]] / limit[:, 1:-1][picture.known[:, 1:-1]]
+    )
     noise = float(np.clip(np.median(bend) if len(bend) else 1.0, 0.1, 0.7))
     return picture.known & (z - nearest > 3 * noise * limit + 0.04 * diameter)
 
 
-def _color_edges(picture: _Picture) -> np.ndarray:
+def _color_edges(picture: SmallPicture) -> np.ndarray:
     """(h, w) strength of edges of colour; 1 is a clear one."""
     smooth = cv2.GaussianBlur(picture.lab, (0, 0), 0.8)
     across = np.linalg.norm(cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 4), axis=-1)
@@ -127,7 +84,7 @@ def _color_edges(picture: _Picture) -> np.ndarray:
     return np.hypot(across, down) / 20
 
 
-def _concavity(picture: _Picture, reach: int = 2) -> np.ndarray:
+def _concavity(picture: SmallPicture, reach: int = 2) -> np.ndarray:
     """(h, w) by how much normals on two sides of a pixel turn towards each other, as a sine; 0 on convex surfaces."""
     result = np.zeros(picture.known.shape, np.float32)
     for axis in (0, 1):
@@ -144,7 +101,7 @@ def _concavity(picture: _Picture, reach: int = 2) -> np.ndarray:
     return result
 
 
-def _odd_colors(picture: _Picture, planes: list[np.ndarray], diameter: float) -> np.ndarray:
+def _odd_colors(picture: SmallPicture, planes: list[np.ndarray], diameter: float) -> np.ndarray:
     """(h, w) bool, pixels on planes that have a colour which is rare there: thin things that hardly stand out."""
     odd = np.zeros_like(picture.known)
     bins = np.clip(picture.lab / (8, 10, 10) + (0, 13, 13), 0, (12, 25, 25)).astype(int)
@@ -159,7 +116,7 @@ def _odd_colors(picture: _Picture, planes: list[np.ndarray], diameter: float) ->
 
 
 def _all_parts(
-    picture: _Picture, planes: list[np.ndarray], on_plane: np.ndarray, diameter: float
+    picture: SmallPicture, planes: list[np.ndarray], on_plane: np.ndarray, diameter: float
 ) -> Iterator[np.ndarray]:
     """Parts (h, w) of the picture, by what lies on no plane, or has a rare colour there, and by colour alone."""
     smooth = picture.known & ~_jumps(picture, diameter)
@@ -175,7 +132,7 @@ def _all_parts(
 
 def _parts(core: np.ndarray, whole: np.ndarray) -> list[np.ndarray]:
     """Connected parts of a mask (h, w), each grown by what the larger mask around it adds to it alone."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(core.astype(np.uint8), connectivity=4)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(core.astype(np.uint8), connectivity=4)
     labels = labels.astype(np.float32)
     for _ in range(2):
         grown = cv2.dilate(labels, np.ones((3, 3), np.uint8))
@@ -195,7 +152,7 @@ def _without_holes(region: np.ndarray) -> np.ndarray:
 def _score(
     region: np.ndarray,
     length: float,
-    picture: _Picture,
+    picture: SmallPicture,
     planes: list[tuple[np.ndarray, np.ndarray]],
     on_plane: np.ndarray,
 ) -> float:
