@@ -15,6 +15,7 @@ import numpy as np
 
 from pose6d.errors import FrameError, OptionError
 from pose6d.geometry.depth import is_measured
+from pose6d.segmentation.depth_regions import depth_regions
 from pose6d.segmentation.planes import large_planes, noise_limit
 from pose6d.segmentation.small_picture import shrink_frame
 
@@ -154,9 +155,14 @@ def mask_from_point(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, point: Po
     away = np.hypot(aside, np.where(known, depth - middle, 0))
     limit = 2 * noise_limit(np.float32(middle))
     labels = np.full(depth.shape, cv2.GC_PR_BGD, np.uint8)
-    labels[known & (away < diameter / 2) & (np.abs(depth - middle) < diameter / 2)] = cv2.GC_PR_FGD
+    region = next((mask for mask in depth_regions(rgb, depth, K, diameter) if mask[y, x]), None)
+    if region is None:
+        labels[known & (away < diameter / 2)] = cv2.GC_PR_FGD
+        labels[_ground(depth, rgb, K, diameter, (x, y))] = cv2.GC_PR_BGD
+    else:
+        labels[region] = cv2.GC_PR_FGD
+        labels[cv2.erode(region.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0] = cv2.GC_FGD
     labels[away > _REACH * diameter] = cv2.GC_BGD
-    labels[_ground(depth, rgb, K, diameter, (x, y))] = cv2.GC_PR_BGD
     labels[(aside < _SEED * diameter) & (np.abs(depth - middle) < limit + 0.1 * diameter) & known] = cv2.GC_FGD
     labels[y, x] = cv2.GC_FGD
     return _part_at(_grab_cut(rgb, labels, what), (x, y), what)
@@ -165,8 +171,8 @@ def mask_from_point(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, point: Po
 def mask_from_box(rgb: np.ndarray, depth: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
     """The object in a box.
 
-    What is outside is not the object, nor is what lies clearly behind the depth of the box's middle; GrabCut decides
-    about the rest.
+    What is outside is not the object, nor is what lies behind the plane that surrounds the box; what stands out of that
+    plane is; GrabCut decides about the rest.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -196,11 +202,12 @@ def mask_from_box(rgb: np.ndarray, depth: np.ndarray, box: tuple[float, float, f
     inside = np.s_[top:bottom, left:right]
     labels = np.full(depth.shape, cv2.GC_BGD, np.uint8)
     labels[inside] = cv2.GC_PR_FGD
-    core = depth[inside][(bottom - top) // 4 : -((bottom - top) // 4), (right - left) // 4 : -((right - left) // 4)]
-    core = core[is_measured(core)]
-    if len(core) >= _FEWEST_PIXELS:
-        farthest = np.percentile(core, 98)
-        labels[is_measured(depth) & (depth > farthest + 2 * noise_limit(farthest))] = cv2.GC_BGD
+    height_above = _standing_out(depth, (left, top, right, bottom))
+    labels[inside][height_above[inside] < -2] = cv2.GC_BGD
+    labels[inside][np.abs(height_above[inside]) <= 1] = cv2.GC_PR_BGD
+    high = (height_above > 2).astype(np.uint8)
+    high = cv2.erode(cv2.morphologyEx(high, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), np.ones((3, 3), np.uint8))
+    labels[inside][high[inside] > 0] = cv2.GC_FGD
     mask = _grab_cut(rgb, labels, what)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     areas = np.append(stats[1:, cv2.CC_STAT_AREA], 0)  # without a pixel there is no part
@@ -231,6 +238,36 @@ def mask_from_polygon(size: Sequence[int], points: Sequence[Point]) -> np.ndarra
     if not mask.any():
         raise FrameError(f"{what} is outside the picture of {width}x{height} pixels")
     return _checked(mask, what)
+
+
+def _standing_out(depth: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """(H, W) by how many times its noise depth is nearer than a plane that surrounds a box (left, top, right, bottom).
+
+    A plane's inverse depth is linear in pixels, whatever the intrinsics. 1.5 where nothing can be said: no depth, or
+    no plane around.
+    """
+    left, top, right, bottom = box
+    unknown = np.full(depth.shape, 1.5, np.float32)
+    known = is_measured(depth)
+    ring = np.zeros(depth.shape, bool)
+    aside = 4 + max(right - left, bottom - top) // 5
+    ring[max(0, top - aside) : bottom + aside, max(0, left - aside) : right + aside] = True
+    ring[top:bottom, left:right] = False
+    rows, columns = np.nonzero(ring & known)
+    if len(rows) < _FEWEST_PIXELS:
+        return unknown
+    places = np.stack([columns, rows, np.ones_like(rows)], axis=1).astype(np.float64)
+    z = depth[rows, columns].astype(np.float64)
+    near = np.ones(len(z), bool)
+    for _ in range(6):  # other objects around the box leave the fit step by step
+        plane = np.linalg.lstsq(places[near], 1 / z[near], rcond=None)[0]
+        off = np.abs(z - 1 / np.maximum(places @ plane, 1e-3)) / noise_limit(z)
+        near = off <= max(1.0, float(np.median(off)))
+    if near.mean() < 0.7:
+        return unknown
+    v, u = np.mgrid[: depth.shape[0], : depth.shape[1]]
+    ground = 1 / np.maximum(u * plane[0] + v * plane[1] + plane[2], 1e-3)
+    return np.where(known, (ground - depth) / noise_limit(np.where(known, depth, 1.0)), unknown)
 
 
 def _ground(depth: np.ndarray, rgb: np.ndarray, K: np.ndarray, diameter: float, point: tuple[int, int]) -> np.ndarray:
