@@ -13,33 +13,42 @@ from live.tracked_pose import TrackState
 # Log odds that a pose is within 0.1 diameter of the truth, by logistic regression (benchmarks/live_tracking.py --fit).
 _WEIGHTS = {"confidence": 0.6, "fit": 8.0, "spread": -3.0, "beyond": -1.0, "texture": 2.0}
 _OFFSET = -6.0
+CUES = tuple(_WEIGHTS)
 _SUREST = 4.6  # log odds of a confidence that is as good as certain
 
+_UNSEEN = -10.0  # log odds of a pose of which next to nothing is seen
 LEAST_VISIBLE = 0.2  # share of the silhouette without which nothing is known of the pose
 _STAY, _ENTER = 1.0, 2.0  # log odds with which an object stays `tracking`, and becomes it
 _FOUND = 2.5  # log odds from which a pose that was searched for is looked at again
+_MARGIN = 0.5  # log odds above that limit at the start
 _MOST_CREDIT = 3.0  # log odds that an object which is judged too low at a start that people vouch for may get
 _CONFIRM = 2  # good frames in a row that make a found object `tracking`
 _PATIENCE = 8  # frames without a good pose until an object is lost
 _GONE = 3  # the same where the camera sees through its place
 
 
-def log_odds(judged: JudgedPoses) -> np.ndarray:
-    """(N,) log odds that each pose is right, before what its object is known to be judged wrong by."""
+def cues(judged: JudgedPoses) -> dict[str, np.ndarray]:
+    """(N,) each: what tells right poses from wrong ones.
+
+    Hidden parts say nothing: `fit` is the share of what is not hidden that is seen where it should be.
+    """
     seen = judged.evidence
-    values = {
+    confidence = np.full(len(judged), 0.5) if judged.confidence is None else judged.confidence.astype(np.float64)
+    odds = confidence.clip(1e-6, 1 - 1e-6)
+    return {
+        "confidence": np.log(odds / (1 - odds)).clip(-_SUREST, _SUREST),
         "fit": seen["visible"] / np.maximum(seen["visible"] + seen["through"], 1e-3),
         "spread": seen["spread"],
         "beyond": seen["beyond"],
         "texture": seen["texture"],
     }
-    total = np.full(len(judged), _OFFSET, dtype=np.float64)
-    for name, value in values.items():
-        total += _WEIGHTS[name] * value
-    if judged.confidence is not None:
-        odds = judged.confidence.astype(np.float64).clip(1e-6, 1 - 1e-6)
-        total += _WEIGHTS["confidence"] * np.log(odds / (1 - odds)).clip(-_SUREST, _SUREST)
-    return np.where(seen["visible"] * seen["inside"] < LEAST_VISIBLE, -10.0, total)
+
+
+def log_odds(judged: JudgedPoses) -> np.ndarray:
+    """(N,) log odds that each pose is right, before what its object is known to be judged wrong by."""
+    total = _OFFSET + sum(_WEIGHTS[name] * value for name, value in cues(judged).items())
+    unseen = judged.evidence["visible"] * judged.evidence["inside"] < LEAST_VISIBLE
+    return np.where(unseen, _UNSEEN, total)
 
 
 @dataclass
@@ -57,9 +66,9 @@ class StateJudge:
     good: int = 0
     bad: int = 0
 
-    def start(self, odds: float, vouched: bool) -> None:
-        """The object was registered; `vouched`: people said where it is."""
-        self.credit = min(max(_ENTER + 0.5 - odds, 0.0), _MOST_CREDIT) if vouched else 0.0
+    def start(self, odds: float) -> None:
+        """The object was registered where people said that it is."""
+        self.credit = min(max(_ENTER + _MARGIN - odds, 0.0), _MOST_CREDIT)
         self.good, self.bad = 0, 0
         self.state = "tracking" if self._is_good(odds, _ENTER) else "doubtful"
 
@@ -84,7 +93,12 @@ class StateJudge:
         return 1.0 / (1.0 + math.exp(-odds - self.credit))
 
     def update(self, odds: float, through: float) -> TrackState:
-        """The state after a frame whose best pose has these log odds; `through`: share of it that is seen through."""
+        """The state after a frame.
+
+        Args:
+            odds: of the best pose in it.
+            through: share of that pose that the camera sees through.
+        """
         if self.is_good(odds):
             self.good, self.bad = self.good + 1, 0
             if self.state == "tracking" or self.good >= _CONFIRM:

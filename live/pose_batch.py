@@ -17,7 +17,7 @@ from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.scenes.frame import Frame
 from pose6d.search.alignment import align_poses
 from pose6d.search.device_runner import DeviceRunner
-from pose6d.search.frame_input import check_depth_roughly, check_frame, check_result, cut_around
+from pose6d.search.frame_input import check_depth_roughly, check_frame, cut_around
 from pose6d.search.interfaces import Hypotheses
 
 
@@ -81,10 +81,23 @@ class PoseBatch:
         """Seconds of each stage of the last call."""
         return dict(self._runner.timings)
 
+    def check(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+        """Colour and depth of a frame as arrays of the types that the rest expects.
+
+        Raises:
+            SceneError: K does not fit the image.
+            FrameError: the frame cannot be used.
+        """
+        rgb, depth = check_frame(frame.K, frame.rgb, frame.depth, 1, self._cropped)
+        check_depth_roughly(depth)
+        return rgb, depth
+
     def follow(
         self, frame: Frame, objects: Sequence[int], poses: np.ndarray, iteration: int, rounds: int, judge: bool = True
     ) -> JudgedPoses:
         """Refine poses, align them with texture and depth, and judge the result.
+
+        A pose that is not finite afterwards stays as it was, with no confidence and nothing of it visible.
 
         Args:
             frame: with depth in metres.
@@ -101,8 +114,7 @@ class PoseBatch:
         runner, index = self._runner, torch.as_tensor(objects, dtype=torch.int64)
         runner.timings.clear()
         with runner.stage("check"):
-            rgb, depth = check_frame(frame.K, frame.rgb, frame.depth, max(iteration, 1), self._cropped)
-            check_depth_roughly(depth)
+            rgb, depth = self.check(frame)
             centred = torch.as_tensor(poses, dtype=torch.float32) @ self._offsets[index]
             K, count = frame.K, len(index)
             if self.device.type == "cuda":
@@ -116,10 +128,13 @@ class PoseBatch:
         with runner.stage("copy"):
             centred, ranking, confidence = (x.cpu()[:count] for x in results[:3])
             evidence = results[3].cpu()[:, :count]
-            found = (centred @ torch.linalg.inv(self._offsets[index[:count]])).numpy()
-            check_result(found, "tracking")
-            values = dict(zip(PoseEvidence._fields, evidence.numpy(), strict=True))
-        return JudgedPoses(found, ranking.numpy(), confidence.numpy() if len(confidence) else None, values)
+            found = centred @ torch.linalg.inv(self._offsets[index[:count]])
+            sound = found.isfinite().all(dim=-1).all(dim=-1)
+            found = torch.where(sound[:, None, None], found, torch.as_tensor(poses, dtype=torch.float32))
+            ranking = torch.where(sound, ranking, -torch.inf)
+            values = dict(zip(PoseEvidence._fields, torch.where(sound, evidence, 0.0).numpy(), strict=True))
+            known = torch.where(sound, confidence, 0.0).numpy() if len(confidence) else None
+        return JudgedPoses(found.numpy(), ranking.numpy(), known, values)
 
     def _follow(
         self,

@@ -16,7 +16,9 @@ from pose6d.search.distinct_poses import select_distinct
 
 _NEARBY = 30.0  # degrees by which starts in doubt are turned about the axes of the camera
 _BEHIND = 0.25  # diameters by which the middle of an object lies behind the surface that is seen
-_MOST_PLACES = 4
+_MOST_PLACES = 4  # that one attempt looks at
+_MOST_TRIED = 32  # places that a search remembers
+_SAME_PLACE = 0.2  # diameters
 _KEPT = 2  # poses of a search that the next attempt starts from
 _WORTH_KEEPING = -4.0  # log odds
 _DISTINCT = 15.0  # degrees between poses that are worth refining further
@@ -57,7 +59,7 @@ def quarter_turns(pose: np.ndarray, principal_axes: torch.Tensor, center: np.nda
 def region_middles(regions: Sequence[np.ndarray], frame: Frame, diameter: float) -> list[np.ndarray]:
     """(3,) metres each, where the middle of an object that fills a region (H, W) would be."""
     places = []
-    for mask in regions[:_MOST_PLACES]:
+    for mask in regions:
         rows, columns = np.nonzero(mask & (frame.depth > 0))
         if len(rows) == 0:
             continue
@@ -78,13 +80,13 @@ class Search:
         rotations: (R, 3, 3) of a grid, in the order in which they are tried.
         next: index of the rotation that the next attempt begins with.
         kept: (K, 4, 4) the best poses of the last attempt.
-        attempts: so far.
+        tried: places (3,) in metres that were looked at, and how often, latest last.
     """
 
     rotations: np.ndarray
     next: int = 0
     kept: list[np.ndarray] = field(default_factory=list)
-    attempts: int = 0
+    tried: list[tuple[np.ndarray, int]] = field(default_factory=list)
 
     @classmethod
     def with_grid(cls, symmetries: torch.Tensor | None) -> Search:
@@ -94,7 +96,23 @@ class Search:
 
     def restart(self) -> None:
         """Begin again: the object has just been lost."""
-        self.next, self.kept, self.attempts = 0, [], 0
+        self.next, self.kept, self.tried = 0, [], []
+
+    def choose(self, places: Sequence[np.ndarray], diameter: float) -> list[np.ndarray]:
+        """The places (3,) to look at now, likeliest first: where nothing has been tried yet, or least often.
+
+        What stands around is soon known, so that what comes into the picture has its turn at once.
+        """
+        counts = [self._times_tried(place, diameter) for place in places]
+        chosen = sorted(range(len(places)), key=counts.__getitem__)[:_MOST_PLACES]
+        for row in chosen:
+            self.tried = [known for known in self.tried if not _near(known[0], places[row], diameter)]
+            self.tried.append((places[row], counts[row] + 1))
+        self.tried = self.tried[-_MOST_TRIED:]
+        return [places[row] for row in chosen]
+
+    def _times_tried(self, place: np.ndarray, diameter: float) -> int:
+        return max((count for known, count in self.tried if _near(known, place, diameter)), default=0)
 
     def take(self, count: int) -> np.ndarray:
         """The next (count, 3, 3) rotations, around and around."""
@@ -104,9 +122,12 @@ class Search:
 
     def keep(self, poses: np.ndarray, odds: np.ndarray) -> None:
         """Go on with the best of the poses (N, 4, 4) at the next attempt, if they are worth it."""
-        self.attempts += 1
         best = np.argsort(-odds, kind="stable")[:_KEPT]
         self.kept = [poses[row] for row in best if odds[row] > _WORTH_KEEPING]
+
+
+def _near(place: np.ndarray, other: np.ndarray, diameter: float) -> bool:
+    return bool(np.linalg.norm(place - other) < _SAME_PLACE * diameter)
 
 
 def best_distinct(poses: np.ndarray, value: np.ndarray, count: int, center: np.ndarray, diameter: float) -> np.ndarray:

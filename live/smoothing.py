@@ -22,10 +22,10 @@ _STILL, _MOVING = (
 class PoseFilter:
     """A one-sided filter on SE(3) whose gain follows the motion: it adds no latency while the object moves.
 
-    Over a few frames, noise comes back to where it was, and motion does not: the way from the first to the last measured
-    pose, over the size of the steps between, decides how much of a new pose is taken, so that noise need not be known.
-    Rotation and translation are judged apart. A gain by motion is the idea of Casiez, Roussel and Vogel, "1 Euro
-    Filter" (CHI 2012).
+    Over a few frames, noise comes back to where it was, and motion does not: the way from the first to the last
+    measured pose, over the size of the steps between, decides how much of a new pose is taken, so that noise need not
+    be known. Rotation and translation are judged apart. A gain by motion is the idea of Casiez, Roussel and Vogel, "1
+    Euro Filter" (CHI 2012).
 
     Args:
         center: (3,) metres, the middle of the object in the mesh frame.

@@ -12,6 +12,7 @@ from live.judgement import StateJudge, log_odds
 from live.motion import Motion
 from live.pose_batch import JudgedPoses, PoseBatch
 from live.recovery import Search, best_distinct, place_at, quarter_turns, region_middles, starts_in_doubt
+from live.smoothing import PoseFilter
 from live.tracked_pose import TrackedPose
 from pose6d.errors import FrameError, OptionError
 from pose6d.scenes.frame import Frame
@@ -21,6 +22,8 @@ Regions = Callable[[np.ndarray, np.ndarray, np.ndarray, float], list[np.ndarray]
 """(rgb, depth, K, diameter) -> masks (H, W) where the object may be, likeliest first"""
 
 _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
+JudgedWatch = Callable[[Frame, Sequence[int], JudgedPoses], object]
+
 _INTERVALS = {"cpu": 2, "cuda": 1}
 _STARTS = {"cpu": 24, "cuda": 128}
 _POOL = 4  # times as many starts of a search are drawn as are refined
@@ -39,6 +42,8 @@ class TrackingOptions:
             refined from a third as many.
         interval: frames between two attempts to find a lost object; by device where None: 2 on a CPU, 1.
         register_iteration: refinement steps of a registration.
+        smoothing: filter the poses that are reported (`live.smoothing`), which adds no latency; the next frame starts
+            from the unfiltered ones.
     """
 
     iteration: int = 2
@@ -46,31 +51,64 @@ class TrackingOptions:
     starts: int | None = None
     interval: int | None = None
     register_iteration: int = 5
+    smoothing: bool = False
 
 
 class _Track:
-    """What is known of one object."""
+    """What is known of one object.
 
-    def __init__(self, name: str, index: int, estimator: FoundationPose):
+    Attributes:
+        pose: (4, 4) where the next frame starts from; None before, and while the object is lost.
+        trusted: (4, 4) of the last frame with state `tracking`.
+        shown: (4, 4) what is reported.
+        probability: that the pose is right.
+    """
+
+    def __init__(self, name: str, index: int, estimator: FoundationPose, smoothing: bool):
         self.name, self.index, self.estimator = name, index, estimator
         assert estimator.mesh is not None
         self.center = np.asarray(estimator.mesh.center, dtype=np.float32)
         self.diameter = float(estimator.diameter)
         self.axes = estimator.object.principal_axes()
-        self.search = Search.with_grid(estimator._symmetries)
+        self.search = Search.with_grid(estimator.symmetries)
         self.motion = Motion(self.center)
+        self._filter = PoseFilter(self.center) if smoothing else None
         self.reset()
 
     def reset(self) -> None:
-        self.judge, self.probability = StateJudge(), None
-        self.pose: np.ndarray | None = None  # of the last frame
-        self.trusted: np.ndarray | None = None  # of the last frame with state `tracking`
+        """Know nothing of where it is."""
+        self.judge = StateJudge(credit=0.0)
+        self.trusted: np.ndarray | None = None
+        self.lose()
+
+    def lose(self) -> None:
+        """Look for it from now on, near where it was first."""
+        self.judge.lose()
+        self.pose: np.ndarray | None = None
+        self.shown: np.ndarray | None = None
+        self.probability: float | None = None
         self.motion.clear()
         self.search.restart()
+        if self._filter is not None:
+            self._filter.reset()
+
+    def accept(self, pose: np.ndarray, odds: float, seconds: float | None) -> None:
+        """It is there, as far as its state says."""
+        self.pose, self.probability = pose.astype(np.float32), self.judge.probability(odds)
+        self.shown = self.pose if self._filter is None else self._filter(self.pose)
+        self.motion.add(pose, seconds)
+        if self.judge.state == "tracking":
+            self.trusted = self.pose
+
+    def hold(self, odds: float) -> None:
+        """It was there, and nothing better is known: what hides it must not carry its pose off."""
+        self.probability = self.judge.probability(odds)
+        if self.trusted is not None:
+            self.pose = self.shown = self.trusted
 
     def tracked_pose(self) -> TrackedPose:
-        lost = self.judge.state == "lost"
-        return TrackedPose(self.name, self.judge.state, None if lost else self.pose, self.probability)
+        """What is reported."""
+        return TrackedPose(self.name, self.judge.state, self.shown, self.probability)
 
 
 class StateTracker:
@@ -85,6 +123,7 @@ class StateTracker:
         estimators: one for each object by its name, with the same networks, as for `ManyObjects`.
         options: how much work.
         regions: finds the places where a lost object may be.
+        watch: called with the frame, the index of the object of each pose, and poses that were refined and judged.
 
     Raises:
         Pose6DError: no estimators, or they differ in networks or device, or one has no mesh.
@@ -95,10 +134,11 @@ class StateTracker:
         estimators: Mapping[str, FoundationPose],
         options: TrackingOptions = TrackingOptions(),
         regions: Regions = depth_regions,
+        watch: JudgedWatch | None = None,
     ):
         self._batch = PoseBatch(list(estimators.values()))
-        self._tracks = [_Track(name, i, estimator) for i, (name, estimator) in enumerate(estimators.items())]
-        self.options, self._regions = options, regions
+        self._tracks = [_Track(name, i, given, options.smoothing) for i, (name, given) in enumerate(estimators.items())]
+        self.options, self._regions, self._watch = options, regions, watch
         device = self._batch.device.type
         self._starts, self._interval = options.starts or _STARTS[device], options.interval or _INTERVALS[device]
         self._frames = 0
@@ -135,13 +175,16 @@ class StateTracker:
             masks = dict(zip(self.names, masks, strict=True))
         if unknown := set(masks) - set(self.names):
             raise FrameError(f"masks of {', '.join(sorted(unknown))}: the objects are {', '.join(self.names)}")
+        found = {
+            track.name: self._register(track, frame, mask)
+            for track in self._tracks
+            if (mask := masks.get(track.name)) is not None
+        }
         self.reset()
         for track in self._tracks:
-            mask = masks.get(track.name)
-            if mask is not None:
-                self._register(track, frame, mask)
-        for track in self._tracks:
-            if track.judge.state == "lost":
+            if track.name in found:
+                self._begin(track, frame, found[track.name])
+            else:
                 self._look_for(track, frame)
         return [track.tracked_pose() for track in self._tracks]
 
@@ -153,7 +196,7 @@ class StateTracker:
             SceneError, FrameError: the frame or the mask cannot be used; nothing has changed.
         """
         track = self._track(name)
-        self._register(track, frame, mask)
+        self._begin(track, frame, self._register(track, frame, mask))
         return track.tracked_pose()
 
     def look_again(self, name: str) -> None:
@@ -173,6 +216,7 @@ class StateTracker:
         Raises:
             SceneError, FrameError: the frame cannot be used; nothing has changed, and the next frame goes on.
         """
+        self._batch.check(frame)
         followed = [track for track in self._tracks if track.judge.state != "lost"]
         if followed:
             starts = self._choose_starts(followed, frame)
@@ -192,22 +236,28 @@ class StateTracker:
                 return track
         raise OptionError(f"no object is called {name}: there are {', '.join(self.names)}")
 
-    def _register(self, track: _Track, frame: Frame, mask: np.ndarray) -> None:
+    def _register(self, track: _Track, frame: Frame, mask: np.ndarray) -> np.ndarray:
+        """The pose (4, 4) that a registration finds."""
         try:
-            pose = track.estimator.register(frame.K, frame.rgb, frame.depth, mask, self.options.register_iteration)
+            return track.estimator.register(frame.K, frame.rgb, frame.depth, mask, self.options.register_iteration)
         except FrameError as error:
             raise FrameError(f"object {track.name}: {error}") from error
-        judged = self._follow(frame, [track.index], pose[None], refine=False)
-        odds = float(log_odds(judged)[0])
+
+    def _begin(self, track: _Track, frame: Frame, pose: np.ndarray) -> None:
+        """Follow an object from the pose of a registration on."""
+        odds = float(log_odds(self._follow(frame, [track.index], pose[None], refine=False))[0])
         track.reset()
-        track.judge.start(odds, vouched=True)
-        self._accept(track, frame, pose, odds)
+        track.judge.start(odds)
+        track.accept(pose, odds, frame.seconds)
 
     def _follow(
         self, frame: Frame, objects: Sequence[int], poses: np.ndarray, refine: bool = True, judge: bool = True
     ) -> JudgedPoses:
         iteration, rounds = (self.options.iteration, self.options.rounds) if refine else (0, 0)
-        return self._batch.follow(frame, objects, poses, iteration, rounds, judge)
+        judged = self._batch.follow(frame, objects, poses, iteration, rounds, judge)
+        if self._watch is not None and refine:
+            self._watch(frame, objects, judged)
+        return judged
 
     def _choose_starts(self, tracks: Sequence[_Track], frame: Frame) -> np.ndarray:
         """(N, 4, 4) the last pose of each object, or where its velocity leads to, whichever explains more."""
@@ -231,30 +281,23 @@ class StateTracker:
     def _settle(self, track: _Track, frame: Frame, judged: JudgedPoses, row: int, odds: float) -> None:
         """Decide on the pose and the state of an object that has been followed into a frame."""
         pose, through = judged.poses[row], float(judged.evidence["through"][row])
-        if not track.judge.is_good(odds):
+        if not track.judge.is_good(odds) and track.judge.bad % self._interval == 0:
             known = [track.trusted, track.motion.predict(frame.seconds), track.pose, pose]
-            starts = starts_in_doubt([p for p in known if p is not None], track.center, self._starts // _IN_DOUBT)
+            starts = starts_in_doubt(
+                [p for p in known if p is not None], track.center, max(self._starts // _IN_DOUBT, 1)
+            )
             more = self._follow(frame, [track.index] * len(starts), starts)
             chances = log_odds(more)
             best = int(chances.argmax())
             if chances[best] > odds:
                 pose, odds, through = more.poses[best], float(chances[best]), float(more.evidence["through"][best])
         good = track.judge.is_good(odds)
-        track.judge.update(odds, through)
-        if track.judge.state == "lost":
-            track.motion.clear()
-            track.search.restart()
-            track.pose, track.probability = None, track.judge.probability(odds)
-        elif good or track.trusted is None:
-            self._accept(track, frame, pose, odds)
-        else:  # where it was: what hides it must not carry it off
-            track.pose, track.probability = track.trusted, track.judge.probability(odds)
-
-    def _accept(self, track: _Track, frame: Frame, pose: np.ndarray, odds: float) -> None:
-        track.pose, track.probability = pose.astype(np.float32), track.judge.probability(odds)
-        track.motion.add(pose, frame.seconds)
-        if track.judge.state == "tracking":
-            track.trusted = track.pose
+        if track.judge.update(odds, through) == "lost":
+            track.lose()
+        elif good:
+            track.accept(pose, odds, frame.seconds)
+        else:
+            track.hold(odds)
 
     def _look_for(self, track: _Track, frame: Frame) -> None:
         """One attempt to find a lost object; what it came upon is confirmed in the next frames.
@@ -273,7 +316,6 @@ class StateTracker:
         judged = self._follow(frame, [track.index] * len(finalists), finalists)
         odds = log_odds(judged)
         best = int(odds.argmax())
-        track.probability = track.judge.probability(float(odds[best]))
         if not track.judge.is_found(float(odds[best])):
             track.search.keep(judged.poses, odds)
             return
@@ -282,12 +324,13 @@ class StateTracker:
         ranking = sides.ranking + self._texture_weight * sides.evidence["texture"] * sides.evidence["visible"]
         side = int(ranking.argmax())
         track.judge.found()
-        self._accept(track, frame, sides.poses[side], float(log_odds(sides)[side]))
+        track.accept(sides.poses[side], float(log_odds(sides)[side]), frame.seconds)
 
     def _search_starts(self, track: _Track, frame: Frame) -> np.ndarray:
-        """(N, 4, 4) the best of the last attempt, the last trusted pose and its rotation at each place, and rotations of
-        the grid that explain most of the frame there."""
-        places = region_middles(self._regions(frame.rgb, frame.depth, frame.K, track.diameter), frame, track.diameter)
+        """(N, 4, 4) the best of the last attempt, the last trusted pose, its rotation at each place, and there also
+        rotations of the grid, those that explain most of the frame."""
+        regions = self._regions(frame.rgb, frame.depth, frame.K, track.diameter)
+        places = track.search.choose(region_middles(regions, frame, track.diameter), track.diameter)
         first = list(track.search.kept)
         if track.trusted is not None:
             first.append(track.trusted)

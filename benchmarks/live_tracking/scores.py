@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from live.tracked_pose import TrackedPose
-from pose6d.evaluation.pose_errors import add, add_s
+from pose6d.evaluation.equivalent_poses import EquivalentPoses
+from pose6d.evaluation.pose_errors import add, add_s, rotation_error
 from pose6d.evaluation.record import RIGHT
 from pose6d.mesh.mesh import Mesh
+from pose6d.scenes.frame import Frame
 
 HIDDEN = 0.05  # visible share of the silhouette below which the object counts as wholly hidden
 SEEN = 0.5  # the same from which on it must be found again
@@ -24,10 +27,12 @@ class FrameScore:
     Attributes:
         state: of the object.
         visible: share of its silhouette.
-        error: ADD in diameters, ADD-S for symmetric objects; None without a pose, or where the truth is unknown.
+        error: ADD in diameters, of the nearest pose that looks like the truth in this frame; None without a pose, or
+            where the truth is unknown.
         degrees, lateral, along: error of the rotation, and of the object's middle across and along the line of sight,
             metres; None as before.
         probability: that the tracker gives the pose.
+        pose: (4, 4) as rows; None where the object is lost.
         seconds: that the frame took.
     """
 
@@ -39,6 +44,7 @@ class FrameScore:
     along: float | None
     probability: float | None
     seconds: float
+    pose: list[list[float]] | None = None
 
     @property
     def right(self) -> bool:
@@ -46,23 +52,48 @@ class FrameScore:
         return self.error is not None and self.error < RIGHT
 
 
-def score_frame(
-    tracked: TrackedPose, truth: np.ndarray | None, visible: float, mesh: Mesh, symmetric: bool, seconds: float
-) -> FrameScore:
-    """Compare one result with the truth (4, 4); None where the object is not in the picture."""
-    facts = tracked.state, visible
-    if tracked.pose is None or truth is None:
-        wrong = None if tracked.pose is None or visible > 0 else np.inf  # a pose of what is not there is wrong
-        return FrameScore(*facts, wrong, None, None, None, tracked.confidence, seconds)
-    points = mesh.sample_surface(_POINTS, seed=0)
-    error = float((add_s if symmetric else add)(tracked.pose, truth, points)) / float(mesh.diameter)
-    turn = tracked.pose[:3, :3].T.astype(np.float64) @ truth[:3, :3]
-    degrees = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1.0, 1.0))))
-    middle, wanted = (pose[:3, :3] @ mesh.center + pose[:3, 3] for pose in (tracked.pose, truth))
-    ray = wanted / np.linalg.norm(wanted)
-    along = float((middle - wanted) @ ray)
-    lateral = float(np.linalg.norm(middle - wanted - along * ray))
-    return FrameScore(*facts, error, degrees, lateral, along, tracked.confidence, seconds)
+class PoseScorer:
+    """Compares poses of one object with the truth. Poses that no picture tells from it are right, too.
+
+    Args:
+        mesh: of the object, metres.
+        device: draws it.
+    """
+
+    def __init__(self, mesh: Mesh, device: torch.device):
+        self._mesh, self._device = mesh, device
+        self._points = mesh.sample_surface(_POINTS, seed=0)
+        self._equivalent: EquivalentPoses | None = None  # made when it is needed: that takes seconds
+        self._alike: tuple[str, np.ndarray] | None = None  # of the last frame that needed them
+
+    def error(self, pose: np.ndarray, frame: Frame) -> float | None:
+        """ADD in diameters of a pose (4, 4); infinite where the object is not in the picture, None without a truth."""
+        truth = frame.object_in_camera
+        if truth is None:
+            return None if frame.mask is None else float("inf")
+        diameter = float(self._mesh.diameter)
+        error = float(add(pose, truth, self._points)) / diameter
+        if error < RIGHT or frame.mask is None or float(add_s(pose, truth, self._points)) / diameter >= RIGHT:
+            return error
+        if self._equivalent is None:
+            self._equivalent = EquivalentPoses(self._mesh, device=self._device)
+        if self._alike is None or self._alike[0] != frame.name:
+            self._alike = frame.name, self._equivalent.find(truth, frame.K, frame.depth, frame.mask).poses
+        return min(error, float(add(pose, self._alike[1], self._points).min()) / diameter)
+
+    def score(self, tracked: TrackedPose, frame: Frame, visible: float, seconds: float) -> FrameScore:
+        """One result."""
+        pose, truth, mesh = tracked.pose, frame.object_in_camera, self._mesh
+        error, rows = (None, None) if pose is None else (self.error(pose, frame), pose.tolist())
+        if pose is None or truth is None:
+            nothing = None, None, None
+            return FrameScore(tracked.state, visible, error, *nothing, tracked.confidence, seconds, rows)
+        middle, wanted = (p[:3, :3] @ mesh.center + p[:3, 3] for p in (pose, truth))
+        ray = wanted / np.linalg.norm(wanted)
+        along = float((middle - wanted) @ ray)
+        lateral = float(np.linalg.norm(middle - wanted - along * ray))
+        degrees = float(np.degrees(rotation_error(pose, truth)))
+        return FrameScore(tracked.state, visible, error, degrees, lateral, along, tracked.confidence, seconds, rows)
 
 
 @dataclass(frozen=True)
@@ -77,6 +108,7 @@ class SequenceScore:
         wrong_tracking: of these, with a wrong pose, or wholly hidden.
         hidden: frames in which the object is wholly hidden or outside.
         hidden_tracking: of these, called `tracking`.
+        known: whether the truth is.
         found_after: frames from when enough of it is visible again until the first right `tracking`; None where it
             never is, and -1 where it was never out of sight.
     """
@@ -89,6 +121,7 @@ class SequenceScore:
     wrong_tracking: int
     hidden: int
     hidden_tracking: int
+    known: bool
     found_after: int | None
 
 
@@ -110,8 +143,9 @@ def score_sequence(name: str, scores: Sequence[FrameScore]) -> SequenceScore:
         len(seen),
         sum(score.right and score.state != "lost" for score in seen),
         len(tracking),
-        sum(score.visible < HIDDEN or not score.right for score in tracking),
+        sum(score.visible < HIDDEN or not (score.right or score.error is None) for score in tracking),
         len(hidden),
         sum(score.state == "tracking" for score in hidden),
+        any(score.error is not None for score in scores),
         found_after,
     )

@@ -1,4 +1,4 @@
-"""Sequences for following: an object moved by hand that leaves the picture, is hidden, or moves fast; and a real one."""
+"""Sequences to follow an object through: it is moved by hand, leaves the picture, is hidden, or moves fast."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class LiveSequence:
     Attributes:
         name: for people.
         mesh: of the object, metres.
-        frames: the first with the mask to start with; each with the truth, None where the object is not in the picture.
+        frames: with masks of what is to be seen of the object, of which the tracker gets the first alone; each with the
+            truth, None where the object is not in the picture or the truth unknown.
         visible: (F,) share of the object's silhouette that can be seen, 0 where it is outside the picture.
     """
 
@@ -84,7 +85,7 @@ def simulate(pool: ScenePool, meshes: list[Mesh], kind: Kind, seed: int, index: 
                 (colors[0].permute(1, 2, 0) * 255).round().to(torch.uint8).contiguous().numpy(),
                 (depths[0] * pool.diameters[target]).numpy(),
                 K.double().numpy(),
-                shown.numpy() if i == 0 else None,
+                shown.numpy(),
                 pool.in_metres(pose.numpy(), target) if alone.mask.any() else None,
                 i / _FPS,
             )
@@ -122,7 +123,11 @@ def real_with_occluder(folder: Path) -> LiveSequence:
         nearest = float(drawn.depth[0][drawn.mask[0]].min())
         frame.depth = np.where(covered, np.float32(nearest - _NEARER), frame.depth)
         visible.append(1.0 - (covered & silhouette).sum() / silhouette.sum())
-        frames.append(replace(frame, object_in_camera=truth, seconds=i / _FPS, mask=frame.mask if i == 0 else None))
+        frames.append(
+            replace(
+                frame, object_in_camera=truth, seconds=i / _FPS, mask=frame.mask if i == 0 else silhouette & ~covered
+            )
+        )
     return LiveSequence(f"{folder.name}, painted occluder", mesh, frames, np.array(visible))
 
 
@@ -139,7 +144,7 @@ def real_as_it_is(folder: Path) -> LiveSequence:
     for i, frame in enumerate(scene):
         file = folder / "poses" / f"{frame.name}.txt"
         truth = read_matrix(file, (4, 4), "object_in_camera, 4x4 in metres") if file.is_file() else None
-        frames.append(replace(frame, object_in_camera=truth, seconds=i / _FPS, mask=frame.mask if i == 0 else None))
+        frames.append(replace(frame, object_in_camera=truth, seconds=i / _FPS))
     return LiveSequence(folder.name, mesh if scale == 1 else mesh.scaled(scale), frames, np.ones(len(frames)))
 
 
