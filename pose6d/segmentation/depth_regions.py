@@ -59,8 +59,8 @@ def depth_regions(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: f
         return []
     masks = np.stack([region for region, _ in regions])
     shared = _shared(masks)
-    scores = [_score(region, length, picture, planes, on_plane) for region, length in regions]
-    scores += _WEIGHT_REPEATED * np.log((shared.iou > _SAME).sum(axis=1))
+    scores = np.array([_score(region, length, picture, planes, on_plane) for region, length in regions])
+    scores += _WEIGHT_REPEATED * np.log((shared.iou > _SAME).sum(axis=1).clip(min=1))
     return [_enlarge(masks[index], depth.shape, step) for index in _select(scores, shared)]
 
 
@@ -69,10 +69,8 @@ def _jumps(picture: SmallPicture, diameter: float) -> np.ndarray:
     z = picture.points[..., 2]
     nearest = cv2.erode(np.where(picture.known, z, np.float32(FAR)), np.ones((3, 3), np.uint8))
     limit = noise_limit(z)
-    bend = (
-        np.abs(z[:, 2:] - 2 * z[:, 1:-1] + z[:, :-2])[picture.known[:, 1:-1]] / limit[:, 1:-1][picture.known[:, 1:-1]]
-    )
-    noise = float(np.clip(np.median(bend) if len(bend) else 1.0, 0.1, 0.7))
+    bend = (np.abs(z[:, 2:] - 2 * z[:, 1:-1] + z[:, :-2]) / limit[:, 1:-1])[picture.known[:, 1:-1]]
+    noise = float(np.clip(np.median(bend) if len(bend) else 1.0, 0.1, 0.7))  # of this camera
     return picture.known & (z - nearest > 3 * noise * limit + 0.04 * diameter)
 
 
@@ -101,7 +99,7 @@ def _concavity(picture: SmallPicture, reach: int = 2) -> np.ndarray:
     return result
 
 
-def _odd_colors(picture: SmallPicture, planes: list[np.ndarray], diameter: float) -> np.ndarray:
+def _odd_colors(picture: SmallPicture, planes: list[np.ndarray]) -> np.ndarray:
     """(h, w) bool, pixels on planes that have a colour which is rare there: thin things that hardly stand out."""
     odd = np.zeros_like(picture.known)
     bins = np.clip(picture.lab / (8, 10, 10) + (0, 13, 13), 0, (12, 25, 25)).astype(int)
@@ -124,7 +122,7 @@ def _all_parts(
     edges = np.maximum(color, _concavity(picture) / 0.5)
     above = smooth & ~on_plane
     yield from _parts(picture.known & ~on_plane, picture.known & ~on_plane)  # a cup has jumps of its own
-    odd = smooth & (above | _odd_colors(picture, planes, diameter))
+    odd = smooth & (above | _odd_colors(picture, planes))
     for foreground, strength, levels in ((above, edges, _LEVELS), (odd, edges, _LEVELS), (smooth, color, _LEVELS[1:])):
         for level in levels:
             yield from _parts(foreground & (strength < level), foreground)
@@ -181,8 +179,8 @@ class _Shared(NamedTuple):
 
 
 def _shared(masks: np.ndarray) -> _Shared:
-    flat = masks.reshape(len(masks), -1).astype(np.float32)
-    both, area = flat @ flat.T, flat.sum(axis=1)
+    flat = masks[:, ::2, ::2].reshape(len(masks), -1).astype(np.float32)  # a quarter of the pixels tells
+    both, area = flat @ flat.T, np.maximum(flat.sum(axis=1), 1)
     return _Shared(
         both / (area[:, None] + area - both),
         both / np.minimum(area[:, None], area),
@@ -204,5 +202,7 @@ def _select(scores: np.ndarray, shared: _Shared) -> list[int]:
 def _enlarge(region: np.ndarray, size: tuple[int, ...], step: int) -> np.ndarray:
     """A region of the working picture as a mask (H, W) of the frame, its small holes filled."""
     closed = cv2.morphologyEx(region.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    large = np.repeat(np.repeat(closed, step, axis=0), step, axis=1)[: size[0], : size[1]]
-    return large.astype(bool)
+    large = np.repeat(np.repeat(closed, step, axis=0), step, axis=1) > 0
+    mask = np.zeros(size, bool)
+    mask[: large.shape[0], : large.shape[1]] = large
+    return mask

@@ -80,8 +80,8 @@ def parse_hint(text: str) -> Hint:
     groups = [_numbers(word) for word in text.split()]
     if any(group is None for group in groups):
         return Path(text)
-    counts = [len(group) for group in groups if group is not None]
     flat = [group for group in groups if group is not None]
+    counts = [len(group) for group in flat] if np.isfinite(np.concatenate(flat)).all() else []
     if counts == [2]:
         return PointHint((flat[0][0], flat[0][1]))
     if counts == [4]:
