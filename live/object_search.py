@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
+from live.automatic_start import Propose
 from live.judgement import explained_share, log_odds
 from live.motion import place_at
 from live.object_track import ObjectTrack
@@ -13,9 +12,6 @@ from live.pose_batch import PoseBatch
 from live.recovery import best_distinct, quarter_turns, region_middles
 from pose6d.scenes.frame import Frame
 from pose6d.search.axis_rotations import QUARTER_TURNS
-
-Regions = Callable[[np.ndarray, np.ndarray, np.ndarray, float], list[np.ndarray]]
-"""(rgb, depth, K, diameter) -> masks (H, W) where the object may be, likeliest first"""
 
 _POOL = 4  # times as many starts are drawn as are refined
 _FINALISTS = 4  # of so many starts, one is refined to the end
@@ -26,14 +22,14 @@ class ObjectSearch:
 
     Args:
         batch: of all objects.
-        regions: finds the places where an object may be.
+        propose: where an object may be, see `live.automatic_start`.
         starts: that are refined in one attempt.
         effort: refinement steps and rounds of the alignment for those that are refined to the end.
         texture_weight: what a texture that agrees adds to the ranking of two sides.
     """
 
-    def __init__(self, batch: PoseBatch, regions: Regions, starts: int, effort: tuple[int, int], texture_weight: float):
-        self._batch, self._regions, self._starts, self._effort = batch, regions, starts, effort
+    def __init__(self, batch: PoseBatch, propose: Propose, starts: int, effort: tuple[int, int], texture_weight: float):
+        self._batch, self._propose, self._starts, self._effort = batch, propose, starts, effort
         self._finalists, self._texture_weight = max(starts // _FINALISTS, 1), texture_weight
 
     def warm_up(self, frame: Frame, pose: np.ndarray) -> None:
@@ -74,7 +70,7 @@ class ObjectSearch:
     def _choose_starts(self, track: ObjectTrack, frame: Frame) -> np.ndarray:
         """(N, 4, 4) the best of the last attempt, the last trusted pose, its rotation at each place, and there also
         rotations of the grid, those that explain most of the frame."""
-        regions = self._regions(frame.rgb, frame.depth, frame.K, track.diameter)
+        regions = self._propose(frame.rgb, frame.depth, frame.K, track.diameter)
         places = track.search.choose(region_middles(regions, frame, track.diameter), track.diameter)
         first = list(track.search.kept)
         if track.trusted is not None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from estimater import FoundationPose
+from live.automatic_start import Propose, find_object
 from live.judgement import explained_share, log_odds
 from live.motion import place_at
-from live.object_search import ObjectSearch, Regions
+from live.object_search import ObjectSearch
 from live.object_track import ObjectTrack
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
@@ -60,7 +61,7 @@ class StateTracker:
     Args:
         estimators: one for each object by its name, with the same networks, as for `ManyObjects`.
         options: how much work.
-        regions: finds the places where a lost object may be.
+        propose: where an object may be that is looked for, see `live.automatic_start`.
         watch: see `PoseBatch`.
 
     Raises:
@@ -71,7 +72,7 @@ class StateTracker:
         self,
         estimators: Mapping[str, FoundationPose],
         options: TrackingOptions = TrackingOptions(),
-        regions: Regions = depth_regions,
+        propose: Propose = depth_regions,
         watch: JudgedWatch | None = None,
     ):
         self._batch = PoseBatch(list(estimators.values()), watch)
@@ -79,13 +80,13 @@ class StateTracker:
             ObjectTrack(name, index, estimator, options.smoothing)
             for index, (name, estimator) in enumerate(estimators.items())
         ]
-        self.options = options
+        self.options, self._propose = options, propose
         device = self._batch.device.type
         starts, self._interval = options.starts or _STARTS[device], options.interval or _INTERVALS[device]
         self._in_doubt = max(starts // _IN_DOUBT, 1)
         texture_weight = float(self._tracks[0].estimator.scorer.texture_weight)
         effort = options.iteration, options.rounds
-        self._search = ObjectSearch(self._batch, regions, starts, effort, texture_weight)
+        self._search = ObjectSearch(self._batch, propose, starts, effort, texture_weight)
         self._frames = 0
 
     @property
@@ -124,13 +125,18 @@ class StateTracker:
         self._frames = 0
 
     def start(
-        self, frame: Frame, masks: Mapping[str, np.ndarray | None] | Sequence[np.ndarray | None]
+        self,
+        frame: Frame,
+        masks: Mapping[str, np.ndarray | None] | Sequence[np.ndarray | None],
+        progress: Callable[[int, int], object] | None = None,
     ) -> list[TrackedPose]:
-        """Find the objects in the first frame; those without a mask are looked for.
+        """Find the objects in the first frame. Those without a mask are looked for by `find_object`, which takes as
+        long as several registrations; `step` goes on looking for those that it does not find.
 
         Args:
             frame: with depth in metres.
             masks: (H, W) by name, or in the order of the estimators; None where an object is to be looked for.
+            progress: called with (regions tried, regions in all) while an object is looked for.
 
         Raises:
             SceneError: K does not fit the image.
@@ -145,17 +151,18 @@ class StateTracker:
         if unknown := set(masks) - set(self.names):
             raise FrameError(f"masks of {', '.join(sorted(unknown))}: the objects are {', '.join(self.names)}")
         self._batch.check(frame)
-        found = {
-            track.name: self._register(track, frame, mask)
-            for track in self._tracks
-            if (mask := masks.get(track.name)) is not None
-        }
+        poses: dict[str, np.ndarray] = {}
+        for track in self._tracks:
+            mask = masks.get(track.name)
+            if mask is not None:
+                poses[track.name] = self._register(track, frame, mask)
+            elif track.estimator.scorer.has_confidence:
+                found = find_object(track.estimator, frame, self._propose, progress)
+                poses |= {track.name: found.pose} if found is not None else {}
         self.reset()
         for track in self._tracks:
-            if track.name in found:
-                self._begin(track, frame, found[track.name])
-            else:
-                self._search.attempt(track, frame)
+            if track.name in poses:
+                self._begin(track, frame, poses[track.name])
         return [track.tracked_pose() for track in self._tracks]
 
     def start_from_mask(self, name: str, frame: Frame, mask: np.ndarray) -> TrackedPose:
