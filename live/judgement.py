@@ -25,8 +25,8 @@ _FOUND = 2.5  # log odds from which a pose that was searched for is looked at ag
 _MARGIN = 0.5  # log odds above that limit at the start
 _MOST_CREDIT = 3.0  # log odds that an object which is judged too low at a start that people vouch for may get
 _CONFIRM = 2  # good frames in a row that make a found object `tracking`
-_PATIENCE = 8  # frames without a good pose until an object is lost
-_GONE = 3  # the same where the camera sees through its place
+_PATIENCE = 8  # frames without a good pose until an object is lost that something hides
+_GONE = 3  # the same where nothing hides it
 
 
 def cues(judged: JudgedPoses) -> dict[str, np.ndarray]:
@@ -101,12 +101,12 @@ class StateJudge:
         """That a pose of these log odds is right."""
         return 1.0 / (1.0 + math.exp(-odds - self.credit))
 
-    def update(self, odds: float, through: float) -> TrackState:
+    def update(self, odds: float, hidden: float) -> TrackState:
         """The state after a frame.
 
         Args:
             odds: of the best pose in it.
-            through: share of that pose that the camera sees through.
+            hidden: share of the silhouette of that pose that something hides.
         """
         if self.is_good(odds):
             self.good, self.bad = self.good + 1, 0
@@ -114,7 +114,7 @@ class StateJudge:
                 self.state = "tracking"
         else:
             self.good, self.bad = 0, self.bad + 1
-            gone = self.bad >= (_GONE if through > 0.5 else _PATIENCE)
+            gone = self.bad >= (_PATIENCE if hidden > 0.5 else _GONE)
             self.state = "lost" if gone else "doubtful"
         return self.state
 

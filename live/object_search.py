@@ -14,6 +14,8 @@ from pose6d.scenes.frame import Frame
 from pose6d.search.axis_rotations import QUARTER_TURNS
 
 _POOL = 4  # times as many starts are drawn as are refined
+SHOWS_ITS_SIDE = 0.7
+"""share of the silhouette that must be visible to tell which side of an object is seen"""
 _FINALISTS = 4  # of so many starts, one is refined to the end
 
 
@@ -60,12 +62,24 @@ class ObjectSearch:
         if not track.judge.is_found(float(odds[best])):
             track.search.keep(judged.poses, odds)
             return
-        turns = quarter_turns(judged.poses[best], track.axes, track.center)
+        pose, chance = self.choose_side(track, frame, judged.poses[best])
+        seen = judged.evidence["visible"][best] * judged.evidence["inside"][best]
+        track.judge.found()
+        track.accept(pose, chance, frame.seconds)
+        track.side_unsure = bool(seen < SHOWS_ITS_SIDE)
+
+    def choose_side(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> tuple[np.ndarray, float]:
+        """Let the quarter turns of a pose (4, 4) compete with it: a search has tried few rotations.
+
+        Returns:
+            The best pose, refined, and its log odds.
+        """
+        turns = quarter_turns(pose, track.axes, track.center)
         sides = self._batch.follow(frame, [track.index] * len(turns), turns, *self._effort)
         ranking = sides.ranking + self._texture_weight * sides.evidence["texture"] * sides.evidence["visible"]
         side = int(ranking.argmax())
-        track.judge.found()
-        track.accept(sides.poses[side], float(log_odds(sides)[side]), frame.seconds)
+        track.side_unsure = False
+        return sides.poses[side], float(log_odds(sides)[side])
 
     def _choose_starts(self, track: ObjectTrack, frame: Frame) -> np.ndarray:
         """(N, 4, 4) the best of the last attempt, the last trusted pose, its rotation at each place, and there also

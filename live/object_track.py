@@ -27,6 +27,7 @@ class ObjectTrack:
         search: how far the search has got while it is lost.
         pose: (4, 4) of the last frame that was good; None before, and while the object is lost.
         trusted: (4, 4) of the last frame with state `tracking`.
+        side_unsure: it was found while little of it was seen, and other sides have not competed since.
         shown: (4, 4) what is reported.
         probability: that the pose is right.
     """
@@ -52,6 +53,7 @@ class ObjectTrack:
         """Look for it from now on, near where it was first."""
         self.judge.lose()
         self.pose: np.ndarray | None = None
+        self.side_unsure = False
         self.shown: np.ndarray | None = None
         self.probability: float | None = None
         self.motion.clear()

@@ -12,7 +12,7 @@ from estimater import FoundationPose
 from live.automatic_start import Propose, find_object
 from live.judgement import explained_share, log_odds
 from live.motion import place_at
-from live.object_search import ObjectSearch
+from live.object_search import SHOWS_ITS_SIDE, ObjectSearch
 from live.object_track import ObjectTrack
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
@@ -251,7 +251,7 @@ class StateTracker:
 
     def _settle(self, track: ObjectTrack, frame: Frame, judged: JudgedPoses, row: int, odds: float) -> None:
         """Decide on the pose and the state of an object that has been followed into a frame."""
-        pose, through = judged.poses[row], float(judged.evidence["through"][row])
+        pose, seen = judged.poses[row], {name: float(values[row]) for name, values in judged.evidence.items()}
         if not track.judge.is_good(odds) and track.judge.bad % self._interval == 0:
             known = [track.trusted, track.motion.predict(frame.seconds), track.pose, pose]
             starts = starts_in_doubt([p for p in known if p is not None], track.center, self._in_doubt)
@@ -259,9 +259,12 @@ class StateTracker:
             chances = log_odds(more)
             best = int(chances.argmax())
             if chances[best] > odds:
-                pose, odds, through = more.poses[best], float(chances[best]), float(more.evidence["through"][best])
+                pose, odds = more.poses[best], float(chances[best])
+                seen = {name: float(values[best]) for name, values in more.evidence.items()}
         good = track.judge.is_good(odds)
-        if track.judge.update(odds, through) == "lost":
+        if good and track.side_unsure and seen["visible"] * seen["inside"] >= SHOWS_ITS_SIDE:
+            pose, odds = self._search.choose_side(track, frame, pose)
+        if track.judge.update(odds, seen["hidden"]) == "lost":
             track.lose()
         elif good:
             track.accept(pose, odds, frame.seconds)

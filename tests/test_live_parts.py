@@ -109,7 +109,9 @@ def test_states_have_hysteresis() -> None:
     assert judge.update(0.5, 0.0) == "doubtful"
     assert judge.update(1.5, 0.0) == "doubtful", "and must get better than that to count again"
     assert [judge.update(3.0, 0.0) for _ in range(2)] == ["doubtful", "tracking"]
-    assert [judge.update(-5.0, 1.0) for _ in range(3)][-1] == "lost", "the camera sees what is behind it"
+    assert [judge.update(-5.0, 0.9) for _ in range(3)] == ["doubtful"] * 3, "something hides it"
+    judge.update(3.0, 0.0)
+    assert [judge.update(-5.0, 0.0) for _ in range(3)][-1] == "lost", "nothing hides it"
 
 
 def test_an_object_that_is_always_judged_low_is_tracked_where_people_said_that_it_is() -> None:
