@@ -75,4 +75,5 @@ class ObjectTrack:
 
     def tracked_pose(self) -> TrackedPose:
         """What is reported."""
-        return TrackedPose(self.name, self.judge.state, self.shown, self.probability)
+        pose = None if self.shown is None else self.shown.copy()
+        return TrackedPose(self.name, self.judge.state, pose, self.probability)
