@@ -23,6 +23,7 @@ from pose6d.segmentation.depth_regions import depth_regions
 
 _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
 _INTERVALS = {"cpu": 2, "cuda": 1}
+_BESIDE_OTHERS = {"cpu": 6, "cuda": 1}
 _STARTS = {"cpu": 24, "cuda": 128}
 _IN_DOUBT = 3  # times fewer starts than a search has are refined for an object in doubt
 
@@ -36,7 +37,8 @@ class TrackingOptions:
         rounds: of the alignment of texture and depth in each frame.
         starts: of one attempt to find a lost object; by device where None: 24 on a CPU, 128. An object in doubt is
             refined from a third as many.
-        interval: frames between two attempts to find a lost object; by device where None: 2 on a CPU, 1.
+        interval: frames from one attempt to find a lost object to the next; by device where None: 2 on a CPU, 6 while
+            others are followed, which must not wait; 1 on a GPU.
         register_iteration: refinement steps of a registration.
         smoothing: filter the poses that are reported (`live.smoothing`), which adds no latency; the next frame starts
             from the unfiltered ones.
@@ -83,6 +85,7 @@ class StateTracker:
         self.options, self._propose = options, propose
         device = self._batch.device.type
         starts, self._interval = options.starts or _STARTS[device], options.interval or _INTERVALS[device]
+        self._interval_beside_others = options.interval or _BESIDE_OTHERS[device]
         self._in_doubt = max(starts // _IN_DOUBT, 1)
         texture_weight = float(self._tracks[0].estimator.scorer.texture_weight)
         effort = options.iteration, options.rounds
@@ -202,8 +205,9 @@ class StateTracker:
             for row, track in enumerate(followed):
                 self._settle(track, frame, judged, row, float(odds[row]))
         waiting = [track for track in self._tracks if track.judge.state == "lost" and track not in followed]
-        if waiting and self._frames % self._interval == 0:  # one at a time: the others must not wait for it
-            self._search.attempt(waiting[self._frames // self._interval % len(waiting)], frame)
+        interval = self._interval_beside_others if followed else self._interval
+        if waiting and self._frames % interval == 0:  # one at a time
+            self._search.attempt(waiting[self._frames // interval % len(waiting)], frame)
         self._frames += 1
         return [track.tracked_pose() for track in self._tracks]
 
