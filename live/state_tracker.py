@@ -10,7 +10,7 @@ import numpy as np
 
 from estimater import FoundationPose
 from live.automatic_start import Propose, find_object
-from live.judgement import explained_share, log_odds
+from live.judgement import log_odds
 from live.motion import place_at
 from live.object_search import SHOWS_ITS_SIDE, ObjectSearch
 from live.object_track import ObjectTrack
@@ -55,8 +55,8 @@ class TrackingOptions:
 class StateTracker:
     """Follows several objects through frames, all in one batch, and looks again for those that it has lost.
 
-    Each frame: every object is refined from where it was, or from where its velocity leads to where that fits better;
-    all are judged by the scorer and by what a small drawing of them explains of the frame. An object that leaves doubt
+    Each frame: every object is refined from where it was, a fast one also from where its velocity leads to; all are
+    judged by the scorer and by what a small drawing of them explains of the frame. An object that leaves doubt
     is refined from more starts, one that is lost is searched for, near its last place first, then wherever the frame
     has something of its size. A search is spread over frames.
 
@@ -114,10 +114,9 @@ class StateTracker:
         frame = Frame("warm up", np.full((height, width, 3), 128, np.uint8), depth, K)
         pose = place_at(np.eye(3), np.array([0.0, 0.0, distance]), self._tracks[0].center)
         for _ in range(2 if self._batch.device.type == "cuda" else 1):  # graphs are recorded at the second call
-            for count in {len(self._tracks), self._in_doubt}:
+            for count in {1, len(self._tracks), 2 * len(self._tracks), self._in_doubt}:
                 self._follow(frame, [0] * count, np.stack([pose] * count))
-            for count in {1, 2 * len(self._tracks)}:
-                self._batch.look(frame, [0] * count, np.stack([pose] * count))
+            self._batch.follow(frame, [0], pose[None], 0, 0)
             self._search.warm_up(frame, pose)
         return time.perf_counter() - begun
 
@@ -199,11 +198,12 @@ class StateTracker:
         self._batch.check(frame)
         followed = [track for track in self._tracks if track.judge.state != "lost"]
         if followed:
-            starts = self._choose_starts(followed, frame)
-            judged = self._follow(frame, [track.index for track in followed], starts)
+            rows, starts = self._starts_of(followed, frame)
+            judged = self._follow(frame, [followed[row].index for row in rows], starts)
             odds = log_odds(judged)
             for row, track in enumerate(followed):
-                self._settle(track, frame, judged, row, float(odds[row]))
+                best = max((i for i, of in enumerate(rows) if of == row), key=odds.__getitem__)
+                self._settle(track, frame, judged, best, float(odds[best]))
         waiting = [track for track in self._tracks if track.judge.state == "lost" and track not in followed]
         interval = self._interval_beside_others if followed else self._interval
         if waiting and self._frames % interval == 0:  # one at a time
@@ -234,24 +234,18 @@ class StateTracker:
     def _follow(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
         return self._batch.follow(frame, objects, poses, self.options.iteration, self.options.rounds)
 
-    def _choose_starts(self, tracks: Sequence[ObjectTrack], frame: Frame) -> np.ndarray:
-        """(N, 4, 4) the last pose of each object, or where its velocity leads to, whichever explains more."""
-        poses = np.stack([track.pose for track in tracks])  # type: ignore[misc]
-        predictions = {
-            row: prediction
-            for row, track in enumerate(tracks)
-            if track.motion.is_fast(_FAST[0], _FAST[1] * track.diameter)
-            and (prediction := track.motion.predict(frame.seconds)) is not None
-        }
-        if predictions:
-            rows = [*predictions]
-            both = np.concatenate([poses[rows], np.stack([*predictions.values()])])
-            objects = [tracks[row].index for row in rows] * 2
-            stay, go = np.split(explained_share(self._batch.look(frame, objects, both)), 2)
-            for row, better in zip(rows, go > stay, strict=True):
-                if better:
-                    poses[row] = predictions[row]
-        return poses
+    def _starts_of(self, tracks: Sequence[ObjectTrack], frame: Frame) -> tuple[list[int], np.ndarray]:
+        """The last pose of each object, and of those that are fast where their velocity leads to, too.
+
+        Returns:
+            Which object each start is of, and the starts (N, 4, 4).
+        """
+        rows, starts = [*range(len(tracks))], [track.pose for track in tracks]
+        for row, track in enumerate(tracks):
+            if track.motion.is_fast(_FAST[0], _FAST[1] * track.diameter):
+                rows.append(row)
+                starts.append(track.motion.predict(frame.seconds))
+        return rows, np.stack(starts)  # type: ignore[arg-type]
 
     def _settle(self, track: ObjectTrack, frame: Frame, judged: JudgedPoses, row: int, odds: float) -> None:
         """Decide on the pose and the state of an object that has been followed into a frame."""
