@@ -57,8 +57,13 @@ class Motion:
         """Whether the last step turned by more than so many degrees, or moved by more than the distance in metres."""
         if len(self._poses) < 2:
             return False
-        earlier, later = (pose for pose, _ in self._poses)
-        trace = float(np.trace(later[:3, :3] @ earlier[:3, :3].T))
-        turn = np.degrees(np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0)))
-        middle, before = (pose[:3, :3] @ self._center + pose[:3, 3] for pose in (later, earlier))
-        return bool(turn > degrees or np.linalg.norm(middle - before) > distance)
+        (earlier, _), (later, _) = self._poses
+        return is_far(earlier, later, self._center, degrees, distance)
+
+
+def is_far(earlier: np.ndarray, later: np.ndarray, center: np.ndarray, degrees: float, distance: float) -> bool:
+    """Whether two poses (4, 4) differ by more than so many degrees, or their middles by the distance in metres."""
+    trace = float(np.trace(later[:3, :3] @ earlier[:3, :3].T))
+    turn = np.degrees(np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0)))
+    middle, before = (pose[:3, :3] @ center + pose[:3, 3] for pose in (later, earlier))
+    return bool(turn > degrees or np.linalg.norm(middle - before) > distance)

@@ -11,7 +11,7 @@ import numpy as np
 from estimater import FoundationPose
 from live.automatic_start import Propose, find_object
 from live.judgement import log_odds
-from live.motion import place_at
+from live.motion import is_far, place_at
 from live.object_search import SHOWS_ITS_SIDE, ObjectSearch
 from live.object_track import ObjectTrack
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
@@ -22,6 +22,7 @@ from pose6d.scenes.frame import Frame
 from pose6d.segmentation.depth_regions import depth_regions
 
 _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
+_FAR = 12.0, 0.2  # the same from a start to where it was refined to, from which on it is refined again
 _INTERVALS = {"cpu": 2, "cuda": 1}
 _BESIDE_OTHERS = {"cpu": 6, "cuda": 1}
 _STARTS = {"cpu": 24, "cuda": 128}
@@ -199,7 +200,7 @@ class StateTracker:
         followed = [track for track in self._tracks if track.judge.state != "lost"]
         if followed:
             rows, starts = self._starts_of(followed, frame)
-            judged = self._follow(frame, [followed[row].index for row in rows], starts)
+            judged = self._follow_far(frame, [followed[row] for row in rows], starts)
             odds = log_odds(judged)
             for row, track in enumerate(followed):
                 best = max((i for i, of in enumerate(rows) if of == row), key=odds.__getitem__)
@@ -233,6 +234,16 @@ class StateTracker:
 
     def _follow(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
         return self._batch.follow(frame, objects, poses, self.options.iteration, self.options.rounds)
+
+    def _follow_far(self, frame: Frame, tracks: Sequence[ObjectTrack], starts: np.ndarray) -> JudgedPoses:
+        """Refine each start (N, 4, 4), and again where that led far away: a step reaches only so far."""
+        objects = [track.index for track in tracks]
+        judged = self._follow(frame, objects, starts)
+        far = any(
+            is_far(start, pose, track.center, _FAR[0], _FAR[1] * track.diameter)
+            for start, pose, track in zip(starts, judged.poses, tracks, strict=True)
+        )
+        return self._follow(frame, objects, judged.poses) if far else judged
 
     def _starts_of(self, tracks: Sequence[ObjectTrack], frame: Frame) -> tuple[list[int], np.ndarray]:
         """The last pose of each object, and of those that are fast where their velocity leads to, too.
