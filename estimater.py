@@ -81,6 +81,7 @@ class FoundationPose:
             one that looks like that of another resolution is refused.
         object, diameter: what is looked for, and its size in metres.
         mesh: of the object in its original frame; None for an object without one.
+        symmetries: (S, 4, 4) those given, of the centred object, on the device; None without any.
 
     Raises:
         MeshError, WeightsError, DeviceError: unusable mesh, weights or device.
@@ -112,7 +113,7 @@ class FoundationPose:
         self.schedule = choose_schedule(schedule, self.scorer.has_confidence)
         center = self.object.center
         turns = None if symmetries is None else centred_symmetries(symmetries, center)
-        self._symmetries = None if turns is None else turns.float().to(self.device)
+        self.symmetries = None if turns is None else turns.float().to(self.device)
         if sampler is None:
             sampler = GridSampler(turns, self.device, seed)
         check_part(sampler, HypothesisSampler)
@@ -292,7 +293,7 @@ class FoundationPose:
                     weights,
                     textured=self._textured,
                     round_body=self._round_body,
-                    symmetries=self._symmetries,
+                    symmetries=self.symmetries,
                 )
             else:
                 hypotheses = steps.sort(self._add_texture(steps, hypotheses))

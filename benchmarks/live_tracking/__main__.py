@@ -1,0 +1,149 @@
+"""Follow objects that leave the picture, are hidden or move fast, and count what is right, wrong and found again.
+
+`python -m benchmarks.live_tracking --weights lite --mesh-folder MESHES --real-folders CUBE_SEQUENCE --output live.json`
+
+simulates sequences of each kind (`benchmarks/live_tracking/sequences.py`), follows a real recording with a painted
+occluder and as it is, prints a table, and writes all frames. `--fit` prints the weights of the cues in
+`live/judgement.py` that these sequences ask for; to report, take others than those fitted to (`--seed`,
+`--mesh-folder`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.accuracy.objects import load_objects
+from benchmarks.accuracy.scenes import ScenePool
+from benchmarks.live_tracking.fit import JudgedRows, fit_weights
+from benchmarks.live_tracking.scores import FrameScore, PoseScorer, SequenceScore, score_sequence
+from benchmarks.live_tracking.sequences import Kind, LiveSequence, real_as_it_is, real_with_occluder, simulate
+from benchmarks.live_tracking.table import HEADER, jitter, summary
+from benchmarks.versions import versions
+from live.judgement import CUES
+from live.state_tracker import StateTracker, TrackingOptions
+from many_objects import EstimatorFactory
+from pose6d.command import run_command_line
+from pose6d.errors import OptionError
+from pose6d.evaluation.markdown_table import markdown_table
+from pose6d.json_file import write_json
+
+_FRAME_STEPS = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """What is followed, and by what."""
+
+    kinds: tuple[Kind, ...] = ("leaves", "hidden", "fast")
+    """of simulated sequences"""
+    sequences: int = 20
+    """of each kind"""
+    mesh_folder: Path | None = None
+    """folder that is searched for meshes in metres; procedural objects if omitted"""
+    real_folders: tuple[Path, ...] = ()
+    """recordings with a mesh, a mask of the first frame and true poses: as they are, and with a painted occluder"""
+    still_folders: tuple[Path, ...] = ()
+    """recordings in which nothing moves: how far the pose does from frame to frame"""
+    weights: str = "auto"
+    """a released set's name, or a folder"""
+    device: str = "auto"
+    iteration: int = 2
+    """refinement steps of a frame"""
+    rounds: int = 3
+    """of the alignment in a frame"""
+    smoothing: bool = False
+    """filter the reported poses"""
+    fit: bool = False
+    """print the weights of the cues that fit these sequences best"""
+    seed: int = 0
+    output: Path | None = None
+    """JSON of all frames"""
+
+
+def sequences(options: LiveOptions) -> Iterator[tuple[str, LiveSequence]]:
+    """The sequences with the name of the row that each counts for."""
+    for folder in options.real_folders:
+        yield f"{folder.name}, as it is", real_as_it_is(folder)
+        yield f"{folder.name}, painted occluder", real_with_occluder(folder)
+    for folder in options.still_folders:
+        yield f"{folder.name}, nothing moves", real_as_it_is(folder)
+    if not options.kinds or not options.sequences:
+        return
+    meshes = load_objects(options.mesh_folder)
+    pool = ScenePool.from_meshes(meshes)
+    for kind in options.kinds:
+        for index in range(options.sequences):
+            sequence = simulate(pool, meshes, kind, options.seed, index)
+            if kind == "fast":
+                yield from ((f"fast, frame step {step}", sequence.every(step)) for step in _FRAME_STEPS)
+            else:
+                yield kind, sequence
+
+
+def count(options: LiveOptions) -> int:
+    """How many sequences that gives."""
+    simulated = sum(options.sequences * (len(_FRAME_STEPS) if kind == "fast" else 1) for kind in options.kinds)
+    return 2 * len(options.real_folders) + len(options.still_folders) + simulated
+
+
+def follow(
+    sequence: LiveSequence, factory: EstimatorFactory, options: LiveOptions, rows: list[JudgedRows]
+) -> list[FrameScore]:
+    """Every frame of a sequence, the registration first."""
+    estimator = factory(sequence.mesh)
+    scorer = PoseScorer(sequence.mesh, factory.device)
+    watch = JudgedRows(scorer) if options.fit else None
+    rows += [watch] if watch is not None else []
+    effort = TrackingOptions(options.iteration, options.rounds, smoothing=options.smoothing)
+    tracker = StateTracker({sequence.name: estimator}, effort, watch=watch)
+    scores = []
+    for i, (frame, visible) in enumerate(zip(sequence.frames, sequence.visible, strict=True)):
+        begun = time.perf_counter()
+        (tracked,) = tracker.step(frame) if i else tracker.start(frame, [frame.mask])
+        seconds = time.perf_counter() - begun
+        scores.append(scorer.score(tracked, frame, float(visible), seconds))
+    factory.forget()
+    return scores
+
+
+def main(options: LiveOptions) -> None:
+    """Follow all sequences, print the table, and write the frames."""
+    if options.sequences < 0:
+        raise OptionError(f"--sequences is {options.sequences}: 0 or more are needed")
+    factory = EstimatorFactory(options.weights, options.device)
+    frames: dict[str, list[list[FrameScore]]] = {}
+    scores: dict[str, list[SequenceScore]] = {}
+    rows: list[JudgedRows] = []
+    bar = tqdm(sequences(options), total=count(options), desc="follow", unit="sequence")
+    for row, sequence in bar:
+        bar.set_postfix_str(sequence.name)
+        frames.setdefault(row, []).append(follow(sequence, factory, options, rows))
+        scores.setdefault(row, []).append(score_sequence(sequence.name, frames[row][-1]))
+    facts = versions(factory.device)
+    print("\n".join(markdown_table([HEADER, *([row, *summary(scores[row], frames[row])] for row in scores)])))
+    for row, own in frames.items():
+        if "nothing moves" in row:
+            print(f"{row}: {jitter(own[0])} from frame to frame")
+    print(", ".join(facts.values()))
+    if rows:
+        fitted, offset = fit_weights(np.concatenate([r.rows for r in rows]), np.concatenate([r.right for r in rows]))
+        print("weights:", {name: round(float(w), 2) for name, w in zip(CUES, fitted, strict=True)}, round(offset, 2))
+    if options.output is not None:
+        content: dict[str, Any] = {
+            **facts,
+            "options": asdict(options),
+            "rows": {row: [asdict(score) for score in own] for row, own in scores.items()},
+            "frames": {row: [[asdict(f) for f in own] for own in several] for row, several in frames.items()},
+        }
+        write_json(options.output, content)
+
+
+if __name__ == "__main__":
+    run_command_line(main, LiveOptions, description=__doc__)

@@ -1,0 +1,96 @@
+"""What a frame says of a pose: which part of the object is seen where it should be, hidden, or seen through."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
+from pose6d.geometry.observation import Observation
+from pose6d.rendering.interface import ALBEDO
+from pose6d.search.interfaces import ObjectModel
+from pose6d.search.texture_correlation import texture_pair
+
+_SIZE = 64  # pixels, side of the crops
+_WINDOW = 1.2  # their side over the diameter
+_SAME = 0.05  # diameters by which observed depth may be off where it is still the object's surface
+_SAME_FAR = 0.004  # metres at one metre, added to it: noise of depth cameras grows with the square of the distance
+_RING = 3  # pixels around the silhouette in which the same depth goes on or ends
+_LEAST_CONTRAST = 1e-5  # mean square of the logarithm's contrast: without texture nothing correlates
+
+
+class PoseEvidence(NamedTuple):
+    """What one frame says of N poses. Shares are of the silhouette inside the picture, by pixels, 0..1.
+
+    Attributes:
+        visible: (N,) share where the measured depth is that of the object.
+        hidden: (N,) share with something in front.
+        through: (N,) share where the camera sees what lies behind: the object is not there.
+        inside: (N,) share of the whole silhouette that lies inside the picture.
+        spread: (N,) how far the measured depth is off where the object is visible, mean, as a share of what counts as
+            visible.
+        beyond: (N,) share of the ring around the silhouette where the depth of the silhouette goes on: what is there
+            is larger than the object, or the object stands on something.
+        offset: (N,) metres, by how much what is seen within half a diameter lies farther away than the pose, mean.
+        texture: (N,) correlation of drawn and seen texture where the object is visible, -1..1; 0 without texture.
+    """
+
+    visible: Tensor
+    hidden: Tensor
+    through: Tensor
+    inside: Tensor
+    spread: Tensor
+    beyond: Tensor
+    offset: Tensor
+    texture: Tensor
+
+
+def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observation) -> PoseEvidence:
+    """Compare a small drawing of each pose with the frame; no device is waited for.
+
+    Args:
+        poses: (N, 4, 4) float32, centred object in camera.
+        object: what they are of, one or several.
+        observation: one frame.
+    """
+    diameter = object.diameter
+    if not isinstance(diameter, Tensor):
+        diameter = poses.new_full((len(poses),), diameter)
+    transforms, crop_K = crop_windows(poses, observation.K, diameter, _WINDOW, _SIZE)
+    drawn = object.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
+    seen = crop_images(observation.xyz[2:], transforms, _SIZE, mode="nearest")[:, 0]  # (N, s, s)
+    picture = crop_coverage(transforms, _SIZE, *observation.xyz.shape[-2:])
+    surface = drawn.mask & picture
+    distance = poses[:, 2, 3].clamp(min=0.0)
+    limit = (_SAME * diameter + _SAME_FAR * distance**2)[:, None, None]
+    off = seen - drawn.depth
+    measured = surface & (seen > 0)
+    near = measured & (off.abs() < limit)
+    around_it = measured & (off.abs() < 0.5 * diameter[:, None, None])
+
+    def share(part: Tensor, whole: Tensor) -> Tensor:
+        return part.sum((1, 2)) / whole.sum((1, 2)).clamp(min=1)
+
+    # The ring: pixels near the silhouette, with the depth of the nearest surface that reaches them.
+    side = 2 * _RING + 1
+    around = max_pool2d(torch.where(surface, -drawn.depth, -torch.inf)[:, None], side, 1, _RING)[:, 0]
+    ring = picture & ~drawn.mask & around.isfinite() & (seen > 0)
+    goes_on = ring & ((seen + around.nan_to_num(0.0, 0.0, 0.0)).abs() < limit)
+
+    expected, found, same, _ = texture_pair(drawn, observation, transforms, diameter)
+    pixels = 3.0 * same.sum((1, 2, 3)).clamp(min=1.0)
+    power = [(x**2).sum((1, 2, 3)) / pixels + _LEAST_CONTRAST for x in (expected, found)]
+    texture = (expected * found).sum((1, 2, 3)) / pixels * torch.rsqrt(power[0] * power[1])
+    return PoseEvidence(
+        visible=share(near, measured),
+        hidden=share(measured & (off <= -limit), measured),
+        through=share(measured & (off >= limit), measured),
+        inside=share(surface, drawn.mask),
+        spread=(off.abs() / limit * near).sum((1, 2)) / near.sum((1, 2)).clamp(min=1),
+        beyond=share(goes_on, ring),
+        offset=torch.where(around_it, off, 0.0).sum((1, 2)) / around_it.sum((1, 2)).clamp(min=1),
+        texture=texture,
+    )

@@ -1,0 +1,122 @@
+"""From what a frame says of a pose to the state of an object."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from live.pose_batch import JudgedPoses
+from live.tracked_pose import TrackState
+
+# Log odds that a pose is within 0.1 diameter of the truth. Confidence, fit and texture are about what logistic
+# regression on simulated sequences gives (benchmarks/live_tracking, --fit). It asks for -10 and -7 for the other two,
+# but real depth spreads wider than simulated depth, and real objects stand on something.
+_WEIGHTS = {"confidence": 0.6, "fit": 8.0, "spread": -3.0, "beyond": -3.0, "texture": 2.0}
+_OFFSET = -6.0
+CUES = tuple(_WEIGHTS)
+_SUREST = 4.6  # log odds of a confidence that is as good as certain
+
+_UNSEEN = -10.0  # log odds of a pose of which next to nothing is seen
+LEAST_VISIBLE = 0.2  # share of the silhouette without which nothing is known of the pose
+_STAY, _ENTER = 1.0, 2.0  # log odds with which an object stays `tracking`, and becomes it
+_FOUND = 2.5  # log odds from which a pose that was searched for is looked at again
+_MARGIN = 0.5  # log odds above that limit at the start
+_MOST_CREDIT = 3.0  # log odds that an object which is judged too low at a start that people vouch for may get
+_CONFIRM = 2  # good frames in a row that make a found object `tracking`
+_PATIENCE = 8  # frames without a good pose until an object is lost that something hides
+_GONE = 3  # the same where nothing hides it
+
+
+def cues(judged: JudgedPoses) -> dict[str, np.ndarray]:
+    """(N,) each: what tells right poses from wrong ones.
+
+    Hidden parts say nothing: `fit` is the share of what is not hidden that is seen where it should be.
+    """
+    seen = judged.evidence
+    confidence = np.full(len(judged), 0.5) if judged.confidence is None else judged.confidence.astype(np.float64)
+    odds = confidence.clip(1e-6, 1 - 1e-6)
+    return {
+        "confidence": np.log(odds / (1 - odds)).clip(-_SUREST, _SUREST),
+        "fit": seen["visible"] / np.maximum(seen["visible"] + seen["through"], 1e-3),
+        "spread": seen["spread"],
+        "beyond": seen["beyond"],
+        "texture": seen["texture"],
+    }
+
+
+def log_odds(judged: JudgedPoses) -> np.ndarray:
+    """(N,) log odds that each pose is right, before what its object is known to be judged wrong by."""
+    total = _OFFSET + sum(_WEIGHTS[name] * value for name, value in cues(judged).items())
+    unseen = judged.evidence["visible"] * judged.evidence["inside"] < LEAST_VISIBLE
+    return np.where(unseen, _UNSEEN, total)
+
+
+def explained_share(judged: JudgedPoses) -> np.ndarray:
+    """(N,) how much of the frame each pose explains, before it is refined to the end."""
+    seen = judged.evidence
+    there = seen["visible"] * (1.0 - 0.5 * seen["spread"]) - seen["through"] - 0.5 * seen["beyond"]
+    return (there + 0.5 * seen["texture"]) * seen["inside"]
+
+
+@dataclass
+class StateJudge:
+    """The state of one object: what one frame says, with hysteresis.
+
+    Attributes:
+        state: of the object.
+        credit: log odds added for this object, because its right pose is judged low.
+        good, bad: frames in a row with and without a good pose.
+    """
+
+    state: TrackState = "lost"
+    credit: float = 0.0
+    good: int = 0
+    bad: int = 0
+
+    def start(self, odds: float) -> None:
+        """The object was registered where people said that it is."""
+        self.credit = min(max(_ENTER + _MARGIN - odds, 0.0), _MOST_CREDIT)
+        self.good, self.bad = 0, 0
+        self.state = "tracking" if self._is_good(odds, _ENTER) else "doubtful"
+
+    def found(self) -> None:
+        """A search came upon the object: what it is worth the next frames tell."""
+        self.state, self.good, self.bad = "doubtful", 1, 0
+
+    def lose(self) -> None:
+        """It is looked for from now on."""
+        self.state, self.good, self.bad = "lost", 0, 0
+
+    def is_good(self, odds: float) -> bool:
+        """Whether a pose of these log odds would let the object be, or stay, `tracking`."""
+        return self._is_good(odds, _STAY if self.state == "tracking" else _ENTER)
+
+    def is_found(self, odds: float) -> bool:
+        """Whether a search that came upon such a pose may end."""
+        return self._is_good(odds, _FOUND)
+
+    def probability(self, odds: float) -> float:
+        """That a pose of these log odds is right."""
+        return 1.0 / (1.0 + math.exp(-odds - self.credit))
+
+    def update(self, odds: float, hidden: float) -> TrackState:
+        """The state after a frame.
+
+        Args:
+            odds: of the best pose in it.
+            hidden: share of the silhouette of that pose that something hides.
+        """
+        if self.is_good(odds):
+            self.good, self.bad = self.good + 1, 0
+            if self.state == "tracking" or self.good >= _CONFIRM:
+                self.state = "tracking"
+        else:
+            self.good, self.bad = 0, self.bad + 1
+            gone = self.bad >= (_PATIENCE if hidden > 0.5 else _GONE)
+            self.state = "lost" if gone else "doubtful"
+        return self.state
+
+    def _is_good(self, odds: float, least: float) -> bool:
+        return odds + self.credit >= least

@@ -1,0 +1,69 @@
+"""Where an object will be in the next frame if it goes on as it moved between the last two."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pose6d.geometry.transforms import so3_exp, so3_log
+
+_LONGEST_STEP = 3.0  # times the last interval that is extrapolated over; a clock that jumps must not throw the object
+
+
+def place_at(rotation: np.ndarray, middle: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """(4, 4) float32, original mesh in camera: a rotation (3, 3) with the middle of the object at a point (3,), metres.
+
+    Args:
+        center: (3,) metres, that middle in the mesh frame.
+    """
+    pose = np.eye(4, dtype=np.float32)
+    pose[:3, :3], pose[:3, 3] = rotation, middle - rotation @ center
+    return pose
+
+
+class Motion:
+    """Constant velocity of one object: its middle on a line, its rotation about an axis of the camera.
+
+    Args:
+        center: (3,) metres, the middle of the object in the mesh frame.
+    """
+
+    def __init__(self, center: np.ndarray):
+        self._center = np.asarray(center, dtype=np.float64)
+        self._poses: list[tuple[np.ndarray, float | None]] = []
+
+    def add(self, pose: np.ndarray, seconds: float | None) -> None:
+        """The pose (4, 4) of the frame that was taken at that time."""
+        self._poses = [*self._poses[-1:], (np.asarray(pose, dtype=np.float64), seconds)]
+
+    def clear(self) -> None:
+        """Forget the velocity: the object was out of sight."""
+        self._poses = []
+
+    def predict(self, seconds: float | None) -> np.ndarray | None:
+        """The pose (4, 4) float32 in a frame of that time; None where fewer than two poses are known."""
+        if len(self._poses) < 2:
+            return None
+        (earlier, then), (later, now) = self._poses
+        share = 1.0
+        if None not in (then, now, seconds) and now > then and seconds > now:  # type: ignore[operator]
+            share = min((seconds - now) / (now - then), _LONGEST_STEP)  # type: ignore[operator]
+        turn = so3_log(torch.from_numpy(later[:3, :3] @ earlier[:3, :3].T))
+        rotation = so3_exp(share * turn).numpy() @ later[:3, :3]
+        middle, before = (pose[:3, :3] @ self._center + pose[:3, 3] for pose in (later, earlier))
+        return place_at(rotation, middle + share * (middle - before), self._center)
+
+    def is_fast(self, degrees: float, distance: float) -> bool:
+        """Whether the last step turned by more than so many degrees, or moved by more than the distance in metres."""
+        if len(self._poses) < 2:
+            return False
+        (earlier, _), (later, _) = self._poses
+        return is_far(earlier, later, self._center, degrees, distance)
+
+
+def is_far(earlier: np.ndarray, later: np.ndarray, center: np.ndarray, degrees: float, distance: float) -> bool:
+    """Whether two poses (4, 4) differ by more than so many degrees, or their middles by the distance in metres."""
+    trace = float(np.trace(later[:3, :3] @ earlier[:3, :3].T))
+    turn = np.degrees(np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0)))
+    middle, before = (pose[:3, :3] @ center + pose[:3, 3] for pose in (later, earlier))
+    return bool(turn > degrees or np.linalg.norm(middle - before) > distance)

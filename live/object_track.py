@@ -1,0 +1,79 @@
+"""One followed object: its pose, its state, and what is remembered of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from estimater import FoundationPose
+from live.judgement import StateJudge
+from live.motion import Motion
+from live.recovery import SearchProgress
+from live.smoothing import PoseFilter
+from live.tracked_pose import TrackedPose
+
+
+class ObjectTrack:
+    """What is known of one object.
+
+    Args:
+        name, index: of the object among all.
+        estimator: of it.
+        smoothing: whether what is reported is filtered.
+
+    Attributes:
+        center, diameter, axes: of its mesh: the middle (3,) and the size in metres, and the principal axes (3, 3).
+        judge: its state.
+        motion: its velocity.
+        search: how far the search has got while it is lost.
+        pose: (4, 4) of the last frame that was good; None before, and while the object is lost.
+        trusted: (4, 4) of the last frame with state `tracking`.
+        side_unsure: it was found while little of it was seen, and other sides have not competed since.
+        shown: (4, 4) what is reported.
+        probability: that the pose is right.
+    """
+
+    def __init__(self, name: str, index: int, estimator: FoundationPose, smoothing: bool):
+        self.name, self.index, self.estimator = name, index, estimator
+        assert estimator.mesh is not None
+        self.center = np.asarray(estimator.mesh.center, dtype=np.float32)
+        self.diameter = float(estimator.diameter)
+        self.axes = estimator.object.principal_axes()
+        self.search = SearchProgress.with_grid(estimator.symmetries)
+        self.motion = Motion(self.center)
+        self._filter = PoseFilter(self.center) if smoothing else None
+        self.reset()
+
+    def reset(self) -> None:
+        """Know nothing of where it is."""
+        self.judge = StateJudge(credit=0.0)
+        self.trusted: np.ndarray | None = None
+        self.lose()
+
+    def lose(self) -> None:
+        """Look for it from now on, near where it was first."""
+        self.judge.lose()
+        self.pose: np.ndarray | None = None
+        self.side_unsure = False
+        self.shown: np.ndarray | None = None
+        self.probability: float | None = None
+        self.motion.clear()
+        self.search.restart()
+        if self._filter is not None:
+            self._filter.reset()
+
+    def accept(self, pose: np.ndarray, odds: float, seconds: float | None) -> None:
+        """It is there, as far as its state says."""
+        self.pose, self.probability = pose.astype(np.float32), self.judge.probability(odds)
+        self.shown = self.pose if self._filter is None else self._filter(self.pose)
+        self.motion.add(pose, seconds)
+        if self.judge.state == "tracking":
+            self.trusted = self.pose
+
+    def hold(self, odds: float) -> None:
+        """It stays where it was last: what hides it must not carry its pose off."""
+        self.probability = self.judge.probability(odds)
+
+    def tracked_pose(self) -> TrackedPose:
+        """What is reported."""
+        pose = None if self.shown is None else self.shown.copy()
+        return TrackedPose(self.name, self.judge.state, pose, self.probability)

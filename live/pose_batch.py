@@ -1,0 +1,192 @@
+"""Poses of several objects in one frame, refined and judged in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from estimater import FoundationPose
+from live.evidence import PoseEvidence, measure_evidence
+from pose6d.errors import Pose6DError
+from pose6d.geometry.transforms import make_transform
+from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.scenes.frame import Frame
+from pose6d.search.alignment import align_poses
+from pose6d.search.device_runner import DeviceRunner
+from pose6d.search.frame_input import check_depth_roughly, check_frame, cut_around
+from pose6d.search.interfaces import Hypotheses
+
+
+@dataclass(frozen=True)
+class JudgedPoses:
+    """N poses after refinement, and what the frame says of each.
+
+    Attributes:
+        poses: (N, 4, 4) float32, original meshes in camera, metres.
+        ranking: (N,) of the scorer; poses of one object compare, those of two do not.
+        confidence: (N,) of the scorer, 0..1; None where it has none.
+        evidence: arrays (N,) by the names of `PoseEvidence`.
+    """
+
+    poses: np.ndarray
+    ranking: np.ndarray
+    confidence: np.ndarray | None
+    evidence: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+
+JudgedWatch = Callable[[Frame, Sequence[int], JudgedPoses], object]
+
+
+def filled_size(count: int) -> int:
+    """The least power of four that is at least as large."""
+    size = 1
+    while size < count:
+        size *= 4
+    return size
+
+
+class PoseBatch:
+    """Refines and judges poses of M objects that share their networks; the objects of a batch may be mixed and repeat.
+
+    On CUDA every size of batch is recorded as a graph of its own; batches are filled up to powers of four, so that
+    there are few.
+
+    Args:
+        estimators: one for each object, as for `ManyObjects`.
+        watch: called with the frame, the index of the object of each pose, and what `follow` has refined and judged.
+
+    Raises:
+        Pose6DError: no estimators, or they differ in networks or device, or one has no mesh.
+    """
+
+    def __init__(self, estimators: Sequence[FoundationPose], watch: JudgedWatch | None = None):
+        if not estimators:
+            raise Pose6DError("no estimators: one for each object is needed")
+        first = estimators[0]
+        for i, other in enumerate(estimators):
+            if (other.refiner, other.scorer, other.device) != (first.refiner, first.scorer, first.device):
+                raise Pose6DError(
+                    f"estimator {i} has other networks or another device than the first: make it with "
+                    "refiner=first.refiner, scorer=first.scorer, device=first.device"
+                )
+        meshes = [estimator.mesh for estimator in estimators if estimator.mesh is not None]
+        if len(meshes) < len(estimators):
+            raise Pose6DError("following objects draws them from their meshes: an estimator has none")
+        self._watch = watch
+        self.device, self._cropped = first.device, first.cropped
+        self._refiner, self._scorer = first.refiner, first.scorer
+        self._objects = RenderedObject.from_meshes(meshes, first.device)
+        self._diameters = torch.tensor([float(mesh.diameter) for mesh in meshes])
+        self._offsets = make_transform(
+            torch.eye(3), torch.as_tensor(np.stack([mesh.center for mesh in meshes]), dtype=torch.float32)
+        )  # (M, 4, 4) centred in original
+        self._runner = DeviceRunner(first.device, (first.refiner, first.scorer, self._objects))
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds of each stage of the last call."""
+        return dict(self._runner.timings)
+
+    def check(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+        """Colour and depth of a frame as arrays of the types that the rest expects.
+
+        Raises:
+            SceneError: K does not fit the image.
+            FrameError: the frame cannot be used.
+        """
+        rgb, depth = check_frame(frame.K, frame.rgb, frame.depth, 1, self._cropped)
+        check_depth_roughly(depth)
+        return rgb, depth
+
+    def follow(
+        self, frame: Frame, objects: Sequence[int], poses: np.ndarray, iteration: int, rounds: int, judge: bool = True
+    ) -> JudgedPoses:
+        """Refine poses, align them with texture and depth, and judge the result.
+
+        A pose that is not finite afterwards stays as it was, with no confidence and nothing of it visible.
+
+        Args:
+            frame: with depth in metres.
+            objects: N indices of the estimators.
+            poses: (N, 4, 4) original meshes in camera, metres.
+            iteration: refinement steps, 0 or more.
+            rounds: of the alignment, 0 or more.
+            judge: ask the scorer; without, `ranking` is 0 and `confidence` None.
+
+        Raises:
+            SceneError: K does not fit the image.
+            FrameError: the frame cannot be used.
+        """
+        runner, index = self._runner, torch.as_tensor(objects, dtype=torch.int64)
+        runner.timings.clear()
+        with runner.stage("check"):
+            rgb, depth = self.check(frame)
+            centred = torch.as_tensor(poses, dtype=torch.float32) @ self._offsets[index]
+            K, count = frame.K, len(index)
+            if self.device.type == "cuda":
+                fill = torch.arange(filled_size(count)).clamp(max=count - 1)
+                centred, index = centred[fill], index[fill]
+        with runner.stage("upload"):
+            if self.device.type == "cpu":  # see `pose6d.search.tracker`
+                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), self._diameters[index].numpy())
+            inputs = [*runner.upload_frame(rgb, depth, K), centred, index]
+        results = runner.run(self._follow, inputs, iteration, rounds, judge, len(index))
+        with runner.stage("copy"):
+            centred, ranking, confidence = (x.cpu()[:count] for x in results[:3])
+            evidence = results[3].cpu()[:, :count]
+            found = centred @ torch.linalg.inv(self._offsets[index[:count]])
+            sound = found.isfinite().all(dim=-1).all(dim=-1)
+            found = torch.where(sound[:, None, None], found, torch.as_tensor(poses, dtype=torch.float32))
+            ranking = torch.where(sound, ranking, -torch.inf)
+            values = dict(zip(PoseEvidence._fields, torch.where(sound, evidence, 0.0).numpy(), strict=True))
+            known = torch.where(sound, confidence, 0.0).numpy() if len(confidence) else None
+        judged = JudgedPoses(found.numpy(), ranking.numpy(), known, values)
+        if self._watch is not None and judge and iteration:
+            self._watch(frame, objects, judged)
+        return judged
+
+    def look(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
+        """What the frame says of poses as they are, without any network; arguments as of `follow`."""
+        return self.follow(frame, objects, poses, 0, 0, judge=False)
+
+    def _follow(
+        self,
+        rgb: Tensor,
+        depth: Tensor,
+        K: Tensor,
+        poses: Tensor,
+        index: Tensor,
+        iteration: int,
+        rounds: int,
+        judge: bool,
+        size: int,
+    ) -> tuple[Tensor, ...]:
+        """`size` is that of the batch: a graph is kept for each, as for each of the other options.
+
+        Returns:
+            Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (8, N).
+        """
+        runner = self._runner
+        assert isinstance(self._objects.diameter, Tensor)
+        objects = replace(self._objects, diameter=self._objects.diameter[index], index=index)
+        observation = runner.observe(rgb, depth, K)
+        if iteration:
+            with runner.stage("refine"):
+                poses = self._refiner.predict(Hypotheses(poses), objects, observation, iteration)
+        if rounds:
+            with runner.stage("align"):
+                poses = align_poses(poses, objects, observation, rounds)
+        ranking, confidence = poses.new_zeros(len(poses)), None
+        if judge:
+            with runner.stage("judge"):
+                ranking, confidence = self._scorer.predict(Hypotheses(poses), objects, observation)
+        with runner.stage("evidence"):
+            evidence = torch.stack(measure_evidence(poses, objects, observation))
+        return poses, ranking, poses.new_empty(0) if confidence is None else confidence, evidence

@@ -1,0 +1,127 @@
+"""Where to start from when an object is in doubt, and where to look for it when it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from live.motion import place_at
+from pose6d.geometry.rotation_grids import covering_rotations
+from pose6d.geometry.transforms import so3_exp
+from pose6d.scenes.frame import Frame
+from pose6d.search.axis_rotations import AxisRotations
+from pose6d.search.distinct_poses import select_distinct
+
+_NEARBY = 30.0  # degrees by which starts in doubt are turned about the axes of the camera
+_BEHIND = 0.25  # diameters by which the middle of an object lies behind the surface that is seen
+_MOST_PLACES = 4  # that one attempt looks at
+_MOST_TRIED = 32  # places that a search remembers
+_SAME_PLACE = 0.2  # diameters
+_KEPT = 2  # poses of a search that the next attempt starts from
+_WORTH_KEEPING = -4.0  # log odds
+_DISTINCT = 15.0  # degrees between poses that are worth refining further
+
+
+def turned_about(pose: np.ndarray, rotation: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """The pose (4, 4) turned by a rotation (3, 3) of the camera's axes about the middle of the object (3,)."""
+    return place_at(rotation @ pose[:3, :3], pose[:3, :3] @ center + pose[:3, 3], center)
+
+
+def starts_in_doubt(poses: Sequence[np.ndarray], center: np.ndarray, count: int) -> np.ndarray:
+    """(count, 4, 4) starts: the given poses, likeliest first, then turns of the first ones to all sides."""
+    axes = torch.eye(3).repeat_interleave(2, 0) * torch.tensor([1.0, -1.0]).repeat(3)[:, None]
+    turns = so3_exp(axes * np.radians(_NEARBY)).numpy()
+    starts = list(poses)
+    starts += [turned_about(pose, turn, center) for pose in poses for turn in turns]
+    return np.stack(starts[:count]).astype(np.float32)
+
+
+def quarter_turns(pose: np.ndarray, principal_axes: torch.Tensor, center: np.ndarray) -> np.ndarray:
+    """(10, 4, 4) the pose, and its quarter and half turns about the axes (3, 3) of the object."""
+    turns = AxisRotations.about(principal_axes.cpu()).quarters[:, :3, :3].numpy()
+    middle = pose[:3, :3] @ center + pose[:3, 3]
+    return np.stack([pose, *(place_at(pose[:3, :3] @ turn, middle, center) for turn in turns)]).astype(np.float32)
+
+
+def region_middles(regions: Sequence[np.ndarray], frame: Frame, diameter: float) -> list[np.ndarray]:
+    """(3,) metres each, where the middle of an object that fills a region (H, W) would be."""
+    places = []
+    for mask in regions:
+        rows, columns = np.nonzero(mask & (frame.depth > 0))
+        if len(rows) == 0:
+            continue
+        depth = float(np.median(frame.depth[rows, columns]))
+        u, v = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
+        K = frame.K
+        y = (v - K[1, 2]) / K[1, 1]
+        ray = np.array([(u - K[0, 2] - K[0, 1] * y) / K[0, 0], y, 1.0])
+        places.append(ray * (depth + _BEHIND * diameter))
+    return places
+
+
+@dataclass
+class SearchProgress:
+    """How far the search for one lost object has got: each attempt looks at some rotations at some places.
+
+    Attributes:
+        rotations: (R, 3, 3) of a grid, in the order in which they are tried.
+        next: index of the rotation that the next attempt begins with.
+        kept: (K, 4, 4) the best poses of the last attempt.
+        tried: places (3,) in metres that were looked at, and how often, latest last.
+    """
+
+    rotations: np.ndarray
+    next: int = 0
+    kept: list[np.ndarray] = field(default_factory=list)
+    tried: list[tuple[np.ndarray, int]] = field(default_factory=list)
+
+    @classmethod
+    def with_grid(cls, symmetries: torch.Tensor | None) -> SearchProgress:
+        rotations = covering_rotations(symmetries).numpy()
+        # Neighbours in the grid look alike: any few in a row should cover all sides.
+        return cls(rotations[np.random.default_rng(0).permutation(len(rotations))])
+
+    def restart(self) -> None:
+        """Begin again: the object has just been lost."""
+        self.next, self.kept, self.tried = 0, [], []
+
+    def choose(self, places: Sequence[np.ndarray], diameter: float) -> list[np.ndarray]:
+        """The places (3,) to look at now, likeliest first: where nothing has been tried yet, or least often.
+
+        What stands around is soon known, so that what comes into the picture has its turn at once.
+        """
+        counts = [self._times_tried(place, diameter) for place in places]
+        chosen = sorted(range(len(places)), key=counts.__getitem__)[:_MOST_PLACES]
+        for row in chosen:
+            self.tried = [known for known in self.tried if not _near(known[0], places[row], diameter)]
+            self.tried.append((places[row], counts[row] + 1))
+        self.tried = self.tried[-_MOST_TRIED:]
+        return [places[row] for row in chosen]
+
+    def _times_tried(self, place: np.ndarray, diameter: float) -> int:
+        return max((count for known, count in self.tried if _near(known, place, diameter)), default=0)
+
+    def take(self, count: int) -> np.ndarray:
+        """The next (count, 3, 3) rotations, around and around."""
+        rows = (self.next + np.arange(min(count, len(self.rotations)))) % len(self.rotations)
+        self.next = int(rows[-1] + 1) % len(self.rotations)
+        return self.rotations[rows]
+
+    def keep(self, poses: np.ndarray, odds: np.ndarray) -> None:
+        """Go on with the best of the poses (N, 4, 4) at the next attempt, if they are worth it."""
+        best = np.argsort(-odds, kind="stable")[:_KEPT]
+        self.kept = [poses[row] for row in best if odds[row] > _WORTH_KEEPING]
+
+
+def _near(place: np.ndarray, other: np.ndarray, diameter: float) -> bool:
+    return bool(np.linalg.norm(place - other) < _SAME_PLACE * diameter)
+
+
+def best_distinct(poses: np.ndarray, value: np.ndarray, count: int, center: np.ndarray, diameter: float) -> np.ndarray:
+    """Indices of the poses (N, 4, 4) of the highest value (N,), at most so many, those first that differ."""
+    centred = torch.from_numpy(np.array(poses, dtype=np.float32))
+    centred[:, :3, 3] += (centred[:, :3, :3] @ torch.as_tensor(center, dtype=torch.float32)[:, None])[..., 0]
+    return select_distinct(centred, torch.from_numpy(value), count, diameter, _DISTINCT).numpy()

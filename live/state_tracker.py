@@ -1,0 +1,281 @@
+"""Following several objects, and knowing of each whether it is still there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from estimater import FoundationPose
+from live.automatic_start import Propose, find_object
+from live.judgement import log_odds
+from live.motion import is_far, place_at
+from live.object_search import SHOWS_ITS_SIDE, ObjectSearch
+from live.object_track import ObjectTrack
+from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
+from live.recovery import starts_in_doubt
+from live.tracked_pose import TrackedPose
+from pose6d.errors import FrameError, OptionError
+from pose6d.scenes.frame import Frame
+from pose6d.segmentation.depth_regions import depth_regions
+
+_FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
+_FAR = 12.0, 0.2  # the same from a start to where it was refined to, from which on it is refined again
+_INTERVALS = {"cpu": 2, "cuda": 1}
+_BESIDE_OTHERS = {"cpu": 6, "cuda": 1}
+_STARTS = {"cpu": 24, "cuda": 128}
+_IN_DOUBT = 3  # times fewer starts than a search has are refined for an object in doubt
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """How much work goes into following.
+
+    Attributes:
+        iteration: refinement steps of each frame.
+        rounds: of the alignment of texture and depth in each frame.
+        starts: of one attempt to find a lost object; by device where None: 24 on a CPU, 128. An object in doubt is
+            refined from a third as many.
+        interval: frames from one attempt to find a lost object to the next; by device where None: 2 on a CPU, 6 while
+            others are followed, which must not wait; 1 on a GPU.
+        register_iteration: refinement steps of a registration.
+        smoothing: filter the poses that are reported (`live.smoothing`), which adds no latency; the next frame starts
+            from the unfiltered ones.
+    """
+
+    iteration: int = 2
+    rounds: int = 3
+    starts: int | None = None
+    interval: int | None = None
+    register_iteration: int = 5
+    smoothing: bool = False
+
+
+class StateTracker:
+    """Follows several objects through frames, all in one batch, and looks again for those that it has lost.
+
+    Each frame: every object is refined from where it was, a fast one also from where its velocity leads to; all are
+    judged by the scorer and by what a small drawing of them explains of the frame. An object that leaves doubt
+    is refined from more starts, one that is lost is searched for, near its last place first, then wherever the frame
+    has something of its size. A search is spread over frames.
+
+    Args:
+        estimators: one for each object by its name, with the same networks, as for `ManyObjects`.
+        options: how much work.
+        propose: where an object may be that is looked for, see `live.automatic_start`.
+        watch: see `PoseBatch`.
+
+    Raises:
+        Pose6DError: no estimators, or they differ in networks or device, or one has no mesh.
+    """
+
+    def __init__(
+        self,
+        estimators: Mapping[str, FoundationPose],
+        options: TrackingOptions = TrackingOptions(),
+        propose: Propose = depth_regions,
+        watch: JudgedWatch | None = None,
+    ):
+        self._batch = PoseBatch(list(estimators.values()), watch)
+        self._tracks = [
+            ObjectTrack(name, index, estimator, options.smoothing)
+            for index, (name, estimator) in enumerate(estimators.items())
+        ]
+        self.options, self._propose = options, propose
+        device = self._batch.device.type
+        starts, self._interval = options.starts or _STARTS[device], options.interval or _INTERVALS[device]
+        self._interval_beside_others = options.interval or _BESIDE_OTHERS[device]
+        self._in_doubt = max(starts // _IN_DOUBT, 1)
+        texture_weight = float(self._tracks[0].estimator.scorer.texture_weight)
+        effort = options.iteration, options.rounds
+        self._search = ObjectSearch(self._batch, propose, starts, effort, texture_weight)
+        self._frames = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Of the objects."""
+        return [track.name for track in self._tracks]
+
+    def warm_up(self, height: int = 480, width: int = 640) -> float:
+        """Compile kernels and record graphs, so that the first frame, and the first loss, are as fast as any.
+
+        Args:
+            height, width: of the pictures that will come, pixels.
+
+        Returns:
+            Seconds that it took. The tracker is as new afterwards.
+        """
+        begun = time.perf_counter()
+        self.reset()
+        K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
+        distance = max(2 * self._tracks[0].diameter, 0.05)
+        depth = np.full((height, width), distance, np.float32)
+        frame = Frame("warm up", np.full((height, width, 3), 128, np.uint8), depth, K)
+        pose = place_at(np.eye(3), np.array([0.0, 0.0, distance]), self._tracks[0].center)
+        for _ in range(2 if self._batch.device.type == "cuda" else 1):  # graphs are recorded at the second call
+            for count in {1, len(self._tracks), 2 * len(self._tracks), self._in_doubt}:
+                self._follow(frame, [0] * count, np.stack([pose] * count))
+            self._batch.follow(frame, [0], pose[None], 0, 0)
+            self._search.warm_up(frame, pose)
+        return time.perf_counter() - begun
+
+    def reset(self) -> None:
+        """Forget all objects' poses: `start` begins anew."""
+        for track in self._tracks:
+            track.reset()
+        self._frames = 0
+
+    def start(
+        self,
+        frame: Frame,
+        masks: Mapping[str, np.ndarray | None] | Sequence[np.ndarray | None],
+        progress: Callable[[int, int], object] | None = None,
+    ) -> list[TrackedPose]:
+        """Find the objects in the first frame. Those without a mask are looked for by `find_object`, which takes as
+        long as several registrations; `step` goes on looking for those that it does not find.
+
+        Args:
+            frame: with depth in metres.
+            masks: (H, W) by name, or in the order of the estimators; None where an object is to be looked for.
+            progress: called with (regions tried, regions in all) while an object is looked for.
+
+        Raises:
+            SceneError: K does not fit the image.
+            FrameError: the frame cannot be used, or one object's mask; the message says which.
+        """
+        if not isinstance(masks, Mapping):
+            if len(masks) != len(self._tracks):
+                raise FrameError(
+                    f"masks: {len(masks)} for {len(self._tracks)} objects; one for each is needed, or None"
+                )
+            masks = dict(zip(self.names, masks, strict=True))
+        if unknown := set(masks) - set(self.names):
+            raise FrameError(f"masks of {', '.join(sorted(unknown))}: the objects are {', '.join(self.names)}")
+        self._batch.check(frame)
+        poses: dict[str, np.ndarray] = {}
+        for track in self._tracks:
+            mask = masks.get(track.name)
+            if mask is not None:
+                poses[track.name] = self._register(track, frame, mask)
+            elif track.estimator.scorer.has_confidence:
+                found = find_object(track.estimator, frame, self._propose, progress)
+                poses |= {track.name: found.pose} if found is not None else {}
+        self.reset()
+        for track in self._tracks:
+            if track.name in poses:
+                self._begin(track, frame, poses[track.name])
+        return [track.tracked_pose() for track in self._tracks]
+
+    def start_from_mask(self, name: str, frame: Frame, mask: np.ndarray) -> TrackedPose:
+        """Find one object again where people say that it is; the others stay as they are.
+
+        Raises:
+            OptionError: no object has that name.
+            SceneError, FrameError: the frame or the mask cannot be used; nothing has changed.
+        """
+        track = self._track(name)
+        self._begin(track, frame, self._register(track, frame, mask))
+        return track.tracked_pose()
+
+    def look_again(self, name: str) -> None:
+        """Let go of an object's pose, which people see is wrong, and look for it from the next frame on.
+
+        Raises:
+            OptionError: no object has that name.
+        """
+        self._track(name).reset()
+
+    def step(self, frame: Frame) -> list[TrackedPose]:
+        """Follow all objects into the next frame.
+
+        Returns:
+            One for each object, in the order of the estimators.
+
+        Raises:
+            SceneError, FrameError: the frame cannot be used; nothing has changed, and the next frame goes on.
+        """
+        self._batch.check(frame)
+        followed = [track for track in self._tracks if track.judge.state != "lost"]
+        if followed:
+            rows, starts = self._starts_of(followed, frame)
+            judged = self._follow_far(frame, [followed[row] for row in rows], starts)
+            odds = log_odds(judged)
+            for row, track in enumerate(followed):
+                best = max((i for i, of in enumerate(rows) if of == row), key=odds.__getitem__)
+                self._settle(track, frame, judged, best, float(odds[best]))
+        waiting = [track for track in self._tracks if track.judge.state == "lost" and track not in followed]
+        interval = self._interval_beside_others if followed else self._interval
+        if waiting and self._frames % interval == 0:  # one at a time
+            self._search.attempt(waiting[self._frames // interval % len(waiting)], frame)
+        self._frames += 1
+        return [track.tracked_pose() for track in self._tracks]
+
+    def _track(self, name: str) -> ObjectTrack:
+        for track in self._tracks:
+            if track.name == name:
+                return track
+        raise OptionError(f"no object is called {name}: there are {', '.join(self.names)}")
+
+    def _register(self, track: ObjectTrack, frame: Frame, mask: np.ndarray) -> np.ndarray:
+        """The pose (4, 4) that a registration finds."""
+        try:
+            return track.estimator.register(frame.K, frame.rgb, frame.depth, mask, self.options.register_iteration)
+        except FrameError as error:
+            raise FrameError(f"object {track.name}: {error}") from error
+
+    def _begin(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> None:
+        """Follow an object from the pose of a registration on."""
+        odds = float(log_odds(self._batch.follow(frame, [track.index], pose[None], 0, 0))[0])
+        track.reset()
+        track.judge.start(odds)
+        track.accept(pose, odds, frame.seconds)
+
+    def _follow(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
+        return self._batch.follow(frame, objects, poses, self.options.iteration, self.options.rounds)
+
+    def _follow_far(self, frame: Frame, tracks: Sequence[ObjectTrack], starts: np.ndarray) -> JudgedPoses:
+        """Refine each start (N, 4, 4), and again where that led far away: a step reaches only so far."""
+        objects = [track.index for track in tracks]
+        judged = self._follow(frame, objects, starts)
+        far = any(
+            is_far(start, pose, track.center, _FAR[0], _FAR[1] * track.diameter)
+            for start, pose, track in zip(starts, judged.poses, tracks, strict=True)
+        )
+        return self._follow(frame, objects, judged.poses) if far else judged
+
+    def _starts_of(self, tracks: Sequence[ObjectTrack], frame: Frame) -> tuple[list[int], np.ndarray]:
+        """The last pose of each object, and of those that are fast where their velocity leads to, too.
+
+        Returns:
+            Which object each start is of, and the starts (N, 4, 4).
+        """
+        rows, starts = [*range(len(tracks))], [track.pose for track in tracks]
+        for row, track in enumerate(tracks):
+            if track.motion.is_fast(_FAST[0], _FAST[1] * track.diameter):
+                rows.append(row)
+                starts.append(track.motion.predict(frame.seconds))
+        return rows, np.stack(starts)  # type: ignore[arg-type]
+
+    def _settle(self, track: ObjectTrack, frame: Frame, judged: JudgedPoses, row: int, odds: float) -> None:
+        """Decide on the pose and the state of an object that has been followed into a frame."""
+        pose, seen = judged.poses[row], {name: float(values[row]) for name, values in judged.evidence.items()}
+        if not track.judge.is_good(odds) and track.judge.bad % self._interval == 0:
+            known = [track.trusted, track.motion.predict(frame.seconds), track.pose, pose]
+            starts = starts_in_doubt([p for p in known if p is not None], track.center, self._in_doubt)
+            more = self._follow(frame, [track.index] * len(starts), starts)
+            chances = log_odds(more)
+            best = int(chances.argmax())
+            if chances[best] > odds:
+                pose, odds = more.poses[best], float(chances[best])
+                seen = {name: float(values[best]) for name, values in more.evidence.items()}
+        good = track.judge.is_good(odds)
+        if good and track.side_unsure and seen["visible"] * seen["inside"] >= SHOWS_ITS_SIDE:
+            pose, odds = self._search.choose_side(track, frame, pose)
+        if track.judge.update(odds, seen["hidden"]) == "lost":
+            track.lose()
+        elif good:
+            track.accept(pose, odds, frame.seconds)
+        else:
+            track.hold(odds)

@@ -1,0 +1,160 @@
+"""The parts of live tracking: what a frame says of a pose, motion, smoothing and the state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from live.evidence import measure_evidence
+from live.judgement import StateJudge
+from live.motion import Motion
+from live.recovery import SearchProgress, quarter_turns, region_middles, starts_in_doubt
+from live.smoothing import PoseFilter
+from pose6d.geometry.observation import observe
+from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.rendering.rendered_object import RenderedObject
+from tests.live_frames import draw_frame, pose_at
+from tests.rendering_scenes import box
+
+CENTER = np.array([0.01, -0.02, 0.03])
+
+
+def evidence(shown: torch.Tensor | None, asked: torch.Tensor, cover: tuple[slice, slice] | None = None) -> dict:
+    frame, _ = draw_frame([shown], [box()], cover=cover)
+    measured = measure_evidence(
+        asked[None], RenderedObject.from_mesh(box(), "cpu"), observe(frame.rgb, frame.depth, frame.K)
+    )
+    return {name: float(value[0]) for name, value in measured._asdict().items()}
+
+
+def test_the_evidence_of_a_pose_is_what_is_in_the_frame() -> None:
+    pose = pose_at(0.0)
+    right = evidence(pose, pose)
+    assert right["visible"] > 0.98
+    assert right["spread"] < 0.1
+    assert right["texture"] > 0.8
+    assert max(right["beyond"], right["hidden"], right["through"]) < 0.02
+    assert right["inside"] == 1.0
+
+    half = evidence(pose, pose, (slice(0, 240), slice(0, 158)))
+    assert 0.3 < half["hidden"] < 0.7
+    assert half["visible"] + half["hidden"] > 0.95
+    assert half["texture"] > 0.7, "what hides it says nothing of its texture"
+
+    gone = evidence(None, pose)
+    assert gone["through"] > 0.99
+    assert gone["visible"] == 0.0
+    farther = evidence(pose, pose_at(0.0, z=0.58))
+    assert farther["offset"] == pytest.approx(0.02, abs=0.004)
+    outside = evidence(pose_at(-0.24), pose_at(-0.24))
+    assert 0.2 < outside["inside"] < 0.8
+    assert outside["visible"] > 0.9
+    on_the_wall = evidence(None, pose_at(0.0, z=1.52))
+    assert on_the_wall["beyond"] > 0.4 > 10 * right["beyond"]
+
+
+def test_motion_goes_on_as_it_went() -> None:
+    turn, step = torch.tensor([0.0, 0.1, 0.05], dtype=torch.float64), np.array([0.01, 0.0, -0.02])
+
+    def pose(time: float) -> np.ndarray:
+        rotation = so3_exp(time * turn) @ so3_exp(torch.tensor([0.5, 0.2, -1.0], dtype=torch.float64))
+        middle = np.array([0.1, 0.0, 0.8]) + time * step
+        return make_transform(rotation, torch.from_numpy(middle) - rotation @ torch.from_numpy(CENTER)).numpy()
+
+    motion = Motion(CENTER)
+    assert motion.predict(1.0) is None
+    motion.add(pose(0.0), 10.0)
+    assert motion.predict(11.0) is None
+    assert not motion.is_fast(0.0, 0.0)
+    motion.add(pose(1.0), 11.0)
+    for seconds, time in ((12.0, 2.0), (12.5, 2.5), (None, 2.0), (3.0, 2.0), (1e6, 4.0)):
+        np.testing.assert_allclose(motion.predict(seconds), pose(time), atol=1e-5)
+    assert motion.is_fast(5.0, 1.0)
+    assert motion.is_fast(90.0, 0.02)
+    assert not motion.is_fast(90.0, 0.1)
+    motion.clear()
+    assert motion.predict(12.0) is None
+
+
+def test_smoothing_calms_what_stands_still_and_does_not_lag_behind_what_moves() -> None:
+    rng = np.random.default_rng(0)
+
+    def noisy(time: float) -> np.ndarray:
+        turn = torch.tensor(rng.normal(scale=0.02, size=3) + np.array([0.0, 0.06 * time, 0.0]))
+        place = np.array([0.01 * time, 0.0, 0.8]) + rng.normal(scale=0.001, size=3)
+        return make_transform(so3_exp(turn), torch.from_numpy(place)).numpy()
+
+    def jumps(poses: list[np.ndarray]) -> float:
+        return float(np.mean([np.linalg.norm(a[:3, 3] - b[:3, 3]) for a, b in zip(poses[1:], poses, strict=False)]))
+
+    smooth = PoseFilter(CENTER)
+    still = [noisy(0.0) for _ in range(60)]
+    assert jumps([smooth(pose) for pose in still][10:]) < 0.35 * jumps(still[10:])
+    smooth.reset()
+    moving = [noisy(time) for time in range(60)]
+    filtered = [smooth(pose) for pose in moving]
+    for given, pose in list(zip(moving, filtered, strict=True))[8:]:
+        np.testing.assert_allclose(pose, given, atol=5e-3)
+    np.testing.assert_allclose(np.mean(filtered[8:], axis=0), np.mean(moving[8:], axis=0), atol=1e-3)
+    smooth.reset()
+    np.testing.assert_allclose(smooth(moving[5]), moving[5], atol=1e-6)
+
+
+def test_states_have_hysteresis() -> None:
+    judge = StateJudge()
+    judge.start(4.0)
+    assert judge.state == "tracking"
+    assert judge.update(1.5, 0.0) == "tracking", "a little worse is still good"
+    assert judge.update(0.5, 0.0) == "doubtful"
+    assert judge.update(1.5, 0.0) == "doubtful", "and must get better than that to count again"
+    assert [judge.update(3.0, 0.0) for _ in range(2)] == ["doubtful", "tracking"]
+    assert [judge.update(-5.0, 0.9) for _ in range(3)] == ["doubtful"] * 3, "something hides it"
+    judge.update(3.0, 0.0)
+    assert [judge.update(-5.0, 0.0) for _ in range(3)][-1] == "lost", "nothing hides it"
+
+
+def test_an_object_that_is_always_judged_low_is_tracked_where_people_said_that_it_is() -> None:
+    low = StateJudge()
+    low.start(0.0)
+    assert low.state == "tracking"
+    assert low.update(-0.5, 0.0) == "tracking"
+    assert low.update(-3.0, 0.0) == "doubtful"
+    wrong = StateJudge()
+    wrong.start(-8.0)
+    assert wrong.state == "doubtful", "there is a limit to what people are believed"
+
+
+def test_starts_lie_around_what_is_known() -> None:
+    pose = pose_at(0.1).numpy()
+    starts = starts_in_doubt([pose], CENTER, 7)
+    np.testing.assert_array_equal(starts[0], pose)
+    middles = starts[:, :3, :3] @ CENTER + starts[:, :3, 3]
+    np.testing.assert_allclose(middles, middles[:1].repeat(7, 0), atol=1e-6)
+    angles = np.degrees(np.arccos((np.trace(starts[1:, :3, :3] @ pose[:3, :3].T, axis1=1, axis2=2) - 1) / 2))
+    np.testing.assert_allclose(angles, 30.0, atol=0.01)
+    turns = quarter_turns(pose, torch.eye(3), CENTER)
+    assert turns.shape == (10, 4, 4)
+    np.testing.assert_allclose(turns[:, :3, :3] @ CENTER + turns[:, :3, 3], middles[:1].repeat(10, 0), atol=1e-6)
+
+
+def test_a_search_turns_to_what_is_new_in_the_picture() -> None:
+    search = SearchProgress.with_grid(None)
+    known = [np.array([0.1 * i, 0.0, 1.0]) for i in range(6)]
+    for _ in range(3):
+        assert len(search.choose(known, 0.1)) == 4
+    new = np.array([0.05, 0.3, 0.8])
+    np.testing.assert_array_equal(search.choose([*known, new], 0.1)[0], new)
+    for i in range(200):
+        search.choose([np.array([0.0, i, 1.0])], 0.1)
+    assert len(search.tried) <= 32
+    taken = np.concatenate([search.take(50) for _ in range(3)])
+    assert len(np.unique(taken.reshape(-1, 9), axis=0)) == 120, "all rotations have their turn"
+
+
+def test_the_middle_of_an_object_lies_behind_what_is_seen_of_it() -> None:
+    pose = pose_at(0.05, -0.03)
+    frame, (mask,) = draw_frame([pose], [box()])
+    diameter = float(box().diameter)
+    (place,) = region_middles([mask, np.zeros_like(mask)], frame, diameter)
+    assert np.linalg.norm(place - pose[:3, 3].numpy()) < 0.2 * diameter

@@ -1,0 +1,169 @@
+"""What a tracker says of objects that are hidden, leave, and come back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from live.state_tracker import StateTracker, TrackingOptions
+from live.tracked_pose import TrackedPose
+from pose6d.errors import FrameError, OptionError, SceneError
+from tests.live_frames import Stage, pose_at
+
+HALF, WHOLE = (slice(60, 240), slice(60, 160)), (slice(40, 240), slice(40, 280))
+AWAY = pose_at(-0.1, 0.04, 0.7, (1.9, 0.4, -1.2))
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def make_tracker(stage: Stage, *names: str) -> StateTracker:
+    """One that is told where things stand out from the wall."""
+    estimators = {name: stage.estimators[name] for name in names or ("box",)}
+    regions = lambda rgb, depth, K, diameter: [mask for mask in stage.masks if mask.any()]  # noqa: E731
+    return StateTracker(estimators, TrackingOptions(rounds=0, starts=12), regions)
+
+
+def is_there(found: TrackedPose, pose: torch.Tensor) -> bool:
+    return found.pose is not None and np.allclose(
+        found.pose, pose.numpy(), atol=0.01
+    )  # a registration aligns what it found
+
+
+def test_an_object_in_view_is_tracked_also_half_hidden(stage: Stage) -> None:
+    tracker = make_tracker(stage)
+    (found,) = tracker.start(stage.show(box=pose_at(0.0)), {"box": stage.masks[0]})
+    assert found.state == "tracking"
+    for i in range(1, 6):
+        pose = pose_at(0.004 * i)
+        (found,) = tracker.step(stage.show(HALF if i > 2 else None, box=pose))
+        assert (found.name, found.state) == ("box", "tracking")
+        assert is_there(found, pose)
+        assert found.confidence is not None
+        assert found.confidence > 0.7
+
+
+def test_an_object_wholly_hidden_is_never_called_tracked_and_is_followed_when_it_shows_up(stage: Stage) -> None:
+    tracker, pose = make_tracker(stage), pose_at(0.0)
+    tracker.start(stage.show(box=pose), [stage.masks[0]])
+    for _ in range(3):
+        (found,) = tracker.step(stage.show(WHOLE, box=pose))
+        assert found.state == "doubtful"
+        assert is_there(found, pose), "what hides it must not carry it off"
+    states = [tracker.step(stage.show(box=pose))[0].state for _ in range(3)]
+    assert states[1:] == ["tracking", "tracking"]
+
+
+def test_an_object_that_leaves_is_lost_and_found_elsewhere_in_another_pose(stage: Stage) -> None:
+    tracker = make_tracker(stage)
+    tracker.start(stage.show(box=pose_at(0.0)), [stage.masks[0]])
+    states = []
+    for _ in range(12):
+        (found,) = tracker.step(stage.show())
+        states.append(found.state)
+    assert "tracking" not in states
+    assert states[-1] == "lost"
+    assert found.pose is None
+    assert found.confidence is None
+    for _ in range(15):
+        (found,) = tracker.step(stage.show(box=AWAY))
+        if found.state == "tracking":
+            break
+    assert found.state == "tracking", "not found again within 15 frames"
+    assert is_there(found, AWAY)
+
+
+def test_one_lost_object_does_not_disturb_another(stage: Stage) -> None:
+    tracker = make_tracker(stage, "box", "torus")
+    assert tracker.names == ["box", "torus"]
+    tracker.start(stage.show(box=pose_at(-0.08), torus=pose_at(0.09)), stage.masks)
+    for i in range(12):
+        pose = pose_at(0.09 - 0.003 * i)
+        gone, followed = tracker.step(stage.show(torus=pose))
+        assert followed.state == "tracking"
+        assert is_there(followed, pose)
+    assert gone.state == "lost"
+
+
+def test_an_object_without_a_mask_is_looked_for(stage: Stage) -> None:
+    tracker, poses = make_tracker(stage, "box", "torus"), {"box": pose_at(-0.08), "torus": pose_at(0.09)}
+    first, second = tracker.start(stage.show(**poses), {"box": stage.masks[0], "torus": None})
+    assert (first.state, second.state) == ("tracking", "tracking")
+    assert is_there(second, poses["torus"])
+
+
+def test_an_object_that_is_not_there_at_the_start_is_found_when_it_comes(stage: Stage) -> None:
+    tracker = make_tracker(stage)
+    (found,) = tracker.start(stage.show(), [None])
+    assert found == TrackedPose("box", "lost", None, None)
+    assert tracker.step(stage.show())[0].state == "lost"
+    for _ in range(40):
+        (found,) = tracker.step(stage.show(box=AWAY))
+        if found.state == "tracking":
+            break
+    assert is_there(found, AWAY)
+
+
+def test_frames_that_cannot_be_used_change_nothing(stage: Stage) -> None:
+    tracker, pose = make_tracker(stage), pose_at(0.0)
+    tracker.start(stage.show(box=pose), [stage.masks[0]])
+    broken = stage.show(box=pose)
+    broken.depth = np.zeros_like(broken.depth)
+    with pytest.raises(FrameError, match="depth"):
+        tracker.step(broken)
+    broken.depth = np.ones((2, 2), np.float32)
+    with pytest.raises(FrameError, match="depth 2x2"):
+        tracker.step(broken)
+    broken = stage.show(box=pose)
+    broken.K = np.zeros((3, 3))
+    with pytest.raises(SceneError, match="no pinhole matrix"):
+        tracker.step(broken)
+    (found,) = tracker.step(stage.show(box=pose))
+    assert found.state == "tracking"
+
+
+def test_a_mask_that_cannot_be_used_names_the_object_and_changes_nothing(stage: Stage) -> None:
+    tracker, pose = make_tracker(stage), pose_at(0.0)
+    frame = stage.show(box=pose)
+    tracker.start(frame, [stage.masks[0]])
+    nothing = np.zeros_like(stage.masks[0])
+    for begin in (lambda: tracker.start(frame, [nothing]), lambda: tracker.start_from_mask("box", frame, nothing)):
+        with pytest.raises(FrameError, match=r"object box: .*mask"):
+            begin()
+        assert tracker.step(stage.show(box=pose))[0].state == "tracking"
+    with pytest.raises(FrameError, match="2 for 1 objects"):
+        tracker.start(frame, [None, None])
+    with pytest.raises(FrameError, match="masks of cup: the objects are box"):
+        tracker.start(frame, {"cup": nothing})
+
+
+def test_people_can_send_it_to_look_again_or_show_where_the_object_is(stage: Stage) -> None:
+    tracker, pose = make_tracker(stage), pose_at(0.0)
+    tracker.start(stage.show(box=pose), [stage.masks[0]])
+    tracker.look_again("box")
+    assert tracker.step(stage.show())[0].state == "lost"
+    found = tracker.start_from_mask("box", stage.show(box=AWAY), stage.masks[0])
+    assert found.state == "tracking"
+    assert is_there(found, AWAY)
+    tracker.reset()
+    assert tracker.step(stage.show())[0].pose is None
+    with pytest.raises(OptionError, match="no object is called cup: there are box"):
+        tracker.look_again("cup")
+
+
+def test_doubt_and_loss_cost_a_bounded_amount_of_work(stage: Stage) -> None:
+    tracker = make_tracker(stage)
+    tracker.start(stage.show(box=pose_at(0.0)), [stage.masks[0]])
+    work = []
+    for i in range(24):  # something else moves about
+        before = stage.refiner.pairs
+        frame = stage.show(torus=pose_at(-0.12 + 0.009 * i))
+        tracker.step(frame)
+        work.append(stage.refiner.pairs - before)
+    assert tracker.step(frame)[0].state == "lost"
+    assert max(work[16:]) <= max(work[:16]), "the search must not grow with time"
+    assert max(work) <= 60
+    assert min(work[-2:]) == 0, "on a CPU every other frame is left for what is tracked"
