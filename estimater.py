@@ -263,7 +263,7 @@ class FoundationPose:
                 check_translation(start, mask.numpy())
             hypotheses = replace(hypotheses, poses=hypotheses.poses.nan_to_num(1.0, 1.0, 1.0))
 
-        steps = self._steps(observation, progress, watch)
+        steps = self._steps(observation, mask, middle, progress, watch)
         hypotheses = steps.start(hypotheses)
         for stage in schedule.plan(iteration):
             hypotheses = steps.refine(hypotheses, stage.steps)
@@ -291,7 +291,6 @@ class FoundationPose:
                 hypotheses, probability, alike = steps.choose(
                     hypotheses,
                     weights,
-                    mask,
                     textured=self._textured,
                     round_body=self._round_body,
                     symmetries=self.symmetries,
@@ -309,7 +308,9 @@ class FoundationPose:
         """Hypotheses whose texture agrees rank higher, as far as the object has one."""
         return steps.add_texture(hypotheses) if self._textured else hypotheses
 
-    def _steps(self, observation: Observation, progress: Progress | None, watch: Watch | None) -> SearchSteps:
+    def _steps(
+        self, observation: Observation, mask: Tensor, middle: Tensor, progress: Progress | None, watch: Watch | None
+    ) -> SearchSteps:
         """The steps on a frame; who watches sees poses of the original object."""
         tell: Watch | None = None
         if watch is not None:
@@ -317,7 +318,8 @@ class FoundationPose:
             def tell(step: str, poses: Tensor, parents: Tensor) -> None:
                 watch(step, poses @ self._centred_from_original, parents)
 
-        return SearchSteps(self.object, self.refiner, self.scorer, observation, self._runner, progress, tell)
+        parts = (self.object, self.refiner, self.scorer)
+        return SearchSteps(*parts, observation, mask, middle, self._runner, progress, tell)
 
     def track_one(
         self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = 2, judge: bool = False

@@ -24,6 +24,7 @@ from pose6d.rendering.interface import Shading
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.alternatives import join_alike, none_of, weigh
 from pose6d.search.device_runner import DeviceRunner
+from pose6d.search.hypotheses import near_mask
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress
 from pose6d.search.look_alike import is_round, look_alike
 from pose6d.search.pair_evidence import PairEvidence, compare_poses
@@ -100,6 +101,20 @@ def test_shape_tells_a_handle_from_none_and_what_sticks_out_of_the_mask(device: 
 
 
 @DEVICES
+def test_what_leaves_the_mask_to_others_is_another_thing(device: str) -> None:
+    poses = turned((0.0, 0.0, 1.0), 0.0, 0.0)
+    poses[1, 0, 3] += 0.08  # on a neighbour that looks the same: only the mask tells
+    frame, mask = observation(block(marked=True), poses[0], device)
+    frame_of_neighbour, _ = observation(block(marked=True), poses[1], device)
+    object = RenderedObject.from_mesh(block(marked=True), device)
+    found = compare_poses(poses.to(device), object, frame_of_neighbour, mask)
+    assert found.shape[0, 1] > 1e4
+    middle = frame.K[:2] @ (poses[0, :3, 3] / poses[0, 2, 3]).to(device)
+    near = near_mask(poses.to(device), middle, frame.K, 0.1)
+    assert near.tolist() == [True, False]
+
+
+@DEVICES
 def test_poses_count_as_one_if_they_are_near_or_look_the_same_from_all_sides(device: str) -> None:
     def alike(mesh: Mesh, axis: tuple[float, float, float], *degrees: float, round_body: bool = False) -> list[bool]:
         poses = turned(axis, 0.0, *degrees).to(device)
@@ -134,17 +149,18 @@ def test_evidence_between_two_poses_decides_and_none_of_them_has_its_share() -> 
         torch.eye(4).repeat(3, 1, 1), ranking=torch.tensor([1.0, 1.0, -8.0]), confidence=torch.tensor([0.9, 0.9, 0.01])
     )
     nothing = PairEvidence(torch.zeros(3, 3), torch.zeros(3, 3))
-    utility, probability = weigh(hypotheses, torch.zeros(3), nothing, WEIGHTS)
+    judged = hypotheses.confidence
+    assert judged is not None
+    utility, probability = weigh(hypotheses, judged, torch.zeros(3), nothing, WEIGHTS)
     assert probability[0] == pytest.approx(0.45, abs=0.01) and probability[1] == pytest.approx(0.45, abs=0.01)
     assert utility.argmin() == 2 and probability.sum() == pytest.approx(0.9, abs=0.01)
     color = torch.tensor([[0.0, -40.0, 0.0], [40.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    _, told = weigh(hypotheses, torch.zeros(3), PairEvidence(color, torch.zeros(3, 3)), WEIGHTS)
+    _, told = weigh(hypotheses, judged, torch.zeros(3), PairEvidence(color, torch.zeros(3, 3)), WEIGHTS)
     assert told[1] > 0.8 and told[0] < 0.06
     for part in (replace(hypotheses, ranking=torch.tensor([1.0, 4.0, -8.0])),):
-        assert weigh(part, torch.zeros(3), nothing, WEIGHTS)[1].argmax() == 1
-    assert weigh(hypotheses, torch.tensor([0.1, 0.7, 0.0]), nothing, WEIGHTS)[1].argmax() == 1
-    doubted = replace(hypotheses, confidence=torch.tensor([0.02, 0.02, 0.01]))
-    assert weigh(doubted, torch.zeros(3), nothing, WEIGHTS)[1].sum() < 0.05
+        assert weigh(part, judged, torch.zeros(3), nothing, WEIGHTS)[1].argmax() == 1
+    assert weigh(hypotheses, judged, torch.tensor([0.1, 0.7, 0.0]), nothing, WEIGHTS)[1].argmax() == 1
+    assert weigh(hypotheses, torch.tensor([0.02, 0.02, 0.9]), torch.zeros(3), nothing, WEIGHTS)[1].sum() < 0.05
 
 
 def test_poses_that_count_as_one_share_their_probability() -> None:
@@ -168,6 +184,9 @@ class UnsureScorer(MatchingScorer):
         ranking = super().predict(hypotheses, object, observation, progress).ranking
         return Scores((20 * ranking).round() / 20, torch.sigmoid(20 * (ranking + 0.2)))
 
+    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Tensor:
+        return super().judge(hypotheses, object, observation).amax().expand(len(hypotheses))
+
 
 @pytest.mark.parametrize("textured", [True, False])
 def test_the_likeliest_comes_first_with_its_own_probability_and_its_like(textured: bool) -> None:
@@ -175,9 +194,10 @@ def test_the_likeliest_comes_first_with_its_own_probability_and_its_like(texture
     true, near, rival = turned((0.0, 0.0, 1.0), 0.0, 3.0, 180.0)
     frame, mask = observation(mesh, true, "cpu")
     parts = (RenderedObject.from_mesh(mesh, "cpu"), PlantingRefiner(true.numpy(), mesh.center), UnsureScorer())
-    steps = SearchSteps(*parts, frame, DeviceRunner(torch.device("cpu"), ()))
+    middle = frame.K[:2] @ (true[:3, 3] / true[2, 3])
+    steps = SearchSteps(*parts, frame, mask, middle, DeviceRunner(torch.device("cpu"), ()))
     same = Hypotheses(torch.stack([rival, true, near]), ranking=torch.zeros(3), confidence=torch.full((3,), 0.9))
-    best, probability, alike = steps.choose(same, WEIGHTS, mask, textured=textured, round_body=False, symmetries=None)
+    best, probability, alike = steps.choose(same, WEIGHTS, textured=textured, round_body=False, symmetries=None)
     of_rival = float(probability[(best.poses == rival).all(dim=(1, 2)).nonzero()[0, 0]])
     if textured:
         torch.testing.assert_close(best.poses[2], rival)

@@ -25,13 +25,15 @@ def searches(count: int = 3000, scale: float = 1.6, offset: float = -0.5) -> Cho
     logit = 1.5 + torch.randn(count, 4, generator=generator)
     color, shape = 8 * torch.randn(2, count, 4, 4, generator=generator)
     color, shape = color - color.mT, shape - shape.mT
-    confidence = torch.sigmoid(scale * logit + offset)
-    hypotheses = Hypotheses(torch.empty(count, 4, 0), ranking, confidence)
-    _, probability = weigh(hypotheses, texture, PairEvidence(color, shape), TRUE)
+    judged = logit + 0.5 * torch.randn(count, 4, generator=generator)
+    hypotheses = Hypotheses(torch.empty(count, 4, 0), ranking, torch.sigmoid(scale * logit + offset))
+    _, probability = weigh(
+        hypotheses, torch.sigmoid(scale * judged + offset), texture, PairEvidence(color, shape), TRUE
+    )
     none = (1 - probability.sum(dim=1, keepdim=True)).clamp(min=0)
     drawn = torch.multinomial(torch.cat([probability, none], dim=1), 1, generator=generator)
     right = torch.arange(4) == drawn
-    return Choices(ranking, texture, logit, color, shape, right, torch.ones(count, dtype=torch.bool))
+    return Choices(ranking, texture, logit, judged, color, shape, right, torch.ones(count, dtype=torch.bool))
 
 
 def test_the_numbers_that_searches_were_made_with_are_found_again() -> None:

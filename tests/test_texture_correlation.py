@@ -120,6 +120,9 @@ class UndecidedScorer:
     def predict(self, hypotheses: Hypotheses, *_: object) -> Scores:
         return Scores(torch.zeros(len(hypotheses)), None)
 
+    def judge(self, hypotheses: Hypotheses, *_: object) -> torch.Tensor:
+        raise AssertionError("it has no confidence")
+
 
 class TurningRefiner:
     """Leaves the four turns of the can, the true one last."""

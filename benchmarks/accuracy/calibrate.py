@@ -3,7 +3,8 @@
     python -m benchmarks.accuracy.calibrate --weights FOLDER
 
 registers held-out procedural objects, which neither training nor the scoreboard uses, in cluttered and occluded scenes
-and where they are absent; compares what each search leaves in pairs, as the search itself does; and writes into
+and where they are absent, each time with its mesh and with one in the colours of another camera; compares what each
+search leaves in pairs, as the search itself does; and writes into
 scorer.json what makes the right pose likeliest: `confidence_scale`, `confidence_offset` and `choice_weights`.
 """
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.accuracy.objects import HELD_OUT_SEED, TargetObject
+from benchmarks.accuracy.objects import HELD_OUT_SEED, TargetObject, recolored
 from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
 from benchmarks.accuracy.suites import SUITES
@@ -72,7 +73,7 @@ class Choices(NamedTuple):
 
     Attributes:
         ranking, texture: (M, N) of the scorer, and `texture_correlation`.
-        logit: (M, N) of the confidence, with scale 1 and offset 0.
+        logit, judged: (M, N) of the confidence of `predict` and of `judge`, with scale 1 and offset 0.
         color, shape: (M, N, N) `PairEvidence`.
         right: (M, N) bool, within 0.1 diameter of the truth, or the same as such a one; none if the object is absent.
         present: (M,) bool, the object is there.
@@ -81,6 +82,7 @@ class Choices(NamedTuple):
     ranking: Tensor
     texture: Tensor
     logit: Tensor
+    judged: Tensor
     color: Tensor
     shape: Tensor
     right: Tensor
@@ -115,13 +117,18 @@ def collect(options: Options) -> Choices:
     tasks = [(SUITES[name], i) for i in range(options.scenes) for name in ("cluttered", "occluded", "absent")]
     pruned = replace(SCHEDULES["pruned"], min_confidence=0.0)
     factory = EstimatorFactory(options.weights, options.device, schedule=pruned)
+    assert isinstance(factory.scorer, ScorePredictor)
+    if factory.scorer.choice_weights is None:  # it shall judge as it will once it has them
+        factory.scorer.config = factory.scorer.config.replace(choice_weights=_START)
+    other_camera = {target: recolored(target.mesh, seed) for seed, target in enumerate(targets)}
     found = []
     with SceneWorkers(options.workers) as workers:
         scenes = workers.scenes(tasks, {"given": pool}, options.seed)
         for scene in tqdm(scenes, total=len(tasks), desc="searches", unit="scene", mininterval=2.0):
             target = targets[scene.object_index]
-            with suppress(FrameError):  # too little depth under the mask
-                found.append(_choice(factory(target.mesh), target, scene))
+            for given in (target.mesh, other_camera[target]):
+                with suppress(FrameError):  # too little depth under the mask
+                    found.append(_choice(factory(given), target, scene))
     if not found:
         raise ResultsError("no scene could be searched: raise --scenes")
     return Choices(*(torch.stack(parts) for parts in zip(*found, strict=True)))
@@ -144,7 +151,10 @@ def _choice(estimator: FoundationPose, target: TargetObject, scene: EvaluationSc
         raise WeightsError("these weights have no confidence: train a scorer with one (docs/training.md)")
     assert isinstance(estimator.scorer, ScorePredictor)
     config = estimator.scorer.config
-    logit = (scores.confidence.logit(1e-7) - config.confidence_offset) / config.confidence_scale
+    judged = estimator.scorer.judge(Hypotheses(poses), estimator.object, frame)
+    logit, judged = (
+        (x.logit(1e-7) - config.confidence_offset) / config.confidence_scale for x in (scores.confidence, judged)
+    )
     textured = estimator.object.textured
     evidence = compare_poses(poses, estimator.object, frame, torch.as_tensor(scene.mask, device=device))
     texture = texture_correlation(poses, estimator.object, frame)
@@ -157,7 +167,7 @@ def _choice(estimator: FoundationPose, target: TargetObject, scene: EvaluationSc
         alike = look_alike(poses, estimator.object, is_round(estimator.object, device)).cpu()
         right = alike[right].any(dim=0) if right.any() else right
     present = torch.tensor(view.truth is not None)
-    return Choices(*(x.cpu() for x in (scores.ranking, texture, logit, *evidence, right, present)))
+    return Choices(*(x.cpu() for x in (scores.ranking, texture, logit, judged, *evidence, right, present)))
 
 
 def loss(
@@ -167,7 +177,8 @@ def loss(
     poses = choices.ranking.new_empty(*choices.ranking.shape, 0)
     hypotheses = Hypotheses(poses, choices.ranking, torch.sigmoid(scale * choices.logit + offset))
     evidence = PairEvidence(choices.color, choices.shape)
-    _, probability = weigh(hypotheses, choices.texture, evidence, ChoiceWeights(*weights))
+    judged = torch.sigmoid(scale * choices.judged + offset)
+    _, probability = weigh(hypotheses, judged, choices.texture, evidence, ChoiceWeights(*weights))
     of_right = (probability * choices.right).sum(dim=1)
     of_right = torch.where(choices.right.any(dim=1), of_right, 1 - probability.sum(dim=1))
     share = torch.where(choices.present, 1.0, absent)

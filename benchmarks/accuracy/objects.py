@@ -66,6 +66,19 @@ def grey(mesh: Mesh) -> Mesh:
     return replace(mesh, uv=None, texture=None, colors=np.full((len(mesh.vertices), 3), GREY, np.uint8))
 
 
+def recolored(mesh: Mesh, seed: int) -> Mesh:
+    """The mesh as another camera would have scanned it: other saturation, contrast, brightness and white balance."""
+    rng = np.random.default_rng(seed)
+    look = mesh.colors if mesh.texture is None else mesh.texture
+    assert look is not None
+    color = look.astype(np.float32) / 255
+    mean = color.mean(axis=-1, keepdims=True)
+    color = (mean + (color - mean) * rng.uniform(0.6, 1.5)).clip(0, 1) ** rng.uniform(0.7, 1.5)
+    color = color * (rng.uniform(0.55, 1.2) * rng.uniform(0.9, 1.1, 3))
+    look = (color.clip(0, 1) * 255).astype(np.uint8)
+    return replace(mesh, colors=look) if mesh.texture is None else replace(mesh, texture=look)
+
+
 def grey_objects(meshes: Sequence[Mesh]) -> list[TargetObject]:
     """The shapes alone; turns under which a shape looks the same are equally right without its colours."""
     with ThreadPoolExecutor() as threads:

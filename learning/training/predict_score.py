@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from learning.inference.predictor import Predictor
+from learning.inference.relight import drawn_surface, relight
 from pose6d.geometry.observation import Observation
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Scores
 
@@ -41,9 +42,29 @@ class ScorePredictor(Predictor):
             anything; and
             confidence (N,) float32, the probability that a pose is within 0.1 diameter, None for weights without it.
         """
+        return self._predict(hypotheses, object, observation, relit=False, progress=progress)
+
+    @torch.inference_mode()
+    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Tensor:
+        """(N,) confidence, each hypothesis in the light that fits it best, if the confidence was fitted so."""
+        relit = self.config.choice_weights is not None
+        confidence = self._predict(hypotheses, object, observation, relit).confidence
+        assert confidence is not None, "asked of a scorer that has one"
+        return confidence
+
+    def _predict(
+        self,
+        hypotheses: Hypotheses,
+        object: ObjectModel,
+        observation: Observation,
+        relit: bool,
+        progress: Progress | None = None,
+    ) -> Scores:
         features: Tensor | None = None
         for part, of in self._batches(hypotheses, object):
             A, B = self._runner.inputs(part, of, observation)
+            if relit:
+                relight(A, B, *drawn_surface(part.poses, of, observation, self.config))
             features, (ranking, logit) = self._runner.score(A, B, features)
             if progress is not None:
                 progress(len(part))

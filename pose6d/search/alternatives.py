@@ -36,16 +36,18 @@ class Alternative(NamedTuple):
 
 
 def weigh(
-    hypotheses: Hypotheses, texture: Tensor, evidence: PairEvidence, weights: ChoiceWeights
+    hypotheses: Hypotheses, judged: Tensor, texture: Tensor, evidence: PairEvidence, weights: ChoiceWeights
 ) -> tuple[Tensor, Tensor]:
     """Utility and probability of each hypothesis.
 
     The evidence between two hypotheses is a weighted sum, the logarithm of the odds. A hypothesis' utility is its
     evidence against the others in the mean, the likelier ones counting more; the probabilities are a softmax of that,
-    times the confidence in the best.
+    times the confidence in the best. Which of them is right is asked of the colours as they are; whether any is right,
+    of the colours in the light that fits (`Scorer.judge`), since another camera may have scanned them.
 
     Args:
         hypotheses: N, with ranking and confidence; these and all others may have batch dimensions in front.
+        judged: (N,) confidence, of `Scorer.judge`.
         texture: (N,) `texture_correlation`; 0 for an object without texture.
         evidence: of `compare_poses`.
         weights: of the scorer.
@@ -61,7 +63,7 @@ def weigh(
     others = 1.0 - torch.eye(odds.shape[-1], device=odds.device)
     rivals = torch.softmax(odds.mean(dim=-1), dim=-1)[..., None, :] * others
     utility = (odds * rivals).sum(dim=-1) / (rivals.sum(dim=-1) + 1e-3)
-    found = hypotheses.confidence.gather(-1, utility.argmax(dim=-1, keepdim=True))
+    found = judged.gather(-1, utility.argmax(dim=-1, keepdim=True))
     return utility, torch.softmax(utility, dim=-1) * found
 
 

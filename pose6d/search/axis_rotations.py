@@ -34,13 +34,13 @@ class AxisRotations(NamedTuple):
         coarse: (T, 4, 4) all around, in steps of 15 degrees.
         fine: (T, 5, 4, 4) about the same axis each, from half a step before to half a step behind.
         finest: rounds of (R, 4, 4), a few degrees about each axis to either side.
-        quarters: (9, 4, 4) quarter and half turns.
+        quarter_rows: (9,) int64, which of `coarse` are quarter and half turns.
     """
 
     coarse: Tensor
     fine: Tensor
     finest: tuple[Tensor, ...]
-    quarters: Tensor
+    quarter_rows: Tensor
 
     @classmethod
     def about(cls, axes: Tensor) -> AxisRotations:
@@ -55,12 +55,22 @@ class AxisRotations(NamedTuple):
             vectors = (axes[:, None] * to_one_side[:, None]).flatten(0, 1)
             finest.append(_rotations(torch.cat([torch.zeros_like(axes[:1]), vectors, -vectors])))
         coarse = _rotations(axes[:, None] * angles[:, None])
-        quarters = coarse[:, round(90 / _STEP) - 1 :: round(90 / _STEP)]
-        return cls(coarse.flatten(0, 1), fine_around.flatten(0, 1), tuple(finest), quarters.flatten(0, 1))
+        rows = torch.arange(3 * len(angles), device=axes.device).view(3, -1)
+        quarter_rows = rows[:, round(90 / _STEP) - 1 :: round(90 / _STEP)].flatten()
+        return cls(coarse.flatten(0, 1), fine_around.flatten(0, 1), tuple(finest), quarter_rows)
+
+    def quarter_turns(self, pose: Tensor) -> Tensor:
+        """(9, 4, 4) a pose (4, 4) after each quarter and half turn."""
+        return pose @ self.coarse[self.quarter_rows]
 
 
 def propose_rotations(
-    poses: Tensor, rotations: AxisRotations, object: ObjectModel, observation: Observation, top_k: int
+    poses: Tensor,
+    rotations: AxisRotations,
+    object: ObjectModel,
+    observation: Observation,
+    top_k: int,
+    quarter_turns: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """The rotations of an object about its principal axes after which its texture agrees best with the picture.
 
@@ -72,17 +82,21 @@ def propose_rotations(
         object: what the poses are of.
         observation: one frame.
         top_k: how many to return, at most 69 for each pose.
+        quarter_turns: how many quarter and half turns of the first pose to return as well, at most 9.
 
     Returns:
-        (top_k, 4, 4) float32, centred object in camera, the likeliest first; and (top_k,) int64, the pose that each
-        comes from.
+        (top_k + quarter_turns, 4, 4) float32, centred object in camera, of either kind the likeliest first; and
+        (top_k + quarter_turns,) int64, the pose that each comes from.
     """
     rotated = (poses[:, None] @ rotations.coarse).flatten(0, 1)
     agreement = texture_correlation(rotated, object, observation)
     chosen = select_distinct(rotated, agreement, top_k, object.diameter, _NMS_DEGREES)
     count = len(rotations.coarse)
     best = _best_rotated(rotated[chosen], rotations.fine[chosen % count], object, observation)
-    return best, torch.div(chosen, count, rounding_mode="floor")
+    likely = agreement[rotations.quarter_rows].topk(quarter_turns).indices  # of the first pose
+    turned = rotated[rotations.quarter_rows[likely]]
+    origins = torch.cat([torch.div(chosen, count, rounding_mode="floor"), likely.new_zeros(quarter_turns)])
+    return torch.cat([best, turned]), origins
 
 
 def refine_rotations(poses: Tensor, rotations: AxisRotations, object: ObjectModel, observation: Observation) -> Tensor:

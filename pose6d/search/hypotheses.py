@@ -10,6 +10,8 @@ from pose6d.geometry.rotation_grids import starting_rotations
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.search.interfaces import Hypotheses
 
+_ASIDE = 0.6  # diameters between an object's centre and the middle of what is seen of it; half, and some noise
+
 
 class GridSampler:
     """Rotations of a grid, all at the point behind the middle of the mask.
@@ -65,3 +67,21 @@ def initial_translation(depth: Tensor, mask: Tensor, middle: Tensor, K: Tensor) 
     y = (v - K[1, 2]) / K[1, 1]
     x = (u - K[0, 2] - K[0, 1] * y) / K[0, 0]
     return torch.stack([x, y, torch.ones_like(x)]) * ascending.gather(0, lower_middle)
+
+
+def near_mask(poses: Tensor, middle: Tensor, K: Tensor, diameter: float | Tensor) -> Tensor:
+    """Which hypotheses are so near to the mask that it may show the object in that pose, and not another one like it.
+
+    Args:
+        poses: (N, 4, 4) centred object in camera.
+        middle: (2,) pixels, from `mask_middle`.
+        K: (3, 3).
+        diameter: metres.
+
+    Returns:
+        (N,) bool.
+    """
+    x, y, z = poses[:, :3, 3].unbind(1)
+    across = (K[0, 0] * x + K[0, 1] * y) - (middle[0] - K[0, 2]) * z
+    down = K[1, 1] * y - (middle[1] - K[1, 2]) * z
+    return torch.maximum((across / K[0, 0]).abs(), (down / K[1, 1]).abs()) < _ASIDE * diameter

@@ -183,6 +183,10 @@ class Scorer(Protocol):
         """Ranking (N,) and confidence (N,) of the hypotheses."""
         ...
 
+    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Tensor:
+        """(N,) confidence in each of the last hypotheses, more carefully; asked for where `has_confidence`."""
+        ...
+
 
 def check_part(part: Any, protocol: type) -> None:
     """Refuse a part that lacks something that the estimator asks of it.

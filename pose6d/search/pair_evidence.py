@@ -3,8 +3,7 @@
 A scorer compares each pose with the frame. Two sides of a nearly symmetric object then get nearly the same rank. Here
 poses are compared with each other, pixel by pixel, where they differ.
 
-Light is unknown, but it is smooth over directions and the same for the whole object: eight numbers a channel bring the
-drawn colours as near to those seen as any light could, and what remains is the wrong print.
+Colours are compared in the light that fits each pose best: what remains is the wrong print.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from torch import Tensor
 from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import ALBEDO
+from pose6d.rendering.light import fit_light, lit_colors
 from pose6d.search.interfaces import ObjectModel
 
 _SIZE = 192  # pixels, side of the crops
@@ -25,9 +25,9 @@ _STRIDE = 2  # pixels between those that are compared; blurred neighbours say th
 _SAME = 0.05  # diameters by which observed depth may be off where a pose's surface is compared
 _SIGMA = 1.2  # pixels; drawn and observed colours are blurred alike
 _EDGE = 2  # pixels from the edge of what is seen that do not count
-_RIDGE = 1e-3  # of the light, against pixels that show one direction only
+_PART = 0.5  # of the mask that one pose explains; another one that explains less than this is of another thing
+_ELSEWHERE = 1e5  # standard scores: certain
 _LARGEST = 0.2  # of a residual; more is a highlight or another thing
-_LEAST_PIXELS = 30.0
 
 
 class PairEvidence(NamedTuple):
@@ -36,7 +36,7 @@ class PairEvidence(NamedTuple):
     Attributes:
         color: (N, N) standard scores of how much better the colours of pose i fit than those of pose j, where both have
             surface; antisymmetric.
-        shape: (N, N) the same of depth and mask.
+        shape: (N, N) the same of depth and mask; very large where one explains much less of the mask than another.
     """
 
     color: Tensor
@@ -60,6 +60,9 @@ def compare_poses(poses: Tensor, object: ObjectModel, observation: Observation, 
     inside = crop_coverage(transforms, _SIZE, *observation.xyz.shape[-2:])
     off = (seen - drawn.depth) / (_SAME * float(object.diameter))
     shape = _shape_costs(drawn.mask, off, within) * (inside & (seen > 0))
+    on_mask = (drawn.mask & within).float().sum((1, 2))
+    less = (on_mask[:, None] < _PART * on_mask).float()
+    elsewhere = _ELSEWHERE * (less.mT - less)
     counts = (drawn.mask & inside & ((seen <= 0) | (off.abs() < 1))).float()
 
     blur = _gaussian(_SIZE, _SIGMA, poses.device)
@@ -72,7 +75,7 @@ def compare_poses(poses: Tensor, object: ObjectModel, observation: Observation, 
     normal = drawn.normal.permute(0, 3, 1, 2)
     some = slice(_STRIDE // 2, None, _STRIDE)
     albedo, color, normal, core, shape = (x[..., some, some].flatten(-2) for x in (albedo, color, normal, core, shape))
-    return PairEvidence(_color_scores(albedo, color, normal, core), _standard_scores(shape))
+    return PairEvidence(_color_scores(albedo, color, normal, core), _standard_scores(shape) + elsewhere)
 
 
 def _shape_costs(surface: Tensor, off: Tensor, within: Tensor) -> Tensor:
@@ -90,29 +93,12 @@ def _shape_costs(surface: Tensor, off: Tensor, within: Tensor) -> Tensor:
 
 def _color_scores(albedo: Tensor, color: Tensor, normal: Tensor, core: Tensor) -> Tensor:
     """(N, N) of albedo and observed colours (N, 3, P), normals (N, 3, P) and what counts (N, P), 1.0 or 0.0."""
-    around = torch.cat([torch.ones_like(core)[:, None], normal], dim=1)  # (N, 4, P)
-    basis = torch.cat([albedo[:, :, None] * around[:, None], around[:, None].expand(-1, 3, -1, -1)], dim=2)
     both = core[:, None] * core  # (N, N, P)
-    pixels = both.sum(-1)
-    weighted = basis[:, None] * both[:, :, None, None]  # (N, N, 3, 8, P)
-    hessian = weighted @ basis.mT[:, None]
-    slope = weighted @ color[:, None, :, :, None]
-    ridge = _RIDGE * pixels.clamp(min=_LEAST_PIXELS)[:, :, None, None, None] * torch.eye(8, device=albedo.device)
-    light = _solve(hessian + ridge, slope)  # (N, N, 3, 8, 1)
-    lit = (light.mT @ basis[:, None])[..., 0, :]  # (N, N, 3, P): pose i in the light that fits pixels (i, j)
+    light = fit_light(albedo, normal, color, both)  # of pose i, that fits pixels (i, j)
+    lit = lit_colors(albedo, normal, light)  # (N, N, 3, P)
     error = (lit - color[:, None]).abs().clamp(max=_LARGEST).sum(2)
     better = (error.transpose(0, 1) - error) * both
     return better.sum(-1) * torch.rsqrt((better**2).sum(-1) + 1e-3)
-
-
-def _solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """(..., K, 1) solutions for positive definite matrices (..., K, K), by elimination, which a CUDA graph can hold."""
-    both = torch.cat([matrix, right], dim=-1)
-    for row in range(matrix.shape[-1]):
-        pivot = both[..., row : row + 1, :] / both[..., row : row + 1, row : row + 1]
-        both = both - both[..., row : row + 1] * pivot
-        both[..., row : row + 1, :] = pivot
-    return both[..., -1:]
 
 
 def _standard_scores(cost: Tensor) -> Tensor:

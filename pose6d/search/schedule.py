@@ -38,7 +38,8 @@ class RotationStage:
 
     Attributes:
         proposals: how many rotations that the object's texture favours; none where there is no texture.
-        quarter_turns: the best one's quarter and half turns about the three axes compete as well.
+        quarter_turns: how many of the best one's quarter and half turns about the three axes compete as well: those
+            whose texture agrees best, all nine where there is no texture.
         competitors: hypotheses that they compete with.
         rotated: of these, the ones that are rotated to where the texture favours.
         steps: refinement steps that rotated hypotheses take by themselves.
@@ -48,10 +49,10 @@ class RotationStage:
     """
 
     proposals: int = 5
-    quarter_turns: bool = True
+    quarter_turns: int = 4
     competitors: int = 6
     rotated: int = 2
-    steps: int = 2
+    steps: int = 1
     finalists: int = 5
     final_steps: int = 2
     nms_degrees: float = 25.0
@@ -60,7 +61,7 @@ class RotationStage:
     @property
     def rotations(self) -> int:
         """How many compete."""
-        return self.proposals + QUARTER_TURNS * self.quarter_turns
+        return self.proposals + self.quarter_turns
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ class Schedule:
             rotations: whether rotations compete nevertheless, since more than texture decides between them.
         """
         stages = tuple(replace(stage, texture_top_k=None) for stage in self.stages)
-        last = replace(self.rotations, proposals=0) if rotations and self.rotations is not None else None
+        last = None
+        if rotations and self.rotations is not None:
+            last = replace(self.rotations, proposals=0, quarter_turns=QUARTER_TURNS)
         return replace(self, rotations=last, stages=stages)
 
     def pairs(self, steps: int, hypotheses: int) -> int:
@@ -127,7 +130,7 @@ SCHEDULES = {
         Schedule("full", "views"),
         Schedule(FALLBACK, "views", (Stage(2, top_k=24, nms_degrees=15.0),)),
         Schedule(
-            "pruned", "covering_120", (Stage(1, top_k=12, nms_degrees=25.0, texture_top_k=40),), min_confidence=0.92
+            "pruned", "covering_120", (Stage(1, top_k=12, nms_degrees=25.0, texture_top_k=40),), min_confidence=0.9
         ),
     )
 }

@@ -13,11 +13,16 @@ from pose6d.search.alternatives import weigh
 from pose6d.search.axis_rotations import AxisRotations, propose_rotations, refine_rotations
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.distinct_poses import select_distinct
+from pose6d.search.hypotheses import near_mask
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Refiner, Scorer, Watch
 from pose6d.search.look_alike import look_alike
 from pose6d.search.pair_evidence import compare_poses
 from pose6d.search.schedule import RotationStage
 from pose6d.search.texture_correlation import texture_correlation
+
+_ELSEWHERE = (
+    1e4  # off the ranking of what has gone over to another thing; they come last, and go on if there are no others
+)
 
 
 class SearchSteps:
@@ -27,6 +32,8 @@ class SearchSteps:
         object: to be found.
         refiner, scorer: see there.
         observation: the frame, with its depth filtered.
+        mask: (H, W) bool of the object.
+        middle: (2,) pixels, of the mask.
         runner: takes the time.
         progress: called with the number of pairs of images that a network has seen since the last call.
         watch: called after each step with poses of the centred object.
@@ -38,11 +45,14 @@ class SearchSteps:
         refiner: Refiner,
         scorer: Scorer,
         observation: Observation,
+        mask: Tensor,
+        middle: Tensor,
         runner: DeviceRunner,
         progress: Progress | None = None,
         watch: Watch | None = None,
     ):
         self._object, self._refiner, self._scorer, self._observation = object, refiner, scorer, observation
+        self._mask, self._middle = mask, middle
         self._stage, self._progress, self._watch = runner.stage, progress, watch
 
     def start(self, hypotheses: Hypotheses) -> Hypotheses:
@@ -91,17 +101,22 @@ class SearchSteps:
 
     def propose_rotations(self, hypotheses: Hypotheses, rotations: AxisRotations, last: RotationStage) -> Hypotheses:
         """The hypotheses, then rotations of the first few that texture favours, and quarter turns of the first."""
-        poses, origins = [hypotheses.poses], [torch.arange(len(hypotheses), device=hypotheses.poses.device)]
+        poses = hypotheses.poses
         with self._stage("rotate"):
             if last.proposals:
-                more, of = propose_rotations(
-                    hypotheses.poses[: last.rotated], rotations, self._object, self._observation, last.proposals
+                more, origins = propose_rotations(
+                    poses[: last.rotated],
+                    rotations,
+                    self._object,
+                    self._observation,
+                    last.proposals,
+                    last.quarter_turns,
                 )
-                poses, origins = [*poses, more], [*origins, of]
-            if last.quarter_turns:
-                turned = hypotheses.poses[:1] @ rotations.quarters
-                poses, origins = [*poses, turned], [*origins, origins[0].new_zeros(len(turned))]
-        return self._tell("rotate", Hypotheses(torch.cat(poses)), torch.cat(origins))
+            else:
+                more = rotations.quarter_turns(poses[0])[: last.quarter_turns]
+                origins = torch.zeros(len(more), dtype=torch.long, device=poses.device)
+        origins = torch.cat([torch.arange(len(poses), device=poses.device), origins])
+        return self._tell("rotate", Hypotheses(torch.cat([poses, more])), origins)
 
     def refine_rotations(self, hypotheses: Hypotheses, rotations: AxisRotations) -> Hypotheses:
         """Rotated by the few degrees that make their texture agree best."""
@@ -121,7 +136,6 @@ class SearchSteps:
         self,
         hypotheses: Hypotheses,
         weights: ChoiceWeights,
-        mask: Tensor,
         *,
         textured: bool,
         round_body: bool,
@@ -131,21 +145,22 @@ class SearchSteps:
 
         Args:
             weights: of the scorer.
-            mask: (H, W) bool of the object.
             textured: whether its colours count.
             round_body, symmetries: see `look_alike`.
 
         Returns:
             The hypotheses, their probabilities (N,), and (N, N) bool which of them count as one.
         """
+        with self._stage("score"):
+            judged = self._scorer.judge(hypotheses, self._object, self._observation)
         texture = self._agreement(hypotheses) if textured else torch.zeros_like(hypotheses.poses[:, 0, 0])
         with self._stage("compare"):
-            evidence = compare_poses(hypotheses.poses, self._object, self._observation, mask)
+            evidence = compare_poses(hypotheses.poses, self._object, self._observation, self._mask)
             if not textured:
                 evidence = evidence._replace(color=torch.zeros_like(evidence.color))
-            utility, probability = weigh(hypotheses, texture, evidence, weights)
+            utility, probability = weigh(hypotheses, judged, texture, evidence, weights)
             order = torch.argsort(utility, descending=True, stable=True)
-            best = self._take("sort", replace(hypotheses, ranking=utility), order)
+            best = self._take("sort", replace(hypotheses, ranking=utility, confidence=judged), order)
             return best, probability[order], look_alike(best.poses, self._object, round_body, symmetries)
 
     def _agreement(self, hypotheses: Hypotheses) -> Tensor:
@@ -153,6 +168,8 @@ class SearchSteps:
             return texture_correlation(hypotheses.poses, self._object, self._observation)
 
     def _select(self, hypotheses: Hypotheses, ranking: Tensor, top_k: int, nms_degrees: float) -> Hypotheses:
+        near = near_mask(hypotheses.poses, self._middle, self._observation.K, self._object.diameter)
+        ranking = torch.where(near, ranking, ranking - _ELSEWHERE)
         chosen = select_distinct(hypotheses.poses, ranking, top_k, self._object.diameter, nms_degrees)
         return self._take("select", hypotheses, chosen)
 

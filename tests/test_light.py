@@ -1,0 +1,43 @@
+"""The light that fits: found again where colours were drawn in one, and what it explains no longer counts as wrong."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import normalize
+
+from learning.inference.relight import relight
+from pose6d.rendering.light import fit_light, lit_colors
+
+
+def surface(views: int = 2, pixels: int = 900) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(views, 3, pixels, generator=generator)
+    return torch.rand(views, 3, pixels, generator=generator), normalize(normal, dim=1)
+
+
+def test_a_light_is_found_again_from_the_pixels_that_count() -> None:
+    albedo, normal = surface()
+    light = 0.3 * torch.randn(2, 1, 3, 8, generator=torch.Generator().manual_seed(1))
+    color = lit_colors(albedo, normal, light)[:, 0]
+    weight = torch.ones(2, 3, color.shape[-1])
+    weight[:, 1, :300], color[:, :, :300] = 0.0, 1.0  # covered by something else
+    found = fit_light(albedo, normal, color, weight)
+    assert (found - light)[:, 1].abs().max() < 0.05 < (found - light)[:, 0].abs().max()
+    torch.testing.assert_close(found[:, 0], found[:, 2])
+
+
+def test_colours_seen_in_another_light_become_those_drawn_and_wrong_print_stays() -> None:
+    albedo, normal = (x.view(2, 3, 30, 30) for x in surface())
+    drawn = albedo * 0.9
+    xyz = torch.full((2, 3, 30, 30), 0.2)
+    light = torch.tensor([0.5, 0.1, 0.0, -0.1, 0.05, 0.0, 0.0, 0.0]).expand(2, 1, 3, 8)
+    seen = lit_colors(albedo.flatten(-2), normal.flatten(-2), light)[:, 0].view_as(albedo).clone()
+    seen[1, :, 10:14, 10:14] += 0.4  # print that the mesh has not
+    A, B = torch.cat([drawn, xyz], 1), torch.cat([seen, xyz], 1)
+    B[:, 3:, :5] = 0.0  # nothing seen there: colours stay
+    before = B.clone()
+    relight(A, B, albedo, normal)
+    torch.testing.assert_close(B[:, 3:], before[:, 3:])
+    torch.testing.assert_close(B[:, :3, :5], before[:, :3, :5])
+    assert (B - A)[0, :3, 5:].abs().max() < 0.02 < (before - A)[0, :3, 5:].abs().mean()
+    assert (B - A)[1, :3, 10:14, 10:14].mean() > 0.25
