@@ -273,7 +273,7 @@ def _standing_out(depth: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarr
 def _ground(depth: np.ndarray, rgb: np.ndarray, K: np.ndarray, diameter: float, point: tuple[int, int]) -> np.ndarray:
     """(H, W) bool, large planes that the point is not on."""
     picture, step = shrink_frame(rgb, depth, K)
-    ground = np.zeros(picture.known.shape, np.uint8)
+    ground: np.ndarray = np.zeros_like(picture.known, dtype=np.uint8)
     x, y = min(point[0] // step, ground.shape[1] - 1), min(point[1] // step, ground.shape[0] - 1)
     for _, where in large_planes(picture.points, picture.known, picture.normals, 1.25 * diameter):
         if not where[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].any():
