@@ -112,6 +112,11 @@ class KnowingScorer:
         confidence = torch.tensor(near) * 0.97 + 0.01
         return Scores(confidence.clone(), confidence)
 
+    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Tensor:
+        confidence = self.predict(hypotheses, object, observation).confidence
+        assert confidence is not None
+        return confidence
+
 
 class Stage:
     """A box and a torus, estimators that know where they are, and frames of both.
