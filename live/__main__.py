@@ -13,8 +13,7 @@ from pose6d.command import run_command
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = {"args": args, "description": __doc__, "use_underscores": True}
-    return run_command(lambda: run_live(tyro.cli(LiveOptions, **options)), interrupted="interrupted")
+    return run_command(lambda: run_live(tyro.cli(LiveOptions, args=args, description=__doc__, use_underscores=True)))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from live.options import LiveOptions
 from pose6d.errors import MeshError, OptionError
@@ -69,7 +70,7 @@ def load_objects(options: LiveOptions, frame: Frame, own_mesh: Path | None) -> l
         if hint is not None and not isinstance(hint, (AutomaticHint, Path)):
             mask = mask_from_hint(hint, frame.rgb, frame.depth, frame.K, mesh.diameter)
         if options.symmetry is not None:
-            symmetries = resolve_symmetry(options.symmetry, scale, None)
+            symmetries: Tensor | None = resolve_symmetry(options.symmetry, scale, None)
         else:
             symmetries = mesh_symmetries(file, scale)
         print(f"{name}: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
@@ -89,10 +90,10 @@ def _mesh_files(options: LiveOptions, own_mesh: Path | None) -> dict[str, Path]:
             raise OptionError(f"--objects: {name} is there twice; give each object a name of its own")
         files[name] = Path(file)
     if not files:
-        file = options.mesh_file or own_mesh
-        if file is None:
+        mesh = options.mesh_file or own_mesh
+        if mesh is None:
             raise OptionError("no object: pass --mesh_file, or --objects NAME=MESH ...; the source has no mesh/ folder")
-        files = {Path(file).parent.name if Path(file).stem in ("textured", "mesh") else Path(file).stem: Path(file)}
+        files = {mesh.parent.name if mesh.stem in ("textured", "mesh") else mesh.stem: mesh}
     return files
 
 

@@ -41,7 +41,7 @@ def starts_in_doubt(poses: Sequence[np.ndarray], center: np.ndarray, count: int)
 
 def quarter_turns(pose: np.ndarray, principal_axes: torch.Tensor, center: np.ndarray) -> np.ndarray:
     """(10, 4, 4) the pose, and its quarter and half turns about the axes (3, 3) of the object."""
-    turns = AxisRotations.about(principal_axes.cpu()).quarters[:, :3, :3].numpy()
+    turns = AxisRotations.about(principal_axes.cpu()).quarter_turns(torch.eye(4))[:, :3, :3].numpy()
     middle = pose[:3, :3] @ center + pose[:3, 3]
     return np.stack([pose, *(place_at(pose[:3, :3] @ turn, middle, center) for turn in turns)]).astype(np.float32)
 

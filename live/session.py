@@ -256,13 +256,13 @@ class _Frames:
 
 def _open(options: LiveOptions) -> FrameStream:
     """The source; of a camera, and of a recording in real time, the newest frame."""
-    topics = {"color": options.color_topic, "depth": options.depth_topic, "info": options.info_topic}
+    topics = RosTopics(options.color_topic, options.depth_topic, options.info_topic)
     stream = open_stream(
         options.source,
         real_time=options.real_time,
         fps=options.fps,
         size=None if options.size is None else (options.size[1], options.size[0]),
-        topics=RosTopics(**topics) if any(topics.values()) else None,
+        topics=None if topics == RosTopics() else topics,
         depth_scale=options.depth_scale,
     )
     return NewestFrames(stream) if stream.live or options.real_time else stream

@@ -83,10 +83,8 @@ class MatchingScorer:
         difference = (A - B).abs().mean(dim=(1, 2, 3))
         return Scores(-difference, torch.exp(-0.1 * difference))
 
-    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> torch.Tensor:
-        confidence = self.predict(hypotheses, object, observation).confidence
-        assert confidence is not None
-        return confidence
+    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:
+        return self.predict(hypotheses, object, observation)
 
 
 def wake_up(network: RefineNet | ScoreNetMultiPair) -> None:

@@ -112,6 +112,8 @@ class KnowingScorer:
         confidence = torch.tensor(near) * 0.97 + 0.01
         return Scores(confidence.clone(), confidence)
 
+    judge = predict
+
 
 class Stage:
     """A box and a torus, estimators that know where they are, and frames of both.

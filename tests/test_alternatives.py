@@ -184,8 +184,10 @@ class UnsureScorer(MatchingScorer):
         ranking = super().predict(hypotheses, object, observation, progress).ranking
         return Scores((20 * ranking).round() / 20, torch.sigmoid(20 * (ranking + 0.2)))
 
-    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Tensor:
-        return super().judge(hypotheses, object, observation).amax().expand(len(hypotheses))
+    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:
+        scores = self.predict(hypotheses, object, observation)
+        assert scores.confidence is not None
+        return scores._replace(confidence=scores.confidence.amax().expand(len(hypotheses)))
 
 
 @pytest.mark.parametrize("textured", [True, False])

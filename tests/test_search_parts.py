@@ -120,8 +120,7 @@ def test_a_foreign_scorer_decides_about_schedule_and_texture(scene: Scene) -> No
             order = torch.arange(len(hypotheses), dtype=torch.float32)
             return Scores(-order, torch.ones_like(order))
 
-        def judge(self, hypotheses: Hypotheses, *_: Any) -> torch.Tensor:
-            return torch.ones(len(hypotheses))
+        judge = predict
 
     refiner = random_networks()["refiner"]
     estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=FirstIsBest(), device="cpu")

@@ -54,7 +54,7 @@ class Tabletop:
         middle = np.array([0, 0, 0.8]) + across * x_axis + away * y_axis + size[2] / 2 * TABLE
         start, way = axes @ -middle, rays() @ axes.T
         half = np.array(size) / 2
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             near, far = np.sort(np.stack([(-half - start) / way, (half - start) / way]), axis=0)
         enter, leave = near.max(axis=-1), far.min(axis=-1)
         number = int(self.owner.max()) + 1

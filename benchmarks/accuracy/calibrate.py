@@ -151,7 +151,8 @@ def _choice(estimator: FoundationPose, target: TargetObject, scene: EvaluationSc
         raise WeightsError("these weights have no confidence: train a scorer with one (docs/training.md)")
     assert isinstance(estimator.scorer, ScorePredictor)
     config = estimator.scorer.config
-    judged = estimator.scorer.judge(Hypotheses(poses), estimator.object, frame)
+    judged = estimator.scorer.judge(Hypotheses(poses), estimator.object, frame).confidence
+    assert judged is not None
     logit, judged = (
         (x.logit(1e-7) - config.confidence_offset) / config.confidence_scale for x in (scores.confidence, judged)
     )

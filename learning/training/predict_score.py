@@ -45,12 +45,9 @@ class ScorePredictor(Predictor):
         return self._predict(hypotheses, object, observation, relit=False, progress=progress)
 
     @torch.inference_mode()
-    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Tensor:
-        """(N,) confidence, each hypothesis in the light that fits it best, if the confidence was fitted so."""
-        relit = self.config.choice_weights is not None
-        confidence = self._predict(hypotheses, object, observation, relit).confidence
-        assert confidence is not None, "asked of a scorer that has one"
-        return confidence
+    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:
+        """As `predict`, each hypothesis in the light that fits it best, if the confidence was fitted so."""
+        return self._predict(hypotheses, object, observation, relit=self.config.choice_weights is not None)
 
     def _predict(
         self,

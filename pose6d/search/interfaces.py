@@ -183,8 +183,8 @@ class Scorer(Protocol):
         """Ranking (N,) and confidence (N,) of the hypotheses."""
         ...
 
-    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Tensor:
-        """(N,) confidence in each of the last hypotheses, more carefully; asked for where `has_confidence`."""
+    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:
+        """The same of the last hypotheses, more carefully; asked for where `has_confidence`."""
         ...
 
 

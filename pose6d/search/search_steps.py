@@ -152,7 +152,8 @@ class SearchSteps:
             The hypotheses, their probabilities (N,), and (N, N) bool which of them count as one.
         """
         with self._stage("score"):
-            judged = self._scorer.judge(hypotheses, self._object, self._observation)
+            judged = self._scorer.judge(hypotheses, self._object, self._observation).confidence
+            assert judged is not None, "a scorer with choice weights has a confidence"
         texture = self._agreement(hypotheses) if textured else torch.zeros_like(hypotheses.poses[:, 0, 0])
         with self._stage("compare"):
             evidence = compare_poses(hypotheses.poses, self._object, self._observation, self._mask)

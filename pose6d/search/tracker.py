@@ -91,5 +91,5 @@ class Tracker:
         confidence = None
         if judge and self._scorer.has_confidence:
             with runner.stage("judge"):
-                confidence = self._scorer.judge(Hypotheses(poses), self._object, observation)
+                confidence = self._scorer.judge(Hypotheses(poses), self._object, observation).confidence
         return poses, poses @ self._centred_from_original, poses.new_empty(0) if confidence is None else confidence

@@ -47,11 +47,10 @@ def depth_regions(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: f
     picture, step = shrink_frame(rgb, depth, K)
     planes = large_planes(picture.points, picture.known, picture.normals, _PLANE_SIZE * diameter)
     on_plane = np.zeros_like(picture.known)
-    for _, where in planes:
-        on_plane |= where
-    where = [mask for _, mask in planes]
+    for _, mask in planes:
+        on_plane |= mask
     regions = []
-    for region in _all_parts(picture, where, on_plane, diameter):
+    for region in _all_parts(picture, [mask for _, mask in planes], on_plane, diameter):
         length = extent(picture.points[region & picture.known]) / diameter
         if _SIZES[0] < length < _SIZES[1]:
             regions.append((region, length))

@@ -205,9 +205,9 @@ def mask_from_box(rgb: np.ndarray, depth: np.ndarray, box: tuple[float, float, f
     height_above = _standing_out(depth, (left, top, right, bottom))
     labels[inside][height_above[inside] < -2] = cv2.GC_BGD
     labels[inside][np.abs(height_above[inside]) <= 1] = cv2.GC_PR_BGD
-    high = (height_above > 2).astype(np.uint8)
-    high = cv2.erode(cv2.morphologyEx(high, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), np.ones((3, 3), np.uint8))
-    labels[inside][high[inside] > 0] = cv2.GC_FGD
+    block = np.ones((3, 3), np.uint8)
+    high = cv2.erode(cv2.morphologyEx((height_above > 2).astype(np.uint8), cv2.MORPH_CLOSE, block), block) > 0
+    labels[inside][high[inside]] = cv2.GC_FGD
     mask = _grab_cut(rgb, labels, what)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     areas = np.append(stats[1:, cv2.CC_STAT_AREA], 0)  # without a pixel there is no part
@@ -273,8 +273,8 @@ def _standing_out(depth: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarr
 def _ground(depth: np.ndarray, rgb: np.ndarray, K: np.ndarray, diameter: float, point: tuple[int, int]) -> np.ndarray:
     """(H, W) bool, large planes that the point is not on."""
     picture, step = shrink_frame(rgb, depth, K)
-    ground = np.zeros(picture.known.shape, np.uint8)
-    y, x = (min(place // step, side - 1) for place, side in zip(point[::-1], ground.shape, strict=True))
+    ground: np.ndarray = np.zeros_like(picture.known, dtype=np.uint8)
+    x, y = min(point[0] // step, ground.shape[1] - 1), min(point[1] // step, ground.shape[0] - 1)
     for _, where in large_planes(picture.points, picture.known, picture.normals, 1.25 * diameter):
         if not where[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].any():
             ground |= where.astype(np.uint8)
@@ -293,19 +293,20 @@ def _grab_cut(rgb: np.ndarray, labels: np.ndarray, what: str) -> np.ndarray:
     if not len(rows):
         raise FrameError(f"{what} leaves nothing that could be the object: is depth right there? Draw an outline")
     height, width = labels.shape
-    margin = [int(_MARGIN * (np.ptp(side) + 1)) + 8 for side in (rows, columns)]
+    margin = [int(_MARGIN * (places.max() - places.min() + 1)) + 8 for places in (rows, columns)]
     top, bottom = max(0, rows.min() - margin[0]), min(height, rows.max() + 1 + margin[0])
     left, right = max(0, columns.min() - margin[1]), min(width, columns.max() + 1 + margin[1])
     part, marks = rgb[top:bottom, left:right], labels[top:bottom, left:right]
     scale = min(1.0, _LARGEST_SIDE / max(marks.shape))
-    small = tuple(max(1, round(side * scale)) for side in marks.shape[::-1])
+    small = (max(1, round(marks.shape[1] * scale)), max(1, round(marks.shape[0] * scale)))
     picture = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
     trimap = cv2.resize(marks, small, interpolation=cv2.INTER_NEAREST)
     ours = np.isin(trimap, (cv2.GC_FGD, cv2.GC_PR_FGD))
     if ours.any() and not ours.all():  # else there are no two sets of colours to tell apart
         cv2.setRNGSeed(0)
-        models = np.zeros((2, 1, 65))
-        cv2.grabCut(np.ascontiguousarray(picture[..., ::-1]), trimap, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+        ground, figure = np.zeros((2, 1, 65))
+        whole = (0, 0, *small)  # not looked at: the labels are
+        cv2.grabCut(picture, trimap, whole, ground, figure, _ROUNDS, cv2.GC_INIT_WITH_MASK)
         ours = np.isin(trimap, (cv2.GC_FGD, cv2.GC_PR_FGD))
     mask = np.zeros(labels.shape, bool)
     mask[top:bottom, left:right] = cv2.resize(ours.astype(np.uint8), marks.shape[::-1]) > 0

@@ -45,7 +45,7 @@ def shrink_frame(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> tuple[Sma
     step = max(1, round(depth.shape[1] / WORKING_WIDTH))
     clean = np.where(is_measured(depth), depth, 0).astype(np.float32)
     clean = erode_depth(torch.from_numpy(clean)).numpy()
-    clean = cv2.medianBlur(_fill_holes(_fill_holes(clean)), 3)
+    clean = np.asarray(cv2.medianBlur(_fill_holes(_fill_holes(clean)), 3), dtype=np.float32)
     height, width = (length // step for length in clean.shape)
     blocks = clean[: height * step, : width * step].reshape(height, step, width, step)
     clean = np.where(blocks > 0, blocks, np.float32(FAR)).min(axis=(1, 3))
