@@ -20,6 +20,8 @@ from pose6d.segmentation.hints import AutomaticHint, Hint, mask_from_hint, parse
 
 _PLAUSIBLE = 0.01, 2.0  # metres of diameter
 
+_PLAIN_NAMES = ("mesh", "textured", "model", "object")  # that say nothing
+
 
 @dataclass(frozen=True)
 class FollowedObject:
@@ -93,7 +95,8 @@ def _mesh_files(options: LiveOptions, own_mesh: Path | None) -> dict[str, Path]:
         mesh = options.mesh_file or own_mesh
         if mesh is None:
             raise OptionError("no object: pass --mesh_file, or --objects NAME=MESH ...; the source has no mesh/ folder")
-        files = {mesh.parent.name if mesh.stem in ("textured", "mesh") else mesh.stem: mesh}
+        names = [mesh.stem, mesh.resolve().parent.name, mesh.resolve().parent.parent.name]
+        files = {next((name for name in names if name not in _PLAIN_NAMES), "object"): mesh}
     return files
 
 

@@ -38,7 +38,7 @@ _FRAME_STEPS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
-class LiveOptions:
+class Options:
     """What is followed, and by what."""
 
     kinds: tuple[Kind, ...] = ("leaves", "hidden", "fast")
@@ -67,7 +67,7 @@ class LiveOptions:
     """JSON of all frames"""
 
 
-def sequences(options: LiveOptions) -> Iterator[tuple[str, LiveSequence]]:
+def sequences(options: Options) -> Iterator[tuple[str, LiveSequence]]:
     """The sequences with the name of the row that each counts for."""
     for folder in options.real_folders:
         yield f"{folder.name}, as it is", real_as_it_is(folder)
@@ -87,14 +87,14 @@ def sequences(options: LiveOptions) -> Iterator[tuple[str, LiveSequence]]:
                 yield kind, sequence
 
 
-def count(options: LiveOptions) -> int:
+def count(options: Options) -> int:
     """How many sequences that gives."""
     simulated = sum(options.sequences * (len(_FRAME_STEPS) if kind == "fast" else 1) for kind in options.kinds)
     return 2 * len(options.real_folders) + len(options.still_folders) + simulated
 
 
 def follow(
-    sequence: LiveSequence, factory: EstimatorFactory, options: LiveOptions, rows: list[JudgedRows]
+    sequence: LiveSequence, factory: EstimatorFactory, options: Options, rows: list[JudgedRows]
 ) -> list[FrameScore]:
     """Every frame of a sequence, the registration first."""
     estimator = factory(sequence.mesh)
@@ -113,7 +113,7 @@ def follow(
     return scores
 
 
-def main(options: LiveOptions) -> None:
+def main(options: Options) -> None:
     """Follow all sequences, print the table, and write the frames."""
     if options.sequences < 0:
         raise OptionError(f"--sequences is {options.sequences}: 0 or more are needed")
@@ -146,4 +146,4 @@ def main(options: LiveOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_command_line(main, LiveOptions, description=__doc__)
+    run_command_line(main, Options, description=__doc__)
