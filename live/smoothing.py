@@ -20,7 +20,7 @@ _STILL, _MOVING = (
 
 
 class PoseFilter:
-    """A one-sided filter on SE(3) whose gain follows the motion: it adds no latency while the object moves.
+    """A one-sided filter on SE(3) whose gain follows the motion: it hardly lags while the object goes on one way.
 
     Over a few frames, noise comes back to where it was, and motion does not: the way from the first to the last
     measured pose, over the size of the steps between, decides how much of a new pose is taken, so that noise need not

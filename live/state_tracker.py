@@ -41,8 +41,8 @@ class TrackingOptions:
         interval: frames from one attempt to find a lost object to the next; by device where None: 2 on a CPU, 6 while
             others are followed, which must not wait; 1 on a GPU.
         register_iteration: refinement steps of a registration.
-        smoothing: filter the poses that are reported (`live.smoothing`), which adds no latency; the next frame starts
-            from the unfiltered ones.
+        smoothing: filter the poses that are reported (`live.smoothing`): calm where nothing moves, but late where fast
+            motion begins or turns back. The next frame starts from the unfiltered ones.
     """
 
     iteration: int = 2
