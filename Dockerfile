@@ -35,7 +35,7 @@ WORKDIR /opt/requirements
 COPY pyproject.toml ./
 # hadolint ignore=DL3013
 RUN touch README.md LICENSE estimater.py many_objects.py run_demo.py \
-    && if [ "${DEVICE}" = cuda ]; then pip install ".[gpu,scan,onnx]"; else pip install ".[scan,onnx]"; fi \
+    && if [ "${DEVICE}" = cuda ]; then pip install ".[gpu,scan,onnx,live]"; else pip install ".[scan,onnx,live]"; fi \
     && pip uninstall --yes pose6d
 
 # ---- what run_container.sh runs, with the checkout mounted: all but the code, so that changing the code rebuilds nothing

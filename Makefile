@@ -11,6 +11,7 @@ TEST_SCENE_DIR ?= avocado_translate_1
 ARGS ?=
 SCAN ?=
 FLIPPED ?=
+SOURCE ?= realsense
 ENGINE ?= auto
 VENV ?= .venv
 # Installed before anything else, because what a plain "torch" resolves to may be gigabytes of CUDA packages. Set it (and
@@ -36,7 +37,7 @@ opencv_libraries := libGL.so.1 libgthread-2.0.so.0
 open3d_libraries := libEGL.so.1 libX11.so.6 libgomp.so.1 libusb-1.0.so.0
 libraries := $(opencv_libraries) $(open3d_libraries)
 
-.PHONY: help leap-run run build system-libraries venv venv-test venv-dev test lint format scene mesh bench clean-container clean
+.PHONY: help leap-run run live build system-libraries venv venv-live venv-test venv-dev test lint format scene mesh bench clean-container clean
 
 help: ## show this list
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -46,6 +47,7 @@ help: ## show this list
 	@echo "variables (now):"
 	@echo "  TEST_SCENE_DIR   scene folder, or its name under test_data/ ($(TEST_SCENE_DIR))"
 	@echo "  ARGS             further arguments of run_demo.py"
+	@echo "  SOURCE           where live frames come from: a camera, a recording, a bag ($(SOURCE))"
 	@echo "  SCAN, FLIPPED    recordings that mesh makes a mesh of, upright and upside down"
 	@echo "  ENGINE           auto, docker, podman, or none for a local virtual environment ($(ENGINE))"
 	@echo "  PYTHON, VENV     interpreter that makes the virtual environment, and its place ($(PYTHON), $(VENV))"
@@ -58,6 +60,9 @@ leap-run: ## set up what is needed and run the demo on TEST_SCENE_DIR (container
 run: ## run the demo on TEST_SCENE_DIR in the local virtual environment
 	@ENGINE=none ./run_container.sh '$(TEST_SCENE_DIR)' $(ARGS)
 
+live: ## follow an object before a camera, or through a recording, live: SOURCE=realsense ARGS="--mesh_file mug.obj --viewer"
+	@./run_container.sh --source '$(SOURCE)' $(ARGS)
+
 build: ## build the container image that leap-run uses
 	@./run_container.sh --build-only
 
@@ -67,6 +72,8 @@ system-libraries: ## see to the system's libraries that OpenCV and Open3D load (
 
 venv: libraries := $(opencv_libraries)
 venv: system-libraries $(VENV)/.installed-run ## make the local virtual environment (done once; again when pyproject.toml changes)
+venv-live: libraries := $(opencv_libraries)
+venv-live: system-libraries $(VENV)/.installed-live
 venv-test: $(VENV)/.installed-test
 venv-dev: $(VENV)/.installed-dev
 
@@ -101,6 +108,10 @@ $(VENV)/.installed-run: pyproject.toml $(VENV)/.installed-torch
 
 $(VENV)/.installed-scan: $(VENV)/.installed-run
 	$(python) -m pip install --editable '.[scan]'
+	@touch '$@'
+
+$(VENV)/.installed-live: $(VENV)/.installed-run
+	$(python) -m pip install --editable '.[live]'
 	@touch '$@'
 
 $(VENV)/.installed-test: $(VENV)/.installed-run

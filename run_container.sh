@@ -5,9 +5,12 @@ set -euo pipefail
 usage() {
     cat <<'TEXT'
 usage: ./run_container.sh [SCENE] [arguments of run_demo.py ...]
+       ./run_container.sh --source SOURCE [arguments of run_demo.py --source ...]
        ./run_container.sh --build-only | --clean | --help
 
 SCENE is a scene folder, or its name under test_data/ (default: avocado_translate_1).
+SOURCE is where live frames come from: realsense, a recording or a bag (docs/live.md). The container then gets the
+cameras at USB, and shares this machine's network, so that the viewer's page and the poses can be reached.
 
 environment:
   ENGINE        auto (default), docker, podman, or none for the local virtual environment
@@ -124,6 +127,21 @@ resolve_scene() {
     scene=${scene#"$root"/}
 }
 
+# The same of live frames; the name of a camera stays as it is.
+resolve_source() {
+    case $1 in
+    realsense | realsense:* | *.py:*) scene=$1 ;;
+    *)
+        if [[ -f $1 ]]; then
+            scene=$(cd -- "$(dirname -- "$1")" && pwd -P)/${1##*/}
+            scene=${scene#"$root"/}
+        else
+            resolve_scene "$1"
+        fi
+        ;;
+    esac
+}
+
 # A path that the container cannot see would fail there, or worse, take results with it when the container ends.
 refuse_outside_paths() {
     local argument path
@@ -133,6 +151,17 @@ refuse_outside_paths() {
         "$root" | "$root"/* | "$scene" | "$scene"/*) ;;
         /* | ../*) fail "$path lies outside the checkout, where the container cannot see it: move it into $root, or use ENGINE=none" ;;
         esac
+    done
+}
+
+# Sets camera_flags: the cameras at USB and the network, for live frames alone.
+choose_cameras() {
+    local device
+    camera_flags=()
+    if [[ $mode != --source ]]; then return; fi
+    camera_flags=(--network host)
+    for device in /dev/bus/usb /dev/video*; do
+        if [[ -e $device ]]; then camera_flags+=(--device "$device"); fi
     done
 }
 
@@ -156,25 +185,26 @@ run_in_container() {
     local cache=$root/.cache name
     mkdir -p "$cache/home"
     user_flags
-    flags+=("${identity[@]}" ${gpu_flags[@]+"${gpu_flags[@]}"})
+    choose_cameras
+    flags+=("${identity[@]}" ${gpu_flags[@]+"${gpu_flags[@]}"} ${camera_flags[@]+"${camera_flags[@]}"})
     flags+=(--env "HOME=$cache/home" --env "NUMBA_CACHE_DIR=$cache/numba" --env "CUPY_CACHE_DIR=$cache/cupy")
     flags+=(--env "PYTHONPATH=$root" --env PYTHONUNBUFFERED=1)
     for name in ${!TEST_SCENE_@} OMP_NUM_THREADS NUMBA_NUM_THREADS; do
         if [[ -n ${!name:-} ]]; then flags+=(--env "$name"); fi
     done
-    if [[ $scene == /* && -d $scene ]]; then
+    if [[ $scene == /* && -e $scene ]]; then
         say "mounting $scene read-only: it lies outside the checkout"
         flags+=(--mount "type=bind,source=$scene,target=$scene,readonly")
     fi
     if [[ -t 0 && -t 1 ]]; then flags+=(--interactive --tty); fi
-    engine_command run "${flags[@]}" ${run_flags[@]+"${run_flags[@]}"} "$image" python run_demo.py --test_scene_dir "$scene" "$@"
+    engine_command run "${flags[@]}" ${run_flags[@]+"${run_flags[@]}"} "$image" python run_demo.py "$mode" "$scene" "$@"
 }
 
 run_in_venv() {
     local venv=${VENV:-.venv}
-    make --no-print-directory -C "$root" venv >&2
+    make --no-print-directory -C "$root" "venv${live}" >&2
     cd -- "$root"
-    exec "$venv/bin/python" run_demo.py --test_scene_dir "$scene" "$@"
+    exec "$venv/bin/python" run_demo.py "$mode" "$scene" "$@"
 }
 
 case ${1:-} in
@@ -183,6 +213,7 @@ case ${1:-} in
     exit 0
     ;;
 esac
+mode=--test_scene_dir live=
 choose_engine
 gpu_flags=() gpu_why=""
 if [[ $engine != none ]]; then
@@ -208,10 +239,15 @@ case ${1:-} in
     done
     exit 0
     ;;
+--source)
+    if [[ $# -lt 2 ]]; then fail "--source wants to know where frames come from; see --help"; fi
+    mode=--source live=-live
+    shift
+    ;;
 -*) fail "the first argument is the scene, found the option $1; see --help" ;;
 esac
 
-resolve_scene "${1:-avocado_translate_1}"
+if [[ -n $live ]]; then resolve_source "$1"; else resolve_scene "${1:-avocado_translate_1}"; fi
 if [[ $# -gt 0 ]]; then shift; fi
 
 if [[ $engine != none ]]; then

@@ -109,6 +109,8 @@ class Session:
 
     def begin(self, frame: Frame) -> None:
         """Find the objects in the first frame; those that are not found are looked for from then on."""
+        if self._capture is not None:
+            self._capture.add(frame)
         height, width = frame.depth.shape
         self._tracker.warm_up(height, width)
         masks = {object.name: object.mask for object in self._objects}
@@ -131,10 +133,10 @@ class Session:
             arrived: time.perf_counter() at which it came from the camera; now, where None.
         """
         begun = time.perf_counter() if arrived is None else arrived
-        if self._capture is not None:
-            self._capture.add(frame)
         if not self._answer(frame):
             return False
+        if self._capture is not None:
+            self._capture.add(frame)
         try:
             poses = self._tracker.step(frame)
         except FrameError as error:

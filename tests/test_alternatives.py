@@ -203,7 +203,8 @@ def test_the_likeliest_comes_first_with_its_own_probability_and_its_like(texture
     of_rival = float(probability[(best.poses == rival).all(dim=(1, 2)).nonzero()[0, 0]])
     if textured:
         torch.testing.assert_close(best.poses[2], rival)
-        assert probability.tolist() == sorted(probability.tolist(), reverse=True) and of_rival < 0.05 * float(probability.sum())
+        assert probability.tolist() == sorted(probability.tolist(), reverse=True)
+        assert of_rival < 0.05 * float(probability.sum())
         assert alike.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
     else:  # colours that the mesh does not have must not decide
         assert of_rival > 0.4 * float(probability.sum())

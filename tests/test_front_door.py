@@ -162,6 +162,31 @@ def test_scene_outside_the_checkout_is_mounted_read_only(door: Door, tmp_path: P
     assert door.demo_arguments("docker.run")[:2] == ["--test_scene_dir", str(scene)]
 
 
+def test_live_frames_bring_the_cameras_and_the_network(door: Door, tmp_path: Path) -> None:
+    door.install_engine("docker")
+    assert door.run("--source", "realsense", "--viewer").returncode == 0
+    assert door.demo_arguments("docker.run") == ["--source", "realsense", "--viewer"]
+    flags = door.recorded("docker.run")
+    assert flags[flags.index("--network") + 1] == "host"
+    assert ("/dev/bus/usb" in flags) == Path("/dev/bus/usb").exists()
+    bag = tmp_path / "old.bag"
+    bag.touch()
+    door.run("--source", str(bag))
+    assert door.demo_arguments("docker.run") == ["--source", str(bag)]
+    assert f"type=bind,source={bag},target={bag},readonly" in door.recorded("docker.run")
+    door.run("mug")
+    assert "--network" not in door.recorded("docker.run")
+    assert "wants to know where frames come from" in door.run("--source").stderr
+
+
+def test_make_live_names_the_source_and_installs_what_it_needs(door: Door, make: str) -> None:
+    door.install_venv()
+    result = door.call(make, "live", "SOURCE=mug", "ARGS=--mask auto", ENGINE="none")
+    assert result.returncode == 0, result.stderr
+    assert door.recorded("python") == ["run_demo.py", "--source", "test_data/mug", "--mask", "auto"]
+    assert "venv-live" in door.recorded("make.--no-print-directory")
+
+
 @pytest.mark.parametrize("argument", ["/elsewhere/results", "../results", "--debug_dir=/elsewhere/results"])
 def test_other_paths_outside_the_checkout_are_refused_before_results_are_lost(door: Door, argument: str) -> None:
     door.install_engine("docker")

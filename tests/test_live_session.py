@@ -1,0 +1,187 @@
+"""The live command: a recording goes in, poses, a recording and what people ask for in the viewer come out."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import live.session as session_module
+from live.__main__ import main
+from live.objects import FollowedObject, load_objects
+from live.options import LiveOptions
+from live.session import Session
+from live.tracked_pose import TrackedPose, TrackState
+from live.viewer_event import ViewerEvent
+from pose6d.errors import FrameError, MeshError, OptionError
+from pose6d.mesh.mesh_files import save_mesh
+from pose6d.scenes import open_scene
+from pose6d.scenes.frame import Frame
+from run_demo import main as demo_main
+from tests.demo_recording import BOX, write_recording
+
+
+class SteadyTracker:
+    """Finds what has a mask; what is asked of it is kept."""
+
+    last: SteadyTracker
+
+    def __init__(self, estimators: dict[str, Any], options: Any) -> None:
+        self.names = list(estimators)
+        self.asked: list[tuple[Any, ...]] = []
+        self.state: TrackState = "tracking"
+        SteadyTracker.last = self
+
+    def warm_up(self, height: int, width: int) -> None: ...
+
+    def _poses(self) -> list[TrackedPose]:
+        pose = np.eye(4, dtype=np.float32)
+        return [TrackedPose(n, self.state, None if self.state == "lost" else pose, 0.9) for n in self.names]
+
+    def start(self, frame: Frame, masks: dict[str, Any], progress: Any) -> list[TrackedPose]:
+        self.masks = masks
+        return self._poses()
+
+    def step(self, frame: Frame) -> list[TrackedPose]:
+        if frame.name == "unusable":
+            raise FrameError("no depth")
+        return self._poses()
+
+    def look_again(self, name: str) -> None:
+        self.asked.append(("look_again", name))
+
+    def start_from_mask(self, name: str, frame: Frame, mask: np.ndarray) -> None:
+        self.asked.append(("start_from_mask", name, int(mask.sum())))
+
+
+class NoEstimators:
+    """In place of networks."""
+
+    device = "cpu"
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __call__(self, mesh: Any, symmetries: Any) -> None: ...
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "EstimatorFactory", NoEstimators)
+    monkeypatch.setattr(session_module, "StateTracker", SteadyTracker)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    return write_recording(tmp_path / "recording")
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_recording_is_followed_and_all_outputs_are_written(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poses, kept = tmp_path / "poses.jsonl", tmp_path / "kept"
+    given = ["--source", str(recording), "--poses", str(poses), "--record", str(kept)]
+    assert demo_main(given) == 0, "the demo's command passes live sources on"
+    said = capsys.readouterr().out
+    assert "box tracking" in said and "5 frames" in said and "box: 5 tracking, 0 doubtful, 0 lost" in said
+    lines = [json.loads(line) for line in poses.read_text().splitlines()]
+    assert [line["frame"] for line in lines] == open_scene(recording).names
+    assert {line["objects"][0]["name"] for line in lines} == {"box"}
+    assert SteadyTracker.last.masks["box"].any(), "the recording's own mask"
+    assert len(open_scene(kept)) == 5
+
+
+@pytest.mark.usefixtures("steady")
+def test_what_is_asked_for_in_the_viewer_is_done(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scene = open_scene(recording)
+    options = LiveOptions(str(recording))
+    objects = load_objects(options, scene[0], scene.mesh_file)
+    stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
+    with ExitStack() as stack:
+        session = Session(objects, options, stream, None, stack)  # type: ignore[arg-type]
+        session.begin(scene[0])
+        asked: list[ViewerEvent] = []
+        shown: list[Any] = []
+        session._viewer = SimpleNamespace(  # type: ignore[assignment]
+            events=lambda: [asked.pop()] if asked else [],
+            show=lambda *given: shown.append(given),
+            set_recording=lambda on: None,
+        )
+        tracker = SteadyTracker.last
+        rows, columns = np.nonzero(scene[0].mask)
+        x, y = int(columns.mean()), int(rows.mean())
+        for event in (ViewerEvent("find_again", "box"), ViewerEvent("point", "box", (x, y))):
+            asked.append(event)
+            assert session.step(scene[1])
+        assert [what for what, *_ in tracker.asked] == ["look_again", "start_from_mask"]
+        asked.append(ViewerEvent("point", "box", (-5, 2)))
+        assert session.step(scene[1]), "a place outside the picture is said, and changes nothing"
+        assert len(tracker.asked) == 2
+        asked.append(ViewerEvent("record", on=True))
+        session.step(scene[1])
+        session.step(scene[2])
+        asked.append(ViewerEvent("record", on=False))
+        session.step(scene[3])
+        (kept,) = (tmp_path / "captures").iterdir()
+        assert len(open_scene(kept)) == 2
+        assert session.step(Frame("unusable", scene[1].rgb, scene[1].depth, scene[1].K)), "one bad frame is left out"
+        tracker.state = "lost"
+        session.step(scene[2])
+        asked.append(ViewerEvent("stop"))
+        assert not session.step(scene[3])
+        assert len(shown) == 7 and "1 lost" in session.summary()[1]
+
+
+def test_masks_and_meshes_go_to_the_objects_they_name(recording: Path, tmp_path: Path) -> None:
+    scene = open_scene(recording)
+    mesh, frame = scene.mesh_file, scene[0]
+    assert mesh is not None and frame.mask is not None
+
+    def load(**options: Any) -> list[FollowedObject]:
+        return load_objects(LiveOptions(str(recording), **options), frame, mesh)
+
+    rows, columns = np.nonzero(frame.mask)
+    point = f"{columns.mean():.0f},{rows.mean():.0f}"
+    first, second = load(objects=[f"a={mesh}", f"b={mesh}"], mask=[f"a={point}", "b=auto"])
+    assert first.mask is not None and (first.mask & frame.mask).sum() > 0.6 * frame.mask.sum()
+    assert (first.name, second.name, second.mask) == ("a", "b", None)
+    assert load(mask=["auto"])[0].mask is None
+    for options, problem in (
+        ({"objects": ["a"]}, "wanted NAME=MESH"),
+        ({"objects": [f"a={mesh}", f"a={mesh}"]}, "a is there twice"),
+        ({"objects": [f"a={mesh}"], "mesh_file": mesh}, "by one of them"),
+        ({"mask": ["c=auto"]}, "no object is called c; there are box"),
+        ({"objects": [f"a={mesh}", f"b={mesh}"], "mask": [point]}, "say of which object, a="),
+        ({"objects": [f"a={mesh}", f"b={mesh}"], "symmetry": "180 z"}, "for one object"),
+    ):
+        with pytest.raises(OptionError, match=problem):
+            load(**options)
+    with pytest.raises(OptionError, match="no object: pass --mesh_file"):
+        load_objects(LiveOptions("realsense"), frame, None)
+
+
+def test_without_a_mask_a_mesh_in_millimetres_is_told_by_its_size(recording: Path) -> None:
+    scene = open_scene(recording)
+    assert scene.mesh_file is not None
+    metres = load_objects(LiveOptions(str(recording), mask=["auto"]), scene[0], scene.mesh_file)[0].mesh.diameter
+    save_mesh(BOX.scaled(1000.0), scene.mesh_file)
+    found = load_objects(LiveOptions(str(recording), mask=["auto"]), scene[0], scene.mesh_file)[0]
+    assert found.mesh.diameter == pytest.approx(metres, rel=1e-4)
+    save_mesh(BOX.scaled(30.0), scene.mesh_file)
+    with pytest.raises(MeshError, match="neither metres nor millimetres: pass --mesh_unit"):
+        load_objects(LiveOptions(str(recording), mask=["auto"]), scene[0], scene.mesh_file)
+
+
+def test_bad_sources_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--source", str(tmp_path / "nothing.bag"), "--mesh_file", "m.obj"]) == 2
+    assert "nothing.bag" in capsys.readouterr().err
+    assert main(["--source", str(tmp_path), "--seconds", "0"]) == 2
+    assert "--seconds 0: wanted more than 0" in capsys.readouterr().err
