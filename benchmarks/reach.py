@@ -105,6 +105,8 @@ class _IndifferentScorer:
         """Zeros."""
         return Scores(hypotheses.poses.new_zeros(len(hypotheses)), None)
 
+    judge = predict
+
 
 @dataclass
 class Paths:

@@ -34,6 +34,8 @@ BAD = {
     "benchmarks/reach.py": "--from-json none.json",
     "benchmarks/rendering.py": "--mesh none.obj",
     "benchmarks/color_depth_offset.py": "--mesh-folder none",
+    "benchmarks/live_tracking/__main__.py": "--weights none",
+    "live/__main__.py": "--source none",
     "pose6d/scenes/__main__.py": "doctor none",
     "benchmarks/quantization/__main__.py": "--weights none",
     "benchmarks/quantization/accuracy.py": "--output out.json --weights none",

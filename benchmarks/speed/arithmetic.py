@@ -85,3 +85,7 @@ class CountingScorer:
     ) -> Scores:
         self.pairs += len(hypotheses)
         return self._scorer.predict(hypotheses, object, observation, progress)
+
+    def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:
+        self.pairs += len(hypotheses)
+        return self._scorer.judge(hypotheses, object, observation)

@@ -89,7 +89,7 @@ class Tracker:
         with runner.stage("align"):
             poses = align_poses(poses, self._object, observation, TRACKING_ROUNDS[runner.device.type])
         confidence = None
-        if judge and self._scorer.has_confidence:
+        if judge:
             with runner.stage("judge"):
                 confidence = self._scorer.judge(Hypotheses(poses), self._object, observation).confidence
         return poses, poses @ self._centred_from_original, poses.new_empty(0) if confidence is None else confidence
