@@ -57,9 +57,9 @@ def run_live(options: LiveOptions) -> int:
         frames = _Frames(stream)
         first = frames.first()
         objects = load_objects(options, first, _own_mesh(options))
-        session = Session(objects, options, stream, output, stack)
+        session = Session(objects, first, options, stream, output, stack)
         try:
-            session.begin(first)
+            session.begin()
             for frame in frames:
                 if not session.step(frame, getattr(stream, "arrived", None)):
                     break
@@ -73,6 +73,7 @@ class Session:
 
     Args:
         objects: to be followed.
+        first: the first frame.
         options: of the command line.
         stream: where the frames come from.
         output: of poses, or None.
@@ -82,20 +83,23 @@ class Session:
     def __init__(
         self,
         objects: Sequence[FollowedObject],
+        first: Frame,
         options: LiveOptions,
         stream: FrameStream,
         output: PoseOutput | None,
         stack: ExitStack,
     ) -> None:
-        self._objects, self._options, self._stream, self._output, self._stack = objects, options, stream, output, stack
+        self._objects, self._first, self._options = objects, first, options
+        self._stream, self._output, self._stack = stream, output, stack
         named = [(object.name, object.mesh) for object in objects]
+        self._viewer = stack.enter_context(Viewer(named, options.host, options.port)) if options.viewer else None
+        if self._viewer is not None:  # the picture comes while networks load and the object is looked for
+            print(f"viewer: {self._viewer.url}", flush=True)
+            self._viewer.show(first, [TrackedPose(name, "lost", None, None) for name, _ in named], 0.0, 0.0)
         make = EstimatorFactory(options.weights, options.device, options.schedule, options.quantized)
         estimators = {object.name: make(object.mesh, object.symmetries) for object in objects}
         print(f"device: {make.device}")
         self._tracker = StateTracker(estimators, TrackingOptions(smoothing=options.smoothing))
-        self._viewer = stack.enter_context(Viewer(named, options.host, options.port)) if options.viewer else None
-        if self._viewer is not None:
-            print(f"viewer: {self._viewer.url}", flush=True)
         self._mcap = stack.enter_context(McapOutput(options.mcap, named)) if options.mcap else None
         self._capture: CaptureWriter | None = None
         self._captures: list[str] = []
@@ -107,8 +111,9 @@ class Session:
         self._times: list[float] = []
         self._frames, self._unusable, self._begun = 0, 0, 0.0
 
-    def begin(self, frame: Frame) -> None:
+    def begin(self) -> None:
         """Find the objects in the first frame; those that are not found are looked for from then on."""
+        frame = self._first
         if self._capture is not None:
             self._capture.add(frame)
         height, width = frame.depth.shape

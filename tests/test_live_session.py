@@ -106,8 +106,8 @@ def test_what_is_asked_for_in_the_viewer_is_done(
     objects = load_objects(options, scene[0], scene.mesh_file)
     stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
     with ExitStack() as stack:
-        session = Session(objects, options, stream, None, stack)  # type: ignore[arg-type]
-        session.begin(scene[0])
+        session = Session(objects, scene[0], options, stream, None, stack)  # type: ignore[arg-type]
+        session.begin()
         asked: list[ViewerEvent] = []
         shown: list[Any] = []
         session._viewer = SimpleNamespace(  # type: ignore[assignment]
