@@ -123,6 +123,7 @@ class Session:
         frame = self._first
         if self._capture is not None:
             self._capture.add(frame)
+            self._record_all()
         height, width = frame.depth.shape
         self._tracker.warm_up(height, width)
         masks = {object.name: object.mask for object in self._objects}
@@ -147,7 +148,7 @@ class Session:
         begun = time.perf_counter() if arrived is None else arrived
         if not self._answer(frame):
             return False
-        if self._capture is not None:
+        if self._capture is not None and not isinstance(self._stream, NewestFrames):
             self._capture.add(frame)
         try:
             poses = self._tracker.step(frame)
@@ -185,6 +186,8 @@ class Session:
         Raises:
             OutputError: a frame could not be written; those before it are kept.
         """
+        if isinstance(self._stream, NewestFrames):
+            self._stream.tap = None
         capture, self._capture = self._capture, None
         if capture is not None:
             capture.close()
@@ -239,6 +242,7 @@ class Session:
         try:
             if on and self._capture is None:
                 self._begin_recording()
+                self._record_all()
             elif not on:
                 self.end_recording()
         except OutputError as error:
@@ -255,6 +259,11 @@ class Session:
         tqdm.write(f"recording into {folder}")
         if self._viewer is not None:
             self._viewer.set_recording(True)
+
+    def _record_all(self) -> None:
+        """Record the frames that following skips, too."""
+        if isinstance(self._stream, NewestFrames) and self._capture is not None:
+            self._stream.tap = self._capture.add
 
 
 class _Frames:

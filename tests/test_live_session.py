@@ -24,6 +24,8 @@ from pose6d.errors import FrameError, MeshError, OptionError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.frame import Frame
+from pose6d.streams import open_stream
+from pose6d.streams.newest import NewestFrames
 from run_demo import main as demo_main
 from tests.demo_recording import BOX, write_recording
 
@@ -185,6 +187,23 @@ def test_a_covered_camera_ends_nothing_and_a_recording_that_cannot_begin_neither
         assert "not recorded: captures" in capsys.readouterr().err
         summary = session.summary()
         assert "100 left out" in summary[0] and "3 tracking" in summary[1] and len(summary) == 2
+
+
+@pytest.mark.usefixtures("steady")
+def test_frames_of_a_camera_that_are_skipped_are_recorded(recording: Path, tmp_path: Path) -> None:
+    scene, kept = open_scene(recording), tmp_path / "kept"
+    options = LiveOptions(str(recording), record=kept)
+    stream = NewestFrames(open_stream(recording))
+    with ExitStack() as stack:
+        session = Session(load_objects(options, scene[0], scene.mesh_file), options, stream, None, stack)
+        session.begin(scene[0])
+        assert stream.tap is not None
+        for index in range(1, 4):
+            stream.tap(scene[index])
+        assert session.step(scene[3]), "two were skipped"
+        session.end_recording()
+        assert stream.tap is None
+    assert len(open_scene(kept)) == 4
 
 
 def test_the_time_limit_holds_while_no_frame_can_be_used(recording: Path, steady: None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from threading import Condition, Thread
 from types import TracebackType
 
@@ -26,6 +27,8 @@ class NewestFrames:
     Attributes:
         skipped: how many frames were replaced so far.
         arrived: time.perf_counter() at which the last frame given out came from the stream.
+        tap: called with every frame as it comes, also with those that are skipped, in the reading thread; what it
+            raises ends the stream. None for nothing.
     """
 
     def __init__(self, stream: FrameStream) -> None:
@@ -33,6 +36,7 @@ class NewestFrames:
         self.name, self.size, self.fps, self.live = stream.name, stream.size, stream.fps, stream.live
         self.depth_unit, self.notes = stream.depth_unit, stream.notes
         self.skipped, self.arrived = 0, 0.0
+        self.tap: Callable[[Frame], object] | None = None
         self._changed = Condition()
         self._newest: tuple[Frame | FrameError, float] | None = None
         self._error: BaseException | None = None
@@ -91,6 +95,8 @@ class NewestFrames:
                     item = next(frames)
                 except FrameError as error:
                     item = error
+                if isinstance(item, Frame) and (tap := self.tap) is not None:
+                    tap(item)
                 with self._changed:
                     self.skipped += self._newest is not None
                     self._newest = item, time.perf_counter()
