@@ -187,7 +187,7 @@ class Session:
             OutputError: a frame could not be written; those before it are kept.
         """
         if isinstance(self._stream, NewestFrames):
-            self._stream.tap = None
+            self._stream.set_tap(None)
         capture, self._capture = self._capture, None
         if capture is not None:
             capture.close()
@@ -263,7 +263,7 @@ class Session:
     def _record_all(self) -> None:
         """Record the frames that following skips, too."""
         if isinstance(self._stream, NewestFrames) and self._capture is not None:
-            self._stream.tap = self._capture.add
+            self._stream.set_tap(self._capture.add)
 
 
 class _Frames:

@@ -162,14 +162,18 @@ def test_a_tap_gets_the_frames_that_are_skipped_too() -> None:
     tapped: list[str] = []
     items = [made_up_frame(0), FrameError("damaged"), made_up_frame(1), made_up_frame(2)]
     with NewestFrames(MadeUpStream(iter(items))) as stream:
-        stream.tap = lambda frame: tapped.append(frame.name)
+        stream.set_tap(lambda frame: tapped.append(frame.name))
         iter(stream)
         deadline = time.monotonic() + 10
         while len(tapped) < 3 and time.monotonic() < deadline:
             time.sleep(0.001)
-    assert tapped == ["000", "001", "002"]
+        assert tapped == ["000", "001", "002"]
+        stream.set_tap(lambda frame: tapped.append(f"waiting {frame.name}"))
+        assert next(stream).name == "002"
+        stream.set_tap(lambda frame: tapped.append("given out already"))
+    assert tapped[3:] == ["waiting 002"]
     with NewestFrames(MadeUpStream(iter(items))) as stream:
-        stream.tap = lambda frame: (_ for _ in ()).throw(OutputError("disk full"))
+        stream.set_tap(lambda frame: (_ for _ in ()).throw(OutputError("disk full")))
         with pytest.raises(OutputError, match="disk full"):
             list(stream)
 

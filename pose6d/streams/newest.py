@@ -27,8 +27,6 @@ class NewestFrames:
     Attributes:
         skipped: how many frames were replaced so far.
         arrived: time.perf_counter() at which the last frame given out came from the stream.
-        tap: called with every frame as it comes, also with those that are skipped, in the reading thread; what it
-            raises ends the stream. None for nothing.
     """
 
     def __init__(self, stream: FrameStream) -> None:
@@ -36,7 +34,7 @@ class NewestFrames:
         self.name, self.size, self.fps, self.live = stream.name, stream.size, stream.fps, stream.live
         self.depth_unit, self.notes = stream.depth_unit, stream.notes
         self.skipped, self.arrived = 0, 0.0
-        self.tap: Callable[[Frame], object] | None = None
+        self._tap: Callable[[Frame], object] | None = None
         self._changed = Condition()
         self._newest: tuple[Frame | FrameError, float] | None = None
         self._error: BaseException | None = None
@@ -85,6 +83,18 @@ class NewestFrames:
             raise item
         return item
 
+    def set_tap(self, tap: Callable[[Frame], object] | None) -> None:
+        """Let a function have every frame, also those that are skipped, from the one that nobody has asked for yet.
+
+        Args:
+            tap: called as frames come, in the reading thread; it must not wait. What it raises ends the stream. None
+                for nothing.
+        """
+        with self._changed:
+            self._tap = tap
+            if tap is not None and self._newest is not None and isinstance(self._newest[0], Frame):
+                tap(self._newest[0])
+
     def _read(self) -> None:
         """What the thread does."""
         item: Frame | FrameError
@@ -95,9 +105,9 @@ class NewestFrames:
                     item = next(frames)
                 except FrameError as error:
                     item = error
-                if isinstance(item, Frame) and (tap := self.tap) is not None:
-                    tap(item)
                 with self._changed:
+                    if self._tap is not None and isinstance(item, Frame):
+                        self._tap(item)
                     self.skipped += self._newest is not None
                     self._newest = item, time.perf_counter()
                     self._changed.notify_all()
