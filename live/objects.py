@@ -94,7 +94,9 @@ def _mesh_files(options: LiveOptions, own_mesh: Path | None) -> dict[str, Path]:
     if not files:
         mesh = options.mesh_file.expanduser() if options.mesh_file else own_mesh
         if mesh is None:
-            raise OptionError("no object: pass --mesh_file, or --objects NAME=MESH ...; the source has no mesh/ folder")
+            raise OptionError(
+                "no object: pass --mesh_file, or --objects NAME=MESH ...; the source has no mesh/ folder with one mesh"
+            )
         names = [mesh.stem, mesh.resolve().parent.name, mesh.resolve().parent.parent.name]
         files = {next((name for name in names if name not in _PLAIN_NAMES), "object"): mesh}
     return files

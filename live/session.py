@@ -128,7 +128,8 @@ class Session:
         self._tracker.warm_up(height, width)
         masks = {object.name: object.mask for object in self._objects}
         self._begun = time.monotonic()
-        with tqdm(desc="find", unit="region", mininterval=0.5, leave=False) as bar:
+        known = all(mask is not None for mask in masks.values())
+        with tqdm(desc="find", unit="region", mininterval=0.5, leave=False, disable=known) as bar:
 
             def progress(done: int, total: int) -> None:
                 bar.total = total
