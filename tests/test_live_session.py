@@ -175,8 +175,8 @@ def test_a_covered_camera_ends_nothing_and_a_recording_that_cannot_begin_neither
     stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
     objects = load_objects(LiveOptions(str(recording)), scene[0], scene.mesh_file)
     with ExitStack() as stack:
-        session = Session(objects, LiveOptions(str(recording)), stream, None, stack)  # type: ignore[arg-type]
-        session.begin(scene[0])
+        session = Session(objects, scene[0], LiveOptions(str(recording)), stream, None, stack)  # type: ignore[arg-type]
+        session.begin()
         covered = Frame("unusable", scene[1].rgb, scene[1].depth, scene[1].K)
         assert all(session.step(covered) for _ in range(100)) and session.step(scene[1])
         assert capsys.readouterr().err.count("is left out") == 1
@@ -196,8 +196,8 @@ def test_frames_of_a_camera_that_are_skipped_are_recorded(recording: Path, tmp_p
     options = LiveOptions(str(recording), record=kept)
     with ExitStack() as stack:
         stream = stack.enter_context(NewestFrames(open_stream(recording)))
-        session = Session(load_objects(options, scene[0], scene.mesh_file), options, stream, None, stack)
-        session.begin(scene[0])
+        session = Session(load_objects(options, scene[0], scene.mesh_file), scene[0], options, stream, None, stack)
+        session.begin()
         frames = iter(stream)
         while not stream._ended:
             time.sleep(0.001)
@@ -213,8 +213,8 @@ def test_the_time_limit_holds_while_no_frame_can_be_used(recording: Path, steady
     options = LiveOptions(str(recording), seconds=1e-9)
     with ExitStack() as stack:
         objects = load_objects(options, scene[0], scene.mesh_file)
-        session = Session(objects, options, stream, None, stack)  # type: ignore[arg-type]
-        session.begin(scene[0])
+        session = Session(objects, scene[0], options, stream, None, stack)  # type: ignore[arg-type]
+        session.begin()
         assert not session.step(Frame("unusable", scene[1].rgb, scene[1].depth, scene[1].K))
 
 
