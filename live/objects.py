@@ -59,11 +59,11 @@ def load_objects(options: LiveOptions, frame: Frame, own_mesh: Path | None) -> l
         raise OptionError("--symmetry is for one object: of several, put a symmetry.json beside each mesh")
     found = []
     for name, file in files.items():
-        mesh = load_mesh(file.expanduser())
+        mesh = load_mesh(file)
         hint = hints.get(name, hints.get(""))
         mask = frame.mask if hint is None and len(files) == 1 else None
         if isinstance(hint, Path):
-            mask = read_mask(hint)
+            mask = _mask_file(hint.expanduser())
             if mask.shape != frame.depth.shape:
                 size = f"{mask.shape[1]}x{mask.shape[0]}, the frames are {frame.depth.shape[1]}x{frame.depth.shape[0]}"
                 raise OptionError(f"--mask {hint} is {size}: give a mask of their size")
@@ -90,11 +90,13 @@ def _mesh_files(options: LiveOptions, own_mesh: Path | None) -> dict[str, Path]:
             raise OptionError(f"--objects {text}: wanted NAME=MESH, such as cup=meshes/cup.obj")
         if name in files:
             raise OptionError(f"--objects: {name} is there twice; give each object a name of its own")
-        files[name] = Path(file)
+        files[name] = Path(file).expanduser()  # which shells do not do behind a =
     if not files:
-        mesh = options.mesh_file or own_mesh
+        mesh = options.mesh_file.expanduser() if options.mesh_file else own_mesh
         if mesh is None:
-            raise OptionError("no object: pass --mesh_file, or --objects NAME=MESH ...; the source has no mesh/ folder")
+            raise OptionError(
+                "no object: pass --mesh_file, or --objects NAME=MESH ...; the source has no mesh/ folder with one mesh"
+            )
         names = [mesh.stem, mesh.resolve().parent.name, mesh.resolve().parent.parent.name]
         files = {next((name for name in names if name not in _PLAIN_NAMES), "object"): mesh}
     return files
@@ -115,6 +117,13 @@ def _hints(texts: list[str], names: list[str]) -> dict[str, Hint]:
     if "" in hints and len(names) > 1 and not isinstance(hints[""], AutomaticHint):
         raise OptionError(f"--mask {' '.join(texts)}: say of which object, {names[0]}=...")
     return hints
+
+
+def _mask_file(path: Path) -> np.ndarray:
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no file"
+        raise OptionError(f"--mask {path} is {found}: give the file of a mask, auto, or numbers (docs/live.md)")
+    return read_mask(path)
 
 
 def _unit(mesh: Mesh, unit: UnitChoice, frame: Frame, mask: np.ndarray | None) -> tuple[float, str]:

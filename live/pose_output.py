@@ -246,6 +246,11 @@ class _PoseServer:
                 self._readers.append(_Reader(connection, f"{address[0]}:{address[1]}"))
 
 
+def format_address(host: str, port: int) -> str:
+    """HOST:PORT, the host in brackets where it has colons of its own (IPv6)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _parse_address(target: str) -> tuple[str, int]:
     """Host and port of tcp://HOST:PORT."""
     try:

@@ -17,15 +17,16 @@ from tqdm import tqdm
 from live.mcap_output import McapOutput
 from live.objects import FollowedObject, load_objects
 from live.options import LiveOptions
-from live.pose_output import PoseOutput
+from live.pose_output import PoseOutput, format_address
 from live.state_tracker import StateTracker, TrackingOptions
 from live.tracked_pose import TrackedPose
 from live.viewer import Viewer
 from live.viewer_event import ViewerEvent
 from many_objects import EstimatorFactory
-from pose6d.errors import FrameError, OptionError, SceneError
+from pose6d.errors import FrameError, OptionError, OutputError, SceneError
 from pose6d.scenes import open_scene
 from pose6d.scenes.frame import Frame
+from pose6d.search.frame_input import check_depth_roughly
 from pose6d.segmentation.hints import mask_from_box, mask_from_point
 from pose6d.streams import RosTopics, open_stream
 from pose6d.streams.capture_writer import CaptureWriter
@@ -34,7 +35,7 @@ from pose6d.streams.newest import NewestFrames
 
 _LATENCIES = 10_000  # the last so many are kept for the report
 _RATE_OVER = 30  # frames
-_UNUSABLE = 30  # frames one after another that end the run
+_UNUSABLE = 30  # frames one after another that end the run: damaged ones, or without depth at the beginning
 
 
 def run_live(options: LiveOptions) -> int:
@@ -46,12 +47,15 @@ def run_live(options: LiveOptions) -> int:
     4. Follow them, frame by frame: the newest one of a camera, each one of a recording.
     5. Say what happened.
     """
-    if options.seconds is not None and options.seconds <= 0:
+    if options.seconds is not None and not options.seconds > 0:
         raise OptionError(f"--seconds {options.seconds:g}: wanted more than 0")
     with ExitStack() as stack:
-        output = stack.enter_context(PoseOutput(options.poses)) if options.poses else None
+        output = stack.enter_context(PoseOutput(options.poses)) if options.poses is not None else None
+        if output is not None and output.address is not None:
+            print(f"poses: tcp://{format_address(*output.address)}")
         stream = stack.enter_context(_open(options))
         print(f"source: {stream.name}, {stream.size[1]}x{stream.size[0]}")
+        told = len(stream.notes)
         for note in stream.notes:
             print(f"  {note}")
         frames = _Frames(stream)
@@ -64,7 +68,10 @@ def run_live(options: LiveOptions) -> int:
                 if not session.step(frame, getattr(stream, "arrived", None)):
                     break
         finally:
-            print("\n".join(session.summary()), file=sys.stdout)
+            try:
+                session.end_recording()
+            finally:
+                print("\n".join([*session.summary(frames.left_out), *stream.notes[told:]]))
     return 0
 
 
@@ -102,25 +109,27 @@ class Session:
         self._tracker = StateTracker(estimators, TrackingOptions(smoothing=options.smoothing))
         self._mcap = stack.enter_context(McapOutput(options.mcap, named)) if options.mcap else None
         self._capture: CaptureWriter | None = None
-        self._captures: list[str] = []
+        self._captures: list[tuple[Path, CaptureWriter]] = []
         if options.record:
-            self._record(True)
+            self._begin_recording()
         self._states: dict[str, str] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
         self._latencies: list[float] = []
         self._times: list[float] = []
-        self._frames, self._unusable, self._begun = 0, 0, 0.0
+        self._frames, self._left_out, self._usable, self._begun = 0, 0, True, 0.0
 
     def begin(self) -> None:
         """Find the objects in the first frame; those that are not found are looked for from then on."""
         frame = self._first
         if self._capture is not None:
             self._capture.add(frame)
+            self._record_all()
         height, width = frame.depth.shape
         self._tracker.warm_up(height, width)
         masks = {object.name: object.mask for object in self._objects}
         self._begun = time.monotonic()
-        with tqdm(desc="find", unit="region", mininterval=0.5, leave=False) as bar:
+        known = all(mask is not None for mask in masks.values())
+        with tqdm(desc="find", unit="region", mininterval=0.5, leave=False, disable=known) as bar:
 
             def progress(done: int, total: int) -> None:
                 bar.total = total
@@ -140,36 +149,49 @@ class Session:
         begun = time.perf_counter() if arrived is None else arrived
         if not self._answer(frame):
             return False
-        if self._capture is not None:
+        if self._capture is not None and not isinstance(self._stream, NewestFrames):
             self._capture.add(frame)
         try:
             poses = self._tracker.step(frame)
         except FrameError as error:
-            self._unusable += 1
-            if self._unusable == 1:
+            if self._usable:  # of many in a row, the first: somebody may hold a hand before the camera
                 tqdm.write(f"frame {frame.name} is left out: {error}", file=sys.stderr)
-            if self._unusable >= _UNUSABLE:
-                raise FrameError(f"{_UNUSABLE} frames one after another cannot be used: {error}") from error
-            return True
-        self._unusable = 0
-        self._give(frame, poses, time.perf_counter() - begun)
+            self._usable, self._left_out = False, self._left_out + 1
+        else:
+            self._usable = True
+            self._give(frame, poses, time.perf_counter() - begun)
         limit = self._options.seconds
         return limit is None or time.monotonic() - self._begun < limit
 
-    def summary(self) -> list[str]:
-        """What happened, for people."""
+    def summary(self, left_out: int = 0) -> list[str]:
+        """What happened, for people; `left_out` frames of the source could not be read."""
         lines = [f"{self._frames} frames"]
         if len(self._latencies) > 1:
             middle, late = np.quantile(self._latencies, [0.5, 0.99])
             lines[0] += f", {1000 * middle:.1f} ms each from arrival to pose (99 %: {1000 * late:.1f} ms)"
         skipped = getattr(self._stream, "skipped", 0)
         lines[0] += f", {skipped} skipped" if skipped else ""
+        left_out += self._left_out
+        lines[0] += f", {left_out} left out" if left_out else ""
         for object in self._objects:
             states = {state: self._counts[object.name, state] for state in ("tracking", "doubtful", "lost")}
             lines.append(f"{object.name}: " + ", ".join(f"{count} {state}" for state, count in states.items()))
-        for folder in self._captures:
-            lines.append(f"recorded: {folder}")
+        for folder, capture in self._captures:
+            dropped = f", {capture.dropped} dropped (disk too slow, or another size)" if capture.dropped else ""
+            lines.append(f"recorded: {folder}: {capture.written} frames{dropped}")
         return lines
+
+    def end_recording(self) -> None:
+        """Write what waits to be recorded; does nothing while nothing is recorded.
+
+        Raises:
+            OutputError: a frame could not be written; those before it are kept.
+        """
+        if isinstance(self._stream, NewestFrames):
+            self._stream.set_tap(None)
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.close()
 
     def _give(self, frame: Frame, poses: Sequence[TrackedPose], latency: float) -> None:
         """Hand the poses to all who want them."""
@@ -217,47 +239,78 @@ class Session:
             tqdm.write(f"{event.name}: {error}", file=sys.stderr)
 
     def _record(self, on: bool) -> None:
-        """Begin or end to keep what the camera delivers."""
-        if on and self._capture is None:
-            given = self._options.record if not self._captures else None
-            folder = given or Path("captures") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-            facts: dict[str, Any] = {"source": self._stream.name, "fps": self._stream.fps}
-            self._capture = self._stack.enter_context(CaptureWriter(folder, self._stream.depth_unit, facts))
-            self._captures.append(str(folder))
-            tqdm.write(f"recording into {folder}")
-        elif not on and self._capture is not None:
-            self._capture.close()
-            self._capture = None
+        """Begin or end to keep what the camera delivers, as somebody asked; where that fails, following goes on."""
+        try:
+            if on and self._capture is None:
+                self._begin_recording()
+                self._record_all()
+            elif not on:
+                self.end_recording()
+        except OutputError as error:
+            tqdm.write(f"not recorded: {error}", file=sys.stderr)
         if self._viewer is not None:
             self._viewer.set_recording(self._capture is not None)
 
+    def _begin_recording(self) -> None:
+        given = self._options.record if not self._captures else None
+        folder = given or Path("captures") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        facts: dict[str, Any] = {"source": self._stream.name, "fps": self._stream.fps}
+        self._capture = CaptureWriter(folder, self._stream.depth_unit, facts)
+        self._captures.append((folder, self._capture))
+        tqdm.write(f"recording into {folder}")
+        if self._viewer is not None:
+            self._viewer.set_recording(True)
+
+    def _record_all(self) -> None:
+        """Record the frames that following skips, too."""
+        if isinstance(self._stream, NewestFrames) and self._capture is not None:
+            self._stream.set_tap(self._capture.add)
+
 
 class _Frames:
-    """Frames of a stream; those that cannot be used are named and left out."""
+    """Frames of a stream; those that cannot be read are named and left out.
+
+    Attributes:
+        left_out: how many.
+    """
 
     def __init__(self, stream: FrameStream) -> None:
         self._frames = iter(stream)
+        self.left_out = 0
 
     def first(self) -> Frame:
-        """The first frame that can be used."""
+        """The first frame that can be read and has depth: cameras begin with some that have none."""
+        error = None
         for frame in self:
+            try:
+                frame.check_sizes()
+                check_depth_roughly(frame.depth)
+            except FrameError as problem:
+                if error is None:
+                    tqdm.write(f"frame {frame.name} is left out: {problem}", file=sys.stderr)
+                self.left_out, error = self.left_out + 1, problem
+                if self.left_out >= _UNUSABLE:
+                    raise FrameError(f"the first {self.left_out} frames cannot be used: {problem}") from problem
+                continue
             return frame
+        if error is not None:
+            raise FrameError(f"none of the {self.left_out} frames can be used: {error}") from error
         raise SceneError("the source ended before its first frame: is the recording empty?")
 
     def __iter__(self) -> Iterator[Frame]:
-        unusable = 0
+        unreadable = 0
         while True:
             try:
                 frame = next(self._frames)
             except StopIteration:
                 return
             except FrameError as error:
-                unusable += 1
-                if unusable >= _UNUSABLE:
+                unreadable, self.left_out = unreadable + 1, self.left_out + 1
+                if unreadable >= _UNUSABLE:
                     raise
                 tqdm.write(f"a frame is left out: {error}", file=sys.stderr)
                 continue
-            unusable = 0
+            unreadable = 0
             yield frame
 
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import Any
 
+from live.pose_output import format_address
 from live.tracked_pose import TrackedPose
 from live.viewer_event import ViewerEvent
 from live.viewer_panel import ViewerPanel
 from live.viewer_picture import PictureMaker
 from live.viewer_scene import ViewerScene
-from pose6d.errors import MissingDependencyError, OutputError
+from pose6d.errors import MissingDependencyError, OptionError, OutputError
 from pose6d.mesh.mesh import Mesh
 from pose6d.report.scene_view import simplify_mesh
 from pose6d.scenes.frame import Frame
@@ -56,12 +57,13 @@ class Viewer:
 
     Raises:
         MissingDependencyError: viser is not installed.
+        OptionError: no such port is possible.
         OutputError: the port is in use, or the address is not one of this machine.
     """
 
     def __init__(self, objects: Sequence[tuple[str, Mesh]], host: str = "127.0.0.1", port: int = 8080) -> None:
         self._server = _start(host, port)
-        self.url = f"http://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{port}"
+        self.url = f"http://{format_address('localhost' if host in ('0.0.0.0', '127.0.0.1') else host, port)}"
         self._events: queue.SimpleQueue[ViewerEvent] = queue.SimpleQueue()
         self._panel = ViewerPanel(self._server, [name for name, _ in objects], self._events)
         self._maker, self._scene = PictureMaker(), ViewerScene(self._server)
@@ -171,12 +173,14 @@ class Viewer:
 def _start(host: str, port: int) -> Any:
     """A viser server at that address, and at no other."""
     viser = _viser()
+    if not 0 < port < 65536:
+        raise OptionError(f"the viewer's port is {port}: wanted 1 to 65535, such as 8080")
     where = f"the viewer cannot listen at {host}:{port}"
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family):
             pass  # viser itself would go on to the next port
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise OutputError(
             f"{where} ({error}): another program, or another run, has the port, or the address is not this machine's; "
             "take another port, such as 8081, or another host"

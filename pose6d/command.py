@@ -104,7 +104,9 @@ def _stop(number: int, _: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _lasting(stream: TextIO) -> Any:
+def _lasting(stream: TextIO | None) -> Any:
+    if stream is None:  # closed by whoever started the program
+        return open(os.devnull, "w", encoding="utf-8")
     return _Terminal(stream) if stream.isatty() else stream
 
 

@@ -15,6 +15,7 @@ _CURES = {
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EEXIST: "a part of the path is a file, not a folder",  # of making the folder
     errno.EISDIR: "name a file",
+    errno.EPIPE: "the program that read it has ended",
     errno.EMFILE: "allow more open files (ulimit -n)",
 }
 

@@ -142,20 +142,23 @@ def test_a_slow_disk_drops_frames_and_holds_nobody_up(tmp_path: Path, monkeypatc
     assert len(open_scene(tmp_path / "capture")) == writer.written
 
 
-def test_a_disk_that_fails_is_told_to_the_loop_and_what_was_written_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("picture", ["depth/1.png", "JPEGImages/1.jpg"])
+def test_a_disk_that_fails_is_told_to_the_loop_and_what_was_written_stays(picture: str, tmp_path: Path) -> None:
     folder = tmp_path / "capture"
     writer = CaptureWriter(folder, 0.001, FACTS)
     writer.add(made_up_frame(0))
     deadline = time.monotonic() + 10
     while not writer.written and time.monotonic() < deadline:
         time.sleep(0.001)
-    (folder / "depth" / "1.png").mkdir()  # in the way
-    writer.add(made_up_frame(1))
-    with pytest.raises(OutputError, match=r"1\.png"):
+    (folder / picture).mkdir()  # in the way
+    frame = made_up_frame(1)
+    frame.mask = frame.depth > 0
+    writer.add(frame)
+    with pytest.raises(OutputError, match=picture):
         writer.close()
-    with pytest.raises(OutputError, match=r"1\.png"):
+    with pytest.raises(OutputError, match=picture):
         writer.add(made_up_frame(2))
-    (folder / "depth" / "1.png").rmdir()
+    (folder / picture).rmdir()
     assert len(open_scene(folder)) == 1
 
 

@@ -43,6 +43,12 @@ BAD = {
 }
 
 
+def test_a_program_without_standard_output_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    said: list[object] = []
+    assert run_command(lambda: said.append(sys.stdout.write("nowhere"))) == 0 and said == [7]
+
+
 @pytest.mark.parametrize("command", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -22,6 +25,8 @@ from pose6d.errors import FrameError, MeshError, OptionError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.frame import Frame
+from pose6d.streams import open_stream
+from pose6d.streams.newest import NewestFrames
 from run_demo import main as demo_main
 from tests.demo_recording import BOX, write_recording
 
@@ -140,6 +145,93 @@ def test_what_is_asked_for_in_the_viewer_is_done(
         assert len(shown) == 7 and "1 lost" in session.summary()[1]
 
 
+def blank_depth(recording: Path, frames: Iterable[int]) -> None:
+    for path in [sorted((recording / "depth").iterdir())[index] for index in frames]:
+        cv2.imwrite(str(path), np.zeros_like(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+
+
+@pytest.mark.usefixtures("steady")
+def test_frames_without_depth_at_the_beginning_are_left_out(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blank_depth(recording, [0, 1])
+    kept = tmp_path / "kept"
+    assert main(["--source", str(recording), "--record", str(kept)]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("is left out: depth: 0 valid depth values") == 1, "the first of a row"
+    assert "3 frames" in said.out and ", 2 left out" in said.out and f"recorded: {kept}: 3 frames\n" in said.out
+    blank_depth(recording, range(5))
+    assert main(["--source", str(recording)]) == 2
+    assert "none of the 5 frames can be used: depth: 0 valid" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_covered_camera_ends_nothing_and_a_recording_that_cannot_begin_neither(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("captures").touch()  # where the folder of recordings would be
+    scene = open_scene(recording)
+    stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
+    objects = load_objects(LiveOptions(str(recording)), scene[0], scene.mesh_file)
+    with ExitStack() as stack:
+        session = Session(objects, scene[0], LiveOptions(str(recording)), stream, None, stack)  # type: ignore[arg-type]
+        session.begin()
+        covered = Frame("unusable", scene[1].rgb, scene[1].depth, scene[1].K)
+        assert all(session.step(covered) for _ in range(100)) and session.step(scene[1])
+        assert capsys.readouterr().err.count("is left out") == 1
+        asked, buttons = [ViewerEvent("record", on=True)], []
+        session._viewer = SimpleNamespace(  # type: ignore[assignment]
+            events=lambda: [asked.pop()] if asked else [], show=lambda *_: None, set_recording=buttons.append
+        )
+        assert session.step(scene[2]) and buttons == [False]
+        assert "not recorded: captures" in capsys.readouterr().err
+        summary = session.summary()
+        assert "100 left out" in summary[0] and "3 tracking" in summary[1] and len(summary) == 2
+
+
+@pytest.mark.usefixtures("steady")
+def test_frames_of_a_camera_that_are_skipped_are_recorded(recording: Path, tmp_path: Path) -> None:
+    scene, kept = open_scene(recording), tmp_path / "kept"
+    options = LiveOptions(str(recording), record=kept)
+    with ExitStack() as stack:
+        stream = stack.enter_context(NewestFrames(open_stream(recording)))
+        session = Session(load_objects(options, scene[0], scene.mesh_file), scene[0], options, stream, None, stack)
+        session.begin()
+        frames = iter(stream)
+        while not stream._ended:
+            time.sleep(0.001)
+        assert session.step(next(frames)) and stream.skipped == 4
+        session.end_recording()
+    names = json.loads((kept / "recording.json").read_text())["names"]
+    assert names == [scene.names[0], *scene.names] and len(open_scene(kept)) == 6
+
+
+def test_the_time_limit_holds_while_no_frame_can_be_used(recording: Path, steady: None) -> None:
+    scene = open_scene(recording)
+    stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
+    options = LiveOptions(str(recording), seconds=1e-9)
+    with ExitStack() as stack:
+        objects = load_objects(options, scene[0], scene.mesh_file)
+        session = Session(objects, scene[0], options, stream, None, stack)  # type: ignore[arg-type]
+        session.begin()
+        assert not session.step(Frame("unusable", scene[1].rgb, scene[1].depth, scene[1].K))
+
+
+def test_a_home_folder_is_found_behind_an_equals_sign(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_mesh(BOX, tmp_path / "box.obj")
+    (tmp_path / "symmetry.json").write_text('{"symmetries": "180 z"}')
+    frame = open_scene(recording)[0]
+    plain, tilde = (
+        load_objects(LiveOptions(str(recording), objects=[f"a={folder}/box.obj"]), frame, None)[0].symmetries
+        for folder in (tmp_path, "~")
+    )
+    assert plain is not None and tilde is not None and len(plain) == len(tilde) == 2
+
+
 def test_masks_and_meshes_go_to_the_objects_they_name(recording: Path, tmp_path: Path) -> None:
     scene = open_scene(recording)
     mesh, frame = scene.mesh_file, scene[0]
@@ -161,6 +253,8 @@ def test_masks_and_meshes_go_to_the_objects_they_name(recording: Path, tmp_path:
         ({"mask": ["c=auto"]}, "no object is called c; there are box"),
         ({"objects": [f"a={mesh}", f"b={mesh}"], "mask": [point]}, "say of which object, a="),
         ({"objects": [f"a={mesh}", f"b={mesh}"], "symmetry": "180 z"}, "for one object"),
+        ({"mask": ["autoo"]}, "--mask autoo is no file: give the file of a mask, auto"),
+        ({"mask": [str(tmp_path)]}, "is a folder: give the file of a mask"),
     ):
         with pytest.raises(OptionError, match=problem):
             load(**options)
@@ -185,3 +279,7 @@ def test_bad_sources_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "nothing.bag" in capsys.readouterr().err
     assert main(["--source", str(tmp_path), "--seconds", "0"]) == 2
     assert "--seconds 0: wanted more than 0" in capsys.readouterr().err
+    assert main(["--source", str(tmp_path), "--seconds", "nan"]) == 2
+    assert main(["--source", str(tmp_path), "--depth_scale", "0"]) == 2
+    assert "depth_scale is 0.0, wanted metres per depth unit" in capsys.readouterr().err
+    assert main(["--source", str(tmp_path), "--poses", ""]) == 2, "not silently without poses"

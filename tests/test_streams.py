@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose6d.errors import DeviceError, FrameError, OptionError, SceneError
+from pose6d.errors import DeviceError, FrameError, OptionError, OutputError, SceneError
 from pose6d.geometry.depth_alignment import align_depth
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import write_depth, write_image
@@ -156,6 +156,26 @@ def test_the_newest_frame_wins_and_what_was_skipped_is_counted() -> None:
     assert first.name == "008" and [frame.name for frame in rest] == ["009"]
     assert stream.skipped == 8 and time.perf_counter() - stream.arrived < 10
     assert source.closed and threading.get_ident() not in source.readers
+
+
+def test_a_tap_gets_the_frames_that_are_skipped_too() -> None:
+    tapped: list[str] = []
+    items = [made_up_frame(0), FrameError("damaged"), made_up_frame(1), made_up_frame(2)]
+    with NewestFrames(MadeUpStream(iter(items))) as stream:
+        stream.set_tap(lambda frame: tapped.append(frame.name))
+        iter(stream)
+        deadline = time.monotonic() + 10
+        while len(tapped) < 3 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert tapped == ["000", "001", "002"]
+        stream.set_tap(lambda frame: tapped.append(f"waiting {frame.name}"))
+        assert next(stream).name == "002"
+        stream.set_tap(lambda frame: tapped.append("given out already"))
+    assert tapped[3:] == ["waiting 002"]
+    with NewestFrames(MadeUpStream(iter(items))) as stream:
+        stream.set_tap(lambda frame: (_ for _ in ()).throw(OutputError("disk full")))
+        with pytest.raises(OutputError, match="disk full"):
+            list(stream)
 
 
 def test_a_consumer_that_keeps_up_gets_every_frame() -> None:

@@ -19,7 +19,7 @@ from live.viewer import Viewer
 from live.viewer_event import ViewerEvent
 from live.viewer_picture import PictureMaker, fit_to_screen, screen_to_pixel
 from live.viewer_scene import thin_cloud
-from pose6d.errors import MissingDependencyError, OutputError
+from pose6d.errors import MissingDependencyError, OptionError, OutputError
 from pose6d.rendering import make_renderer
 from pose6d.scenes.frame import Frame
 from tests.rendering_scenes import draw
@@ -183,7 +183,7 @@ def test_a_port_in_use_is_named_with_its_cure() -> None:
             Viewer([("box", BOX)], port=port)
     with pytest.raises(OutputError, match="another host"):
         Viewer([("box", BOX)], host="192.0.2.1")
-    with pytest.raises(OutputError, match="99999"):
+    with pytest.raises(OptionError, match="99999: wanted 1 to 65535"):
         Viewer([("box", BOX)], port=99999)
 
 

@@ -50,6 +50,8 @@ def open_stream(
         OptionError: an option does not go with the source.
     """
     options = {"fps": fps, "size": size, "topics": topics, "depth_scale": depth_scale}
+    if depth_scale is not None and not 0 < depth_scale < 1e3:
+        raise OptionError(f"depth_scale is {depth_scale}, wanted metres per depth unit, such as 0.001 for millimetres")
     given = {name for name, value in options.items() if value is not None}
     stream = _open(str(source), options, given)
     return RealTimeStream(stream) if real_time and not stream.live else stream

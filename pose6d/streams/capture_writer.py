@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import Full, Queue
 from threading import Thread
@@ -67,11 +68,17 @@ class CaptureFolder:
                 lines.write(f"{seconds!r} {frame.name}\n")
         except OSError as error:
             raise OutputError(f"{self.folder / GROWING} cannot be written: {with_cure(error)}") from error
-        # Colour last: it makes the frame.
-        if frame.mask is not None:
-            write_picture(self.folder / "masks" / f"{self.frames}.png", frame.mask.astype(np.uint8) * 255)
-        write_picture(self.folder / "depth" / f"{self.frames}.png", depth_in_units(frame.depth, self._depth_unit))
-        write_picture(self.folder / "JPEGImages" / f"{self.frames}.jpg", frame.rgb)
+        depth, mask = (self.folder / name / f"{self.frames}.png" for name in ("depth", "masks"))
+        try:  # colour last: it makes the frame
+            if frame.mask is not None:
+                write_picture(mask, frame.mask.astype(np.uint8) * 255)
+            write_picture(depth, depth_in_units(frame.depth, self._depth_unit))
+            write_picture(self.folder / "JPEGImages" / f"{self.frames}.jpg", frame.rgb)
+        except OutputError:  # a full disk: a part of a frame is none
+            for path in (depth, mask):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise
         self.frames += 1
 
     def finish(self) -> None:

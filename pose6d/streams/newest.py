@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from threading import Condition, Thread
 from types import TracebackType
 
@@ -33,6 +34,7 @@ class NewestFrames:
         self.name, self.size, self.fps, self.live = stream.name, stream.size, stream.fps, stream.live
         self.depth_unit, self.notes = stream.depth_unit, stream.notes
         self.skipped, self.arrived = 0, 0.0
+        self._tap: Callable[[Frame], object] | None = None
         self._changed = Condition()
         self._newest: tuple[Frame | FrameError, float] | None = None
         self._error: BaseException | None = None
@@ -81,6 +83,18 @@ class NewestFrames:
             raise item
         return item
 
+    def set_tap(self, tap: Callable[[Frame], object] | None) -> None:
+        """Let a function have every frame, also those that are skipped, from the one that nobody has asked for yet.
+
+        Args:
+            tap: called as frames come, in the reading thread; it must not wait. What it raises ends the stream. None
+                for nothing.
+        """
+        with self._changed:
+            self._tap = tap
+            if tap is not None and self._newest is not None and isinstance(self._newest[0], Frame):
+                tap(self._newest[0])
+
     def _read(self) -> None:
         """What the thread does."""
         item: Frame | FrameError
@@ -92,6 +106,8 @@ class NewestFrames:
                 except FrameError as error:
                     item = error
                 with self._changed:
+                    if self._tap is not None and isinstance(item, Frame):
+                        self._tap(item)
                     self.skipped += self._newest is not None
                     self._newest = item, time.perf_counter()
                     self._changed.notify_all()

@@ -145,5 +145,5 @@ def _pixels(message: RosMessage, dtype: str, channels: int) -> np.ndarray:
             f"bytes holds {len(image.data)} bytes: it is truncated; record it again"
         )
     rows = np.asarray(image.data[: image.step * image.height]).reshape(image.height, image.step)[:, :row]
-    pixels = np.ascontiguousarray(rows).view(dtype)
+    pixels = np.array(rows, order="C").view(dtype)  # the bag's memory is not the frame's
     return pixels if channels == 1 else pixels.reshape(image.height, image.width, channels)
