@@ -40,6 +40,8 @@ class LiveOptions:
     """Depth of a ROS bag."""
     info_topic: str | None = None
     """Intrinsics of a ROS bag."""
+    aligned: bool = False
+    """Take the depth of a ROS bag to be aligned to colour, whatever the bag says."""
     depth_scale: float | None = None
     """Metres per depth unit, in place of what the source says."""
     smoothing: bool = False

@@ -316,7 +316,7 @@ class _Frames:
 
 def _open(options: LiveOptions) -> FrameStream:
     """The source; of a camera, and of a recording in real time, the newest frame."""
-    topics = RosTopics(options.color_topic, options.depth_topic, options.info_topic)
+    topics = RosTopics(options.color_topic, options.depth_topic, options.info_topic, options.aligned)
     stream = open_stream(
         options.source,
         real_time=options.real_time,

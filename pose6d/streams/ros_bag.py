@@ -143,7 +143,7 @@ class RosBagStream:
             raise SceneError(
                 f"{apart} (frames {depth.frame!r} and {color.frame!r}, {self._depth_size[1]}x{self._depth_size[0]} and "
                 f"{self.size[1]}x{self.size[0]} pixels), and it has no CameraInfo: {cure}, or the depth camera's "
-                "camera_info; if you know that it is aligned, say so (topics.aligned)"
+                "camera_info; if you know that it is aligned, say so (--aligned; in Python RosTopics(aligned=True))"
             )
         K, straighten = self._use_camera(depth, self._depth_size, "depth")
         pose = depth_in_color(self._bag, depth.frame, color.frame)
