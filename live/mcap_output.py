@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -22,6 +21,7 @@ from live.pose_output import pose_line
 from live.state_colors import STATE_COLORS
 from live.tracked_pose import TrackedPose
 from live.viewer_scene import thin_cloud
+from pose6d.closing import Closing
 from pose6d.errors import MissingDependencyError, OutputError, with_cure
 from pose6d.geometry.transforms import quaternion
 from pose6d.mesh.mesh import Mesh
@@ -58,7 +58,7 @@ _POSES_SCHEMA = {
 }
 
 
-class McapOutput:
+class McapOutput(Closing):
     """Writes one recording; a context manager. A kill loses the last megabyte at most.
 
     | topic | message |
@@ -98,14 +98,6 @@ class McapOutput:
         self._present: set[str] | None = None
         self._cloud_at = -np.inf
         self._closed = False
-
-    def __enter__(self) -> McapOutput:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def write(self, frame: Frame, poses: Sequence[TrackedPose]) -> None:
         """Add one frame; one without `seconds` gets this computer's time.

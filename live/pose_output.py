@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from live.tracked_pose import TrackedPose
+from pose6d.closing import Closing
 from pose6d.errors import OptionError, OutputError, with_cure
 from pose6d.geometry.transforms import quaternion
 
@@ -72,7 +72,7 @@ class _Sink(Protocol):
     def close(self) -> None: ...
 
 
-class PoseOutput:
+class PoseOutput(Closing):
     """Where poses go; a context manager.
 
     Args:
@@ -92,14 +92,6 @@ class PoseOutput:
             self._sink = _PoseServer(*_parse_address(target))
         else:
             self._sink = _PoseFile(Path(target))
-
-    def __enter__(self) -> PoseOutput:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def address(self) -> tuple[str, int] | None:

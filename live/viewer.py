@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 from live.pose_output import format_address
@@ -21,6 +21,7 @@ from live.viewer_event import ViewerEvent
 from live.viewer_panel import ViewerPanel
 from live.viewer_picture import PictureMaker
 from live.viewer_scene import ViewerScene
+from pose6d.closing import Closing
 from pose6d.errors import MissingDependencyError, OptionError, OutputError
 from pose6d.mesh.mesh import Mesh
 from pose6d.report.scene_view import simplify_mesh
@@ -43,7 +44,7 @@ class _Shown:
     latency: float
 
 
-class Viewer:
+class Viewer(Closing):
     """Serves the page; a context manager.
 
     Pictures are drawn and sent by a thread of its own, 15 per second at most, the newest frame each time, and only
@@ -77,14 +78,6 @@ class Viewer:
         ]
         for thread in self._threads:
             thread.start()
-
-    def __enter__(self) -> Viewer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def show(self, frame: Frame, poses: Sequence[TrackedPose], rate: float, latency: float) -> None:
         """Hand over one frame; returns at once.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,3 +85,17 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.report_runs import write_page  # only these tests need all that a report needs
 
     return write_page(tmp_path_factory.mktemp("compared"), compare=True)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium, since browsers that Playwright downloads lack H.264."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        pytest.skip("there is no Chromium on the PATH")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=found, args=["--enable-unsafe-swiftshader"])
+        yield launched
+        launched.close()

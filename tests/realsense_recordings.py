@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 WIDTH, HEIGHT = 96, 72
 FRAMES = 10
@@ -35,6 +36,17 @@ def color(index: int) -> np.ndarray:
     u, v = DOT
     picture[v - 2 : v + 3, u - 2 : u + 3, 1] = 250
     return picture
+
+
+def new_recording(folder: Path) -> Path:
+    """A .db3 recording in the folder; the test is skipped where the SDK is missing or older than 2.57."""
+    pytest.importorskip("pyrealsense2", reason="the RealSense SDK is not installed: pip install 'pose6d[realsense]'")
+    path = folder / "new.db3"
+    try:
+        make_recording(path)
+    except RuntimeError as error:
+        pytest.skip(f"this SDK writes no .db3: {error}")
+    return path
 
 
 def make_recording(path: Path, *, distorted: bool = False, streams: tuple[str, ...] = ("depth", "color")) -> None:

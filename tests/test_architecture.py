@@ -31,6 +31,7 @@ MAXIMUM_LINES = 400
 
 BASE = (
     "pose6d.errors",
+    "pose6d.closing",
     "pose6d.device",
     "pose6d.json_file",
     "pose6d.whole_file",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,6 @@ from pose6d.rendering import make_renderer
 from pose6d.report import html_report
 from pose6d.report.overlay import silhouette
 from tests.report_runs import BOX, FRAMES, HOSTILE, K, make_pose, write_page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The system's Chromium, since browsers that Playwright downloads lack H.264."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next((path for path in map(shutil.which, names) if path), None)
-    if found is None:
-        pytest.skip("there is no Chromium on the PATH")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=found, args=["--enable-unsafe-swiftshader"])
-        yield launched
-        launched.close()
 
 
 class Opened:

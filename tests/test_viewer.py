@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import sys
 import time
@@ -47,19 +46,6 @@ def viewer() -> Iterator[Viewer]:
         port = free.getsockname()[1]
     with Viewer([("box", BOX), ("other <b>", BOX)], port=port) as opened:
         yield opened
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next((path for path in map(shutil.which, names) if path), None)
-    if found is None:
-        pytest.skip("there is no Chromium on the PATH")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=found, args=["--enable-unsafe-swiftshader"])
-        yield launched
-        launched.close()
 
 
 class LivePage:

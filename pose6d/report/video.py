@@ -7,16 +7,16 @@ import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import imageio_ffmpeg
 import numpy as np
 
+from pose6d.closing import Closing
 from pose6d.errors import OutputError
 from pose6d.whole_file import whole_file
 
 
-class VideoWriter:
+class VideoWriter(Closing):
     """Writes an mp4 as a context manager; the file appears under its name only once it is complete.
 
     Frames of odd width or height get their last column or row doubled, because yuv420p needs even sizes. A video
@@ -34,14 +34,6 @@ class VideoWriter:
         self._whole = ExitStack()
         self._shape: tuple[int, ...] | None = None
         self._stream: Generator[None, bytes, None] | None = None
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def write(self, image: np.ndarray) -> None:
         """Append one image (H, W, 3) uint8 RGB; all must have the size of the first."""

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Full, Queue
 from threading import Thread
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from pose6d.closing import Closing
 from pose6d.errors import FrameError, OutputError, with_cure
 from pose6d.json_file import write_json
 from pose6d.scenes.frame import Frame
@@ -120,7 +120,7 @@ def finish_capture(folder: Path, frames: int) -> None:
     (folder / GROWING).unlink()
 
 
-class CaptureWriter:
+class CaptureWriter(Closing):
     """Records frames in a thread, beside a loop that must not wait; a context manager.
 
     Args:
@@ -170,14 +170,6 @@ class CaptureWriter:
             self._capture.finish()
         if self._error is not None:
             raise self._error
-
-    def __enter__(self) -> CaptureWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _write(self) -> None:
         """What the thread does. After an error it goes on taking frames, so that nobody waits for it."""
