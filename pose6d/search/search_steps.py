@@ -20,9 +20,7 @@ from pose6d.search.pair_evidence import compare_poses
 from pose6d.search.schedule import RotationStage
 from pose6d.search.texture_correlation import texture_correlation
 
-_ELSEWHERE = (
-    1e4  # off the ranking of what has gone over to another thing; they come last, and go on if there are no others
-)
+_ELSEWHERE = 1e4  # off the ranking of what has gone over to another thing: such poses come last
 
 
 class SearchSteps:
@@ -104,14 +102,8 @@ class SearchSteps:
         poses = hypotheses.poses
         with self._stage("rotate"):
             if last.proposals:
-                more, origins = propose_rotations(
-                    poses[: last.rotated],
-                    rotations,
-                    self._object,
-                    self._observation,
-                    last.proposals,
-                    last.quarter_turns,
-                )
+                likeliest, count = poses[: last.rotated], (last.proposals, last.quarter_turns)
+                more, origins = propose_rotations(likeliest, rotations, self._object, self._observation, *count)
             else:
                 more = rotations.quarter_turns(poses[0])[: last.quarter_turns]
                 origins = torch.zeros(len(more), dtype=torch.long, device=poses.device)
