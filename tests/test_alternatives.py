@@ -194,10 +194,7 @@ class UnsureScorer(MatchingScorer):
 def test_the_likeliest_comes_first_with_its_own_probability_and_its_like(textured: bool) -> None:
     mesh = block(marked=True)
     true, near, rival = turned((0.0, 0.0, 1.0), 0.0, 3.0, 180.0)
-    frame, mask = observation(mesh, true, "cpu")
-    parts = (RenderedObject.from_mesh(mesh, "cpu"), PlantingRefiner(true.numpy(), mesh.center), UnsureScorer())
-    middle = frame.K[:2] @ (true[:3, 3] / true[2, 3])
-    steps = SearchSteps(*parts, frame, mask, middle, DeviceRunner(torch.device("cpu"), ()))
+    steps = search_steps(mesh, true, UnsureScorer())
     same = Hypotheses(torch.stack([rival, true, near]), ranking=torch.zeros(3), confidence=torch.full((3,), 0.9))
     best, probability, alike = steps.choose(same, WEIGHTS, textured=textured, round_body=False, symmetries=None)
     of_rival = float(probability[(best.poses == rival).all(dim=(1, 2)).nonzero()[0, 0]])
@@ -208,6 +205,37 @@ def test_the_likeliest_comes_first_with_its_own_probability_and_its_like(texture
         assert alike.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
     else:  # colours that the mesh does not have must not decide
         assert of_rival > 0.4 * float(probability.sum())
+
+
+def search_steps(mesh: Mesh, pose: Tensor, scorer: MatchingScorer) -> SearchSteps:
+    """Of a frame that shows the object at this pose."""
+    frame, mask = observation(mesh, pose, "cpu")
+    parts = (RenderedObject.from_mesh(mesh, "cpu"), PlantingRefiner(pose.numpy(), mesh.center), scorer)
+    middle = frame.K[:2] @ (pose[:3, 3] / pose[2, 3])
+    return SearchSteps(*parts, frame, mask, middle, DeviceRunner(torch.device("cpu"), ()))
+
+
+def test_what_has_gone_over_to_another_thing_goes_on_only_where_there_is_nothing_else() -> None:
+    poses = turned((0.0, 0.0, 1.0), 0.0, 90.0, 180.0)
+    poses[0, 0, 3] += 0.12
+    steps = search_steps(block(marked=True), poses[1], UnsureScorer())
+    ranked = Hypotheses(poses, ranking=torch.tensor([9.0, 1.0, 2.0]))
+    torch.testing.assert_close(steps.select(ranked, 3, 10.0).poses, poses[[2, 1, 0]])
+    torch.testing.assert_close(steps.select(ranked.take(torch.tensor([0])), 3, 10.0).poses, poses[:1])
+
+
+@pytest.mark.parametrize("sure", [0.9, 0.02])
+def test_what_is_chosen_is_judged_anew(sure: float) -> None:
+    class Judge(UnsureScorer):
+        def judge(self, hypotheses: Hypotheses, *_: object) -> Scores:
+            return Scores(torch.zeros(len(hypotheses)), torch.full((len(hypotheses),), sure))
+
+    poses = turned((0.0, 0.0, 1.0), 0.0, 90.0)
+    before = Hypotheses(poses, ranking=torch.zeros(2), confidence=torch.full((2,), 0.5))
+    steps = search_steps(block(marked=True), poses[0], Judge())
+    best, probability, _ = steps.choose(before, WEIGHTS, textured=True, round_body=False, symmetries=None)
+    assert float(probability.sum()) == pytest.approx(sure, abs=0.03)
+    assert best.confidence is not None and best.confidence.tolist() == pytest.approx([sure, sure])
 
 
 class StartPlantingRefiner(PlantingRefiner):

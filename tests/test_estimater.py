@@ -285,15 +285,18 @@ def test_bad_frames_say_what_is_wrong(
 
 
 def test_confidence_is_that_of_the_best_hypothesis_and_of_tracking_only_on_request(scene: Scene) -> None:
-    estimator = knowing(scene)[0]
+    class Judge(MatchingScorer):
+        def judge(self, hypotheses: Hypotheses, *_: Any) -> Scores:
+            return Scores(torch.zeros(len(hypotheses)), torch.full((len(hypotheses),), 0.3))
+
+    estimator = knowing(scene, scorer=Judge())[0]
     assert estimator.confidence is None
     estimator.register(K, scene.rgb, scene.depth, scene.mask)
     assert estimator.confidence == pytest.approx(float(np.exp(0.1 * estimator.scores[0])))
     estimator.track_one(scene.rgb, scene.depth, K)
     assert estimator.confidence is None
     estimator.track_one(scene.rgb, scene.depth, K, judge=True)
-    assert estimator.confidence is not None
-    assert 0 < estimator.confidence <= 1
+    assert estimator.confidence == pytest.approx(0.3), "in the light that fits, where `predict` is for ranking"
 
 
 def test_a_bad_tracked_frame_keeps_the_last_pose(scene: Scene) -> None:

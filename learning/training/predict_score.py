@@ -47,7 +47,7 @@ class ScorePredictor(Predictor):
     @torch.inference_mode()
     def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:
         """As `predict`, each hypothesis in the light that fits it best, if the confidence was fitted so."""
-        return self._predict(hypotheses, object, observation, relit=self.config.choice_weights is not None)
+        return self._predict(hypotheses, object, observation, relit=bool(self.config.choice_weights))
 
     def _predict(
         self,
