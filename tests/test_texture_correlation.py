@@ -169,6 +169,18 @@ def test_the_texture_finds_the_turn_that_the_hypotheses_lack(contrast: float) ->
     assert found.shape == (5, 4, 4) and degrees_off(found)[0] < 2.5
 
 
+def test_of_quarter_turns_those_of_the_first_pose_come_whose_texture_agrees_best() -> None:
+    object, observation = RenderedObject.from_mesh(can(0.5), "cpu"), seen(can(0.5))
+    wrong = poses()[[0, 2]]
+    wrong[0, :3, :3] = wrong[0, :3, :3] @ so3_exp(torch.tensor([0.0, 0.0, math.pi / 2]))
+    wrong[1, 0, 3] += 1e-4
+    rotations = AxisRotations.about(object.principal_axes())
+    found, origins = propose_rotations(wrong, rotations, object, observation, top_k=2, quarter_turns=3)
+    assert found.shape == (5, 4, 4) and origins[2:].tolist() == [0, 0, 0]
+    torch.testing.assert_close(found[:, :3, 3], wrong[origins][:, :3, 3])
+    assert degrees_off(found[2:])[0] < 0.1
+
+
 @pytest.mark.parametrize(("contrast", "within"), [(0.5, 1.1), (0.08, 2.2)])
 def test_the_last_degrees_are_found_about_any_axis(contrast: float, within: float) -> None:
     object, observation = RenderedObject.from_mesh(can(contrast), "cpu"), seen(can(contrast))
