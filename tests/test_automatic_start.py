@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from live.automatic_start import SURE, find_object
+from live.automatic_start import SURE, Trial, find_object
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.search.interfaces import Hypotheses, Scores
 from tests.live_frames import SIZE, Stage, pose_at
@@ -63,6 +64,8 @@ def test_regions_may_come_from_ones_own_function(stage: Stage) -> None:
     found = find_object(box, frame, propose=segment)
     assert found is not None
     assert (found.tried, found.regions) == (2, 2)  # an empty mask is none
+    first = find_object(box, frame, propose=lambda *_: stage.masks)
+    assert first is not None and first.tried == 1, "very sure: no other is tried"
     assert given[0] is frame.rgb
     assert given[3] == box.diameter
     assert find_object(box, frame, propose=lambda *_: []) is None
@@ -74,11 +77,26 @@ def segment_small(*_: object) -> list[np.ndarray]:
     return [np.ones((4, 4), bool)]
 
 
-def test_a_doubtful_object_is_none(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("confidence", "is_found"), [(0.3, False), (0.7, True)])
+def test_a_doubtful_object_is_none(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, confidence: float, is_found: bool
+) -> None:
     frame = stage.show(box=BOX)
     box = stage.estimators["box"]
-    monkeypatch.setattr(box.scorer, "predict", scorer_that_says(0.05))
-    assert find_object(box, frame, propose=lambda *_: [stage.masks[0]]) is None
+    predict = box.scorer.predict
+
+    def less_sure(*given: Any) -> Scores:
+        return predict(*given)._replace(confidence=torch.full((len(given[0]),), confidence))
+
+    monkeypatch.setattr(box.scorer, "predict", less_sure)
+    assert (find_object(box, frame, propose=lambda *_: [stage.masks[0]]) is not None) == is_found
+
+
+@pytest.mark.parametrize(("fit", "seen", "value"), [(0.8, 0.3, 0.9), (0.7, 0.9, 0.0), (0.9, 0.2, 0.0)])
+def test_a_pose_that_depth_contradicts_or_that_is_hardly_seen_counts_for_nothing(
+    fit: float, seen: float, value: float
+) -> None:
+    assert Trial(np.eye(4, dtype=np.float32), 0.9, np.ones(SIZE, bool), fit, seen).value == value
 
 
 def test_depth_overrules_a_confidence_that_is_wrong(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

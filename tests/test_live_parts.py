@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from live.evidence import measure_evidence
-from live.judgement import StateJudge
+from live.judgement import StateJudge, log_odds
 from live.motion import Motion
+from live.pose_batch import JudgedPoses
 from live.recovery import SearchProgress, quarter_turns, region_middles, starts_in_doubt
 from live.smoothing import PoseFilter
 from pose6d.geometry.observation import observe
@@ -112,6 +113,13 @@ def test_states_have_hysteresis() -> None:
     assert [judge.update(-5.0, 0.9) for _ in range(3)] == ["doubtful"] * 3, "something hides it"
     judge.update(3.0, 0.0)
     assert [judge.update(-5.0, 0.0) for _ in range(3)][-1] == "lost", "nothing hides it"
+
+
+def test_of_a_pose_of_which_next_to_nothing_is_seen_nobody_is_sure() -> None:
+    fits = {name: np.zeros(3) for name in ("through", "spread", "beyond")}
+    seen = fits | {"visible": np.array([0.9, 0.1, 0.9]), "inside": np.array([1.0, 1.0, 0.1]), "texture": np.ones(3)}
+    odds = log_odds(JudgedPoses(np.stack([np.eye(4)] * 3), np.zeros(3), np.full(3, 0.99), seen))
+    assert odds[0] > 2 and (odds[1:] < -5).all()
 
 
 def test_an_object_that_is_always_judged_low_is_tracked_where_people_said_that_it_is() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ from pose6d.streams import open_stream
 from pose6d.streams.newest import NewestFrames
 from run_demo import main as demo_main
 from tests.demo_recording import BOX, write_recording
+from tests.stream_sources import MadeUpStream, made_up_frame
 
 
 class SteadyTracker:
@@ -130,6 +131,9 @@ def test_what_is_asked_for_in_the_viewer_is_done(
         asked.append(ViewerEvent("point", "box", (-5, 2)))
         assert session.step(scene[1]), "a place outside the picture is said, and changes nothing"
         assert len(tracker.asked) == 2
+        height, width = scene[0].mask.shape
+        asked.append(ViewerEvent("box", "box", (2, 0, width - 2, height - 1)))
+        assert session.step(scene[1]) and tracker.asked.pop()[:2] == ("start_from_mask", "box")
         asked.append(ViewerEvent("record", on=True))
         session.step(scene[1])
         session.step(scene[2])
@@ -142,7 +146,7 @@ def test_what_is_asked_for_in_the_viewer_is_done(
         session.step(scene[2])
         asked.append(ViewerEvent("stop"))
         assert not session.step(scene[3])
-        assert len(shown) == 7 and "1 lost" in session.summary()[1]
+        assert len(shown) == 8 and "1 lost" in session.summary()[1]
 
 
 def blank_depth(recording: Path, frames: Iterable[int]) -> None:
@@ -188,6 +192,42 @@ def test_a_covered_camera_ends_nothing_and_a_recording_that_cannot_begin_neither
         assert "not recorded: captures" in capsys.readouterr().err
         summary = session.summary()
         assert "100 left out" in summary[0] and "3 tracking" in summary[1] and len(summary) == 2
+
+
+@pytest.mark.usefixtures("steady")
+def test_the_viewer_shows_the_first_frame_before_anything_is_found(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, shown = open_scene(recording), []
+
+    class OpenViewer(nullcontext):  # type: ignore[type-arg]
+        url = "http://here"
+
+        def __init__(self, objects: Any, host: str, port: int) -> None:
+            super().__init__(self)
+
+        def show(self, frame: Frame, poses: list[TrackedPose], rate: float, latency: float) -> None:
+            shown.append((frame.name, [pose.state for pose in poses]))
+
+    monkeypatch.setattr(session_module, "Viewer", OpenViewer)
+    options = LiveOptions(str(recording), viewer=True)
+    stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
+    with ExitStack() as stack:
+        objects = load_objects(options, scene[0], scene.mesh_file)
+        session = Session(objects, scene[0], options, stream, None, stack)  # type: ignore[arg-type]
+        assert shown == [(scene.names[0], ["lost"])]
+        session.begin()
+        assert shown[1:] == [(scene.names[0], ["tracking"])]
+
+
+@pytest.mark.parametrize(("damaged", "ends"), [(29, False), (30, True)])
+def test_damaged_frames_end_a_run_only_when_there_are_many_in_a_row(damaged: int, ends: bool) -> None:
+    good = made_up_frame(0)
+    items = [good, *[FrameError("damaged")] * damaged, good, FrameError("damaged"), good]
+    frames = session_module._Frames(MadeUpStream(iter(items)))
+    assert frames.first() is good
+    with pytest.raises(FrameError, match="damaged") if ends else nullcontext():
+        assert len(list(frames)) == 2 and frames.left_out == damaged + 1
 
 
 @pytest.mark.usefixtures("steady")
@@ -246,6 +286,8 @@ def test_masks_and_meshes_go_to_the_objects_they_name(recording: Path, tmp_path:
     assert first.mask is not None and (first.mask & frame.mask).sum() > 0.6 * frame.mask.sum()
     assert (first.name, second.name, second.mask) == ("a", "b", None)
     assert load(mask=["auto"])[0].mask is None
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), np.full((6, 8), 255, np.uint8))
     for options, problem in (
         ({"objects": ["a"]}, "wanted NAME=MESH"),
         ({"objects": [f"a={mesh}", f"a={mesh}"]}, "a is there twice"),
@@ -254,6 +296,7 @@ def test_masks_and_meshes_go_to_the_objects_they_name(recording: Path, tmp_path:
         ({"objects": [f"a={mesh}", f"b={mesh}"], "mask": [point]}, "say of which object, a="),
         ({"objects": [f"a={mesh}", f"b={mesh}"], "symmetry": "180 z"}, "for one object"),
         ({"mask": ["autoo"]}, "--mask autoo is no file: give the file of a mask, auto"),
+        ({"mask": [str(small)]}, "small.png is 8x6, the frames are 160x120: give a mask of their size"),
         ({"mask": [str(tmp_path)]}, "is a folder: give the file of a mask"),
     ):
         with pytest.raises(OptionError, match=problem):
