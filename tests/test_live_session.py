@@ -25,6 +25,7 @@ from pose6d.errors import FrameError, MeshError, OptionError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.frame import Frame
+from pose6d.segmentation.hints import mask_from_box
 from pose6d.streams import open_stream
 from pose6d.streams.newest import NewestFrames
 from run_demo import main as demo_main
@@ -131,9 +132,10 @@ def test_what_is_asked_for_in_the_viewer_is_done(
         asked.append(ViewerEvent("point", "box", (-5, 2)))
         assert session.step(scene[1]), "a place outside the picture is said, and changes nothing"
         assert len(tracker.asked) == 2
-        height, width = scene[0].mask.shape
-        asked.append(ViewerEvent("box", "box", (2, 0, width - 2, height - 1)))
-        assert session.step(scene[1]) and tracker.asked.pop()[:2] == ("start_from_mask", "box")
+        box = int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
+        asked.append(ViewerEvent("box", "box", box))
+        wanted = mask_from_box(scene[1].rgb, scene[1].depth, box).sum()
+        assert session.step(scene[1]) and tracker.asked[2:] == [("start_from_mask", "box", wanted)]
         asked.append(ViewerEvent("record", on=True))
         session.step(scene[1])
         session.step(scene[2])
