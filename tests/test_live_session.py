@@ -111,7 +111,7 @@ def test_what_is_asked_for_in_the_viewer_is_done(
     scene = open_scene(recording)
     options = LiveOptions(str(recording))
     objects = load_objects(options, scene[0], scene.mesh_file)
-    stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
+    stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.0005)
     with ExitStack() as stack:
         session = Session(objects, scene[0], options, stream, None, stack)  # type: ignore[arg-type]
         session.begin()
@@ -143,6 +143,7 @@ def test_what_is_asked_for_in_the_viewer_is_done(
         session.step(scene[3])
         (kept,) = (tmp_path / "captures").iterdir()
         assert len(open_scene(kept)) == 2
+        assert json.loads((kept / "intrinsics.json").read_text())["depth_scale"] == 0.0005, "that of the source"
         assert session.step(Frame("unusable", scene[1].rgb, scene[1].depth, scene[1].K)), "one bad frame is left out"
         tracker.state = "lost"
         session.step(scene[2])
@@ -317,6 +318,23 @@ def test_without_a_mask_a_mesh_in_millimetres_is_told_by_its_size(recording: Pat
     save_mesh(BOX.scaled(30.0), scene.mesh_file)
     with pytest.raises(MeshError, match="neither metres nor millimetres: pass --mesh_unit"):
         load_objects(LiveOptions(str(recording), mask=["auto"]), scene[0], scene.mesh_file)
+    told = LiveOptions(str(recording), mask=["auto"], mesh_unit="mm")
+    assert load_objects(told, scene[0], scene.mesh_file)[0].mesh.diameter == pytest.approx(0.03 * metres, rel=1e-4)
+
+
+def test_an_object_is_called_by_its_folder_where_the_name_of_the_mesh_says_nothing(
+    recording: Path, tmp_path: Path
+) -> None:
+    mesh = tmp_path / "mug" / "mesh" / "textured.obj"
+    mesh.parent.mkdir(parents=True)
+    save_mesh(BOX, mesh)
+    assert load_objects(LiveOptions("", mesh_file=mesh), open_scene(recording)[0], None)[0].name == "mug"
+
+
+@pytest.mark.parametrize("real_time", [True, False])
+def test_a_recording_in_real_time_is_followed_as_a_camera_is(recording: Path, real_time: bool) -> None:
+    stream = session_module._open(LiveOptions(str(recording), real_time=real_time))
+    assert isinstance(stream, NewestFrames) == real_time
 
 
 def test_bad_sources_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
