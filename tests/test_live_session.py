@@ -289,6 +289,7 @@ def test_masks_and_meshes_go_to_the_objects_they_name(recording: Path, tmp_path:
     assert first.mask is not None and (first.mask & frame.mask).sum() > 0.6 * frame.mask.sum()
     assert (first.name, second.name, second.mask) == ("a", "b", None)
     assert load(mask=["auto"])[0].mask is None
+    assert [each.mask for each in load(objects=[f"a={mesh}", f"b={mesh}"])] == [None, None], "the frame's is of one"
     small = tmp_path / "small.png"
     cv2.imwrite(str(small), np.full((6, 8), 255, np.uint8))
     for options, problem in (
