@@ -18,7 +18,8 @@ Propose = Callable[[np.ndarray, np.ndarray, np.ndarray, float], Sequence[np.ndar
 """called with rgb (H, W, 3) uint8, depth (H, W) metres, K (3, 3) and the diameter in metres; gives masks (H, W) where
 the object may be, likeliest first"""
 
-# lite weights, two real tables: wrong places got at most 0.65, though up to 0.85 over all alternatives together.
+# lite weights, two real tables: one wrong place got more, 0.65; over all alternatives together several did, up to 0.85.
+# What is found is judged again like every tracked pose, before it counts as `tracking`.
 SURE = 0.5
 """probability of the likeliest pose below which the object is not taken for found"""
 _VERY_SURE = 0.9  # from which no other region is tried
