@@ -36,12 +36,13 @@ class TsdfVolume:
     weight: torch.Tensor
 
     @classmethod
-    def around(cls, low: np.ndarray, high: np.ndarray, voxel: float) -> TsdfVolume:
+    def around(cls, low: np.ndarray, high: np.ndarray, voxel: float, device: str | torch.device = "cpu") -> TsdfVolume:
         """An empty volume from corner `low` (3,) to `high` (3,); the voxel grows where memory would not do."""
         extent = np.asarray(high, np.float64) - np.asarray(low, np.float64)
         voxel = max(voxel, float(np.cbrt(extent.prod() / _MAX_VOXELS)))
         shape = tuple(int(n) for n in np.ceil(extent / voxel).astype(int) + 1)
-        return cls(np.asarray(low, np.float64), voxel, max(3 * voxel, 0.003), torch.zeros(shape), torch.zeros(shape))
+        empty = torch.zeros(shape, device=device)
+        return cls(np.asarray(low, np.float64), voxel, max(3 * voxel, 0.003), empty, empty.clone())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -76,12 +77,12 @@ class TsdfVolume:
         # One more pixel than the image has, of depth 0: for voxels that the camera does not see.
         images = np.zeros((depth.size + 1, 2), np.float32)
         images[:-1, 0], images[:-1, 1] = depth.ravel(), np.where(support, -cosine, cosine).ravel()
-        pixels = torch.from_numpy(images)
+        pixels = torch.from_numpy(images).to(self.total.device)
         x, y, z = (self.axis(i) for i in range(3))
-        slab = max(1, _SLAB_VOXELS // (len(y) * len(z)))
+        slab = max(1, _SLAB_VOXELS // (len(y) * len(z))) if pixels.device.type == "cpu" else len(x)
         for start in range(0, len(x), slab):
             part = slice(start, start + slab)
-            rows = _project((x[part], y, z), K, camera_in_volume)
+            rows = _project((x[part], y, z), K, camera_in_volume, pixels.device)
             self._add(part, rows, pixels, depth.shape, clearance)
 
     def _add(
@@ -115,7 +116,7 @@ class TsdfVolume:
         """Distance / truncation (X, Y, Z) float32, -1 where unknown, and where it is known (X, Y, Z) bool."""
         known = self.weight >= least_weight
         values = torch.where(known, self.total / self.weight.clamp(min=1e-9), -1.0)
-        return values.numpy(), known.numpy()
+        return values.cpu().numpy(), known.cpu().numpy()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All there is, for a file."""
@@ -123,8 +124,8 @@ class TsdfVolume:
             "origin": self.origin,
             "voxel": np.array(self.voxel),
             "truncation": np.array(self.truncation),
-            "total": self.total.numpy(),
-            "weight": self.weight.numpy(),
+            "total": self.total.cpu().numpy(),
+            "weight": self.weight.cpu().numpy(),
         }
 
     @classmethod
@@ -140,12 +141,12 @@ class TsdfVolume:
 
 
 def _project(
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray], K: np.ndarray, camera_in_volume: np.ndarray
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray], K: np.ndarray, camera_in_volume: np.ndarray, device: torch.device
 ) -> list[torch.Tensor]:
     """Homogeneous pixel coordinates of a grid, three times (X, Y, Z); the last is the depth."""
     volume_in_camera = np.linalg.inv(camera_in_volume)
     M, offset = K @ volume_in_camera[:3, :3], K @ volume_in_camera[:3, 3]
-    x, y, z = (torch.from_numpy(axis) for axis in axes)
+    x, y, z = (torch.from_numpy(axis).to(device) for axis in axes)
     return [
         ((M[r, 0] * x + offset[r]).float()[:, None, None] + (M[r, 1] * y).float()[None, :, None])
         + (M[r, 2] * z).float()[None, None, :]

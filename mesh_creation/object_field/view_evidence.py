@@ -1,0 +1,127 @@
+"""What reference views say of an object: where its surface was measured, and which rays prove space empty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.spatial import cKDTree
+
+from mesh_creation.fusion.tsdf_volume import TsdfVolume
+from mesh_creation.reference_views.view import ReferenceView
+from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth
+from pose6d.errors import SceneError
+
+_RIM = 1  # pixels inside the mask's edge that count as background: masks bleed
+_BESIDE = 3  # pixels outside of the mask's edge about which nothing is known
+_FAR = 10.0  # metres; a ray beside the mask without measured depth is empty until there
+_BEHIND = 0.01  # metres in front of what is beside the object from which on space is empty
+_OUTSIDE_SHARE = 0.25  # of the other views that see a point beside the object: it is background
+_CELL = 0.004  # metres to the nearest points of an object in one piece
+_ALONE = 3.0  # times the median distance of neighbours
+
+
+@dataclass
+class ViewEvidence:
+    """One view, as the volume wants it.
+
+    Attributes:
+        view: where it comes from.
+        depth: (H, W) float32 metres, cleaned; of the background where that proves space empty.
+        cosine: (H, W) float32 of incidence, weight of the measurement.
+        support: (H, W) bool, rays that show the background.
+        surface: (H, W) bool, pixels that show the object's surface.
+        pose: (4, 4) camera in object, which is refined.
+    """
+
+    view: ReferenceView
+    depth: np.ndarray
+    cosine: np.ndarray
+    support: np.ndarray
+    surface: np.ndarray
+    pose: np.ndarray
+
+    @property
+    def points_in_camera(self) -> np.ndarray:
+        """(P, 3) float32 of the surface."""
+        return backproject_pixels(self.depth, self.view.K)[self.surface]
+
+    @property
+    def points(self) -> np.ndarray:
+        """(P, 3) float64 of the surface in the object's frame."""
+        return self.points_in_camera @ self.pose[:3, :3].T + self.pose[:3, 3]
+
+    def integrate(self, volume: TsdfVolume) -> None:
+        """Add what was seen to a volume."""
+        volume.integrate(self.depth, self.cosine, self.support, self.view.K, self.pose, _BEHIND)
+
+
+def collect_evidence(views: Sequence[ReferenceView]) -> list[ViewEvidence]:
+    """The evidence of every view; surface points that the other views prove wrong are left out.
+
+    Raises:
+        SceneError: no depth is left on the object in any view.
+    """
+    found = [_evidence(view) for view in views]
+    for one in found:
+        _drop_background(one, found)
+    if not any(one.surface.any() for one in found):
+        raise SceneError(
+            f"{views[0].name} and {len(views) - 1} more: no depth inside the masks that could be the object's surface; "
+            "are masks and depth of the same pictures?"
+        )
+    return found
+
+
+def _evidence(view: ReferenceView) -> ViewEvidence:
+    mask = view.mask.astype(np.uint8)
+    depth, cosine = clean_depth(view.depth.astype(np.float32), view.K)
+    inner = cv2.erode(mask, np.ones((2 * _RIM + 1,) * 2, np.uint8)) > 0
+    outer = cv2.dilate(mask, np.ones((2 * _BESIDE + 1,) * 2, np.uint8)) > 0
+    surface = inner & (depth > 0)
+    behind = np.where(view.depth > 0, view.depth, np.float32(_FAR))
+    support = ~outer
+    return ViewEvidence(
+        view,
+        np.where(surface, depth, np.where(support, behind, 0)).astype(np.float32),
+        np.where(surface, cosine, np.where(support, 0.3, 0)).astype(np.float32),
+        support,
+        surface,
+        view.camera_in_object.copy(),
+    )
+
+
+def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> None:
+    """Leave out pixels whose points other views see beside the object, or through which they see its background."""
+    points = one.points
+    if not len(points) or len(all_views) < 2:
+        return
+    outside, asked = np.zeros(len(points), np.int64), np.zeros(len(points), np.int64)
+    for other in all_views:
+        if other is one:
+            continue
+        T = np.linalg.inv(other.pose)
+        in_camera = points @ T[:3, :3].T + T[:3, 3]
+        z = in_camera[:, 2]
+        pixel = in_camera @ other.view.K.T
+        height, width = other.support.shape
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u, v = np.round(pixel[:, 0] / z), np.round(pixel[:, 1] / z)
+        inside = (z > 0.01) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        row, column = np.where(inside, v, 0).astype(int), np.where(inside, u, 0).astype(int)
+        passed = inside & other.support[row, column] & (other.depth[row, column] > z + _BEHIND)
+        outside += passed
+        asked += inside
+    background = outside > np.maximum(_OUTSIDE_SHARE * asked, 0.5)
+    rows, columns = np.nonzero(one.surface)
+    for image in (one.depth, one.cosine, one.surface):
+        image[rows[background], columns[background]] = 0
+
+
+def largest_piece(points: np.ndarray, voxel: float) -> np.ndarray:
+    """(P,) bool: points (P, 3) that belong to the object, not to specks far from the rest."""
+    tree = cKDTree(points)
+    distance = tree.query(points, k=min(9, len(points)))[0][:, 1:].mean(axis=1)
+    return distance < max(_ALONE * float(np.median(distance)), 2 * voxel)
