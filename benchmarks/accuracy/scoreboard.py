@@ -28,6 +28,8 @@ from many_objects import EstimatorFactory
 from pose6d.errors import OptionError
 from pose6d.evaluation.equivalent_poses import EquivalentPoses
 from pose6d.evaluation.record import Record
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
 
 _SAVE_EVERY = 30.0  # seconds
 
@@ -44,6 +46,8 @@ class SceneChoice:
     """folder that is searched for meshes in metres; procedural objects if omitted"""
     symmetric: tuple[str, ...] = ()
     """parts of the names of objects that look the same from several sides; ADD(-S) counts ADD-S for these"""
+    given_folder: Path | None = None
+    """meshes that the estimator gets in place of those of --mesh-folder, made from scans or views: same paths, .glb"""
     workers: int | None = None
     """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
     seed: int = 7
@@ -102,7 +106,9 @@ class Scoreboard:
         else:
             self._real = load_real_frames(real_folder, options.symmetric, options.scenes)
         self._scenes = options.scenes
-        self._targets = make_targets(self.suites, options.mesh_folder, options.symmetric, options.seed)
+        self._targets = make_targets(
+            self.suites, options.mesh_folder, options.symmetric, options.seed, options.given_folder
+        )
 
     def count(self, suite: Suite) -> int:
         """How many scenes a suite has."""
@@ -136,7 +142,11 @@ class Scoreboard:
 
 
 def make_targets(
-    suites: Sequence[Suite], mesh_folder: Path | None, symmetric: Sequence[str], seed: int
+    suites: Sequence[Suite],
+    mesh_folder: Path | None,
+    symmetric: Sequence[str],
+    seed: int,
+    given_folder: Path | None = None,
 ) -> dict[str, list[TargetObject]]:
     """The objects of each synthetic suite; suites with the same objects share them, and so their estimators.
 
@@ -145,13 +155,17 @@ def make_targets(
         mesh_folder: see `load_objects`.
         symmetric: parts of the names of objects that look the same from several sides.
         seed: of the scoreboard.
+        given_folder: meshes that the estimator gets in place of the true ones; None: these.
     """
     suites = [suite for suite in suites if suite.task != "real"]
     wanted = {suite.objects for suite in suites}
     meshes = load_objects(mesh_folder) if wanted & {"given", "grey"} else []
     same = [any(part in mesh.name for part in symmetric) for mesh in meshes]
     by_kind = {
-        "given": [TargetObject(m, symmetric=s) for m, s in zip(meshes, same, strict=True)],
+        "given": [
+            TargetObject(m, symmetric=s, given=None if given_folder is None else _given(given_folder, m.name))
+            for m, s in zip(meshes, same, strict=True)
+        ],
         "grey": grey_objects(meshes) if "grey" in wanted else [],
         "symmetric": symmetric_objects() if "symmetric" in wanted else [],
     }
@@ -161,6 +175,11 @@ def make_targets(
         if any(suite.reconstructed for suite in suites)
     ]
     return {suite.name: scanned if suite.reconstructed else by_kind[suite.objects] for suite in suites}
+
+
+def _given(folder: Path, name: str) -> Mesh:
+    """The mesh that the estimator gets in place of the one of this name."""
+    return load_mesh((folder / name).with_suffix(".glb"))
 
 
 def run(options: Options) -> tuple[list[Record], dict[str, Any]]:

@@ -16,6 +16,8 @@ from pose6d.errors import SceneError
 
 _RIM = 1  # pixels inside the mask's edge that count as background: masks bleed
 _BESIDE = 3  # pixels outside of the mask's edge about which nothing is known
+_THIN = 9  # pixels; of parts of a mask that are thinner, every measurement counts, or nothing would be left of them
+_THIN_COSINE = 0.3  # weight of those measurements, as if seen at a grazing angle
 _FAR = 10.0  # metres; a ray beside the mask without measured depth is empty until there
 _BEHIND = 0.01  # metres in front of what is beside the object from which on space is empty
 _OUTSIDE_SHARE = 0.25  # of the other views that see a point beside the object: it is background
@@ -79,6 +81,10 @@ def _evidence(view: ReferenceView) -> ViewEvidence:
     mask = view.mask.astype(np.uint8)
     depth, cosine = clean_depth(view.depth.astype(np.float32), view.K)
     inner = cv2.erode(mask, np.ones((2 * _RIM + 1,) * 2, np.uint8)) > 0
+    thin = (mask > 0) & (cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((_THIN,) * 2, np.uint8)) == 0)
+    kept = thin & (depth == 0) & (view.depth > 0)
+    depth, cosine = np.where(kept, view.depth, depth), np.where(kept, np.float32(_THIN_COSINE), cosine)
+    inner |= thin
     outer = cv2.dilate(mask, np.ones((2 * _BESIDE + 1,) * 2, np.uint8)) > 0
     surface = inner & (depth > 0)
     behind = np.where(view.depth > 0, view.depth, np.float32(_FAR))
