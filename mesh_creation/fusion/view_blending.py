@@ -14,7 +14,7 @@ from pose6d.rendering import ALBEDO, make_renderer
 
 _FEATHER = 8.0  # pixels from a silhouette over which a view loses its say: there, small pose errors show background
 _OCCLUDED = 0.003  # metres behind the nearest surface from which on a point is hidden
-_OCCLUDER_GAP = 0.015  # metres before the surface that the depth camera may report before something stands in between
+_OCCLUDER_GAP = 0.015  # metres off the surface that the depth camera may report before it sees something else
 _SHARPENING = 5.0  # the best view dominates, and seams stay soft
 _MIN_COSINE = 0.25
 
@@ -29,6 +29,7 @@ class TextureView:
         K: (3, 3) intrinsics.
         camera_in_object: (4, 4) pose of the camera in the mesh's frame, metres.
         sharpness: relative to the other views, about 1.
+        mask: (H, W) bool, where the object is, as far as it is known: beside it, the picture says nothing.
     """
 
     rgb: np.ndarray
@@ -36,6 +37,7 @@ class TextureView:
     K: np.ndarray
     camera_in_object: np.ndarray
     sharpness: float = 1.0
+    mask: np.ndarray | None = None
 
 
 @dataclass
@@ -101,11 +103,11 @@ class ViewBlender:
 
 
 def _weight_pixels(view: TextureView, surface: np.ndarray) -> _WeightedView:
-    mask = surface > 0
+    mask = (surface > 0) if view.mask is None else (surface > 0) & view.mask
     inner = np.zeros(np.array(mask.shape) + 2, np.uint8)
     inner[1:-1, 1:-1] = mask & ~_rims(surface)
     distance = cv2.distanceTransform(inner, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    covered = (view.depth > 0) & (view.depth < surface - _OCCLUDER_GAP)
+    covered = (view.depth > 0) & (np.abs(view.depth - surface) > _OCCLUDER_GAP)
     covered = cv2.dilate(covered.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     trust = np.clip(distance / _FEATHER, 0, 1) * ~covered
     return _WeightedView(view, surface, trust.astype(np.float32))

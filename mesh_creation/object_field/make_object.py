@@ -21,6 +21,8 @@ from pose6d.mesh.mesh import Mesh
 
 _MARGIN = 0.006  # metres around the points that the volume covers
 _CELLS = 180  # voxels along the diagonal of the box, at most
+_SMOOTHING = 0.7  # times the noise
+_SMOOTHED = 0.6, 2.0  # voxels
 _VOXEL = 0.0005, 0.003  # metres
 
 
@@ -76,7 +78,7 @@ def make_object(views: Sequence[ReferenceView], options: ObjectOptions = ObjectO
     if options.refine_poses:
         refine_poses(evidence, device)
     volume, points = _volume(evidence, str(device))
-    surface = decimate(close_surface(volume, points, None), options.faces)
+    surface = decimate(close_surface(volume, points, None, _smoothing(evidence, volume)), options.faces)
     mesh = Mesh(vertices=surface.vertices, faces=surface.faces, name=options.name)
     blender = ViewBlender(mesh, _texture_views(evidence))
     vertices, normals = mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64)
@@ -113,11 +115,19 @@ def _volume(evidence: Sequence[ViewEvidence], device: str) -> tuple[TsdfVolume, 
     return volume, points
 
 
+def _smoothing(evidence: Sequence[ViewEvidence], volume: TsdfVolume) -> float:
+    """Voxels over which distances are smoothed: as many as the noise of the depth asks for."""
+    off = np.concatenate([volume.sample(one.points[::7]) for one in evidence])
+    off = off[np.abs(off) < 0.95 * volume.truncation]
+    noise = 1.48 * float(np.median(np.abs(off))) if len(off) else 0.0
+    return float(np.clip(_SMOOTHING * noise / volume.voxel, *_SMOOTHED))
+
+
 def _texture_views(evidence: Sequence[ViewEvidence]) -> list[TextureView]:
     sharp = np.array([sharpness(one.view.rgb) for one in evidence])
     relative = np.clip(sharp / max(float(np.median(sharp)), 1e-9), 0.3, 1.5)
     return [
-        TextureView(one.view.rgb, one.view.depth, one.view.K, one.pose, float(share))
+        TextureView(one.view.rgb, one.view.depth, one.view.K, one.pose, float(share), one.view.mask)
         for one, share in zip(evidence, relative, strict=True)
     ]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
-from mesh_creation.object_field.view_evidence import ViewEvidence
+from mesh_creation.object_field.view_evidence import ViewEvidence, share_beside_masks
 from pose6d.geometry.transforms import make_transform, so3_exp
 
 _CELLS = 56  # along the longest side of the volume
@@ -19,24 +19,30 @@ _ROUNDS, _STEPS = 4, 3  # new volumes, and Gauss-Newton steps with each
 _MARGIN = 0.01  # metres around the points
 _EFFECTIVE = 10.0  # independent measurements in a view: errors of neighbours are alike
 _NOISE = 0.0016  # metres by which half a metre of depth is off as a whole, in one place of a view
-_LEAST_PRIOR = 0.0003  # metres
+_LEAST_MISFIT = 0.0003  # metres; poses that fit better stay as they are
 _LEVER = 0.15  # metres; a pose that is off by 1 mm is usually turned by a mm over this length, too
+_BETTER = 0.88  # times the share of points beside the masks
 _LEAST = 100  # points without which a view stays where it is
 
 
-def refine_poses(evidence: Sequence[ViewEvidence], device: str | torch.device = "cpu") -> None:
+def refine_poses(evidence: Sequence[ViewEvidence], device: str | torch.device = "cpu") -> bool:
     """Move the poses so that every view lies on the surface that the others make; their mean stays.
 
     Levenberg-Marquardt steps on signed distances (Bylow et al., Real-time camera tracking and 3D reconstruction using
     signed distance functions, 2013), each view against a volume without its own share. The given poses hold what the
     depth does not tell, the more so the better the views fit each other already: errors of depth must not move them.
+    The masks, which had no say, decide whether the new poses are better; else all stay as they were.
 
     Args:
         evidence: of the views; their `pose` changes.
         device: where volumes are.
+
+    Returns:
+        Whether the poses have changed.
     """
     if len(evidence) < 2:
-        return
+        return False
+    beside = share_beside_masks(evidence)
     given = [one.pose.copy() for one in evidence]
     rng = np.random.default_rng(0)
     clouds = []
@@ -49,9 +55,16 @@ def refine_poses(evidence: Sequence[ViewEvidence], device: str | torch.device = 
         grids = _grids(evidence, device)
         if off is None:
             off = _misfit(evidence, clouds, grids)
+            if off <= _LEAST_MISFIT:
+                return False
         for i in usable:
             evidence[i].pose = _align(evidence[i].pose, given[i], torch.from_numpy(clouds[i]).to(device), grids[i], off)
     _keep_mean(evidence, given)
+    better = share_beside_masks(evidence) < _BETTER * beside
+    if not better:
+        for one, pose in zip(evidence, given, strict=True):
+            one.pose = pose
+    return better
 
 
 def _misfit(evidence: Sequence[ViewEvidence], clouds: Sequence[np.ndarray], grids: Sequence[_Grid]) -> float:
@@ -63,7 +76,7 @@ def _misfit(evidence: Sequence[ViewEvidence], clouds: Sequence[np.ndarray], grid
         distance, _, known = grid.sample(points.to(grid.device))
         distances.append(distance[known].abs().cpu().numpy())
     spread = 1.48 * float(np.median(np.concatenate(distances))) if any(map(len, distances)) else 0.0
-    return max(float(np.sqrt(max(spread**2 - np.nanmean(noise) ** 2, 0.0))), _LEAST_PRIOR)
+    return max(float(np.sqrt(max(spread**2 - np.nanmean(noise) ** 2, 0.0))), _LEAST_MISFIT)
 
 
 def _depth_noise(cloud: np.ndarray) -> float:

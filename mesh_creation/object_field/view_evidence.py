@@ -22,6 +22,7 @@ _FAR = 10.0  # metres; a ray beside the mask without measured depth is empty unt
 _BEHIND = 0.01  # metres in front of what is beside the object from which on space is empty
 _OUTSIDE_SHARE = 0.25  # of the other views that see a point beside the object: it is background
 _CELL = 0.004  # metres to the nearest points of an object in one piece
+_SPARSE = 7  # every so many points are enough to compare poses
 _ALONE = 3.0  # times the median distance of neighbours
 
 
@@ -54,6 +55,18 @@ class ViewEvidence:
     def points(self) -> np.ndarray:
         """(P, 3) float64 of the surface in the object's frame."""
         return self.points_in_camera @ self.pose[:3, :3].T + self.pose[:3, 3]
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Where points (P, 3) of the object's frame lie in the picture: rows, columns and depths (P,), and which (P,)
+        are inside; rows and columns of the others are 0."""
+        T = np.linalg.inv(self.pose)
+        in_camera = points @ T[:3, :3].T + T[:3, 3]
+        z, pixel = in_camera[:, 2], in_camera @ self.view.K.T
+        height, width = self.support.shape
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u, v = np.round(pixel[:, 0] / z), np.round(pixel[:, 1] / z)
+        inside = (z > 0.01) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        return np.where(inside, v, 0).astype(int), np.where(inside, u, 0).astype(int), z, inside
 
     def integrate(self, volume: TsdfVolume) -> None:
         """Add what was seen to a volume."""
@@ -108,15 +121,7 @@ def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> No
     for other in all_views:
         if other is one:
             continue
-        T = np.linalg.inv(other.pose)
-        in_camera = points @ T[:3, :3].T + T[:3, 3]
-        z = in_camera[:, 2]
-        pixel = in_camera @ other.view.K.T
-        height, width = other.support.shape
-        with np.errstate(divide="ignore", invalid="ignore"):
-            u, v = np.round(pixel[:, 0] / z), np.round(pixel[:, 1] / z)
-        inside = (z > 0.01) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        row, column = np.where(inside, v, 0).astype(int), np.where(inside, u, 0).astype(int)
+        row, column, z, inside = other.project(points)
         passed = inside & other.support[row, column] & (other.depth[row, column] > z + _BEHIND)
         outside += passed
         asked += inside
@@ -124,6 +129,18 @@ def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> No
     rows, columns = np.nonzero(one.surface)
     for image in (one.depth, one.cosine, one.surface):
         image[rows[background], columns[background]] = 0
+
+
+def share_beside_masks(evidence: Sequence[ViewEvidence]) -> float:
+    """Share of the surface points that other views see outside of their masks: the less, the better the poses fit."""
+    shares = []
+    for one in evidence:
+        points = one.points[::_SPARSE]
+        for other in evidence:
+            row, column, _, inside = other.project(points)
+            if other is not one and inside.any():
+                shares.append(float((~other.view.mask[row, column])[inside].mean()))
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def largest_piece(points: np.ndarray, voxel: float) -> np.ndarray:
