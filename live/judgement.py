@@ -23,6 +23,10 @@ LEAST_VISIBLE = 0.2  # share of the silhouette without which nothing is known of
 _STAY, _ENTER = 1.0, 2.0  # log odds with which an object stays `tracking`, and becomes it
 _FOUND = 2.5  # log odds from which a pose that was searched for is looked at again
 _MARGIN = 0.5  # log odds above that limit at the start
+_STRANGE = 6.0  # log odds that a texture loses which correlates by so much less than it does for this object
+_WOBBLE = 0.3  # by which the correlation may fall short of the usual one: light and blur change it
+_WELL_SEEN = 0.7  # share of the silhouette that must be seen to learn what is usual
+_LEARNING = 0.1  # share of a new frame in it
 _MOST_CREDIT = 4.0  # log odds that an object which is judged too low at a start that people vouch for may get
 _CONFIRM = 2  # good frames in a row that make a found object `tracking`
 _PATIENCE = 8  # frames without a good pose until an object is lost that something hides
@@ -67,13 +71,28 @@ class StateJudge:
     Attributes:
         state: of the object.
         credit: log odds added for this object, because its right pose is judged low.
+        usual: correlation of this object's texture while it is tracked and well seen; 0 before.
         good, bad: frames in a row with and without a good pose.
     """
 
     state: TrackState = "lost"
     credit: float = 0.0
+    usual: float = 0.0
     good: int = 0
     bad: int = 0
+
+    def log_odds(self, judged: JudgedPoses) -> np.ndarray:
+        """(N,) log odds that poses of this object are right: `log_odds`, and how strange their texture is.
+
+        What has the shape and the light of the object, such as a plain board in front of it, does not have its texture.
+        """
+        missing = self.usual - _WOBBLE - judged.evidence["texture"]
+        return log_odds(judged) - _STRANGE * np.maximum(missing, 0.0)
+
+    def learn(self, texture: float, seen: float) -> None:
+        """What the texture of a good pose correlates by of which the share `seen` of the silhouette is seen."""
+        if seen >= _WELL_SEEN:
+            self.usual += (_LEARNING if self.usual > 0 else 1.0) * (max(texture, 0.0) - self.usual)
 
     def start(self, odds: float) -> None:
         """The object was registered where people said that it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from live.automatic_start import Propose
-from live.judgement import explained_share, log_odds
+from live.judgement import explained_share
 from live.motion import place_at
 from live.object_track import ObjectTrack
 from live.pose_batch import PoseBatch
@@ -57,7 +57,7 @@ class ObjectSearch:
             best_distinct(once.poses, explained_share(once), self._finalists, track.center, track.diameter)
         ]
         judged = self._batch.follow(frame, [track.index] * len(finalists), finalists, *self._effort)
-        odds = log_odds(judged)
+        odds = track.judge.log_odds(judged)
         best = int(odds.argmax())
         if not track.judge.is_found(float(odds[best])):
             track.search.keep(judged.poses, odds)
@@ -79,7 +79,7 @@ class ObjectSearch:
         ranking = sides.ranking + self._texture_weight * sides.evidence["texture"] * sides.evidence["visible"]
         side = int(ranking.argmax())
         track.side_unsure = False
-        return sides.poses[side], float(log_odds(sides)[side])
+        return sides.poses[side], float(track.judge.log_odds(sides)[side])
 
     def _choose_starts(self, track: ObjectTrack, frame: Frame) -> np.ndarray:
         """(N, 4, 4) the best of the last attempt, the last trusted pose, its rotation at each place, and there also

@@ -201,8 +201,8 @@ class StateTracker:
         if followed:
             rows, starts = self._starts_of(followed, frame)
             judged = self._follow_far(frame, [followed[row] for row in rows], starts)
-            odds = log_odds(judged)
             for row, track in enumerate(followed):
+                odds = track.judge.log_odds(judged)
                 best = max((i for i, of in enumerate(rows) if of == row), key=odds.__getitem__)
                 self._settle(track, frame, judged, best, float(odds[best]))
         waiting = [track for track in self._tracks if track.judge.state == "lost" and track not in followed]
@@ -227,9 +227,11 @@ class StateTracker:
 
     def _begin(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> None:
         """Follow an object from the pose of a registration on."""
-        odds = float(log_odds(self._batch.follow(frame, [track.index], pose[None], 0, 0))[0])
+        judged = self._batch.follow(frame, [track.index], pose[None], 0, 0)
+        odds, seen = float(log_odds(judged)[0]), {name: float(values[0]) for name, values in judged.evidence.items()}
         track.reset()
         track.judge.start(odds)
+        track.judge.learn(seen["texture"], seen["visible"] * seen["inside"])
         track.accept(pose, odds, frame.seconds)
 
     def _follow(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
@@ -265,7 +267,7 @@ class StateTracker:
             known = [track.trusted, track.motion.predict(frame.seconds), track.pose, pose]
             starts = starts_in_doubt([p for p in known if p is not None], track.center, self._in_doubt)
             more = self._follow(frame, [track.index] * len(starts), starts)
-            chances = log_odds(more)
+            chances = track.judge.log_odds(more)
             best = int(chances.argmax())
             if chances[best] > odds:
                 pose, odds = more.poses[best], float(chances[best])
@@ -277,5 +279,7 @@ class StateTracker:
             track.lose()
         elif good:
             track.accept(pose, odds, frame.seconds)
+            if track.judge.state == "tracking":
+                track.judge.learn(seen["texture"], seen["visible"] * seen["inside"])
         else:
             track.hold(odds)

@@ -47,6 +47,8 @@ class Options:
     """of each kind"""
     mesh_folder: Path | None = None
     """folder that is searched for meshes in metres; procedural objects if omitted"""
+    symmetric: tuple[str, ...] = ()
+    """parts of the names of objects that look the same from several sides; ADD-S counts for these"""
     real_folders: tuple[Path, ...] = ()
     """recordings with a mesh, a mask of the first frame and true poses: as they are, and with a painted occluder"""
     still_folders: tuple[Path, ...] = ()
@@ -98,7 +100,8 @@ def follow(
 ) -> list[FrameScore]:
     """Every frame of a sequence, the registration first."""
     estimator = factory(sequence.mesh)
-    scorer = PoseScorer(sequence.mesh, factory.device)
+    symmetric = any(part in sequence.name for part in options.symmetric)
+    scorer = PoseScorer(sequence.mesh, factory.device, symmetric)
     watch = JudgedRows(scorer) if options.fit else None
     rows += [watch] if watch is not None else []
     effort = TrackingOptions(options.iteration, options.rounds, smoothing=options.smoothing)

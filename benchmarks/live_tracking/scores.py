@@ -58,20 +58,23 @@ class PoseScorer:
     Args:
         mesh: of the object, metres.
         device: draws it.
+        symmetric: it looks the same from several sides, so that ADD-S counts.
     """
 
-    def __init__(self, mesh: Mesh, device: torch.device):
-        self._mesh, self._device = mesh, device
+    def __init__(self, mesh: Mesh, device: torch.device, symmetric: bool = False):
+        self._mesh, self._device, self._symmetric = mesh, device, symmetric
         self._points = mesh.sample_surface(_POINTS, seed=0)
         self._equivalent: EquivalentPoses | None = None  # made when it is needed: that takes seconds
         self._alike: tuple[str, np.ndarray] | None = None  # of the last frame that needed them
 
     def error(self, pose: np.ndarray, frame: Frame) -> float | None:
-        """ADD in diameters of a pose (4, 4); infinite where the object is not in the picture, None without a truth."""
+        """ADD, or ADD-S, in diameters of a pose (4, 4); infinite where the object is not in the picture, None without a truth."""
         truth = frame.object_in_camera
         if truth is None:
             return None if frame.mask is None else float("inf")
         diameter = float(self._mesh.diameter)
+        if self._symmetric:
+            return float(add_s(pose, truth, self._points)) / diameter
         error = float(add(pose, truth, self._points)) / diameter
         if error < RIGHT or frame.mask is None or float(add_s(pose, truth, self._points)) / diameter >= RIGHT:
             return error

@@ -20,7 +20,9 @@ _THIN = 9  # pixels; of parts of a mask that are thinner, every measurement coun
 _THIN_COSINE = 0.3  # weight of those measurements, as if seen at a grazing angle
 _FAR = 10.0  # metres; a ray beside the mask without measured depth is empty until there
 _BEHIND = 0.01  # metres in front of what is beside the object from which on space is empty
-_OUTSIDE_SHARE = 0.25  # of the other views that see a point beside the object: it is background
+_THROUGH_SHARE = 0.25  # of the other views that see something farther away behind a point: it is background
+_WITHIN_SHARE = 0.5  # of the other views in which a point of the object lies within the mask at least
+_ASIDE = 0.7  # times the width of the object that the surface of one view may lie behind its middle
 _CELL = 0.004  # metres to the nearest points of an object in one piece
 _SPARSE = 7  # every so many points are enough to compare poses
 _ALONE = 3.0  # times the median distance of neighbours
@@ -113,22 +115,41 @@ def _evidence(view: ReferenceView) -> ViewEvidence:
 
 
 def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> None:
-    """Leave out pixels whose points other views see beside the object, or through which they see its background."""
+    """Leave out pixels whose points other views see beside the object, or through which they see its background.
+
+    A view alone tells background by its distance behind the object.
+    """
     points = one.points
-    if not len(points) or len(all_views) < 2:
+    if not len(points):
         return
-    outside, asked = np.zeros(len(points), np.int64), np.zeros(len(points), np.int64)
+    if len(all_views) == 1:
+        _drop_far(one)
+        return
+    through, asked, within = (np.zeros(len(points), np.int64) for _ in range(3))
     for other in all_views:
         if other is one:
             continue
         row, column, z, inside = other.project(points)
-        passed = inside & other.support[row, column] & (other.depth[row, column] > z + _BEHIND)
-        outside += passed
+        beside = other.support[row, column]
+        through += inside & beside & (other.depth[row, column] > z + _BEHIND)
+        within += inside & ~beside
         asked += inside
-    background = outside > np.maximum(_OUTSIDE_SHARE * asked, 0.5)
+    background = through > np.maximum(_THROUGH_SHARE * asked, 0.5)
+    background |= within < _WITHIN_SHARE * (len(all_views) - 1)
     rows, columns = np.nonzero(one.surface)
     for image in (one.depth, one.cosine, one.surface):
         image[rows[background], columns[background]] = 0
+
+
+def _drop_far(one: ViewEvidence) -> None:
+    """Leave out what lies farther behind the middle of the surface than an object of its width reaches."""
+    rows, columns = np.nonzero(one.surface)
+    depth = one.depth[one.surface]
+    middle = float(np.median(depth))
+    pixels = max(np.ptp(np.quantile(rows, [0.02, 0.98])), np.ptp(np.quantile(columns, [0.02, 0.98])))
+    far = depth > middle + _ASIDE * middle * pixels / one.view.K[0, 0]
+    for image in (one.depth, one.cosine, one.surface):
+        image[rows[far], columns[far]] = 0
 
 
 def share_beside_masks(evidence: Sequence[ViewEvidence]) -> float:

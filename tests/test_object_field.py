@@ -1,0 +1,126 @@
+"""Objects made from posed views: how near they come to the truth, and what bad masks and poses do to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("open3d")
+
+from benchmarks.model_free.surface import distances, score_surface
+from benchmarks.model_free.views import ViewSimulation, simulate_views
+from learning.datasets.objects.random_objects import make_kind
+from mesh_creation.object_field.make_object import MadeObject, ObjectOptions, make_object
+from mesh_creation.object_field.pose_refinement import refine_poses
+from mesh_creation.object_field.view_evidence import collect_evidence, share_beside_masks
+from mesh_creation.reference_views.view import ReferenceView
+from pose6d.errors import SceneError
+from pose6d.geometry.transforms import so3_exp
+from pose6d.mesh.mesh import Mesh
+
+OPTIONS = ObjectOptions(device="cpu", faces=4000, texel=0.001)
+Views = tuple[list[ReferenceView], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def carton() -> Mesh:
+    return make_kind("carton", np.random.default_rng(4)).scaled(0.15)
+
+
+@pytest.fixture(scope="module")
+def around(carton: Mesh) -> Views:
+    return simulate_views(carton, ViewSimulation(views=8), seed=1)
+
+
+@pytest.fixture(scope="module")
+def made(around: Views) -> MadeObject:
+    return make_object(around[0], OPTIONS)
+
+
+def test_the_surface_is_near_the_true_one(made: MadeObject, carton: Mesh) -> None:
+    score = score_surface(made, carton)
+    assert score.seen < 1.0
+    assert score.complete > 95
+    assert abs(score.diameter) < 4
+
+
+def test_the_texture_shows_the_object_and_not_what_is_behind(
+    made: MadeObject, around: Views, carton: Mesh
+) -> None:
+    green = [replace(view, rgb=np.where(view.mask[..., None], view.rgb, [0, 255, 0]).astype(np.uint8)) for view in around[0]]
+    mesh = make_object(green, OPTIONS).mesh
+    assert mesh.texture is not None and made.mesh.texture is not None
+    texture = mesh.texture.astype(int)
+    greenish = (texture[..., 1] > 150) & (texture[..., 0] < 80) & (texture[..., 2] < 80)
+    assert greenish.mean() < 0.002
+    assert texture.std(axis=(0, 1)).mean() > 10  # a carton has print
+
+
+def test_what_no_view_shows_is_marked(carton: Mesh) -> None:
+    views, _ = simulate_views(carton, ViewSimulation(views=6, directions="above"), seed=2)
+    found = make_object(views, OPTIONS)
+    a, b, c = np.moveaxis(found.colored.vertices[found.colored.faces], 1, 0)
+    normals, middles = np.cross(b - a, c - a), (a + b + c) / 3
+    below = normals[:, 2] < -0.8 * np.linalg.norm(normals, axis=1)
+    low, high = carton.vertices.min(axis=0), carton.vertices.max(axis=0)
+    below &= (np.abs(middles[:, :2] - (low + high)[:2] / 2) < 0.35 * (high - low)[:2]).all(axis=1)
+    assert below.any()
+    assert found.unseen[below].mean() > 0.9
+    assert found.unseen[~below].mean() < 0.3
+
+
+def test_background_that_masks_let_in_is_left_out(around: Views, carton: Mesh) -> None:
+    kernel = np.ones((15, 15), np.uint8)
+    grown = [replace(view, mask=cv2.dilate(view.mask.astype(np.uint8), kernel) > 0) for view in around[0]]
+    found = make_object(grown, OPTIONS)
+    assert found.colored.diameter < 1.15 * carton.diameter
+    points = found.colored.sample_surface(3000, seed=0)
+    assert np.quantile(distances(carton, points), 0.9) < 0.008
+
+
+def test_poses_that_are_off_are_refined(around: Views) -> None:
+    views, truth = around
+    rng = np.random.default_rng(0)
+    shaken = []
+    for view in views:
+        off = np.eye(4)
+        off[:3, :3] = so3_exp(torch.from_numpy(rng.normal(0, np.radians(0.8), (1, 3))))[0].numpy()
+        off[:3, 3] = rng.normal(0, 0.004, 3)
+        shaken.append(replace(view, camera_in_object=off @ view.camera_in_object))
+    evidence = collect_evidence(shaken)
+    before = share_beside_masks(evidence)
+    assert refine_poses(evidence)
+    assert share_beside_masks(evidence) < before
+
+    def spread(poses: np.ndarray) -> float:
+        """Metres by which the cameras move the middle, beyond what they do so in common."""
+        middle = (poses @ np.linalg.inv(truth))[:, :3, 3]
+        return float(np.linalg.norm(middle - middle.mean(axis=0), axis=1).mean())
+
+    given = np.stack([view.camera_in_object for view in shaken])
+    assert spread(np.stack([one.pose for one in evidence])) < 0.8 * spread(given)
+
+
+def test_good_poses_stay(carton: Mesh) -> None:
+    exact = ViewSimulation(views=6, rotation_error=0.0, translation_error=0.0)
+    views, truth = simulate_views(carton, exact, seed=3)
+    evidence = collect_evidence(views)
+    refine_poses(evidence)
+    moved = np.stack([one.pose for one in evidence]) @ np.linalg.inv(truth)
+    assert np.linalg.norm(moved[:, :3, 3], axis=1).max() < 0.002
+
+
+def test_one_view_gives_what_it_shows(around: Views, carton: Mesh) -> None:
+    found = make_object(around[0][:1], OPTIONS)
+    assert found.unseen.mean() > 0.2
+    assert score_surface(found, carton).seen < 2.5
+
+
+def test_views_without_depth_on_the_object_are_refused(around: Views) -> None:
+    blind = [replace(view, depth=np.where(view.mask, 0, view.depth)) for view in around[0]]
+    with pytest.raises(SceneError, match="no depth inside the masks"):
+        make_object(blind, OPTIONS)
