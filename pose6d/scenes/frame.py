@@ -172,6 +172,18 @@ class Scene(ABC):
     def description(self) -> str:
         """What was found, for people."""
 
+    def color_file(self, index: int) -> Path:
+        """The colour image of a frame, for messages."""
+        return self.path / self.names[index]
+
+    def pose(self, index: int) -> np.ndarray | None:
+        """(4, 4) ground truth of a frame, object in camera, without reading its images; None where it has none."""
+        return None
+
+    def has_mask(self, index: int) -> bool:
+        """Whether there is a mask of the chosen object for a frame."""
+        return False
+
     @abstractmethod
     def _read(self, index: int) -> Frame:
         """Read frame `index`, 0 <= index < len(self)."""
