@@ -13,7 +13,7 @@ from tqdm import tqdm
 from mesh_creation.reference_views.listed_view import ListedView, ViewListing
 from mesh_creation.reference_views.pose_agreement import check_agreement
 from mesh_creation.reference_views.pose_convention import GIVEN, find_convention
-from mesh_creation.reference_views.pose_evidence import ViewEvidence
+from mesh_creation.reference_views.pose_evidence import ViewSurface
 from mesh_creation.reference_views.recordings import list_bop_scenes, list_recording
 from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.reference_views.view_check import check_count, check_view
@@ -78,7 +78,7 @@ def open_views(
     # 1. How the poses are written, by a few views that differ.
     few = sorted(farthest_views(_directions(poses), min(_COMPARED, options.views_used)))
     views = {index: _read(listed[index], options) for index in few}
-    evidence = {index: ViewEvidence.of(view) for index, view in views.items()}
+    evidence = {index: ViewSurface.of(view) for index, view in views.items()}
     convention, found = find_convention([evidence[index] for index in few], poses[few])
     if convention is None:
         check_agreement([listed[index].name for index in few], [evidence[index] for index in few], poses[few], found)
@@ -97,7 +97,7 @@ def open_views(
     for index in tqdm(chosen, desc="reading views", unit="view"):
         if index not in views:
             views[index] = _read(listed[index], options)
-            evidence[index] = ViewEvidence.of(views[index])
+            evidence[index] = ViewSurface.of(views[index])
 
     # 3. Whether they show one object that has not moved.
     check_agreement([listed[i].name for i in chosen], [evidence[i] for i in chosen], poses[chosen])

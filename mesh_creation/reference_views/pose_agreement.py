@@ -9,7 +9,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from mesh_creation.reference_views.pose_convention import AGREE
-from mesh_creation.reference_views.pose_evidence import PairFits, ViewEvidence, fit_pairs
+from mesh_creation.reference_views.pose_evidence import PairFits, ViewSurface, fit_pairs
 from pose6d.errors import SceneError
 from pose6d.scenes.images import shorten
 
@@ -25,7 +25,7 @@ _CURE = (
 
 
 def check_agreement(
-    names: Sequence[str], evidence: Sequence[ViewEvidence], camera_in_object: np.ndarray, found: str = ""
+    names: Sequence[str], evidence: Sequence[ViewSurface], camera_in_object: np.ndarray, found: str = ""
 ) -> None:
     """Raise SceneError, which names the views, where views contradict one another or have nothing in common.
 

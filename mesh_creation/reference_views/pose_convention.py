@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from mesh_creation.reference_views.pose_evidence import PairFits, ViewEvidence, fit_pairs
+from mesh_creation.reference_views.pose_evidence import PairFits, ViewSurface, fit_pairs
 
 AGREE = 0.6  # the share of points against two poses from which on they contradict each other
 _OVERLAP = 0.05  # the share of points that two views of one object have to have in common
@@ -53,7 +53,7 @@ GIVEN = PoseConvention()
 _ALL = [PoseConvention(*chosen) for chosen in product((False, True), repeat=3)]
 
 
-def find_convention(evidence: Sequence[ViewEvidence], poses: np.ndarray) -> tuple[PoseConvention | None, str]:
+def find_convention(evidence: Sequence[ViewSurface], poses: np.ndarray) -> tuple[PoseConvention | None, str]:
     """How the poses of views are written.
 
     Of one view, only the unit can be told; which way round its pose is then does not matter, as any frame of the object

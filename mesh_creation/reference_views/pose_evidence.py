@@ -25,7 +25,7 @@ _GAP = 0.02  # metres between neighbouring pixels from which on they are of diff
 
 
 @dataclass(frozen=True)
-class ViewEvidence:
+class ViewSurface:
     """What one view says about where the object is.
 
     Attributes:
@@ -54,7 +54,7 @@ class ViewEvidence:
         return _SLACK[0] + _SLACK[1] * self.distance
 
     @classmethod
-    def of(cls, view: ReferenceView) -> ViewEvidence:
+    def of(cls, view: ReferenceView) -> ViewSurface:
         """The evidence of a view that has depth under its mask."""
         core = _core(view.mask, view.depth)
         rows, columns = np.nonzero(core)
@@ -82,7 +82,7 @@ class PairFits:
     met: np.ndarray
 
 
-def fit_pairs(evidence: Sequence[ViewEvidence], camera_in_object: np.ndarray) -> PairFits:
+def fit_pairs(evidence: Sequence[ViewSurface], camera_in_object: np.ndarray) -> PairFits:
     """How each two views fit together with these poses (N, 4, 4), metres."""
     size = 0.1 + 3 * max(view.extent for view in evidence)  # surely more than the object's diameter
     object_in_camera = np.linalg.inv(camera_in_object)
@@ -98,7 +98,7 @@ def fit_pairs(evidence: Sequence[ViewEvidence], camera_in_object: np.ndarray) ->
     return PairFits(shares[..., 0], shares[..., 1])
 
 
-def _judge(points: np.ndarray, view: ViewEvidence, size: float) -> np.ndarray:
+def _judge(points: np.ndarray, view: ViewSurface, size: float) -> np.ndarray:
     """Numbers (3,) of points (P, 3), camera axes, that speak against the poses, that are met, and of all."""
     height, width = view.depth.shape
     z = np.maximum(points[:, 2], 1e-3)
