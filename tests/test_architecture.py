@@ -75,6 +75,10 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("mesh_creation.labels*", (*SCAN_FILES, "pose6d.report")),
     ("mesh_creation.fusion*", (*SCAN_BOARD, "mesh_creation.registration")),
     (
+        "mesh_creation.object_field*",
+        (*SCAN_BOARD, "mesh_creation.registration", "mesh_creation.fusion", "mesh_creation.reference_views"),
+    ),
+    (
         "mesh_creation.reference_views*",
         (
             *SCAN_FILES,
