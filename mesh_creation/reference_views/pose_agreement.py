@@ -13,7 +13,7 @@ from mesh_creation.reference_views.pose_evidence import PairFits, ViewSurface, f
 from pose6d.errors import SceneError
 from pose6d.scenes.images import shorten
 
-_CLEARLY = 0.25  # the mean share of points against poses that parts groups of views
+_CLEARLY = 0.3  # the mean share of points against poses that parts groups of views
 _MANY = 4  # views, from which on a view is judged by all others together
 _LEAST_MET = 0.05  # share of its points that a view has to share with some other view
 

@@ -8,7 +8,7 @@ cannot see, because the object's other side or a hand is in front of them, say n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.depth_cleaning import backproject_pixels
 
 _POINTS = 500
-_SLACK = 0.01, 0.02  # metres, and metres per metre of distance: two poses that are off by 1 degree and 5 mm each
+_SLACK = 0.007, 0.014  # metres, and metres per metre of distance: poses are off, few points by more than this
 _BLEED = 3  # pixels that a mask may reach beyond the object
 _LEAST_INNER = 0.3  # share of the object's pixels that its middle must have to stand for it
 _GAP = 0.02  # metres between neighbouring pixels from which on they are of different things
@@ -31,7 +31,7 @@ class ViewSurface:
     Attributes:
         points: (P, 3) metres, of the object, in camera axes.
         depth: (H, W) metres as measured.
-        near: (H, W) bool, pixels of the object, or so near to it that the slack of the poses explains it.
+        beside: (H, W) pixels of distance from the mask, 0 on it.
         core: (H, W) bool, pixels that are surely of the object.
         whole: whether the object lies inside the picture, so that points beside the picture are not of it.
         K: (3, 3).
@@ -41,17 +41,12 @@ class ViewSurface:
 
     points: np.ndarray
     depth: np.ndarray
-    near: np.ndarray
+    beside: np.ndarray
     core: np.ndarray
     whole: bool
     K: np.ndarray
     distance: float
     extent: float
-
-    @property
-    def slack(self) -> float:
-        """Metres by which two surfaces may lie apart and be the same, for poses are not exact."""
-        return _SLACK[0] + _SLACK[1] * self.distance
 
     @classmethod
     def of(cls, view: ReferenceView) -> ViewSurface:
@@ -64,9 +59,8 @@ class ViewSurface:
         distance = float(np.median(points[:, 2]))
         whole = not (view.mask[[0, -1]].any() or view.mask[:, [0, -1]].any())
         extent = float(np.linalg.norm(high - low))
-        made = cls(points, view.depth, view.mask, core, whole, view.K, distance, extent)
-        radius = _BLEED + view.K[0, 0] * made.slack / distance
-        return replace(made, near=ndimage.distance_transform_edt(~view.mask) <= radius)
+        beside = cv2.distanceTransform((~view.mask).astype(np.uint8), cv2.DIST_L2, 5)
+        return cls(points, view.depth, beside, core, whole, view.K, distance, extent)
 
 
 @dataclass(frozen=True)
@@ -106,9 +100,11 @@ def _judge(points: np.ndarray, view: ViewSurface, size: float) -> np.ndarray:
     inside = (points[:, 2] > 1e-3) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     against = ~inside & (view.whole | (points[:, 2] <= 1e-3))
     pixel = row[inside].astype(int), column[inside].astype(int)
-    measured, near, core = view.depth[pixel], view.near[pixel], view.core[pixel]
+    apart = _SLACK[0] + _SLACK[1] * view.distance
+    near = view.beside[pixel] <= _BLEED + view.K[0, 0] * apart / view.distance
+    measured, core = view.depth[pixel], view.core[pixel]
     known = measured > 0
-    in_front = known & (z[inside] < measured - view.slack)
+    in_front = known & (z[inside] < measured - apart)
     too_far = z[inside] > view.distance + size
     against[inside] = (core & in_front) | (near & too_far) | (~near & (~known | in_front))
     met = near & ~against[inside]
