@@ -353,7 +353,7 @@ class FoundationPose:
             FrameError: the frame cannot be used; the last pose is kept.
         """
         if self._tracker.poses is None:
-            raise Pose6DError("track_one has no pose to start from: call register first, or start_from(pose)")
+            raise Pose6DError("no pose to start from: call register on a frame first, or start_from(pose)")
         self.confidence = None
         poses, confidences = self._tracker.track(rgb, depth, K, iteration, judge, self.cropped)
         self.confidence = None if confidences is None else float(confidences[0])

@@ -224,3 +224,19 @@ def test_mean_motion_is_the_motion_between_two_sets_of_poses() -> None:
 def test_missing_views_are_an_error_of_the_option(maker: Maker, tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="do not exist"):
         main(FromViewsOptions(tmp_path / "nowhere", tmp_path / "mesh"))
+
+
+def test_views_become_a_mesh_of_the_object_they_show(tmp_path: Path) -> None:
+    """With what really makes it; a pixel of the views is 2 mm, and their poses are the wrong way round and in mm."""
+    noisy = render_views(around(12), wall=0.9, noise=0.0005, rotation_off=0.25, position_off=0.001)
+    wrong = [replace(view, camera_in_object=np.linalg.inv(view.camera_in_object)) for view in noisy]
+    for view in wrong:
+        view.camera_in_object[:3, 3] *= 1000
+    folder = write_reference_folder(tmp_path / "house", wrong)
+    out = main(FromViewsOptions(folder, tmp_path / "mesh", held_out=0, making=ObjectOptions(faces=1500, texel=0.002)))
+    mesh, truth = load_mesh(out / "object.obj"), block().centered()
+    assert mesh.diameter == pytest.approx(truth.diameter, rel=0.1)
+    np.testing.assert_allclose(mesh.center, truth.center, atol=0.004)
+    metadata = json.loads((out / "metadata.json").read_text())
+    assert np.median([view["depth_error_median"] for view in metadata["views"]]) < 0.004
+    assert np.median([view["overlap"] for view in metadata["views"]]) > 0.8
