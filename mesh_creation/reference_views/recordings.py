@@ -47,7 +47,9 @@ def list_bop_scenes(
     objects = sorted(set().union(*known.values()))
     if object_id is None and len(objects) != 1:
         listed = shorten([str(number) for number in objects], 20) or "none with poses"
-        raise SceneError(f"{folder} holds BOP scenes of several objects ({listed}): choose one by --object_id")
+        raise SceneError(
+            f"{folder} holds BOP scenes of several objects ({listed}): choose one (--object_id of from_views)"
+        )
     wanted = objects[0] if object_id is None else int(object_id) if object_id.isdigit() else -1
     scenes = [scene for scene, inside in known.items() if wanted in inside]
     if not scenes:
@@ -61,8 +63,8 @@ def list_bop_scenes(
 def _list_scene(scene: Scene) -> ViewListing:
     if scene.objects and scene.object_id is None:
         raise SceneError(
-            f"{scene.path} has masks or poses of several objects ({', '.join(scene.objects)}): choose one, for example "
-            f"--object_id {scene.objects[0]}"
+            f"{scene.path} has masks or poses of several objects ({', '.join(scene.objects)}): choose one "
+            f"(--object_id of from_views, for example {scene.objects[0]})"
         )
     views, unposed, unmasked = [], [], []
     for index, name in enumerate(scene.names):
