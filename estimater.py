@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,13 @@ from pose6d.search.search_steps import SearchSteps
 from pose6d.search.tracker import Tracker
 
 
+def object_from_views(views: Any, **options: Any) -> Mesh:
+    """A mesh from pictures alone: `mesh_creation.reference_views.object_from_views`, which is loaded when called."""
+    from mesh_creation.reference_views.object_from_views import object_from_views as make
+
+    return make(views, **options)
+
+
 class FoundationPose:
     """Finds one object in a frame (`register`) and follows it through the next ones (`track_one`).
 
@@ -79,8 +87,7 @@ class FoundationPose:
             body without strong print. Empty before, and where the scorer has no confidence.
         cropped: set to True for pictures that are cut out of larger ones: their principal point may lie anywhere. Else
             one that looks like that of another resolution is refused.
-        object, diameter: what is looked for, and its size in metres.
-        mesh: of the object in its original frame; None for an object without one.
+        object, diameter: what is looked for, and its size in metres; mesh: in its original frame, None without one.
         symmetries: (S, 4, 4) those given, of the centred object, on the device; None without any.
 
     Raises:
@@ -121,11 +128,9 @@ class FoundationPose:
         self._sampler.count(self.schedule.grid)  # made here, so that the first frame need not wait
         self._textured = self.object.textured and self.scorer.texture_weight > 0
         self._rotations: AxisRotations | None = None
-        self._round_body = False
         if self._textured or self.scorer.choice_weights is not None:
             self._rotations = AxisRotations.about(self.object.principal_axes().to(self.device))
-        if self.scorer.choice_weights is not None:
-            self._round_body = is_round(self.object, self.device)
+        self._round_body = self.scorer.choice_weights is not None and is_round(self.object, self.device)
         self._runner = DeviceRunner(self.device, (self.refiner, self.scorer, self.object), profile)
         self._tracker = Tracker(self.object, np.asarray(center)[None], self.refiner, self.scorer, self._runner)
         # Networks and renderer know only the object moved by -center; poses are converted where they enter and leave.
@@ -348,9 +353,7 @@ class FoundationPose:
             FrameError: the frame cannot be used; the last pose is kept.
         """
         if self._tracker.poses is None:
-            raise Pose6DError(
-                "track_one has no pose to start from: call register on a frame first, or start_from(pose)"
-            )
+            raise Pose6DError("no pose to start from: call register on a frame first, or start_from(pose)")
         self.confidence = None
         poses, confidences = self._tracker.track(rgb, depth, K, iteration, judge, self.cropped)
         self.confidence = None if confidences is None else float(confidences[0])

@@ -3,6 +3,7 @@
 Without arguments it runs the avocado scene, which is made on first use. For your own object:
 
 python run_demo.py --mesh_file cup.obj --test_scene_dir recordings/cup
+python run_demo.py --reference_views pictures_of_cup --test_scene_dir recordings/cup
 
 A recording is a folder: rgb/ depth/ masks/ cam_K.txt, or JPEGImages/ depth/ intrinsics.json, or a BOP scene.
 
@@ -31,7 +32,7 @@ from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.command import exit_code, finish_what_is_begun, run_command
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, Pose6DError, SceneError
+from pose6d.errors import FrameError, OptionError, Pose6DError, SceneError
 from pose6d.evaluation.comparison import compare_poses, require_ground_truth
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
@@ -68,6 +69,8 @@ class Options:
 
     mesh_file: Path | None = None
     """Mesh of the object: obj (with mtl and texture), ply or glb. Default: the one in the scene's mesh/ folder."""
+    reference_views: Path | None = None
+    """Posed pictures of the object, of which a mesh is made once and kept (docs/reference_views.md)."""
     test_scene_dir: Path = Path(AVOCADO)
     """Folder of the recording, or the name of a scene under test_data/ (if installed: in ~/.cache/pose6d/scenes)."""
     mask_file: Path | None = None
@@ -260,7 +263,13 @@ def align_depth(choice: str, scene: Scene, first: Frame) -> None:
 
 
 def find_mesh(options: Options, scene: Scene) -> Path:
-    """The mesh that the user names, or the scene's own."""
+    """The mesh that the user names, or that is made of reference views, or the scene's own."""
+    if options.reference_views is not None:
+        if options.mesh_file is not None:
+            raise OptionError("--mesh_file and --reference_views: the object is given by one of them")
+        from mesh_creation.reference_views import object_from_views as views  # needs what few runs need
+
+        return views.keep_object(options.reference_views, making=views.ObjectOptions(device=options.device))
     file = options.mesh_file or scene.mesh_file
     if file is None:
         found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
@@ -274,6 +283,8 @@ def load_object(options: Options, scene: Scene, first: Frame) -> tuple[Mesh, np.
     mesh = load_mesh(file, keep_debris=options.keep_debris)
     own = scene.mesh_file is not None and same_file(file, scene.mesh_file)
     unit = scene.mesh_unit if options.mesh_unit == "auto" and own else options.mesh_unit
+    if options.reference_views is not None:
+        unit = "m"
     assert first.mask is not None  # read_first_frame has seen to it
     scale, explanation = resolve_unit(
         mesh, unit, first.depth, first.mask, first.K, depth_stated=scene.depth_scale_stated

@@ -59,6 +59,11 @@ def load_objects(options: LiveOptions, frame: Frame, own_mesh: Path | None) -> l
         raise OptionError("--symmetry is for one object: of several, put a symmetry.json beside each mesh")
     found = []
     for name, file in files.items():
+        of_views = file.is_dir() or file.suffix == ".json"
+        if of_views:
+            from mesh_creation.reference_views import object_from_views as views  # needs what few runs need
+
+            file = views.keep_object(file, making=views.ObjectOptions(device=options.device))
         mesh = load_mesh(file)
         hint = hints.get(name, hints.get(""))
         mask = frame.mask if hint is None and len(files) == 1 else None
@@ -67,7 +72,7 @@ def load_objects(options: LiveOptions, frame: Frame, own_mesh: Path | None) -> l
             if mask.shape != frame.depth.shape:
                 size = f"{mask.shape[1]}x{mask.shape[0]}, the frames are {frame.depth.shape[1]}x{frame.depth.shape[0]}"
                 raise OptionError(f"--mask {hint} is {size}: give a mask of their size")
-        scale, explanation = _unit(mesh, options.mesh_unit, frame, mask)
+        scale, explanation = _unit(mesh, "m" if of_views else options.mesh_unit, frame, mask)
         mesh = mesh.scaled(scale)
         if hint is not None and not isinstance(hint, (AutomaticHint, Path)):
             mask = mask_from_hint(hint, frame.rgb, frame.depth, frame.K, mesh.diameter)
@@ -81,8 +86,9 @@ def load_objects(options: LiveOptions, frame: Frame, own_mesh: Path | None) -> l
 
 
 def _mesh_files(options: LiveOptions, own_mesh: Path | None) -> dict[str, Path]:
-    if options.objects and options.mesh_file is not None:
-        raise OptionError("--mesh_file and --objects: name the objects by one of them")
+    given = [name for name in ("mesh_file", "reference_views", "objects") if getattr(options, name)]
+    if len(given) > 1:
+        raise OptionError(f"--{' and --'.join(given)}: name the objects by one of them")
     files: dict[str, Path] = {}
     for text in options.objects:
         name, is_named, file = text.partition("=")
@@ -92,10 +98,12 @@ def _mesh_files(options: LiveOptions, own_mesh: Path | None) -> dict[str, Path]:
             raise OptionError(f"--objects: {name} is there twice; give each object a name of its own")
         files[name] = Path(file).expanduser()  # which shells do not do behind a =
     if not files:
-        mesh = options.mesh_file.expanduser() if options.mesh_file else own_mesh
+        named = options.mesh_file or options.reference_views
+        mesh = named.expanduser() if named else own_mesh
         if mesh is None:
             raise OptionError(
-                "no object: pass --mesh_file, or --objects NAME=MESH ...; the source has no mesh/ folder with one mesh"
+                "no object: pass --mesh_file, --reference_views, or --objects NAME=MESH ...; the source has no mesh/ "
+                "folder with one mesh"
             )
         names = [mesh.stem, mesh.resolve().parent.name, mesh.resolve().parent.parent.name]
         files = {next((name for name in names if name not in _PLAIN_NAMES), "object"): mesh}

@@ -17,8 +17,10 @@ class LiveOptions:
     FILE.py:CLASS for a camera of your own."""
     mesh_file: Path | None = None
     """Mesh of the one object: obj, ply or glb. Default: the one in the recording's mesh/ folder."""
+    reference_views: Path | None = None
+    """Posed pictures of the one object, of which a mesh is made once and kept (docs/reference_views.md)."""
     objects: list[str] = field(default_factory=list)
-    """Several objects: NAME=MESH for each."""
+    """Several objects: NAME=MESH for each, or NAME=FOLDER of reference views."""
     mask: list[str] = field(default_factory=list)
     """Where the object is in the first frame: auto (look for it), X,Y (a point on it), X,Y,WIDTH,HEIGHT (a box),
     "X,Y X,Y X,Y" (an outline) or the file of a mask; NAME=... for one of several. Default: the recording's own mask,

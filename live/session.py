@@ -330,7 +330,7 @@ def _open(options: LiveOptions) -> FrameStream:
 
 def _own_mesh(options: LiveOptions) -> Path | None:
     """The mesh in the folder of a recording."""
-    if options.mesh_file is not None or options.objects or not Path(options.source).is_dir():
+    if options.mesh_file or options.reference_views or options.objects or not Path(options.source).is_dir():
         return None
     try:
         return open_scene(options.source, depth_scale=options.depth_scale).mesh_file

@@ -30,6 +30,11 @@ _STEPS = {
     "register": ("mesh_creation.registration.register", "RegisterOptions", "find the camera of every frame"),
     "fuse": ("mesh_creation.fusion.fuse", "FuseOptions", "make the textured mesh"),
     "label": ("mesh_creation.labels.label", "LabelOptions", "write poses, masks and boxes of every frame"),
+    "from_views": (
+        "mesh_creation.reference_views.from_views",
+        "FromViewsOptions",
+        "make the textured mesh from posed pictures of the object, without a scan",
+    ),
     "run": ("mesh_creation.__main__", "RunOptions", "register, fuse and label a scan; finished steps are skipped"),
     "simulate": ("mesh_creation.__main__", "SimulateOptions", "make a recording with ground truth, without a camera"),
 }
@@ -77,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one step; returns the exit code."""
     step, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if step not in _STEPS:
-        listed = "\n".join(f"  {name:<9} {what}" for name, (_, _, what) in _STEPS.items())
+        listed = "\n".join(f"  {name:<10} {what}" for name, (_, _, what) in _STEPS.items())
         usage = f"usage: python -m mesh_creation <step> [options]; --help after a step lists its options\n{listed}"
         if step in ("-h", "--help"):
             print(usage)
@@ -89,7 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def do() -> None:
         options, action = _load(step)
-        action(tyro.cli(options, args=rest, prog=f"python -m mesh_creation {step}", use_underscores=True))
+        program = f"python -m mesh_creation {step}"
+        config = (tyro.conf.OmitArgPrefixes,)  # options in groups are written like others
+        action(tyro.cli(options, args=rest, prog=program, use_underscores=True, config=config))
 
     return run_command(do, f"{step}: interrupted")  # record keeps what it has
 

@@ -49,6 +49,12 @@ class StepFolder:
         for file in self.path.glob("*.npz"):
             file.unlink()
 
+    def remove(self) -> None:
+        """Remove the files of all steps, and the folder if nothing else is in it."""
+        self.forget()
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
+
     def save(self, step: str, **arrays: Any) -> None:
         """Keep the arrays of a step; the file appears only when it is complete."""
         with whole_file(self.path / f"{step}.npz") as partial:

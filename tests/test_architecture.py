@@ -68,12 +68,26 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("pose6d.report*", (*SCENES_AND_RENDERING, "pose6d.evaluation")),
     ("pose6d*", BASE),
     ("learning*", (*SCENES_AND_RENDERING, "pose6d.camera_simulation", "pose6d.search", "pose6d.evaluation")),
-    ("estimater", ("pose6d", *PREDICTORS)),
+    ("estimater", ("pose6d", "mesh_creation.reference_views", *PREDICTORS)),
     ("many_objects", ("pose6d", "estimater", *PREDICTORS)),
-    ("live*", ("pose6d", "estimater", "many_objects", *PREDICTORS)),
+    ("live*", ("pose6d", "estimater", "many_objects", "mesh_creation.reference_views", *PREDICTORS)),
     ("mesh_creation.board*", SCENES_AND_RENDERING),
     ("mesh_creation.labels*", (*SCAN_FILES, "pose6d.report")),
     ("mesh_creation.fusion*", (*SCAN_BOARD, "mesh_creation.registration")),
+    (
+        "mesh_creation.object_field*",
+        (*SCAN_BOARD, "mesh_creation.registration", "mesh_creation.fusion", "mesh_creation.reference_views"),
+    ),
+    (
+        "mesh_creation.reference_views*",
+        (
+            *SCAN_FILES,
+            "pose6d.report",
+            "mesh_creation.registration",
+            "mesh_creation.fusion",
+            "mesh_creation.object_field",
+        ),
+    ),
     ("mesh_creation.simulation*", (*SCAN_BOARD, "pose6d.camera_simulation")),
     ("mesh_creation.recording*", (*SCAN_BOARD, "pose6d.streams")),
     ("mesh_creation.*.*", SCAN_BOARD),  # registration

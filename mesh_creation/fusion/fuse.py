@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,16 @@ from tqdm import tqdm
 
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, decimate
 from mesh_creation.fusion.flip_alignment import FlipAlignment, align_flipped
+from mesh_creation.fusion.mesh_folder import (
+    FILLED_FACES,
+    check_free,
+    face_share,
+    is_finished,
+    mark_unfinished,
+    mesh_arrays,
+    mesh_from_arrays,
+    new_mesh_folder,
+)
 from mesh_creation.fusion.registered_scan import RegisteredScan
 from mesh_creation.fusion.symmetry_proposal import propose_symmetries
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
@@ -21,10 +30,9 @@ from mesh_creation.registration.frame_alignment import Cloud
 from mesh_creation.registration.keyframes import sharpness
 from mesh_creation.registration.object_region import ObjectRegion
 from mesh_creation.step_files import StepFolder, write_array
-from pose6d.errors import FrameError, OutputError, SceneError
+from pose6d.errors import FrameError, SceneError
 from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
-from pose6d.mesh.mesh_files import save_mesh
 
 VERSION = 1
 _MARGIN = 0.008  # metres around the object that the volume covers
@@ -81,15 +89,15 @@ def main(options: FuseOptions) -> Path:
         OutputError: mesh/ holds something that this step did not make.
     """
     folder = options.scan / "mesh"
-    if _is_finished(folder) and not options.overwrite:
+    if is_finished(folder) and not options.overwrite:
         print(f"{folder} is there already (--overwrite makes it again)")
         return folder
-    _check_free(folder)
+    check_free(folder)
     scans = [RegisteredScan(path) for path in (options.scan, options.flipped) if path is not None]
     steps = StepFolder(options.scan / "fusion", _inputs(options, scans))
-    if _is_finished(folder):  # from here on the mesh counts as unfinished
+    if is_finished(folder):
         steps.forget()
-        (folder / "metadata.json").unlink()
+        mark_unfinished(folder)
 
     # 1. The object on the board, in both recordings; 2. how the second lies in the first.
     sources = [_Source(scan, scan.find_object(), np.eye(4)) for scan in scans]
@@ -111,6 +119,7 @@ def main(options: FuseOptions) -> Path:
 
     # 6. Everything into its place, the metadata last.
     poses = [np.linalg.inv(source.board_in_main) @ object_in_main for source in sources]
+    filled_share = face_share(mesh, surface.filled)
     metadata = {
         "version": VERSION,
         "name": options.name,
@@ -122,16 +131,18 @@ def main(options: FuseOptions) -> Path:
         "object_in_board": poses[0],
         "faces": len(mesh.faces),
         "vertices": len(mesh.vertices),
-        "filled_share": _filled_share(surface),
-        "filled_faces": "formats/filled.npy: true for the faces of object.ply that no camera has seen",
+        "filled_share": filled_share,
+        "filled_faces": FILLED_FACES,
         "voxel": voxel,
         "texture": {"size": size, "seen_share": painted, "vertices_seen_share": seen},
         "frames": [len(source.scan.frames) for source in sources],
         "other_things_share": [source.region.dropped for source in sources],
         "flipped": None if flip is None else {"scan": str(options.flipped), **asdict(flip)},
-        "warnings": _warnings(sources, surface, flip, painted),
+        "warnings": _warnings(sources, filled_share, flip, painted),
     }
-    _write(folder, textured, colored, surface, metadata, sources, poses)
+    with new_mesh_folder(folder, textured, colored, surface.filled, metadata):
+        for source, pose in zip(sources, poses, strict=True):
+            _write_poses(source, pose, options.name, folder, flipped=source is not sources[0])
     for file in (options.scan / "fusion").glob("volume*.npz"):
         file.unlink()  # the only large one, and not needed again
     _print_summary(metadata, folder)
@@ -233,22 +244,10 @@ def _vertex_colors(mesh: Mesh, blender: ViewBlender) -> tuple[np.ndarray, float]
 
 
 def _unwrap(mesh: Mesh, size: int, steps: StepFolder) -> Mesh:
-    def make() -> dict[str, Any]:
-        made = unwrap(mesh, size)
-        return {"vertices": made.vertices, "faces": made.faces, "normals": made.normals, "uv": made.uv}
-
-    done = steps.load_or_make("atlas", make)
-    return Mesh(done["vertices"], done["faces"], normals=done["normals"], uv=done["uv"], name=mesh.name)
+    return mesh_from_arrays(steps.load_or_make("atlas", lambda: mesh_arrays(unwrap(mesh, size))), mesh.name)
 
 
-def _filled_share(surface: ClosedSurface) -> float:
-    """Share of the surface's area that was filled."""
-    a, b, c = np.moveaxis(surface.vertices[surface.faces], 1, 0)
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    return float(area[surface.filled].sum() / area.sum())
-
-
-def _warnings(sources: list[_Source], surface: ClosedSurface, flip: FlipAlignment | None, painted: float) -> list[str]:
+def _warnings(sources: list[_Source], filled: float, flip: FlipAlignment | None, painted: float) -> list[str]:
     found = []
     for source in sources:
         if source.region.dropped > 0.1:
@@ -264,56 +263,19 @@ def _warnings(sources: list[_Source], surface: ClosedSurface, flip: FlipAlignmen
         )
     if painted < 0.8:
         found.append(f"the pictures show {painted:.0%} of the surface; the rest takes on the colours beside it")
-    filled = _filled_share(surface)
     if filled > 0.35:
         found.append(f"{filled:.0%} of the surface was not seen and is filled: film lower, higher, or a flipped scan")
     return found
 
 
-def _write(
-    folder: Path,
-    textured: Mesh,
-    colored: Mesh,
-    surface: ClosedSurface,
-    metadata: dict[str, Any],
-    sources: list[_Source],
-    poses: list[np.ndarray],
-) -> None:
-    """Write the mesh beside its place, move it there, and then what depends on it."""
-    partial = folder.with_name("mesh.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    (partial / "formats").mkdir(parents=True)
-    save_mesh(textured, partial / "object.obj")
-    save_mesh(textured, partial / "formats" / "object.glb")
-    save_mesh(colored, partial / "formats" / "object.ply")
-    write_array(partial / "formats" / "filled.npy", surface.filled)
-    if folder.exists():
-        shutil.rmtree(folder)  # made by this step: see `_check_free`
-    for source, pose in zip(sources, poses, strict=True):
-        scan = source.scan.folder
-        cameras = [
-            np.full((4, 4), np.nan) if camera is None else np.linalg.inv(pose) @ camera for camera in source.scan.poses
-        ]
-        write_array(scan / "transforms.npy", np.stack(cameras))
-        # The flipped scan names the first one's mesh.
-        place = Path("mesh") if source is sources[0] else folder.resolve()
-        file = str(place / "object.obj")
-        write_json(scan / "objects.json", [{"name": metadata["name"], "mesh": file, "object_in_board": pose}])
-    write_json(partial / "metadata.json", metadata)
-    partial.rename(folder)
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / "metadata.json").is_file()
-
-
-def _check_free(folder: Path) -> None:
-    """Refuse to replace a folder mesh/ that came from elsewhere."""
-    if folder.exists() and not _is_finished(folder) and any(folder.iterdir()) and not (folder / "formats").is_dir():
-        raise OutputError(
-            f"{folder} holds files that this step did not make: move them away, for example to mesh.before"
-        )
+def _write_poses(source: _Source, object_in_board: np.ndarray, name: str, folder: Path, *, flipped: bool) -> None:
+    """Write transforms.npy, the camera in the mesh, and objects.json into the folder of a scan."""
+    scan, object_pose = source.scan.folder, np.linalg.inv(object_in_board)
+    cameras = [np.full((4, 4), np.nan) if camera is None else object_pose @ camera for camera in source.scan.poses]
+    write_array(scan / "transforms.npy", np.stack(cameras))
+    place = folder.resolve() if flipped else Path("mesh")  # the flipped scan names the first one's mesh
+    file = str(place / "object.obj")
+    write_json(scan / "objects.json", [{"name": name, "mesh": file, "object_in_board": object_in_board}])
 
 
 def _inputs(options: FuseOptions, scans: list[RegisteredScan]) -> dict[str, Any]:

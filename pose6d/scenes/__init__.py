@@ -11,10 +11,11 @@ from pose6d.scenes.capture import CaptureScene
 from pose6d.scenes.folder import FolderScene
 from pose6d.scenes.frame import Frame, Scene, SceneOptions
 from pose6d.scenes.images import listing
+from pose6d.scenes.reference_folder import ReferenceFolderScene
 
 __all__ = ["Frame", "Scene", "open_scene"]
 
-_LAYOUTS: tuple[type[Scene], ...] = (BopScene, CaptureScene, FolderScene)
+_LAYOUTS: tuple[type[Scene], ...] = (BopScene, CaptureScene, ReferenceFolderScene, FolderScene)
 """All readers; the first one of which a folder holds a marker reads it. A new layout is a file and an entry here."""
 
 

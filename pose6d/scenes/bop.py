@@ -58,11 +58,26 @@ class BopScene(Scene):
             what = f"object {self.object_id} in {seen} of them with ground truth"
         return f"BOP layout, {len(self)} frame(s) of {width}x{height}, {what}"
 
+    def color_file(self, index: int) -> Path:
+        """See `Scene.color_file`."""
+        return self._folder.color[self._frames[index]]
+
+    def pose(self, index: int) -> np.ndarray | None:
+        """See `Scene.pose`."""
+        instance = self._instance(self._frames[index])
+        return None if instance is None else self._folder.pose(self._frames[index], instance)
+
+    def has_mask(self, index: int) -> bool:
+        """See `Scene.has_mask`."""
+        if self._given_masks is not None:
+            return self.names[index] in self._given_masks
+        instance = self._instance(self._frames[index])
+        return instance is not None and self._folder.has_visible_mask(self._frames[index], instance)
+
     def _read(self, index: int) -> Frame:
         frame = self._folder.read(self._frames[index])
         instance = self._instance(self._frames[index])
-        if instance is not None:
-            frame.object_in_camera = self._folder.pose(self._frames[index], instance)
+        frame.object_in_camera = self.pose(index)
         frame.mask = self._mask(index, instance)
         return frame
 

@@ -125,6 +125,10 @@ class BopFolder:
     def _annotation(self, file: str, frame: int, index: int) -> str:
         return f"{self.path / file}, frame {frame}, instance {index}"
 
+    def has_visible_mask(self, frame: int, index: int) -> bool:
+        """Whether the scene has a mask of the visible part of one annotated object."""
+        return f"{frame:06d}_{index:06d}" in self._masks
+
     def visible_mask(self, frame: int, index: int) -> np.ndarray | None:
         """(H, W) bool, the visible part of one annotated object; None where the scene has no such mask."""
         file = self._masks.get(f"{frame:06d}_{index:06d}")

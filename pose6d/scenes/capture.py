@@ -46,7 +46,7 @@ class CaptureScene(SingleCameraScene):
         return "no ground truth" if self._camera_in_object is None else "ground truth from transforms.npy"
 
     def pose(self, index: int) -> np.ndarray | None:
-        """See `SingleCameraScene.pose`."""
+        """See `Scene.pose`."""
         if self._camera_in_object is None or not np.isfinite(self._camera_in_object[index]).all():
             return None
         return np.linalg.inv(self._camera_in_object[index])

@@ -46,7 +46,7 @@ class FolderScene(SingleCameraScene):
         return f"ground truth for {len(self._poses)} frame(s)" if self._poses else "no ground truth"
 
     def pose(self, index: int) -> np.ndarray | None:
-        """See `SingleCameraScene.pose`."""
+        """See `Scene.pose`."""
         name = self.names[index]
         if name not in self._poses:
             return None

@@ -20,6 +20,8 @@ from pose6d.scenes.lens import Undistortion
 MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl")
 # What else belongs into a mesh/ folder: materials, buffers and textures; symmetries; what mesh_creation writes there.
 _BESIDE_MESHES = (*MESH_SUFFIXES, ".mtl", ".bin", *COLOR_SUFFIXES, ".tga", ".webp", ".gif")
+MADE_OBJECT = "made_object"
+"""where the object is kept that was made of a recording's pictures, should it be a set of reference views as well"""
 _MESH_FOLDER = frozenset(("symmetry.json", "metadata.json", "formats"))
 
 
@@ -147,7 +149,9 @@ class Scene(ABC):
             self.strange += [
                 entry
                 for entry in (sorted(folder.iterdir()) if folder.is_dir() else [])
-                if entry.name not in names and entry.suffix.lower() not in suffixes and not entry.name.startswith(".")
+                if entry.name not in names
+                and entry.suffix.lower() not in suffixes
+                and not entry.name.startswith((".", MADE_OBJECT))
             ]
 
     def _name_unmatched(self, files: Mapping[str, Path], what: str) -> None:
@@ -171,6 +175,18 @@ class Scene(ABC):
     @abstractmethod
     def description(self) -> str:
         """What was found, for people."""
+
+    def color_file(self, index: int) -> Path:
+        """The colour image of a frame, for messages."""
+        return self.path / self.names[index]
+
+    def pose(self, index: int) -> np.ndarray | None:
+        """(4, 4) ground truth of a frame, object in camera, without reading its images; None where it has none."""
+        return None
+
+    def has_mask(self, index: int) -> bool:
+        """Whether there is a mask of the chosen object for a frame."""
+        return False
 
     @abstractmethod
     def _read(self, index: int) -> Frame:

@@ -38,25 +38,30 @@ class SingleCameraScene(Scene):
         camera: the file with the intrinsics.
         options: how it is read.
         growing: it was not finished: a last depth image without colour is left out.
+        depth_dir, mask_dir: its folders of depth images and masks.
     """
 
     def __init__(
-        self, path: Path, color_dir: str, camera: Path, options: SceneOptions, *, growing: bool = False
+        self,
+        path: Path,
+        color_dir: str,
+        camera: Path,
+        options: SceneOptions,
+        *,
+        growing: bool = False,
+        depth_dir: str = "depth",
+        mask_dir: str = "masks",
     ) -> None:
         super().__init__(path, options)
-        self.names, self._color, self._depth = pair_frames(path / color_dir, path / "depth", growing=growing)
+        self.names, self._color, self._depth = pair_frames(path / color_dir, path / depth_dir, growing=growing)
         self.size = first_size(list(self._color.values()))
         self.notes += turning_notes(list(self._color.values()))
         self._K, self._scale = self._use_camera(read_camera(camera), options.depth_scale)
         if all(file.suffix.lower() == ".png" for file in self._depth.values()):  # a TIFF may hold fractions
             self.depth_unit = self._scale
-        self._masks = Masks(options.mask_dir or path / "masks", options.object_id, self._color)
+        self._masks = Masks(options.mask_dir or path / mask_dir, options.object_id, self._color)
         self.objects, self.object_id = self._masks.objects, self._masks.object_id
         self.mesh_files = find_meshes(path / "mesh")
-
-    @abstractmethod
-    def pose(self, index: int) -> np.ndarray | None:
-        """(4, 4) ground truth of a frame, None where it has none."""
 
     @property
     @abstractmethod
@@ -68,6 +73,14 @@ class SingleCameraScene(Scene):
         height, width = self.size
         frames = f"{len(self)} frame(s) of {width}x{height}"
         return f"{self.kind} layout, {frames}, {self._masks.description}, {self.truth}"
+
+    def color_file(self, index: int) -> Path:
+        """See `Scene.color_file`."""
+        return self._color[self.names[index]]
+
+    def has_mask(self, index: int) -> bool:
+        """See `Scene.has_mask`."""
+        return self._masks.has(self.names[index])
 
     def mask(self, index: int) -> np.ndarray | None:
         """(H, W) bool mask of a frame, None where it has none."""
@@ -201,6 +214,10 @@ class Masks:
             known = f"it has {', '.join(self.objects)}" if self.objects else "it has no folder per object"
             raise SceneError(f"object_id {object_id!r} is not in {self.folder}: {known}")
         return object_id
+
+    def has(self, name: str) -> bool:
+        """Whether the recording has a mask for a frame."""
+        return name in self.files or name in self._cut_outs
 
     def read(self, name: str) -> np.ndarray | None:
         """(H, W) bool mask of a frame, None if the recording has none for it."""
