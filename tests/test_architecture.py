@@ -74,6 +74,16 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("mesh_creation.board*", SCENES_AND_RENDERING),
     ("mesh_creation.labels*", (*SCAN_FILES, "pose6d.report")),
     ("mesh_creation.fusion*", (*SCAN_BOARD, "mesh_creation.registration")),
+    (
+        "mesh_creation.completion*",
+        (
+            *SCAN_BOARD,
+            "mesh_creation.registration",
+            "mesh_creation.fusion",
+            "mesh_creation.reference_views",
+            "pose6d.segmentation",
+        ),
+    ),
     ("mesh_creation.simulation*", (*SCAN_BOARD, "pose6d.camera_simulation")),
     ("mesh_creation.recording*", (*SCAN_BOARD, "pose6d.streams")),
     ("mesh_creation.*.*", SCAN_BOARD),  # registration

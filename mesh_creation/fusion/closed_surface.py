@@ -34,6 +34,11 @@ class ClosedSurface:
     filled: np.ndarray
 
 
+def least_weight(volume: TsdfVolume) -> float:
+    """The weight from which on a voxel is known."""
+    return float(np.clip(_MIN_SHARE * volume.weight.max().item(), *_MIN_WEIGHT))
+
+
 def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None, smoothing: float = 0.6) -> ClosedSurface:
     """Extract the object's surface; what no ray has proved empty counts as solid.
 
@@ -50,7 +55,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None, s
     Raises:
         SceneError: nothing is left.
     """
-    values, known = volume.distances(float(np.clip(_MIN_SHARE * volume.weight.max().item(), *_MIN_WEIGHT)))
+    values, known = volume.distances(least_weight(volume))
     if floor is not None:  # under what is seen may be a wall that was not: only rays tell that there is none
         points = np.concatenate([points, points * [1.0, 1.0, 0.0]])
     values[~_in_hull(volume, points) & ~(known & (values < 0))] = 1.0
@@ -70,7 +75,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None, s
     # Open3D returns the array's axes in reverse; undoing it mirrors the mesh, which turns its faces outwards.
     index = extracted.vertex.positions.numpy()[:, ::-1].astype(np.float64) - 1.0
     faces = extracted.triangle.indices.numpy().astype(np.int64)
-    seen = _measured_vertices(known, index)
+    seen = measured_vertices(known, index)
     vertices = volume.origin + volume.voxel * index
     if floor is not None:
         vertices[:, 2] = np.maximum(vertices[:, 2], 0.0)
@@ -121,8 +126,8 @@ def _keep_one_piece(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _measured_vertices(known: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """(V,) bool: vertices (voxel coordinates) between voxels of which all have been measured."""
+def measured_vertices(known: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(V,) bool: vertices (V, 3), in voxels, between voxels of which all are known (X, Y, Z) bool."""
     low = np.floor(index + 1e-4).astype(int)
     high = np.ceil(index - 1e-4).astype(int)
     limit = np.array(known.shape) - 1

@@ -1,0 +1,133 @@
+"""A closed surface of an object that few views show, completed across its mirror planes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from mesh_creation.completion.mirrors import Mirror, combined_mirrors
+from mesh_creation.completion.narrow_parts import empty_behind_narrow_parts
+from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight, measured_vertices
+from mesh_creation.fusion.tsdf_volume import TsdfVolume
+from mesh_creation.reference_views.view import ReferenceView
+
+Colors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Points (P, 3) and unit normals (P, 3) to colours (P, 3) and trust (P,), as `ViewBlender.colors`."""
+
+_SLAB_VOXELS = 500_000
+_LOST = 0.02  # share of the points seen that a completed surface may miss more than the hull does
+_NEAR = 3.0  # voxels from the surface within which a point is not missed
+_CHECKED = 5000  # points
+_GUESSED_TRUST = 0.25  # of a colour from across a mirror plane, for that of one that is seen
+
+
+@dataclass
+class CompletedSurface:
+    """A closed surface, and how what nobody saw was guessed.
+
+    Attributes:
+        surface: `filled` are the faces that no camera has seen, mirrored ones among them.
+        mirrors: the planes that it was completed across; [] where the hull closes it.
+    """
+
+    surface: ClosedSurface
+    mirrors: list[Mirror]
+
+
+def complete_points(points: np.ndarray, mirrors: Sequence[Mirror]) -> np.ndarray:
+    """Points (P, 3) with their images across all combinations of mirrors (Q, 3): what a volume must have room for."""
+    return np.concatenate([points, *(points @ T[:3, :3].T + T[:3, 3] for T in combined_mirrors(mirrors))])
+
+
+def complete_volume(volume: TsdfVolume, mirrors: Sequence[Mirror]) -> TsdfVolume:
+    """The volume with what is not known of it taken from across mirrors; what is seen stays as it is.
+
+    Args:
+        volume: distances; not changed, on any device.
+        mirrors: about perpendicular to one another, in the volume's frame.
+    """
+    least = least_weight(volume)
+    seen = volume.weight >= least
+    fields = torch.stack([volume.total * seen, volume.weight * seen])[None]
+    total, weight = torch.zeros_like(volume.total), torch.zeros_like(volume.weight)
+    x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
+    last = torch.tensor(volume.shape).to(x) - 1
+    step = max(1, _SLAB_VOXELS // (len(y) * len(z)))
+    for transform in combined_mirrors(mirrors):
+        R = torch.from_numpy(transform[:3, :3]).to(x)
+        t = torch.from_numpy(transform[:3, 3] - volume.origin).to(x)
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            index = (torch.stack(torch.meshgrid(x[part], y, z, indexing="ij"), dim=-1) @ R.T + t) / volume.voxel
+            position = (2 * index / last - 1).flip(-1)[None]  # grid_sample counts axes from the last
+            sampled = torch.nn.functional.grid_sample(fields, position, align_corners=True)[0]
+            total[part] += sampled[0]
+            weight[part] += sampled[1]
+    guessed = ~seen & (weight >= least)
+    return TsdfVolume(
+        volume.origin,
+        volume.voxel,
+        volume.truncation,
+        torch.where(guessed, total, volume.total),
+        torch.where(guessed, weight, volume.weight),
+    )
+
+
+def complete_surface(
+    volume: TsdfVolume, points: np.ndarray, views: Sequence[ReferenceView], mirrors: Sequence[Mirror]
+) -> CompletedSurface:
+    """Close the surface of a volume: across mirrors, behind narrow parts, and by the hull of all that.
+
+    A completion that loses more of what was seen than the hull does is not used.
+
+    Args:
+        volume: distances, with room for `complete_points(points, mirrors)`.
+        points: (P, 3) the surface seen, metres.
+        views: the pictures that the volume was filled from.
+        mirrors: of `find_mirrors`.
+
+    Raises:
+        SceneError: the volume has no surface.
+    """
+    least = least_weight(volume)
+    known = (volume.weight >= least).cpu().numpy()
+    plain = close_surface(volume, points, None)
+    limit = _missed(plain, points, volume.voxel) + _LOST
+    for used in ([*mirrors], []) if mirrors else ([],):
+        mirrored = complete_volume(volume, used) if used else volume
+        hull = complete_points(points, used)
+        for completed in (empty_behind_narrow_parts(mirrored, views, least), mirrored):
+            surface = close_surface(completed, hull, None)
+            if _missed(surface, points, volume.voxel) <= limit:
+                return CompletedSurface(_mark_unseen(surface, volume, known), used)
+    return CompletedSurface(_mark_unseen(plain, volume, known), [])
+
+
+def mirror_colors(colors: Colors, mirrors: Sequence[Mirror]) -> Colors:
+    """A lookup of colours that asks across mirrors where no view sees a point; those count less."""
+
+    def look_up(points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found, trust = (array.copy() for array in colors(points, normals))
+        for T in combined_mirrors(mirrors):
+            unknown = np.flatnonzero(trust == 0)
+            guessed, sure = colors(points[unknown] @ T[:3, :3].T + T[:3, 3], normals[unknown] @ T[:3, :3].T)
+            found[unknown], trust[unknown] = guessed, _GUESSED_TRUST * sure
+        return found, trust
+
+    return look_up
+
+
+def _missed(surface: ClosedSurface, points: np.ndarray, voxel: float) -> float:
+    """Share of points (P, 3) that lie beside the surface."""
+    checked = points[:: max(1, len(points) // _CHECKED)]
+    return float((cKDTree(surface.vertices).query(checked)[0] > _NEAR * voxel).mean())
+
+
+def _mark_unseen(surface: ClosedSurface, volume: TsdfVolume, known: np.ndarray) -> ClosedSurface:
+    """The surface with those faces marked that lie in no voxel which is known from the views themselves."""
+    seen = measured_vertices(known, (surface.vertices - volume.origin) / volume.voxel)
+    return ClosedSurface(surface.vertices, surface.faces, ~seen[surface.faces].all(axis=1))

@@ -1,0 +1,97 @@
+"""What hides behind narrow parts: no deeper than they are wide.
+
+From one side, a fork or the leg of a stool hides all that is behind it, and nothing proves that empty. A ball inside of
+the object appears as a disc inside of every mask. Where no mask has room for a wide disc, no part is thick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+
+from mesh_creation.fusion.tsdf_volume import TsdfVolume
+from mesh_creation.reference_views.view import ReferenceView
+from mesh_creation.registration.depth_cleaning import clean_depth
+
+_DEEPER = 1.5  # times as deep as wide: a round bar that leads away from the camera by 48 degrees is that deep
+_LEAST_WIDTH = 2.0  # pixels
+_SLAB_VOXELS = 200_000
+
+
+def local_width(mask: np.ndarray) -> np.ndarray:
+    """(H, W) float32 pixels: diameter of the widest disc within a mask (H, W) bool that covers each pixel; 0 outside.
+
+    Hildebrand and Rüegsegger, "A new method for the model-independent assessment of thickness" (1997), in the plane.
+    """
+    width = np.zeros(mask.shape, np.float32)
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return width
+    box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    inside = np.pad(mask[box].astype(np.uint8), 1)
+    radii = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
+    found = np.zeros_like(radii)
+    for radius in np.arange(1.0, np.ceil(radii.max()) + 1):
+        centres = (radii >= radius - 0.5).astype(np.uint8)
+        if centres.any():
+            away = cv2.distanceTransform(1 - centres, cv2.DIST_L2, 5)
+            found[(away <= radius) & (inside > 0)] = 2 * radius
+    width[box] = found[1:-1, 1:-1]
+    return width
+
+
+def empty_behind_narrow_parts(volume: TsdfVolume, views: Sequence[ReferenceView], least: float) -> TsdfVolume:
+    """The volume with voxels empty that nothing is known of, and that lie too deep behind narrow parts.
+
+    Args:
+        volume: distances; not changed.
+        views: pictures that it was filled from, in its frame.
+        least: weight from which on a voxel is known.
+    """
+    empty = torch.zeros_like(volume.total, dtype=torch.bool)
+    for view in views:
+        limits = _deepest(view, volume.truncation)
+        if limits is not None:
+            _mark_beyond(volume, view, limits, empty)
+    empty &= volume.weight < least
+    total, weight = volume.total.clone(), volume.weight.clone()
+    total[empty] = weight[empty] = least
+    return TsdfVolume(volume.origin, volume.voxel, volume.truncation, total, weight)
+
+
+def _deepest(view: ReferenceView, slack: float) -> np.ndarray | None:
+    """(H, W) float32 metres along the camera's axis that the object may reach to, infinite beside it."""
+    depth, _ = clean_depth(np.where(view.mask, view.depth, 0), view.K)
+    if not (depth > 0).any():
+        return None
+    row, column = ndimage.distance_transform_edt(depth == 0, return_distances=False, return_indices=True)
+    depth = depth[row, column]
+    metres = np.maximum(local_width(view.mask), _LEAST_WIDTH) * depth / view.K[0, 0]
+    return np.where(view.mask, depth + _DEEPER * metres + slack, np.inf).astype(np.float32)
+
+
+def _mark_beyond(volume: TsdfVolume, view: ReferenceView, limits: np.ndarray, empty: torch.Tensor) -> None:
+    """Set voxels of `empty` (X, Y, Z) that are farther than the limits (H, W) of their pixels."""
+    height, width = limits.shape
+    outside = torch.tensor([float("inf")], device=empty.device)
+    pixels = torch.cat([torch.from_numpy(limits).to(empty.device).ravel(), outside])
+    volume_in_camera = np.linalg.inv(view.camera_in_object)
+    M, offset = view.K @ volume_in_camera[:3, :3], view.K @ volume_in_camera[:3, 3]
+    x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
+    step = max(1, _SLAB_VOXELS // (len(y) * len(z)))
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        u, v, w = (
+            (float(M[r, 0]) * x[part] + float(offset[r]))[:, None, None]
+            + (float(M[r, 1]) * y)[None, :, None]
+            + (float(M[r, 2]) * z)[None, None, :]
+            for r in range(3)
+        )
+        column, row = (u / w).round_(), (v / w).round_()
+        seen = (w > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        index = torch.where(seen, row * width + column, float(height * width)).long()
+        empty[part] |= w > pixels[index]

@@ -1,0 +1,44 @@
+"""The plane that an object stands on, found in the depth around it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mesh_creation.reference_views.view import ReferenceView
+from pose6d.segmentation.planes import extent, large_planes
+from pose6d.segmentation.small_picture import shrink_frame
+
+_LARGER = 1.25  # times the object's length; what is less long may be another object
+_RING = 0.25  # of the mask's side, the width of the ring around the mask in which the plane must show
+_SHARE = 0.25  # of the ring's depth that must lie on the plane
+_BELOW = 0.008  # metres that points of the object may lie below the plane, from noise
+
+
+def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
+    """The plane around the object in one view, which the object lies above.
+
+    Args:
+        view: its depth outside of the mask shows the plane.
+        points: (P, 3) the surface seen, metres, object frame.
+
+    Returns:
+        (4,) unit normal towards the object and offset, n . p + d = 0 on the plane, object frame; None where the depth
+        shows no such plane.
+    """
+    picture, step = shrink_frame(view.rgb, np.where(view.mask, 0, view.depth), view.K)
+    height, width = picture.known.shape
+    mask = view.mask[: height * step, : width * step].reshape(height, step, width, step).any(axis=(1, 3))
+    side = max(3, round(_RING * np.sqrt(mask.sum())))
+    ring = cv2.dilate(mask.astype(np.uint8), np.ones((2 * side + 1,) * 2, np.uint8)) > 0
+    ring &= ~(cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & picture.known
+    if not ring.any():
+        return None
+    best, most = None, _SHARE * ring.sum()
+    for plane, where in large_planes(picture.points, picture.known & ~mask, picture.normals, _LARGER * extent(points)):
+        normal = view.camera_in_object[:3, :3] @ plane[:3]
+        moved = np.append(normal, plane[3] - normal @ view.camera_in_object[:3, 3])
+        above = points @ normal + moved[3] > -_BELOW
+        if (count := (where & ring).sum()) > most and above.mean() > 0.9:
+            best, most = moved, count
+    return best
