@@ -26,7 +26,7 @@ _OFFSETS = 31  # planes tried along each direction
 _REACH = 0.5  # of the length seen along a direction: how far a plane may be from the middle of what is seen
 _TURN = 5.0  # degrees between directions along the support plane
 _UPRIGHT = 12.0  # degrees by which a second plane may miss the right angle to the first
-_TOP = 97  # percentile of the heights that counts as the top: noise reaches higher
+_TOP = 95  # percentile of the heights that counts as the top: noise reaches higher
 _ROUNDS, _TRIALS = 6, 60  # of the refinement, each round in a smaller neighbourhood
 _BATCH = 400  # planes judged at once
 
@@ -89,14 +89,14 @@ def find_mirrors(views: Sequence[ReferenceView], points: np.ndarray) -> list[Mir
     if len(samples) < _FEWEST:
         return []
     search = _PlaneSearch(views, points, samples, normals)
-    up = search.space.support
-    directions = _hemisphere() if up is None else _level_directions(up[:3])
+    up = search.space.up
+    directions = _hemisphere() if up is None else _level_directions(up)
     costs, offsets = search.best_offsets(directions)
     first = int(costs.argmin())
     upright = np.abs(directions @ directions[first]) < np.sin(np.radians(_UPRIGHT))
     second = int(np.where(upright, costs, np.inf).argmin())
     planes = [search.refine(directions[i], offsets[i]) for i in (first, second)]
-    planes.append(search.level_plane(up) if up is not None else search.third_plane(planes[0][0], planes[1][0]))
+    planes.append((up, _level_offset(views, points, search.space)) if up is not None else search.third_plane(planes[0][0], planes[1][0]))
     found = [search.describe(*plane) for plane in planes]
     return sorted((mirror for mirror in found if mirror.score > 0), key=lambda mirror: -mirror.score)
 
@@ -146,11 +146,6 @@ class _PlaneSearch:
             angle, shift = 0.6 * angle, 0.6 * shift
         return normal, offset
 
-    def level_plane(self, support: np.ndarray) -> tuple[np.ndarray, float]:
-        """Halfway between a support plane (4,) and the top of the object."""
-        heights = self._points @ support[:3] + support[3]
-        return support[:3], float(np.percentile(heights, _TOP)) / 2 - float(support[3])
-
     def third_plane(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float]:
         """The best plane perpendicular to two others of unit normals (3,)."""
         normal = np.cross(first, second)
@@ -193,6 +188,21 @@ class _PlaneSearch:
         """Lowest and highest (N,) of the points along unit vectors (N, 3), without outliers."""
         low, high = np.percentile(self._points @ directions.T, [1, 99], axis=0)
         return low, high
+
+
+def _level_offset(views: Sequence[ReferenceView], points: np.ndarray, space: SeenSpace) -> float:
+    """Offset along `space.up` of the plane halfway between the support and the object's top.
+
+    Each view measures the height against its own picture of the support: what is wrong with its depth or its pose
+    moves both. Where the top is, all views tell together.
+    """
+    tops, heights = [], []
+    for view, support in zip(views, space.supports, strict=True):
+        samples, _ = sample_surface([view], points, _SAMPLES)
+        if support is not None and len(samples):
+            tops.append(np.percentile(samples @ space.up, _TOP))
+            heights.append(np.percentile(samples @ support[:3] + support[3], _TOP))
+    return float(np.mean(tops) - np.mean(heights) / 2)
 
 
 def _hemisphere() -> np.ndarray:

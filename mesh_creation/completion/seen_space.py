@@ -13,7 +13,7 @@ from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.depth_cleaning import clean_depth, surface_normals
 
 _SAME_WAY = 0.6  # cosine from which two normals may be of one surface
-_SAME_PLANE = 0.985  # cosine between what several views show of one support plane
+_SAME_WAY_UP = 0.985  # cosine between the normals that several views show of one support plane
 _FACING = -0.3  # cosine to the ray, of a surface that a camera would see
 _BEHIND = 0.01  # metres behind something else's depth from which on a point is hidden by it
 
@@ -43,24 +43,24 @@ class SeenSpace:
         views: posed pictures.
         points: (P, 3) the surface seen, metres, object frame.
         tolerance: metres within which a point counts as on the surface seen.
+
+    Attributes:
+        supports: for each view (4,) of `find_support`, or None.
     """
 
     def __init__(self, views: Sequence[ReferenceView], points: np.ndarray, tolerance: float) -> None:
         self._views = [_PreparedView(view) for view in views]
-        planes = (find_support(view, points) for view in views)
-        self._supports = [plane for plane in planes if plane is not None]
+        self.supports = [find_support(view, points) for view in views]
         self._tolerance = tolerance
 
     @property
-    def support(self) -> np.ndarray | None:
-        """(4,) the plane that the object stands on in all views; None where there is none, or where it was turned."""
-        if not self._supports:
+    def up(self) -> np.ndarray | None:
+        """(3,) the normal of the plane that the object stands on, the same in all views that show one; else None."""
+        normals = np.array([plane[:3] for plane in self.supports if plane is not None])
+        if not len(normals) or (normals @ normals[0]).min() < _SAME_WAY_UP:
             return None
-        planes = np.stack(self._supports)
-        if (planes[:, :3] @ planes[0, :3]).min() < _SAME_PLANE:
-            return None
-        mean = planes.mean(axis=0)
-        return mean / np.linalg.norm(mean[:3])
+        mean = normals.mean(axis=0)
+        return mean / np.linalg.norm(mean)
 
     def judge(self, points: np.ndarray, normals: np.ndarray) -> Verdict:
         """Look up points (..., 3) with unit normals (..., 3), both in the object's frame."""
@@ -68,7 +68,7 @@ class SeenSpace:
         points, normals = points.reshape(-1, 3).astype(np.float32), normals.reshape(-1, 3).astype(np.float32)
         contradiction = np.zeros(len(points), np.float32)
         matched, buried = np.zeros(len(points), bool), np.zeros(len(points), bool)
-        for plane in self._supports:
+        for plane in (plane for plane in self.supports if plane is not None):
             below = -(points @ plane[:3].astype(np.float32) + np.float32(plane[3]))
             contradiction = np.maximum(contradiction, below)
         for view in self._views:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from mesh_creation.reference_views.view import ReferenceView
+from mesh_creation.registration.depth_cleaning import backproject_pixels
 from pose6d.segmentation.planes import extent, large_planes
 from pose6d.segmentation.small_picture import shrink_frame
 
@@ -41,4 +42,13 @@ def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
         above = points @ normal + moved[3] > -_BELOW
         if (count := (where & ring).sum()) > most and above.mean() > 0.9:
             best, most = moved, count
-    return best
+    return None if best is None else _centre(best, view)
+
+
+def _centre(plane: np.ndarray, view: ReferenceView) -> np.ndarray:
+    """A plane (4,), found in a picture of nearest depths, moved to the middle of the depth as measured."""
+    depth = np.where(cv2.dilate(view.mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0, 0, view.depth)
+    points = backproject_pixels(depth, view.K)[depth > 0]
+    R, t = view.camera_in_object[:3, :3], view.camera_in_object[:3, 3]
+    heights = points @ (R.T @ plane[:3]) + (plane[:3] @ t + plane[3])
+    return plane - np.append(np.zeros(3), np.median(heights[np.abs(heights) < _BELOW]))
