@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from mesh_creation.completion.mirrors import Mirror, combined_mirrors
-from mesh_creation.completion.narrow_parts import empty_behind_narrow_parts
+from mesh_creation.completion.guessed_space import behind_narrow_parts, below_support
+from mesh_creation.completion.mirrors import Mirror, combined_mirrors, reflect
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight, measured_vertices
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.view import ReferenceView
@@ -36,11 +37,6 @@ class CompletedSurface:
 
     surface: ClosedSurface
     mirrors: list[Mirror]
-
-
-def complete_points(points: np.ndarray, mirrors: Sequence[Mirror]) -> np.ndarray:
-    """Points (P, 3) with their images across all combinations of mirrors (Q, 3): what a volume must have room for."""
-    return np.concatenate([points, *(points @ T[:3, :3].T + T[:3, 3] for T in combined_mirrors(mirrors))])
 
 
 def complete_volume(volume: TsdfVolume, mirrors: Sequence[Mirror]) -> TsdfVolume:
@@ -82,10 +78,11 @@ def complete_surface(
 ) -> CompletedSurface:
     """Close the surface of a volume: across mirrors, behind narrow parts, and by the hull of all that.
 
-    A completion that loses more of what was seen than the hull does is not used.
+    Nothing is left below the plane that the object stands on. A completion that loses more of what was seen than the
+    hull does is not used: then fewer mirrors are tried.
 
     Args:
-        volume: distances, with room for `complete_points(points, mirrors)`.
+        volume: distances, with room for `reflect(points, mirrors)`.
         points: (P, 3) the surface seen, metres.
         views: the pictures that the volume was filled from.
         mirrors: of `find_mirrors`.
@@ -93,15 +90,15 @@ def complete_surface(
     Raises:
         SceneError: the volume has no surface.
     """
-    least = least_weight(volume)
-    known = (volume.weight >= least).cpu().numpy()
+    narrow, below = behind_narrow_parts(volume, views), below_support(volume, views, points)
+    known = ((volume.weight >= least_weight(volume)) & ~below).cpu().numpy()
     plain = close_surface(volume, points, None)
     limit = _missed(plain, points, volume.voxel) + _LOST
-    for used in ([*mirrors], []) if mirrors else ([],):
-        mirrored = complete_volume(volume, used) if used else volume
-        hull = complete_points(points, used)
-        for completed in (empty_behind_narrow_parts(mirrored, views, least), mirrored):
-            surface = close_surface(completed, hull, None)
+    for used in _subsets(mirrors):
+        mirrored, hull = complete_volume(volume, used), reflect(points, used)
+        unknown = mirrored.weight < least_weight(volume)
+        for empty in ((narrow & unknown) | below, below):
+            surface = close_surface(_with_empty(mirrored, empty), hull, None)
             if _missed(surface, points, volume.voxel) <= limit:
                 return CompletedSurface(_mark_unseen(surface, volume, known), used)
     return CompletedSurface(_mark_unseen(plain, volume, known), [])
@@ -119,6 +116,20 @@ def mirror_colors(colors: Colors, mirrors: Sequence[Mirror]) -> Colors:
         return found, trust
 
     return look_up
+
+
+def _with_empty(volume: TsdfVolume, empty: torch.Tensor) -> TsdfVolume:
+    """The volume with the voxels (X, Y, Z) of a mask empty, as if they had just been seen to be."""
+    least = least_weight(volume)
+    total, weight = (torch.where(empty, least, values) for values in (volume.total, volume.weight))
+    return TsdfVolume(volume.origin, volume.voxel, volume.truncation, total, weight)
+
+
+def _subsets(mirrors: Sequence[Mirror]) -> Iterator[list[Mirror]]:
+    """All mirrors, all but one, and so on to none; those with the better scores first."""
+    for count in range(len(mirrors), -1, -1):
+        chosen = [list(subset) for subset in combinations(mirrors, count)]
+        yield from sorted(chosen, key=lambda subset: -sum(mirror.score for mirror in subset))
 
 
 def _missed(surface: ClosedSurface, points: np.ndarray, voxel: float) -> float:

@@ -27,6 +27,7 @@ _REACH = 0.5  # of the length seen along a direction: how far a plane may be fro
 _TURN = 5.0  # degrees between directions along the support plane
 _UPRIGHT = 12.0  # degrees by which a second plane may miss the right angle to the first
 _TOP = 95  # percentile of the heights that counts as the top: noise reaches higher
+_TILT = 8.0  # degrees by which the top may slope
 _ROUNDS, _TRIALS = 6, 60  # of the refinement, each round in a smaller neighbourhood
 _BATCH = 400  # planes judged at once
 
@@ -95,9 +96,12 @@ def find_mirrors(views: Sequence[ReferenceView], points: np.ndarray) -> list[Mir
     first = int(costs.argmin())
     upright = np.abs(directions @ directions[first]) < np.sin(np.radians(_UPRIGHT))
     second = int(np.where(upright, costs, np.inf).argmin())
-    planes = [search.refine(directions[i], offsets[i]) for i in (first, second)]
-    planes.append((up, _level_offset(views, points, search.space)) if up is not None else search.third_plane(planes[0][0], planes[1][0]))
-    found = [search.describe(*plane) for plane in planes]
+    found = [search.describe(*search.refine(directions[i], offsets[i])) for i in (first, second)]
+    if up is None:
+        found.append(search.describe(*search.third_plane(found[0].normal, found[1].normal)))
+    else:
+        believed = [mirror for mirror in found if mirror.score > 0]
+        found.append(search.describe(*_level_plane(views, points, search.space, reflect(samples, believed))))
     return sorted((mirror for mirror in found if mirror.score > 0), key=lambda mirror: -mirror.score)
 
 
@@ -108,6 +112,11 @@ def combined_mirrors(mirrors: Sequence[Mirror]) -> list[np.ndarray]:
         for count in range(1, len(mirrors) + 1)
         for chosen in combinations(mirrors, count)
     ]
+
+
+def reflect(points: np.ndarray, mirrors: Sequence[Mirror]) -> np.ndarray:
+    """Points (P, 3) with their images across all combinations of mirrors (Q, 3)."""
+    return np.concatenate([points, *(points @ T[:3, :3].T + T[:3, 3] for T in combined_mirrors(mirrors))])
 
 
 class _PlaneSearch:
@@ -157,10 +166,9 @@ class _PlaneSearch:
         shifted = offset + _SHIFT * self._size * np.array([0.0, -1.0, 1.0])
         contradicted, matched, buried = self._measure(np.tile(normal, (3, 1)), shifted)
         rise = float(contradicted.max() - contradicted[0])
-        score = max(0.0, 1 - contradicted[0] / _MOST_CONTRADICTED) * max(0.0, 1 - buried[0] / _MOST_BURIED)
-        if rise < _LEAST_RISE:
-            score = 0.0
-        return Mirror(normal, offset, *(float(v) for v in (score, contradicted[0], matched[0], buried[0])), rise)
+        deep, on, hidden = float(contradicted[0]), float(matched[0]), float(buried[0])
+        score = max(0.0, 1 - deep / _MOST_CONTRADICTED) * max(0.0, 1 - hidden / _MOST_BURIED)
+        return Mirror(normal, offset, score if rise >= _LEAST_RISE else 0.0, deep, on, hidden, rise)
 
     def _cost(self, normals: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """(N,) what each of the planes costs."""
@@ -190,19 +198,33 @@ class _PlaneSearch:
         return low, high
 
 
-def _level_offset(views: Sequence[ReferenceView], points: np.ndarray, space: SeenSpace) -> float:
-    """Offset along `space.up` of the plane halfway between the support and the object's top.
+def _level_plane(
+    views: Sequence[ReferenceView], points: np.ndarray, space: SeenSpace, samples: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Normal and offset of the plane halfway between the support and the top of an object.
 
-    Each view measures the height against its own picture of the support: what is wrong with its depth or its pose
-    moves both. Where the top is, all views tell together.
+    It is the top that the object would rest on, turned over: the tangent plane which is lowest above the middle. A
+    bottle that tapers off lies on its side with its plane of symmetry tilted.
+
+    Args:
+        samples: (N, 3) the surface, as complete as it is known.
     """
-    tops, heights = [], []
+    up, middle = space.up, samples.mean(axis=0)
+    assert up is not None
+    slopes = np.tan(np.radians(np.arange(-_TILT, _TILT + 0.5)))
+    tops = np.stack([a.ravel() for a in np.meshgrid(slopes, slopes)], axis=1) @ _perpendicular(up) + up
+    heights = np.percentile((samples - middle) @ tops.T, _TOP, axis=0)
+    top = tops[heights.argmin()]
+    # Each view measures against its own picture of the support: what is wrong with its depth or its pose moves both.
+    above, below = [], []
     for view, support in zip(views, space.supports, strict=True):
-        samples, _ = sample_surface([view], points, _SAMPLES)
-        if support is not None and len(samples):
-            tops.append(np.percentile(samples @ space.up, _TOP))
-            heights.append(np.percentile(samples @ support[:3] + support[3], _TOP))
-    return float(np.mean(tops) - np.mean(heights) / 2)
+        seen, _ = sample_surface([view], points, _SAMPLES)
+        if support is not None and len(seen):
+            above.append(np.percentile((seen - middle) @ top, _TOP))
+            below.append(middle @ support[:3] + support[3])
+    normal = top / np.linalg.norm(top) + up
+    normal /= np.linalg.norm(normal)
+    return normal, float(normal @ (middle + up * (np.mean(above) - np.mean(below)) / 2))
 
 
 def _hemisphere() -> np.ndarray:

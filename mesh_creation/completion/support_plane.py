@@ -29,10 +29,9 @@ def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
     """
     picture, step = shrink_frame(view.rgb, np.where(view.mask, 0, view.depth), view.K)
     height, width = picture.known.shape
-    mask = view.mask[: height * step, : width * step].reshape(height, step, width, step).any(axis=(1, 3))
-    side = max(3, round(_RING * np.sqrt(mask.sum())))
-    ring = cv2.dilate(mask.astype(np.uint8), np.ones((2 * side + 1,) * 2, np.uint8)) > 0
-    ring &= ~(cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & picture.known
+    blocks = view.mask[: height * step, : width * step].reshape(height, step, width, step)
+    mask = np.asarray(blocks.any(axis=(1, 3)))
+    ring = _grow(mask, max(3, round(_RING * np.sqrt(mask.sum())))) & ~_grow(mask, 1) & picture.known
     if not ring.any():
         return None
     best, most = None, _SHARE * ring.sum()
@@ -47,8 +46,13 @@ def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
 
 def _centre(plane: np.ndarray, view: ReferenceView) -> np.ndarray:
     """A plane (4,), found in a picture of nearest depths, moved to the middle of the depth as measured."""
-    depth = np.where(cv2.dilate(view.mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0, 0, view.depth)
+    depth = np.where(_grow(view.mask, 4), 0, view.depth)
     points = backproject_pixels(depth, view.K)[depth > 0]
     R, t = view.camera_in_object[:3, :3], view.camera_in_object[:3, 3]
     heights = points @ (R.T @ plane[:3]) + (plane[:3] @ t + plane[3])
     return plane - np.append(np.zeros(3), np.median(heights[np.abs(heights) < _BELOW]))
+
+
+def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A mask (H, W) bool that reaches so many pixels farther to all sides."""
+    return cv2.dilate(np.asarray(mask, np.uint8), np.ones((2 * pixels + 1,) * 2, np.uint8)) > 0

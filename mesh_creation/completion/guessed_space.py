@@ -1,4 +1,4 @@
-"""What hides behind narrow parts: no deeper than they are wide.
+"""Space that is guessed to be empty: below what the object stands on, and deep behind its narrow parts.
 
 From one side, a fork or the leg of a stool hides all that is behind it, and nothing proves that empty. A ball inside of
 the object appears as a disc inside of every mask. Where no mask has room for a wide disc, no part is thick.
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from mesh_creation.completion.support_plane import find_support
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.depth_cleaning import clean_depth
@@ -44,23 +45,37 @@ def local_width(mask: np.ndarray) -> np.ndarray:
     return width
 
 
-def empty_behind_narrow_parts(volume: TsdfVolume, views: Sequence[ReferenceView], least: float) -> TsdfVolume:
-    """The volume with voxels empty that nothing is known of, and that lie too deep behind narrow parts.
+def behind_narrow_parts(volume: TsdfVolume, views: Sequence[ReferenceView]) -> torch.Tensor:
+    """(X, Y, Z) bool: voxels that lie deeper behind a narrow part of the object than it is wide.
 
     Args:
-        volume: distances; not changed.
-        views: pictures that it was filled from, in its frame.
-        least: weight from which on a voxel is known.
+        volume: its grid counts.
+        views: pictures in its frame.
     """
-    empty = torch.zeros_like(volume.total, dtype=torch.bool)
+    behind = torch.zeros_like(volume.total, dtype=torch.bool)
     for view in views:
         limits = _deepest(view, volume.truncation)
         if limits is not None:
-            _mark_beyond(volume, view, limits, empty)
-    empty &= volume.weight < least
-    total, weight = volume.total.clone(), volume.weight.clone()
-    total[empty] = weight[empty] = least
-    return TsdfVolume(volume.origin, volume.voxel, volume.truncation, total, weight)
+            _mark_beyond(volume, view, limits, behind)
+    return behind
+
+
+def below_support(volume: TsdfVolume, views: Sequence[ReferenceView], points: np.ndarray) -> torch.Tensor:
+    """(X, Y, Z) bool: voxels that lie more than their size below a plane that the object stands on in a view.
+
+    Args:
+        volume: its grid counts.
+        views: pictures in its frame.
+        points: (P, 3) the surface seen, metres.
+    """
+    below = torch.zeros_like(volume.total, dtype=torch.bool)
+    x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
+    for plane in (find_support(view, points) for view in views):
+        if plane is not None:
+            a, b, c, d = (float(value) for value in plane)
+            heights = (a * x + d)[:, None, None] + (b * y)[None, :, None] + (c * z)[None, None, :]
+            below |= heights < -volume.voxel
+    return below
 
 
 def _deepest(view: ReferenceView, slack: float) -> np.ndarray | None:
@@ -74,11 +89,11 @@ def _deepest(view: ReferenceView, slack: float) -> np.ndarray | None:
     return np.where(view.mask, depth + _DEEPER * metres + slack, np.inf).astype(np.float32)
 
 
-def _mark_beyond(volume: TsdfVolume, view: ReferenceView, limits: np.ndarray, empty: torch.Tensor) -> None:
-    """Set voxels of `empty` (X, Y, Z) that are farther than the limits (H, W) of their pixels."""
+def _mark_beyond(volume: TsdfVolume, view: ReferenceView, limits: np.ndarray, marks: torch.Tensor) -> None:
+    """Set those of `marks` (X, Y, Z) that are farther than the limits (H, W) of their pixels."""
     height, width = limits.shape
-    outside = torch.tensor([float("inf")], device=empty.device)
-    pixels = torch.cat([torch.from_numpy(limits).to(empty.device).ravel(), outside])
+    outside = torch.tensor([float("inf")], device=marks.device)
+    pixels = torch.cat([torch.from_numpy(limits).to(marks.device).ravel(), outside])
     volume_in_camera = np.linalg.inv(view.camera_in_object)
     M, offset = view.K @ volume_in_camera[:3, :3], view.K @ volume_in_camera[:3, 3]
     x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
@@ -94,4 +109,4 @@ def _mark_beyond(volume: TsdfVolume, view: ReferenceView, limits: np.ndarray, em
         column, row = (u / w).round_(), (v / w).round_()
         seen = (w > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
         index = torch.where(seen, row * width + column, float(height * width)).long()
-        empty[part] |= w > pixels[index]
+        marks[part] |= w > pixels[index]
