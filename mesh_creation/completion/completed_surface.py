@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from mesh_creation.completion.guessed_space import behind_narrow_parts, below_support
 from mesh_creation.completion.mirrors import Mirror, combined_mirrors, reflect
-from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight, measured_vertices
+from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.view import ReferenceView
 
@@ -21,7 +21,7 @@ Colors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 _SLAB_VOXELS = 500_000
 _LOST = 0.02  # share of the points seen that a completed surface may miss more than the hull does
-_NEAR = 3.0  # voxels from the surface within which a point is not missed
+_NEAR = 3.0  # voxels between the surface and the points that it shows
 _CHECKED = 5000  # points
 _GUESSED_TRUST = 0.25  # of a colour from across a mirror plane, for that of one that is seen
 
@@ -31,7 +31,7 @@ class CompletedSurface:
     """A closed surface, and how what nobody saw was guessed.
 
     Attributes:
-        surface: `filled` are the faces that no camera has seen, mirrored ones among them.
+        surface: `filled` are the faces that no camera has seen: those of the hull, and those from across a mirror.
         mirrors: the planes that it was completed across; [] where the hull closes it.
     """
 
@@ -91,17 +91,17 @@ def complete_surface(
         SceneError: the volume has no surface.
     """
     narrow, below = behind_narrow_parts(volume, views), below_support(volume, views, points)
-    known = ((volume.weight >= least_weight(volume)) & ~below).cpu().numpy()
+    near = _NEAR * volume.voxel
     plain = close_surface(volume, points, None)
-    limit = _missed(plain, points, volume.voxel) + _LOST
+    limit = _missed(plain, points, near) + _LOST
     for used in _subsets(mirrors):
         mirrored, hull = complete_volume(volume, used), reflect(points, used)
         unknown = mirrored.weight < least_weight(volume)
         for empty in ((narrow & unknown) | below, below):
             surface = close_surface(_with_empty(mirrored, empty), hull, None)
-            if _missed(surface, points, volume.voxel) <= limit:
-                return CompletedSurface(_mark_unseen(surface, volume, known), used)
-    return CompletedSurface(_mark_unseen(plain, volume, known), [])
+            if _missed(surface, points, near) <= limit:
+                return CompletedSurface(_mark_unseen(surface, points, views, near), used)
+    return CompletedSurface(_mark_unseen(plain, points, views, near), [])
 
 
 def mirror_colors(colors: Colors, mirrors: Sequence[Mirror]) -> Colors:
@@ -132,13 +132,21 @@ def _subsets(mirrors: Sequence[Mirror]) -> Iterator[list[Mirror]]:
         yield from sorted(chosen, key=lambda subset: -sum(mirror.score for mirror in subset))
 
 
-def _missed(surface: ClosedSurface, points: np.ndarray, voxel: float) -> float:
-    """Share of points (P, 3) that lie beside the surface."""
+def _missed(surface: ClosedSurface, points: np.ndarray, near: float) -> float:
+    """Share of points (P, 3) that are farther from the surface than `near` metres."""
     checked = points[:: max(1, len(points) // _CHECKED)]
-    return float((cKDTree(surface.vertices).query(checked)[0] > _NEAR * voxel).mean())
+    return float((cKDTree(surface.vertices).query(checked)[0] > near).mean())
 
 
-def _mark_unseen(surface: ClosedSurface, volume: TsdfVolume, known: np.ndarray) -> ClosedSurface:
-    """The surface with those faces marked that lie in no voxel which is known from the views themselves."""
-    seen = measured_vertices(known, (surface.vertices - volume.origin) / volume.voxel)
-    return ClosedSurface(surface.vertices, surface.faces, ~seen[surface.faces].all(axis=1))
+def _mark_unseen(
+    surface: ClosedSurface, points: np.ndarray, views: Sequence[ReferenceView], near: float
+) -> ClosedSurface:
+    """The surface with those faces marked that are not near points seen, or turned towards no camera."""
+    corners = surface.vertices[surface.faces]
+    centres = corners.mean(axis=1)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    facing = np.zeros(len(centres), bool)
+    for view in views:
+        facing |= ((view.camera_in_object[:3, 3] - centres) * normals).sum(axis=1) > 0
+    seen = facing & (cKDTree(points).query(centres, distance_upper_bound=near)[0] < near)
+    return ClosedSurface(surface.vertices, surface.faces, ~seen)

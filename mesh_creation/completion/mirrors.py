@@ -27,7 +27,7 @@ _REACH = 0.5  # of the length seen along a direction: how far a plane may be fro
 _TURN = 5.0  # degrees between directions along the support plane
 _UPRIGHT = 12.0  # degrees by which a second plane may miss the right angle to the first
 _TOP = 95  # percentile of the heights that counts as the top: noise reaches higher
-_TILT = 8.0  # degrees by which the top may slope
+_TILT = 16.0  # degrees by which the top may slope
 _ROUNDS, _TRIALS = 6, 60  # of the refinement, each round in a smaller neighbourhood
 _BATCH = 400  # planes judged at once
 

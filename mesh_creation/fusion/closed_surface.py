@@ -75,7 +75,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None, s
     # Open3D returns the array's axes in reverse; undoing it mirrors the mesh, which turns its faces outwards.
     index = extracted.vertex.positions.numpy()[:, ::-1].astype(np.float64) - 1.0
     faces = extracted.triangle.indices.numpy().astype(np.int64)
-    seen = measured_vertices(known, index)
+    seen = _measured_vertices(known, index)
     vertices = volume.origin + volume.voxel * index
     if floor is not None:
         vertices[:, 2] = np.maximum(vertices[:, 2], 0.0)
@@ -126,8 +126,8 @@ def _keep_one_piece(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def measured_vertices(known: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """(V,) bool: vertices (V, 3), in voxels, between voxels of which all are known (X, Y, Z) bool."""
+def _measured_vertices(known: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(V,) bool: vertices (voxel coordinates) between voxels of which all have been measured."""
     low = np.floor(index + 1e-4).astype(int)
     high = np.ceil(index - 1e-4).astype(int)
     limit = np.array(known.shape) - 1
