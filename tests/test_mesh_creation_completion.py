@@ -17,7 +17,7 @@ from mesh_creation.completion.completed_surface import (
     complete_volume,
     mirror_colors,
 )
-from mesh_creation.completion.guessed_space import local_width
+from mesh_creation.completion.guessed_space import behind_narrow_parts, local_width
 from mesh_creation.completion.mirrors import Mirror, combined_mirrors, find_mirrors, reflect
 from mesh_creation.completion.seen_space import SeenSpace
 from mesh_creation.completion.support_plane import find_support
@@ -196,16 +196,18 @@ def test_a_flat_thing_stays_flat(elevation: float) -> None:
     assert np.ptp(surface.vertices[:, 2]) < 0.006
 
 
-def test_nothing_deep_hides_behind_a_narrow_part() -> None:
-    """A frame of thin bars that stands upright: seen from the front, its shadow on the table is not its depth."""
-    frame = boxes(
-        ((0.10, 0.006, 0.006), (0, 0, 0.083)),
-        ((0.006, 0.006, 0.08), (-0.047, 0, 0.04)),
-        ((0.006, 0.006, 0.08), (0.03, 0, 0.04)),
-    )
-    view = picture(frame, camera(90, 35))
-    surface = made([view])[0].surface
-    assert np.percentile(np.abs(surface.vertices[:, 1]), 95) < 0.015
+def test_space_deep_behind_a_narrow_part_is_guessed_empty() -> None:
+    """A block with a thin bar on it, from above: as deep as the block is wide may be solid, below the bar nothing is."""
+    thing = boxes(((0.06, 0.06, 0.02), (-0.03, 0, 0.09)), ((0.06, 0.005, 0.005), (0.03, 0, 0.0975)))
+    view = picture(thing, camera(0, 89.9))
+    volume = fill([view], np.array([[-0.06, -0.03, 0], [0.06, 0.03, 0.1]]))
+    behind = behind_narrow_parts(volume, [view]).numpy()
+
+    def at(x: float, z: float) -> bool:
+        return bool(behind[tuple(np.rint((np.array([x, 0, z]) - volume.origin) / volume.voxel).astype(int))])
+
+    assert at(0.04, 0.03) and at(0.04, 0.07)
+    assert not at(-0.03, 0.03) and not at(0.04, 0.097)
 
 
 def test_local_width_is_that_of_the_widest_disc() -> None:
