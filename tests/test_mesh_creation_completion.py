@@ -197,7 +197,7 @@ def test_a_flat_thing_stays_flat(elevation: float) -> None:
 
 
 def test_space_deep_behind_a_narrow_part_is_guessed_empty() -> None:
-    """A block with a thin bar on it, from above: as deep as the block is wide may be solid, below the bar nothing is."""
+    """Seen from above, what is below a wide block may be solid; far below the thin bar beside it, nothing is."""
     thing = boxes(((0.06, 0.06, 0.02), (-0.03, 0, 0.09)), ((0.06, 0.005, 0.005), (0.03, 0, 0.0975)))
     view = picture(thing, camera(0, 89.9))
     volume = fill([view], np.array([[-0.06, -0.03, 0], [0.06, 0.03, 0.1]]))
