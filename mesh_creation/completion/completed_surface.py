@@ -15,6 +15,7 @@ from mesh_creation.completion.mirrors import Mirror, combined_mirrors, reflect
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.view import ReferenceView
+from pose6d.errors import SceneError
 
 Colors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Points (P, 3) and unit normals (P, 3) to colours (P, 3) and trust (P,), as `ViewBlender.colors`."""
@@ -98,7 +99,10 @@ def complete_surface(
         mirrored, hull = complete_volume(volume, used), reflect(points, used)
         unknown = mirrored.weight < least_weight(volume)
         for empty in ((narrow & unknown) | below, below):
-            surface = close_surface(_with_empty(mirrored, empty), hull, None)
+            try:
+                surface = close_surface(_with_empty(mirrored, empty), hull, None)
+            except SceneError:  # too much is empty: no surface is left
+                continue
             if _missed(surface, points, near) <= limit:
                 return CompletedSurface(_mark_unseen(surface, points, views, near), used)
     return CompletedSurface(_mark_unseen(plain, points, views, near), [])
