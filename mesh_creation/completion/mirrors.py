@@ -35,7 +35,7 @@ _BATCH = 400  # planes judged at once
 _GROWTH, _BURIED, _MATCHED = 0.25, 0.3, -0.1
 # A plane is believed with at most so much of these, and where a shift by a twentieth of the object costs at least
 # `_LEAST_RISE`: else what is seen says nothing about where the plane lies.
-_MOST_CONTRADICTED, _MOST_BURIED, _LEAST_RISE, _SHIFT = 0.02, 0.3, 0.03, 0.05
+_MOST_CONTRADICTED, _MOST_BURIED, _LEAST_RISE, _SHIFT = 0.03, 0.3, 0.03, 0.05
 
 
 @dataclass(frozen=True)
