@@ -75,7 +75,11 @@ def complete_volume(volume: TsdfVolume, mirrors: Sequence[Mirror]) -> TsdfVolume
 
 
 def complete_surface(
-    volume: TsdfVolume, points: np.ndarray, views: Sequence[ReferenceView], mirrors: Sequence[Mirror]
+    volume: TsdfVolume,
+    points: np.ndarray,
+    views: Sequence[ReferenceView],
+    mirrors: Sequence[Mirror],
+    smoothing: float = 0.6,
 ) -> CompletedSurface:
     """Close the surface of a volume: across mirrors, behind narrow parts, and by the hull of all that.
 
@@ -87,20 +91,21 @@ def complete_surface(
         points: (P, 3) the surface seen, metres.
         views: the pictures that the volume was filled from.
         mirrors: of `find_mirrors`.
+        smoothing: as of `close_surface`.
 
     Raises:
         SceneError: the volume has no surface.
     """
     narrow, below = behind_narrow_parts(volume, views), below_support(volume, views, points)
     near = _NEAR * volume.voxel
-    plain = close_surface(volume, points, None)
+    plain = close_surface(volume, points, None, smoothing)
     limit = _missed(plain, points, near) + _LOST
     for used in _subsets(mirrors):
         mirrored, hull = complete_volume(volume, used), reflect(points, used)
         unknown = mirrored.weight < least_weight(volume)
         for empty in ((narrow & unknown) | below, below):
             try:
-                surface = close_surface(_with_empty(mirrored, empty), hull, None)
+                surface = close_surface(_with_empty(mirrored, empty), hull, None, smoothing)
             except SceneError:  # too much is empty: no surface is left
                 continue
             if _missed(surface, points, near) <= limit:
