@@ -17,7 +17,7 @@ from mesh_creation.completion.completed_surface import (
     complete_volume,
     mirror_colors,
 )
-from mesh_creation.completion.guessed_space import behind_narrow_parts, local_width
+from mesh_creation.completion.guessed_space import behind_narrow_parts, beside_masks, local_width
 from mesh_creation.completion.mirrors import Mirror, combined_mirrors, find_mirrors, reflect
 from mesh_creation.completion.seen_space import SeenSpace
 from mesh_creation.completion.support_plane import find_support
@@ -208,6 +208,15 @@ def test_space_deep_behind_a_narrow_part_is_guessed_empty() -> None:
 
     assert at(0.04, 0.03) and at(0.04, 0.07)
     assert not at(-0.03, 0.03) and not at(0.04, 0.097)
+
+
+def test_space_beside_the_mask_is_empty_up_to_the_table() -> None:
+    view = picture(package(), camera(0, 89.9))
+    volume = fill([view], np.array([[-0.08, -0.06, -0.01], [0.1, 0.05, 0.06]]))
+    empty = volume.origin + volume.voxel * np.argwhere(beside_masks(volume, [view]).numpy())
+    assert (empty[:, 2] > -0.003).all() and empty[:, 2].min() < 0.003
+    inside = (np.abs(empty[:, :2] - [0.01, -0.005]) < [0.053, 0.033]).all(axis=1)
+    assert not inside.any() and len(empty) > 5000
 
 
 def test_local_width_is_that_of_the_widest_disc() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from mesh_creation.completion.guessed_space import behind_narrow_parts, below_support
+from mesh_creation.completion.guessed_space import behind_narrow_parts, below_support, beside_masks
 from mesh_creation.completion.mirrors import Mirror, combined_mirrors, reflect
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
@@ -96,14 +96,15 @@ def complete_surface(
     Raises:
         SceneError: the volume has no surface.
     """
-    narrow, below = behind_narrow_parts(volume, views), below_support(volume, views, points)
+    hollow = behind_narrow_parts(volume, views) | beside_masks(volume, views)
+    below = below_support(volume, views, points)
     near = _NEAR * volume.voxel
     plain = close_surface(volume, points, None, smoothing)
     limit = _missed(plain, points, near) + _LOST
     for used in _subsets(mirrors):
         mirrored, hull = complete_volume(volume, used), reflect(points, used)
         unknown = mirrored.weight < least_weight(volume)
-        for empty in ((narrow & unknown) | below, below):
+        for empty in ((hollow & unknown) | below, below):
             try:
                 surface = close_surface(_with_empty(mirrored, empty), hull, None, smoothing)
             except SceneError:  # too much is empty: no surface is left

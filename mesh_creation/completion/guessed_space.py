@@ -1,4 +1,4 @@
-"""Space that is guessed to be empty: below what the object stands on, and deep behind its narrow parts.
+"""Space that is taken to be empty: beside the masks, below what the object stands on, deep behind its narrow parts.
 
 From one side, a fork or the leg of a stool hides all that is behind it, and nothing proves that empty. A ball inside of
 the object appears as a disc inside of every mask. Where no mask has room for a wide disc, no part is thick.
@@ -20,6 +20,7 @@ from mesh_creation.registration.depth_cleaning import clean_depth
 
 _DEEPER = 1.5  # times as deep as wide: a round bar that leads away from the camera by 48 degrees is that deep
 _LEAST_WIDTH = 2.0  # pixels
+_BESIDE = 3.0  # pixels outside of a mask's edge about which nothing is known: masks bleed, poses err
 _SLAB_VOXELS = 200_000
 
 
@@ -54,10 +55,26 @@ def behind_narrow_parts(volume: TsdfVolume, views: Sequence[ReferenceView]) -> t
     """
     behind = torch.zeros_like(volume.total, dtype=torch.bool)
     for view in views:
-        limits = _deepest(view, volume.truncation)
-        if limits is not None:
-            _mark_beyond(volume, view, limits, behind)
+        deepest = _deepest(view, volume.truncation)
+        if deepest is not None:
+            _mark_between(volume, view, deepest, np.full_like(deepest, np.inf), behind)
     return behind
+
+
+def beside_masks(volume: TsdfVolume, views: Sequence[ReferenceView]) -> torch.Tensor:
+    """(X, Y, Z) bool: voxels that a view shows beside the object, before whatever is there.
+
+    Args:
+        volume: its grid counts.
+        views: pictures in its frame.
+    """
+    beside = torch.zeros_like(volume.total, dtype=torch.bool)
+    for view in views:
+        away = cv2.distanceTransform((~view.mask).astype(np.uint8), cv2.DIST_L2, 5) > _BESIDE
+        first = np.where(away, 0, np.inf).astype(np.float32)
+        last = np.where(view.depth > 0, view.depth, np.inf).astype(np.float32)
+        _mark_between(volume, view, first, last, beside)
+    return beside
 
 
 def below_support(volume: TsdfVolume, views: Sequence[ReferenceView], points: np.ndarray) -> torch.Tensor:
@@ -89,11 +106,14 @@ def _deepest(view: ReferenceView, slack: float) -> np.ndarray | None:
     return np.where(view.mask, depth + _DEEPER * metres + slack, np.inf).astype(np.float32)
 
 
-def _mark_beyond(volume: TsdfVolume, view: ReferenceView, limits: np.ndarray, marks: torch.Tensor) -> None:
-    """Set those of `marks` (X, Y, Z) that are farther than the limits (H, W) of their pixels."""
-    height, width = limits.shape
-    outside = torch.tensor([float("inf")], device=marks.device)
-    pixels = torch.cat([torch.from_numpy(limits).to(marks.device).ravel(), outside])
+def _mark_between(
+    volume: TsdfVolume, view: ReferenceView, first: np.ndarray, last: np.ndarray, marks: torch.Tensor
+) -> None:
+    """Set those of `marks` (X, Y, Z) whose depth is between the two (H, W) metres of their pixel."""
+    height, width = first.shape
+    outside = torch.tensor([[float("inf")] * 2], device=marks.device)  # voxels that the camera does not see
+    limits = torch.from_numpy(np.stack([first.ravel(), last.ravel()], axis=1)).to(marks.device)
+    pixels = torch.cat([limits, outside])
     volume_in_camera = np.linalg.inv(view.camera_in_object)
     M, offset = view.K @ volume_in_camera[:3, :3], view.K @ volume_in_camera[:3, 3]
     x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
@@ -108,5 +128,5 @@ def _mark_beyond(volume: TsdfVolume, view: ReferenceView, limits: np.ndarray, ma
         )
         column, row = (u / w).round_(), (v / w).round_()
         seen = (w > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        index = torch.where(seen, row * width + column, float(height * width)).long()
-        marks[part] |= w > pixels[index]
+        near, far = pixels[torch.where(seen, row * width + column, float(height * width)).long()].unbind(-1)
+        marks[part] |= (w > near) & (w < far)
