@@ -76,7 +76,13 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("mesh_creation.fusion*", (*SCAN_BOARD, "mesh_creation.registration")),
     (
         "mesh_creation.object_field*",
-        (*SCAN_BOARD, "mesh_creation.registration", "mesh_creation.fusion", "mesh_creation.reference_views"),
+        (
+            *SCAN_BOARD,
+            "mesh_creation.registration",
+            "mesh_creation.fusion",
+            "mesh_creation.reference_views",
+            "mesh_creation.completion",
+        ),
     ),
     (
         "mesh_creation.reference_views*",
@@ -86,6 +92,16 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
             "mesh_creation.registration",
             "mesh_creation.fusion",
             "mesh_creation.object_field",
+        ),
+    ),
+    (
+        "mesh_creation.completion*",
+        (
+            *SCAN_BOARD,
+            "mesh_creation.registration",
+            "mesh_creation.fusion",
+            "mesh_creation.reference_views",
+            "pose6d.segmentation",
         ),
     ),
     ("mesh_creation.simulation*", (*SCAN_BOARD, "pose6d.camera_simulation")),

@@ -48,10 +48,10 @@ def test_the_surface_is_near_the_true_one(made: MadeObject, carton: Mesh) -> Non
     assert abs(score.diameter) < 4
 
 
-def test_the_texture_shows_the_object_and_not_what_is_behind(
-    made: MadeObject, around: Views, carton: Mesh
-) -> None:
-    green = [replace(view, rgb=np.where(view.mask[..., None], view.rgb, [0, 255, 0]).astype(np.uint8)) for view in around[0]]
+def test_the_texture_shows_the_object_and_not_what_is_behind(made: MadeObject, around: Views, carton: Mesh) -> None:
+    green = [
+        replace(view, rgb=np.where(view.mask[..., None], view.rgb, [0, 255, 0]).astype(np.uint8)) for view in around[0]
+    ]
     mesh = make_object(green, OPTIONS).mesh
     assert mesh.texture is not None and made.mesh.texture is not None
     texture = mesh.texture.astype(int)

@@ -34,6 +34,11 @@ class ClosedSurface:
     filled: np.ndarray
 
 
+def least_weight(volume: TsdfVolume) -> float:
+    """The weight from which on a voxel is known."""
+    return float(np.clip(_MIN_SHARE * volume.weight.max().item(), *_MIN_WEIGHT))
+
+
 def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None, smoothing: float = 0.6) -> ClosedSurface:
     """Extract the object's surface; what no ray has proved empty counts as solid.
 
@@ -50,7 +55,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None, s
     Raises:
         SceneError: nothing is left.
     """
-    values, known = volume.distances(float(np.clip(_MIN_SHARE * volume.weight.max().item(), *_MIN_WEIGHT)))
+    values, known = volume.distances(least_weight(volume))
     if floor is not None:  # under what is seen may be a wall that was not: only rays tell that there is none
         points = np.concatenate([points, points * [1.0, 1.0, 0.0]])
     values[~_in_hull(volume, points) & ~(known & (values < 0))] = 1.0

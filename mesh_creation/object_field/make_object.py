@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
+from mesh_creation.completion.completed_surface import complete_surface, mirror_colors
+from mesh_creation.completion.mirrors import Mirror, find_mirrors, reflect
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, decimate
+from mesh_creation.fusion.mesh_folder import face_share
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.fusion.uv_atlas import atlas_size, paint, spread_colors, unwrap
 from mesh_creation.fusion.view_blending import TextureView, ViewBlender
@@ -26,6 +29,11 @@ _SMOOTHED = 0.6, 2.0  # voxels
 _VOXEL = 0.0005, 0.003  # metres
 
 
+_MUCH = 0.15  # share of the surface; where less is not seen, no mirrors are looked for
+
+Completion = Literal["auto", "mirror", "hull"]
+
+
 @dataclass(frozen=True)
 class ObjectOptions:
     """How an object is made from views."""
@@ -34,6 +42,9 @@ class ObjectOptions:
     """most triangles of the mesh"""
     texel: float = 0.0004
     """metres of surface that one pixel of the texture covers"""
+    completion: Completion = "auto"
+    """what nobody saw: mirror (taken from across planes of symmetry), hull (closed), or auto (mirror where much is not
+    seen)"""
     refine_poses: bool = True
     """let the views' poses move so that the views fit each other"""
     device: str = "auto"
@@ -52,7 +63,7 @@ class MadeObject:
         unseen: (F,) bool, faces of `colored` that no view shows.
         camera_in_object: (N, 4, 4) poses of the views as they were refined.
         quality: numbers for people: `seen_share` of the surface and of the texture, `pose_change` in degrees and
-            metres, median.
+            metres, median; `mirrors`, the normal and offset of the planes that what was not seen is taken from across.
     """
 
     mesh: Mesh
@@ -67,7 +78,7 @@ def make_object(views: Sequence[ReferenceView], options: ObjectOptions = ObjectO
 
     1. What each view says of surface and empty space; background that masks let in is left out.
     2. Poses refined so that the views fit each other.
-    3. All depth in one volume; its surface, closed and decimated.
+    3. All depth in one volume; its surface, closed and decimated. Where much was not seen, across mirrors.
     4. Colours and texture from the pictures.
 
     Raises:
@@ -77,15 +88,18 @@ def make_object(views: Sequence[ReferenceView], options: ObjectOptions = ObjectO
     evidence = collect_evidence(views)
     if options.refine_poses:
         refine_poses(evidence, device)
-    volume, points = _volume(evidence, str(device))
-    surface = decimate(close_surface(volume, points, None, _smoothing(evidence, volume)), options.faces)
+    points = _points(evidence)
+    volume = _volume(evidence, points, str(device))
+    surface, mirrors = _surface(evidence, volume, points, options.completion)
+    surface = decimate(surface, options.faces)
     mesh = Mesh(vertices=surface.vertices, faces=surface.faces, name=options.name)
     blender = ViewBlender(mesh, _texture_views(evidence))
     vertices, normals = mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64)
-    colors, trust = blender.colors(vertices, normals)
+    look_up = mirror_colors(blender.colors, mirrors)
+    colors, trust = look_up(vertices, normals)
     colors = spread_colors(vertices, colors, trust > 0)
     size = atlas_size(mesh, options.texel)
-    textured, painted = paint(unwrap(mesh, size), size, blender.colors)
+    textured, painted = paint(unwrap(mesh, size), size, look_up)
     colored = Mesh(
         vertices=mesh.vertices,
         faces=mesh.faces,
@@ -96,23 +110,45 @@ def make_object(views: Sequence[ReferenceView], options: ObjectOptions = ObjectO
     quality = {
         "views": len(views),
         "voxel": volume.voxel,
-        "seen_share": 1.0 - _area_share(surface),
+        "seen_share": 1.0 - face_share(mesh, surface.filled),
         "texture_seen_share": painted,
+        "mirrors": [{"normal": mirror.normal, "offset": mirror.offset, "score": mirror.score} for mirror in mirrors],
         "pose_change": _pose_change(evidence),
     }
     return MadeObject(textured, colored, surface.filled, np.stack([one.pose for one in evidence]), quality)
 
 
-def _volume(evidence: Sequence[ViewEvidence], device: str) -> tuple[TsdfVolume, np.ndarray]:
-    """All depth in one volume around the object, and points (P, 3) of its surface."""
+def _surface(
+    evidence: Sequence[ViewEvidence], volume: TsdfVolume, points: np.ndarray, completion: Completion
+) -> tuple[ClosedSurface, list[Mirror]]:
+    """The closed surface of a volume, and the mirrors that it was completed across; points (P, 3) are those seen."""
+    smoothing = _smoothing(evidence, volume)
+    closed = close_surface(volume, points, None, smoothing)
+    if completion == "hull" or (
+        completion == "auto" and face_share(Mesh(vertices=closed.vertices, faces=closed.faces), closed.filled) < _MUCH
+    ):
+        return closed, []
+    views = [replace(one.view, camera_in_object=one.pose) for one in evidence]
+    mirrors = find_mirrors(views, points)
+    larger = _volume(evidence, reflect(points, mirrors), str(volume.total.device))
+    completed = complete_surface(larger, points, views, mirrors, smoothing)
+    return completed.surface, completed.mirrors
+
+
+def _points(evidence: Sequence[ViewEvidence]) -> np.ndarray:
+    """(P, 3) points of the surface, without specks."""
     points = np.concatenate([one.points[::5] for one in evidence])
-    points = points[largest_piece(points, _VOXEL[1])]
+    return points[largest_piece(points, _VOXEL[1])]
+
+
+def _volume(evidence: Sequence[ViewEvidence], points: np.ndarray, device: str) -> TsdfVolume:
+    """All depth in one volume around points (P, 3)."""
     low, high = points.min(axis=0) - _MARGIN, points.max(axis=0) + _MARGIN
     voxel = float(np.clip(np.linalg.norm(high - low) / _CELLS, *_VOXEL))
     volume = TsdfVolume.around(low, high, voxel, device)
     for one in evidence:
         one.integrate(volume)
-    return volume, points
+    return volume
 
 
 def _smoothing(evidence: Sequence[ViewEvidence], volume: TsdfVolume) -> float:
@@ -130,13 +166,6 @@ def _texture_views(evidence: Sequence[ViewEvidence]) -> list[TextureView]:
         TextureView(one.view.rgb, one.view.depth, one.view.K, one.pose, float(share), one.view.mask)
         for one, share in zip(evidence, relative, strict=True)
     ]
-
-
-def _area_share(surface: ClosedSurface) -> float:
-    """Share of the surface's area that no view shows."""
-    a, b, c = np.moveaxis(surface.vertices[surface.faces], 1, 0)
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    return float(area[surface.filled].sum() / area.sum())
 
 
 def _pose_change(evidence: Sequence[ViewEvidence]) -> dict[str, float]:

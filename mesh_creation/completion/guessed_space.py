@@ -1,0 +1,132 @@
+"""Space that is taken to be empty: beside the masks, below what the object stands on, deep behind its narrow parts.
+
+From one side, a fork or the leg of a stool hides all that is behind it, and nothing proves that empty. A ball inside of
+the object appears as a disc inside of every mask. Where no mask has room for a wide disc, no part is thick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+
+from mesh_creation.completion.support_plane import find_support
+from mesh_creation.fusion.tsdf_volume import TsdfVolume
+from mesh_creation.reference_views.view import ReferenceView
+from mesh_creation.registration.depth_cleaning import clean_depth
+
+_DEEPER = 1.5  # times as deep as wide: a round bar that leads away from the camera by 48 degrees is that deep
+_LEAST_WIDTH = 2.0  # pixels
+_BESIDE = 3.0  # pixels outside of a mask's edge about which nothing is known: masks bleed, poses err
+_SLAB_VOXELS = 200_000
+
+
+def local_width(mask: np.ndarray) -> np.ndarray:
+    """(H, W) float32 pixels: diameter of the widest disc within a mask (H, W) bool that covers each pixel; 0 outside.
+
+    Hildebrand and Rüegsegger, "A new method for the model-independent assessment of thickness" (1997), in the plane.
+    """
+    width = np.zeros(mask.shape, np.float32)
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return width
+    box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    inside = np.pad(mask[box].astype(np.uint8), 1)
+    radii = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
+    found = np.zeros_like(radii)
+    for radius in np.arange(1.0, np.ceil(radii.max()) + 1):
+        centres = (radii >= radius - 0.5).astype(np.uint8)
+        if centres.any():
+            away = cv2.distanceTransform(1 - centres, cv2.DIST_L2, 5)
+            found[(away <= radius) & (inside > 0)] = 2 * radius
+    width[box] = found[1:-1, 1:-1]
+    return width
+
+
+def behind_narrow_parts(volume: TsdfVolume, views: Sequence[ReferenceView]) -> torch.Tensor:
+    """(X, Y, Z) bool: voxels that lie deeper behind a narrow part of the object than it is wide.
+
+    Args:
+        volume: its grid counts.
+        views: pictures in its frame.
+    """
+    behind = torch.zeros_like(volume.total, dtype=torch.bool)
+    for view in views:
+        deepest = _deepest(view, volume.truncation)
+        if deepest is not None:
+            _mark_between(volume, view, deepest, np.full_like(deepest, np.inf), behind)
+    return behind
+
+
+def beside_masks(volume: TsdfVolume, views: Sequence[ReferenceView]) -> torch.Tensor:
+    """(X, Y, Z) bool: voxels that a view shows beside the object, before whatever is there.
+
+    Args:
+        volume: its grid counts.
+        views: pictures in its frame.
+    """
+    beside = torch.zeros_like(volume.total, dtype=torch.bool)
+    for view in views:
+        away = cv2.distanceTransform((~view.mask).astype(np.uint8), cv2.DIST_L2, 5) > _BESIDE
+        first = np.where(away, 0, np.inf).astype(np.float32)
+        last = np.where(view.depth > 0, view.depth, np.inf).astype(np.float32)
+        _mark_between(volume, view, first, last, beside)
+    return beside
+
+
+def below_support(volume: TsdfVolume, views: Sequence[ReferenceView], points: np.ndarray) -> torch.Tensor:
+    """(X, Y, Z) bool: voxels that lie more than their size below a plane that the object stands on in a view.
+
+    Args:
+        volume: its grid counts.
+        views: pictures in its frame.
+        points: (P, 3) the surface seen, metres.
+    """
+    below = torch.zeros_like(volume.total, dtype=torch.bool)
+    x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
+    for plane in (find_support(view, points) for view in views):
+        if plane is not None:
+            a, b, c, d = (float(value) for value in plane)
+            heights = (a * x + d)[:, None, None] + (b * y)[None, :, None] + (c * z)[None, None, :]
+            below |= heights < -volume.voxel
+    return below
+
+
+def _deepest(view: ReferenceView, slack: float) -> np.ndarray | None:
+    """(H, W) float32 metres along the camera's axis that the object may reach to, infinite beside it."""
+    depth, _ = clean_depth(np.where(view.mask, view.depth, 0), view.K)
+    if not (depth > 0).any():
+        return None
+    row, column = ndimage.distance_transform_edt(depth == 0, return_distances=False, return_indices=True)
+    depth = depth[row, column]
+    metres = np.maximum(local_width(view.mask), _LEAST_WIDTH) * depth / view.K[0, 0]
+    return np.where(view.mask, depth + _DEEPER * metres + slack, np.inf).astype(np.float32)
+
+
+def _mark_between(
+    volume: TsdfVolume, view: ReferenceView, first: np.ndarray, last: np.ndarray, marks: torch.Tensor
+) -> None:
+    """Set those of `marks` (X, Y, Z) whose depth is between the two (H, W) metres of their pixel."""
+    height, width = first.shape
+    outside = torch.tensor([[float("inf")] * 2], device=marks.device)  # voxels that the camera does not see
+    limits = torch.from_numpy(np.stack([first.ravel(), last.ravel()], axis=1)).to(marks.device)
+    pixels = torch.cat([limits, outside])
+    volume_in_camera = np.linalg.inv(view.camera_in_object)
+    M, offset = view.K @ volume_in_camera[:3, :3], view.K @ volume_in_camera[:3, 3]
+    x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
+    step = max(1, _SLAB_VOXELS // (len(y) * len(z)))
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        u, v, w = (
+            (float(M[r, 0]) * x[part] + float(offset[r]))[:, None, None]
+            + (float(M[r, 1]) * y)[None, :, None]
+            + (float(M[r, 2]) * z)[None, None, :]
+            for r in range(3)
+        )
+        column, row = (u / w).round_(), (v / w).round_()
+        seen = (w > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        near, far = pixels[torch.where(seen, row * width + column, float(height * width)).long()].unbind(-1)
+        marks[part] |= (w > near) & (w < far)

@@ -1,0 +1,58 @@
+"""The plane that an object stands on, found in the depth around it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mesh_creation.reference_views.view import ReferenceView
+from mesh_creation.registration.depth_cleaning import backproject_pixels
+from pose6d.segmentation.planes import extent, large_planes
+from pose6d.segmentation.small_picture import shrink_frame
+
+_LARGER = 1.25  # times the object's length; what is less long may be another object
+_RING = 0.25  # of the mask's side, the width of the ring around the mask in which the plane must show
+_SHARE = 0.25  # of the ring's depth that must lie on the plane
+_BELOW = 0.008  # metres that points of the object may lie below the plane, from noise
+
+
+def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
+    """The plane around the object in one view, which the object lies above.
+
+    Args:
+        view: its depth outside of the mask shows the plane.
+        points: (P, 3) the surface seen, metres, object frame.
+
+    Returns:
+        (4,) unit normal towards the object and offset, n . p + d = 0 on the plane, object frame; None where the depth
+        shows no such plane.
+    """
+    picture, step = shrink_frame(view.rgb, np.where(view.mask, 0, view.depth), view.K)
+    height, width = picture.known.shape
+    blocks = view.mask[: height * step, : width * step].reshape(height, step, width, step)
+    mask = np.asarray(blocks.any(axis=(1, 3)))
+    ring = _grow(mask, max(3, round(_RING * np.sqrt(mask.sum())))) & ~_grow(mask, 1) & picture.known
+    if not ring.any():
+        return None
+    best, most = None, _SHARE * ring.sum()
+    for plane, where in large_planes(picture.points, picture.known & ~mask, picture.normals, _LARGER * extent(points)):
+        normal = view.camera_in_object[:3, :3] @ plane[:3]
+        moved = np.append(normal, plane[3] - normal @ view.camera_in_object[:3, 3])
+        above = points @ normal + moved[3] > -_BELOW
+        if (count := (where & ring).sum()) > most and above.mean() > 0.9:
+            best, most = moved, count
+    return None if best is None else _centre(best, view)
+
+
+def _centre(plane: np.ndarray, view: ReferenceView) -> np.ndarray:
+    """A plane (4,), found in a picture of nearest depths, moved to the middle of the depth as measured."""
+    depth = np.where(_grow(view.mask, 4), 0, view.depth)
+    points = backproject_pixels(depth, view.K)[depth > 0]
+    R, t = view.camera_in_object[:3, :3], view.camera_in_object[:3, 3]
+    heights = points @ (R.T @ plane[:3]) + (plane[:3] @ t + plane[3])
+    return plane - np.append(np.zeros(3), np.median(heights[np.abs(heights) < _BELOW]))
+
+
+def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A mask (H, W) bool that reaches so many pixels farther to all sides."""
+    return cv2.dilate(np.asarray(mask, np.uint8), np.ones((2 * pixels + 1,) * 2, np.uint8)) > 0
