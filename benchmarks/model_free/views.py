@@ -122,7 +122,7 @@ def _background(
     else:
         normal = np.array([*rng.uniform(-0.3, 0.3, 2), -1.0])
         middle = object_in_camera[:3, :3] @ mesh.center + object_in_camera[:3, 3]
-        point = middle + [0.0, 0.0, 0.6 * mesh.diameter + rng.uniform(0.05, 0.5)]
+        point = middle + np.array([0.0, 0.0, 0.6 * mesh.diameter + rng.uniform(0.05, 0.5)])
     v, u = np.mgrid[: _SIZE[0], : _SIZE[1]]
     rays = np.stack([(u - _SIZE[1] / 2) / _FOCAL, (v - _SIZE[0] / 2) / _FOCAL, np.ones(_SIZE)], axis=-1)
     depth = (normal @ point) / np.minimum(rays @ normal, -1e-3)
