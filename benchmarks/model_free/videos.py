@@ -21,6 +21,7 @@ from pose6d.scenes.frame import Frame
 
 _LIGHT = np.array([-0.45, -0.35, 0.82])  # towards it, world
 _HAND = 0.19  # metres, its diameter
+_SLIP = 4.0, 0.004  # degrees and metres by which it slips on the object at most
 _HELD = np.array([0.0, 0.0, 0.28])  # metres, world: where a hand moves the object about
 _NO_MARKERS = 2  # first meshes of the room, which are the board
 
@@ -78,7 +79,11 @@ def film_held(mesh: Mesh, seed: int, frames: int = 300, seconds: float = 10.0) -
         poses[i, 0, :3, :3] = turn @ start @ shaken[:3, :3]
         poses[i, 0, :3, 3] = _HELD + move[:3] * [0.05, 0.06, 0.04] + shaken[:3, 3]
     hand, hand_in_object = _grasp(mesh, camera, poses[0, 0], rng)
-    poses[:, 1] = poses[:, 0] @ hand_in_object
+    for pose, time in zip(poses, times, strict=True):  # the grip is not quite firm
+        slip = np.eye(4)
+        slip[:3, :3] = cv2.Rodrigues(np.radians(_SLIP[0]) * np.sin([0.9 * time, 1.3 * time, 0.7 * time]))[0]
+        slip[:3, 3] = _SLIP[1] * np.sin([1.1 * time, 0.8 * time, 1.4 * time])
+        pose[1] = pose[0] @ slip @ hand_in_object
     studio = _Studio(rng, [mesh, hand])
     return Video(f"held {mesh.name}", mesh, studio.film(np.tile(camera, (frames, 1, 1)), poses, times))
 

@@ -16,7 +16,7 @@ from pose6d.compiled import compiled
 
 DEPTH_NOISE = 0.0012  # metres at half a metre; grows with the square of the distance
 _GREY_NOISE = 9.0  # of 255, at the finest level
-_GATE = 0.008  # metres, at the finest level: farther off, it is another surface
+_GATE = 0.008  # metres at half a metre, at the finest level: farther off, it is another surface
 _START = 0.08  # of the gate: noise of depth before poses agree
 _FACING = 0.2  # cosine of incidence from which on a point is compared
 _INDEPENDENT = 0.25  # share of the points that err independently of their neighbours
@@ -102,7 +102,7 @@ def relate(
         known_in_camera: (4, 4) that frame in the picture's camera.
         picture: where they are looked up.
         level: of the pyramid.
-        gate: metres between a point and the measured surface.
+        gate: metres between a point and the measured surface, at half a metre.
         gain: of grey values, as `Equations.gain` gives it; None to fit it first.
     """
     pose = np.ascontiguousarray(known_in_camera, np.float64)
@@ -161,16 +161,17 @@ def _accumulate(  # type: ignore[no-untyped-def]
         if measured <= 0:
             continue
         ahead = measured - z
-        if ahead < -gate:
+        blur = max(1.0, (z / 0.5) ** 2)
+        if ahead < -gate * blur:
             sums[1] += 1
             continue
-        if ahead > gate:
+        if ahead > gate * blur:
             sums[2] += 1
             continue
         sums[0] += 1
         qx, qy = (column - cx) / fx * measured, (row - cy) / fy * measured
         residual = nx * (qx - x) + ny * (qy - y) + nz * (measured - z)
-        noise = max(DEPTH_NOISE * (z / 0.5) ** 2, _START * gate)
+        noise = max(DEPTH_NOISE * (z / 0.5) ** 2, _START * gate * blur)
         ratio = (residual / noise) ** 2
         weight = _INDEPENDENT * cosine / ((1 + 0.25 * ratio) * noise * noise)
         us, vs = u * scale, v * scale

@@ -107,11 +107,11 @@ def adjust_all(tracker: MarkerlessTracker) -> None:
     """Adjust the key views of a tracker to one another, decide their masks anew, and adjust them again; in place."""
     views = tracker.views
     for _ in range(2):
-        adjust(views, overlapping_views(views), range(1, len(views)), around=tracker.static)
+        adjust(views, overlapping_views(views), range(1, len(views)), around=tracker.mostly_static)
         revise_masks(views, tracker.radius)
         for view in views:
             view.choose_points(tracker.radius)
-    adjust(views, overlapping_views(views), range(1, len(views)), around=tracker.static)
+    adjust(views, overlapping_views(views), range(1, len(views)), around=tracker.mostly_static)
 
 
 def reference_views(tracker: MarkerlessTracker) -> list[ReferenceView]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mesh_creation.markerless.picture import OBJECT, OTHER, UNKNOWN, Picture, Surface, SurfacePoints, choose_points
+from mesh_creation.markerless.picture import OBJECT, UNKNOWN, Picture, Surface, SurfacePoints, choose_points
 from mesh_creation.markerless.pixel_labels import carry_over
 from mesh_creation.registration.image_features import Features, find_features
 from mesh_creation.registration.keyframes import view_distances
 from pose6d.scenes.frame import Frame
 
-AROUND = 2.2  # radii from the object's middle, within which other things are kept
+_FARTHEST = 2.5  # metres, of other things
+_VOTING = 2.5  # radii from the object's middle, within which pixels vote
 _CENTER = np.zeros(3)  # of the object, in its own frame
 
 
@@ -28,7 +29,9 @@ class KeyView:
         labels: (H, W) int8 of the window's pixels.
         camera_in_object: (4, 4).
         own: points of the object.
-        around: points of other things nearby.
+        around: points of all else in the window.
+        votes: all points (P, 3) float32 near the object, camera axes, and what they are (P,) float32: positive for the
+            object, negative for other things, and the more the more frontally they are seen.
     """
 
     number: int
@@ -39,28 +42,28 @@ class KeyView:
     camera_in_object: np.ndarray
     own: SurfacePoints = field(init=False)
     around: SurfacePoints = field(init=False)
+    votes: tuple[np.ndarray, np.ndarray] = field(init=False)
     _features: Features | None = None
 
     def choose_points(self, radius: float) -> None:
         """Choose the points anew, for new labels; `radius` in metres, of the object."""
         rng = np.random.default_rng(self.number)
-        middle = np.linalg.inv(self.camera_in_object)[:3, 3]
-        near = ((self.surface.points - middle) ** 2).sum(axis=2) < (AROUND * radius) ** 2
+        near = self.surface.depth < _FARTHEST
         self.own = choose_points(self.picture, self.surface, self.labels == OBJECT, rng)
-        self.around = choose_points(self.picture, self.surface, (self.labels == OTHER) & near, rng)
+        self.around = choose_points(self.picture, self.surface, (self.labels != OBJECT) & near, rng)
+        x, y, z = np.linalg.inv(self.camera_in_object)[:3, 3]
+        points = self.surface.points
+        off = np.square(points[..., 0] - x) + np.square(points[..., 1] - y) + np.square(points[..., 2] - z)
+        voting = (self.surface.depth > 0) & (self.labels != UNKNOWN) & (off < (_VOTING * radius) ** 2)
+        points = points[voting]
+        cosine = -np.einsum("pi,pi->p", points, self.surface.normals[voting])
+        cosine /= np.sqrt(np.einsum("pi,pi->p", points, points))
+        self.votes = points, self.labels[voting] * np.maximum(cosine, 0)
 
     @property
     def mask(self) -> np.ndarray:
         """(H, W) bool of the whole frame, true on the object."""
         return whole_mask(self.labels, self.picture, self.frame.depth.shape)
-
-    def weighted_points(self) -> tuple[np.ndarray, np.ndarray]:
-        """All points (P, 3) float32 with trusted depth, camera axes, and what they are (P,) float32: positive for the
-        object, negative for other things, and the more the more frontally they are seen."""
-        known = (self.surface.depth > 0) & (self.labels != UNKNOWN)
-        points, normals = self.surface.points[known], self.surface.normals[known]
-        cosine = -(points * normals).sum(axis=1) / np.linalg.norm(points, axis=1)
-        return points, self.labels[known] * np.maximum(cosine, 0)
 
     def features(self) -> Features:
         """Image points of the window."""
@@ -106,7 +109,7 @@ def votes_of(views: Sequence[KeyView], picture: Picture, camera_in_object: np.nd
     votes, nearest = (np.zeros(picture.depth.shape, np.float32) for _ in range(2))
     object_in_camera = np.linalg.inv(camera_in_object)
     for view in views:
-        points, weights = view.weighted_points()
+        points, weights = view.votes
         T = (object_in_camera @ view.camera_in_object).astype(np.float32)
         carry_over(points @ T[:3, :3].T + T[:3, 3], weights, picture, votes, nearest)
     return votes, nearest

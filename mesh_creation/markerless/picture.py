@@ -112,8 +112,9 @@ def choose_points(
     if len(rows) > most:
         contrast = np.abs(picture.grey[0][rows, columns, 1:]).sum(axis=1) * (inside > _BLUR)
         edge = np.argsort(-contrast * rng.uniform(0.5, 1, len(rows)))[: int(most * _CONTRAST)]
-        rest = np.setdiff1d(np.arange(len(rows)), edge)
-        chosen = np.concatenate([edge, rng.choice(rest, most - len(edge), replace=False)])
+        free = np.ones(len(rows), bool)
+        free[edge] = False
+        chosen = np.concatenate([edge, rng.permutation(np.flatnonzero(free))[: most - len(edge)]])
         rows, columns, inside = rows[chosen], columns[chosen], inside[chosen]
     values = [
         cv2.remap(

@@ -100,23 +100,25 @@ def support_plane(surface: Surface, seeds: np.ndarray, radius: float) -> np.ndar
 
     RANSAC (Fischler and Bolles, 1981) over points and their normals. All of the object is on one side of it.
     """
-    known = surface.depth > 0
-    own = surface.points[known & (seeds == OBJECT)]
+    everywhere, slopes = surface.points[::2, ::2], surface.normals[::2, ::2]
+    known, seeds = surface.depth[::2, ::2] > 0, seeds[::2, ::2]
+    own = everywhere[known & (seeds == OBJECT)]
     if len(own) < 50:
         return None
     center = np.median(own, axis=0)
     around = known & (seeds == OTHER)
-    around &= ((surface.points - center) ** 2).sum(axis=2) < (2.0 * radius) ** 2
-    points, normals = surface.points[around], surface.normals[around]
-    if len(points) < 200:
+    off = everywhere - center
+    around &= np.einsum("hwi,hwi->hw", off, off) < (2.0 * radius) ** 2
+    points, normals = everywhere[around], slopes[around]
+    if len(points) < 60:
         return None
     rng = np.random.default_rng(0)
     own = own[:: max(1, len(own) // 500)]
-    sample, slopes = (part[:: max(1, len(points) // 800)] for part in (points, normals))
+    sample, sloped = (part[:: max(1, len(points) // 800)] for part in (points, normals))
     best, most = None, _PLANE_SHARE * len(sample)
     for index in rng.choice(len(points), 60):
         normal = normals[index]
-        count = ((np.abs((sample - points[index]) @ normal) < _PLANE) & (slopes @ normal > 0.9)).sum()
+        count = ((np.abs((sample - points[index]) @ normal) < _PLANE) & (sloped @ normal > 0.9)).sum()
         if count > most and np.percentile((own - points[index]) @ normal, 5) > -_PLANE:
             best, most = (normal, points[index]), count
     if best is None:
@@ -152,7 +154,9 @@ def _tidy(mask: np.ndarray, picture: Picture, seeds: np.ndarray) -> np.ndarray:
     if count > 1:
         large = stats[1:, cv2.CC_STAT_AREA].max()
         kept = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] > 0.03 * large)
-        own = np.isin(parts, kept[kept > 0]).astype(np.uint8)
+        wanted = np.zeros(count, np.uint8)
+        wanted[kept[kept > 0]] = 1
+        own = wanted[parts]
     return own > 0
 
 

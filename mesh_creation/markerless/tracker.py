@@ -132,7 +132,7 @@ class MarkerlessTracker:
         self.views = [view]
         self.frames = [TrackedFrame(first.name, camera_in_object, view.mask, 1.0, 0, np.eye(4))]
         self.static = False
-        self._static_for = 0
+        self._static_for = self._static_frames = 0
         self._poses: list[np.ndarray | None] = [np.linalg.inv(camera_in_object)]
         self._sharpness: list[float] = []
 
@@ -159,6 +159,11 @@ class MarkerlessTracker:
             self._poses.append(np.linalg.inv(camera))
         self.frames.append(tracked)
         return tracked
+
+    @property
+    def mostly_static(self) -> bool:
+        """Whether what lies around the object has kept its place to it in most frames."""
+        return self._static_frames > len(self.frames) / 2
 
     def trajectory(self) -> list[np.ndarray | None]:
         """Camera in object (4, 4) of every frame, with what was learnt of the key views since it was seen."""
@@ -249,7 +254,8 @@ class MarkerlessTracker:
         assert first is not None
         moved = np.degrees(_angle(first, now)) > 10 or np.linalg.norm(first[:3, 3] - now[:3, 3]) > 0.05
         self._static_for = self._static_for + 1 if fit.static else 0
-        self.static = fit.static and moved and (self.static or self._static_for >= 5)
+        self.static = fit.static and bool(moved) and (self.static or self._static_for >= 5)
+        self._static_frames += self.static
 
     def _is_new(self, picture: Picture, camera: np.ndarray) -> bool:
         """Whether this is to become a key view: it looks from a new side, and is sharp."""
