@@ -196,7 +196,8 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _table(scores: Sequence[VideoScore]) -> list[str]:
-    header = "video|lost|AUC ADD-S|AUC ADD|drift|mean error|mask IoU|surface|seen|views|a frame|adjusting".split("|")
+    header = ["video", "lost", "AUC ADD-S", "AUC ADD", "drift", "mean error", "mask IoU", "surface", "seen", "views"]
+    header += ["a frame", "adjusting"]
     rows = [
         [
             s.video,

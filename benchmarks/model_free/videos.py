@@ -66,7 +66,7 @@ def film_held(mesh: Mesh, seed: int, frames: int = 300, seconds: float = 10.0) -
     """A hand moves and turns an object before a camera that stands still: up to 12 cm and 100 degrees to all sides."""
     rng = np.random.default_rng([seed, 0xB0])
     times = np.arange(frames) * seconds / frames
-    eye = np.array([0.0, -max(0.42, 0.2 + 2.0 * mesh.diameter), 0.22]) + [0, 0, _HELD[2] - 0.1]
+    eye = np.array([0.0, -max(0.42, 0.2 + 2.0 * mesh.diameter), _HELD[2] + 0.12])
     camera = look_at(eye, _HELD)
     start = cv2.Rodrigues(rng.normal(0, 1, 3))[0]
     frequency, phase = rng.uniform(0.08, 0.22, 6), rng.uniform(0, 2 * np.pi, 6)
@@ -89,7 +89,7 @@ def film_held(mesh: Mesh, seed: int, frames: int = 300, seconds: float = 10.0) -
 
 
 def _grasp(mesh: Mesh, camera: np.ndarray, pose: np.ndarray, rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:
-    """A hand, and its pose (4, 4) in the object, that touches the object from below and beside, as the camera sees it."""
+    """A hand, and its pose (4, 4) in the object, that touches the object from below, as the camera sees it."""
     whole = next(hand for hand in map(make_hand, rng.integers(0, 10000, 50)) if np.ptp(hand.vertices, axis=0)[2] > 0.8)
     hand = whole.scaled(_HAND)
     down = (np.linalg.inv(pose) @ camera)[:3, :3] @ np.array([rng.uniform(-0.6, 0.6), 1.0, rng.uniform(-0.1, 0.5)])

@@ -130,7 +130,8 @@ def main(options: FromVideoOptions) -> Path:
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         if _read_settings(options.out) != settings:
             raise OutputError(
-                f"{options.out} is not empty and holds no views of this video with these settings: choose another folder"
+                f"{options.out} is not empty and holds no views of this video with these settings: choose another "
+                "folder"
             )
         print(f"{options.out} is finished, skipped")
         return options.out
@@ -148,7 +149,8 @@ def main(options: FromVideoOptions) -> Path:
         options.out.rmdir()
     partial.rename(options.out)
     found = sum(frame.camera_in_object is not None for frame in followed.frames)
-    print(f"{options.out}: {len(followed.views)} views; the object was found in {found} of {len(followed.frames)} frames")
+    total = len(followed.frames)
+    print(f"{options.out}: {len(followed.views)} views; the object was found in {found} of {total} frames")
     return options.out
 
 

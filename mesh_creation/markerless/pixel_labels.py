@@ -69,9 +69,7 @@ def carry_over(
     _vote(points, weights, picture.depth, K[0, 0], K[1, 1], K[0, 2], K[1, 2], votes, nearest)
 
 
-def decide(
-    picture: Picture, surface: Surface, votes: np.ndarray, nearest: np.ndarray, radius: float
-) -> np.ndarray:
+def decide(picture: Picture, surface: Surface, votes: np.ndarray, nearest: np.ndarray, radius: float) -> np.ndarray:
     """Labels (H, W) int8 of all pixels; UNKNOWN is what no way leads to.
 
     Args:

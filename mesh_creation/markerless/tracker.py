@@ -12,6 +12,7 @@ from mesh_creation.markerless.direct_alignment import Equations, move, relate
 from mesh_creation.markerless.key_view import KeyView, nearest_views, view_distance, votes_of, whole_mask
 from mesh_creation.markerless.picture import OBJECT, OTHER, Picture, Surface, cut_picture
 from mesh_creation.markerless.pixel_labels import decide, labels_of_mask
+from mesh_creation.markerless.surroundings import surroundings_are_static
 from mesh_creation.registration.image_features import find_features, locate
 from pose6d.errors import FrameError
 from pose6d.scenes.frame import Frame
@@ -20,6 +21,9 @@ _STAGES = ((2, 0.03, 8), (1, 0.015, 7), (0, 0.008, 6))  # level, gate in metres,
 _DAMPING = 30.0  # inverse radians and, times ten, inverse metres, of a step
 _SETTLED = 2e-4  # radians and metres, of a step at the finest level
 _WINDOW = 2.4  # radii of the object
+_FOLLOWED, _FOUND_AGAIN = 0.3, 0.55  # correlation of grey values, where it was expected and elsewhere
+_OTHER_SIDE = 0.7  # radians, of the views that tell whether the surroundings stand still
+_SURE = 3  # frames
 _LEAST_DEPTH = 200  # pixels of the object with depth, in the first frame
 
 
@@ -64,11 +68,10 @@ class TrackedFrame:
 
 @dataclass
 class _Fit:
-    """A pose, and how well it fits: of the object, and of what lies around it."""
+    """A pose of the object in the camera (4, 4), and how well it fits."""
 
     pose: np.ndarray
     own: Equations
-    around: Equations
 
     @property
     def share(self) -> float:
@@ -78,18 +81,11 @@ class _Fit:
     def value(self) -> float:
         return (self.own.fitting - 2 * self.own.contradicting) * max(self.own.correlation, 0.1)
 
-    @property
-    def good(self) -> bool:
+    def is_good(self, correlation: float) -> bool:
+        """Whether the object is there, with at least this correlation of grey values."""
         own = self.own
         visible = own.fitting / max(own.fitting + own.contradicting + own.hidden, 1.0)
-        return own.fitting > 100 and self.share > 0.75 and visible > 0.2 and own.correlation > 0.55
-
-    @property
-    def static(self) -> bool:
-        """Whether what lies around the object keeps its place to it."""
-        around = self.around
-        compared = around.fitting + around.contradicting + around.hidden
-        return around.fitting > 0.6 * compared and around.correlation > 0.5 and compared > 200
+        return own.fitting > 100 and self.share > 0.75 and visible > 0.2 and own.correlation > correlation
 
 
 class MarkerlessTracker:
@@ -114,7 +110,7 @@ class MarkerlessTracker:
         FrameError: the mask is missing, empty or of another size, or there is no depth in it.
     """
 
-    def __init__(self, first: Frame, mask: np.ndarray | None = None, options: TrackerOptions = TrackerOptions()):  # noqa: B008 - frozen
+    def __init__(self, first: Frame, mask: np.ndarray | None = None, options: TrackerOptions = TrackerOptions()):
         self.options = options
         mask = _check_mask(first, mask)
         points = _masked_points(first, mask)
@@ -145,7 +141,7 @@ class MarkerlessTracker:
             self._static_for, self.static = 0, False
         else:
             camera = np.linalg.inv(fit.pose)
-            self._watch_surroundings(fit)
+            self._watch_surroundings(frame, camera)
             surface = Surface.of(picture)
             near = [self.views[i] for i in nearest_views(self.views, camera, 5, 1.2)]
             votes, nearest = votes_of(near, picture, camera)
@@ -180,13 +176,13 @@ class MarkerlessTracker:
         for start in starts:
             fit = self._align(picture, start)
             best = fit if best is None or fit.value > best.value else best
-            if best.good:
+            if best.is_good(_FOLLOWED):
                 return best, picture
         whole = cut_picture(frame, None, 0.0)
         for start in self._starts_by_features(whole):
             picture = self._cut(frame, start)
             fit = self._align(picture, start)
-            if fit.good:
+            if fit.is_good(_FOUND_AGAIN):
                 return fit, picture
         return None, picture
 
@@ -242,19 +238,18 @@ class MarkerlessTracker:
                 pose = move(pose, x)
                 if np.abs(x).max() < _SETTLED * 2**level:
                     break
-        own, around = Equations.empty(), Equations.empty()
+        own = Equations.empty()
         for view in views[:2]:
             own += relate(view.own, pose @ view.camera_in_object, picture, 0)
-            around += relate(view.around, pose @ view.camera_in_object, picture, 0)
-        return _Fit(pose, own, around)
+        return _Fit(pose, own)
 
-    def _watch_surroundings(self, fit: _Fit) -> None:
-        """Compare the surroundings too once they have kept their place to an object that turned or moved."""
-        first, now = self._poses[0], fit.pose
-        assert first is not None
-        moved = np.degrees(_angle(first, now)) > 10 or np.linalg.norm(first[:3, 3] - now[:3, 3]) > 0.05
-        self._static_for = self._static_for + 1 if fit.static else 0
-        self.static = fit.static and bool(moved) and (self.static or self._static_for >= 5)
+    def _watch_surroundings(self, frame: Frame, camera: np.ndarray) -> None:
+        """Compare the surroundings too, once they have kept their place to an object that is seen from another side."""
+        near = nearest_views(self.views, camera, 6, _OTHER_SIDE)
+        static = surroundings_are_static(self.views[near[-1]], frame, camera) if near else None
+        if static is not None:
+            self._static_for = self._static_for + 1 if static else 0
+            self.static = self._static_for >= _SURE
         self._static_frames += self.static
 
     def _is_new(self, picture: Picture, camera: np.ndarray) -> bool:
