@@ -41,8 +41,15 @@ class Video:
     frames: list[Frame]
 
 
-def film_around(mesh: Mesh, seed: int, frames: int = 200, seconds: float = 28.0) -> Video:
-    """A camera is carried about twice around an object that stands on a table, in a room without markers."""
+def film_around(mesh: Mesh, seed: int, frames: int = 200, seconds: float = 28.0, shown: int | None = None) -> Video:
+    """A camera is carried about twice around an object that stands on a table, in a room without markers.
+
+    Args:
+        mesh: the object, z up, metres.
+        seed: of the path, the room and all noise.
+        frames, seconds: of the whole way.
+        shown: how many of the frames are filmed; all if omitted.
+    """
     rng = np.random.default_rng([seed, 0xA0])
     pose = rotation_z(rng.uniform(0, 2 * np.pi))
     points = mesh.vertices @ pose[:3, :3].T
@@ -56,23 +63,26 @@ def film_around(mesh: Mesh, seed: int, frames: int = 200, seconds: float = 28.0)
         start=float(rng.uniform(0, 2 * np.pi)),
         tremor=Tremor.sample(rng, 0.0012, 0.005),
     )
-    times = np.arange(frames) * seconds / frames
+    times = (np.arange(frames) * seconds / frames)[:shown]
     cameras = np.stack([path.camera_in_world(t) for t in times])
     studio = _Studio(rng, [mesh])
-    return Video(f"around {mesh.name}", mesh, studio.film(cameras, pose[None, None].repeat(frames, 0), times))
+    return Video(f"around {mesh.name}", mesh, studio.film(cameras, pose[None, None].repeat(len(times), 0), times))
 
 
-def film_held(mesh: Mesh, seed: int, frames: int = 300, seconds: float = 10.0) -> Video:
-    """A hand moves and turns an object before a camera that stands still: up to 12 cm and 100 degrees to all sides."""
+def film_held(mesh: Mesh, seed: int, frames: int = 300, seconds: float = 10.0, shown: int | None = None) -> Video:
+    """A hand moves and turns an object before a camera that stands still: up to 12 cm and 100 degrees to all sides.
+
+    The hand slips a little. Arguments as of `film_around`.
+    """
     rng = np.random.default_rng([seed, 0xB0])
-    times = np.arange(frames) * seconds / frames
+    times = (np.arange(frames) * seconds / frames)[:shown]
     eye = np.array([0.0, -max(0.42, 0.2 + 2.0 * mesh.diameter), _HELD[2] + 0.12])
     camera = look_at(eye, _HELD)
     start = cv2.Rodrigues(rng.normal(0, 1, 3))[0]
     frequency, phase = rng.uniform(0.08, 0.22, 6), rng.uniform(0, 2 * np.pi, 6)
     sway = np.sin(2 * np.pi * frequency * times[:, None] + phase) - np.sin(phase)
     tremor = Tremor.sample(rng, 0.0015, 0.008)
-    poses = np.tile(np.eye(4), (frames, 2, 1, 1))
+    poses = np.tile(np.eye(4), (len(times), 2, 1, 1))
     for i, (move, time) in enumerate(zip(sway, times, strict=True)):
         shaken = tremor(time)
         turn = cv2.Rodrigues(np.radians([50.0, 50.0, 80.0]) * move[3:])[0]
@@ -85,7 +95,7 @@ def film_held(mesh: Mesh, seed: int, frames: int = 300, seconds: float = 10.0) -
         slip[:3, 3] = _SLIP[1] * np.sin([1.1 * time, 0.8 * time, 1.4 * time])
         pose[1] = pose[0] @ slip @ hand_in_object
     studio = _Studio(rng, [mesh, hand])
-    return Video(f"held {mesh.name}", mesh, studio.film(np.tile(camera, (frames, 1, 1)), poses, times))
+    return Video(f"held {mesh.name}", mesh, studio.film(np.tile(camera, (len(times), 1, 1)), poses, times))
 
 
 def _grasp(mesh: Mesh, camera: np.ndarray, pose: np.ndarray, rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:

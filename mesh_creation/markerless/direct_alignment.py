@@ -107,8 +107,9 @@ def relate(
     """
     pose = np.ascontiguousarray(known_in_camera, np.float64)
     K = picture.K
-    args = (known.points, known.normals, np.ascontiguousarray(known.values[:, level]), picture.depth)
-    args += (picture.grey[level], 0.5**level, K[0, 0], K[1, 1], K[0, 2], K[1, 2], pose, gate, _GREY_NOISE * (1 + level))
+    values, lens = np.ascontiguousarray(known.values[:, level]), (K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+    images = (picture.depth, picture.grey[level], 0.5**level)
+    args = (known.points, known.normals, values, *images, *lens, pose, gate, _GREY_NOISE * (1 + level))
     out = Equations.empty()
     if gain is None:
         _accumulate(*args, 1.0, 0.0, False, out.H, out.g, out.sums)

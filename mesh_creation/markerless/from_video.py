@@ -12,10 +12,9 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 from mesh_creation.markerless.bundle import adjust, overlapping_views
@@ -45,7 +44,7 @@ class FromVideoOptions:
     """a picture of the first frame's size, bright on the object"""
     every: int = 1
     """use each n-th frame"""
-    tracker: Annotated[TrackerOptions, tyro.conf.arg(name="")] = field(default_factory=TrackerOptions)
+    tracker: TrackerOptions = field(default_factory=TrackerOptions)
     """how the object is followed"""
 
 
@@ -106,12 +105,12 @@ def follow_video(
 def adjust_all(tracker: MarkerlessTracker) -> None:
     """Adjust the key views of a tracker to one another, decide their masks anew, and adjust them again; in place."""
     views = tracker.views
-    for _ in range(2):
-        adjust(views, overlapping_views(views), range(1, len(views)), around=tracker.mostly_static)
-        revise_masks(views, tracker.radius)
-        for view in views:
-            view.choose_points(tracker.radius)
-    adjust(views, overlapping_views(views), range(1, len(views)), around=tracker.mostly_static)
+    moving, around = range(1, len(views)), tracker.mostly_static
+    adjust(views, overlapping_views(views), moving, around=around)
+    revise_masks(views, tracker.radius)
+    for view in views:
+        view.choose_points(tracker.radius)
+    adjust(views, overlapping_views(views), moving, around=around)
 
 
 def reference_views(tracker: MarkerlessTracker) -> list[ReferenceView]:

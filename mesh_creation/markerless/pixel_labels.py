@@ -147,7 +147,7 @@ def _tidy(mask: np.ndarray, picture: Picture, seeds: np.ndarray) -> np.ndarray:
         if inner and not (picture.depth[hole] > 0).mean() > 0.5:
             closed[hole] = 1
     own = np.where((own == 0) & (closed > 0) & (picture.depth > 0) & (seeds == OTHER), 0, closed).astype(np.uint8)
-    own = cv2.morphologyEx(own, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    own = cv2.morphologyEx(own, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)).astype(np.uint8)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(own, connectivity=8)
     if count > 1:
         large = stats[1:, cv2.CC_STAT_AREA].max()
@@ -174,9 +174,9 @@ def _color_belief(lab: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 def _concavity(surface: Surface, K: np.ndarray) -> np.ndarray:
     """(H, W) float32 radians per metre by which the surface bends towards the camera, 0 where it is convex."""
     normals = surface.normals
-    bend = cv2.Sobel(normals[..., 0], cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
-    bend += cv2.Sobel(normals[..., 1], cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
-    bend *= np.float32(K[0, 0]) / np.maximum(surface.depth, np.float32(0.05))
+    across = cv2.Sobel(normals[..., 0], cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+    down = cv2.Sobel(normals[..., 1], cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    bend = (across + down) * (K[0, 0] / np.maximum(surface.depth, 0.05))
     return np.where(surface.depth > 0, np.maximum(-bend, 0), 0).astype(np.float32)
 
 
