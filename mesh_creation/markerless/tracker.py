@@ -21,7 +21,7 @@ _STAGES = ((2, 0.03, 8), (1, 0.015, 7), (0, 0.008, 6))  # level, gate in metres,
 _DAMPING = 30.0  # inverse radians and, times ten, inverse metres, of a step
 _SETTLED = 2e-4  # radians and metres, of a step at the finest level
 _WINDOW = 2.4  # radii of the object
-_FOLLOWED, _FOUND_AGAIN = 0.3, 0.55  # correlation of grey values, where it was expected and elsewhere
+_SURELY, _FOLLOWED = 0.55, 0.3  # correlation of grey values that leaves no doubt, and where nothing better is found
 _OTHER_SIDE = 0.7  # radians, of the views that tell whether the surroundings stand still
 _SURE = 3  # frames
 _LEAST_DEPTH = 200  # pixels of the object with depth, in the first frame
@@ -171,20 +171,20 @@ class MarkerlessTracker:
     def _find(self, frame: Frame) -> tuple[_Fit | None, Picture]:
         """The best fit, or None, and the picture that it is in."""
         starts = self._starts()
-        best: _Fit | None = None
+        found: list[tuple[_Fit, Picture]] = []
         picture = cut_picture(frame, None, 0.0) if not starts else self._cut(frame, starts[0])
         for start in starts:
-            fit = self._align(picture, start)
-            best = fit if best is None or fit.value > best.value else best
-            if best.is_good(_FOLLOWED):
-                return best, picture
-        whole = cut_picture(frame, None, 0.0)
-        for start in self._starts_by_features(whole):
+            found.append((self._align(picture, start), picture))
+            if found[-1][0].is_good(_SURELY):
+                return found[-1]
+        doubtful = [pair for pair in found if pair[0].is_good(_FOLLOWED)]
+        for start in self._starts_by_features(cut_picture(frame, None, 0.0)):
             picture = self._cut(frame, start)
             fit = self._align(picture, start)
-            if fit.is_good(_FOUND_AGAIN):
-                return fit, picture
-        return None, picture
+            if fit.is_good(_SURELY):
+                doubtful.append((fit, picture))
+                break
+        return max(doubtful, key=lambda pair: pair[0].value, default=(None, picture))
 
     def _cut(self, frame: Frame, pose: np.ndarray) -> Picture:
         return cut_picture(frame, pose[:3, 3], _WINDOW * self.radius)
