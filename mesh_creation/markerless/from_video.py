@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,7 @@ def _settings(options: FromVideoOptions) -> dict[str, Any]:
         "source": str(options.scene.resolve()),
         "mask": mask,
         "every": options.every,
-        "step": options.tracker.step,
+        "tracker": asdict(options.tracker),
     }
 
 
@@ -208,4 +208,4 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
     content = read_json(file) if file.is_file() else {}
     if not isinstance(content, dict) or content.get("made_by") != _MADE_BY:
         return None
-    return {name: content.get(name) for name in ("kind", "made_by", "source", "mask", "every", "step")}
+    return {name: content.get(name) for name in ("kind", "made_by", "source", "mask", "every", "tracker")}
