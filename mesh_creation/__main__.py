@@ -28,6 +28,11 @@ _STEPS = {
         "record with a RealSense camera, or import a .bag or .db3",
     ),
     "register": ("mesh_creation.registration.register", "RegisterOptions", "find the camera of every frame"),
+    "from_video": (
+        "mesh_creation.markerless.from_video",
+        "FromVideoOptions",
+        "posed views of an object from a video without a board; the mask of the first frame is given",
+    ),
     "fuse": ("mesh_creation.fusion.fuse", "FuseOptions", "make the textured mesh"),
     "label": ("mesh_creation.labels.label", "LabelOptions", "write poses, masks and boxes of every frame"),
     "from_views": (

@@ -105,6 +105,10 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
         ),
     ),
     ("mesh_creation.simulation*", (*SCAN_BOARD, "pose6d.camera_simulation")),
+    (
+        "mesh_creation.markerless*",
+        (*SCAN_BOARD, "mesh_creation.registration", "mesh_creation.reference_views", "pose6d.streams"),
+    ),
     ("mesh_creation.recording*", (*SCAN_BOARD, "pose6d.streams")),
     ("mesh_creation.*.*", SCAN_BOARD),  # registration
     ("mesh_creation*", SCENES_AND_RENDERING),

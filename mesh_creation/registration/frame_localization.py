@@ -11,17 +11,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from mesh_creation.registration.depth_cleaning import clean_depth
-from mesh_creation.registration.frame_alignment import (
-    Alignment,
-    Cloud,
-    FeaturePose,
-    Features,
-    align,
-    find_features,
-    frame_cloud,
-    locate,
-    merge,
-)
+from mesh_creation.registration.frame_alignment import Alignment, Cloud, align, frame_cloud, merge
+from mesh_creation.registration.image_features import FeaturePose, Features, find_features, locate
 from mesh_creation.registration.keyframes import view_distances
 from mesh_creation.registration.work_area import WorkArea
 from pose6d.errors import FrameError

@@ -16,7 +16,7 @@ _KNOWN = frozenset(
     {"JPEGImages", "depth", "intrinsics.json", "masks", "mesh", "transforms.npy", "scene.json", "downloaded.json"}
     # what the steps of mesh_creation keep there for one another
     | {"board.json", "recording.json", "registration", "registration.json", "registration.png", "fusion"}
-    | {"transforms.before.npy", "objects.json", "labels", "truth"}
+    | {"transforms.before.npy", "trajectory.json", "objects.json", "labels", "truth"}
     | {GROWING}
 )
 
