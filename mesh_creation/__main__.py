@@ -100,8 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def do() -> None:
         options, action = _load(step)
         program = f"python -m mesh_creation {step}"
-        config = (tyro.conf.OmitArgPrefixes,)  # options in groups are written like others
-        action(tyro.cli(options, args=rest, prog=program, use_underscores=True, config=config))
+        action(tyro.cli(options, args=rest, prog=program, use_underscores=True))
 
     return run_command(do, f"{step}: interrupted")  # record keeps what it has
 

@@ -68,7 +68,10 @@ class PoseScorer:
         self._alike: tuple[str, np.ndarray] | None = None  # of the last frame that needed them
 
     def error(self, pose: np.ndarray, frame: Frame) -> float | None:
-        """ADD, or ADD-S, in diameters of a pose (4, 4); infinite where the object is not in the picture, None without a truth."""
+        """ADD, or ADD-S, in diameters of a pose (4, 4).
+
+        Infinite where the object is not in the picture, None without a truth.
+        """
         truth = frame.object_in_camera
         if truth is None:
             return None if frame.mask is None else float("inf")

@@ -2,8 +2,9 @@
 
 `python -m benchmarks.model_free --mesh-folder MESHES --output made/`
 
-writes made/<setting>/<path of the mesh>.glb for every setting, made/scores.json, and a table as made/scores.md. How well poses
-are found with these meshes tells `python -m benchmarks.accuracy --mesh-folder MESHES --given-folder made/<setting>`.
+writes made/<setting>/<path of the mesh>.glb for every setting, made/scores.json, and a table as made/scores.md. How
+well poses are found with these meshes tells
+`python -m benchmarks.accuracy --mesh-folder MESHES --given-folder made/<setting>`.
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ from pose6d.segmentation.small_picture import shrink_frame
 _LARGER = 1.25  # times the object's length; what is less long may be another object
 _RING = 0.25  # of the mask's side, the width of the ring around the mask in which the plane must show
 _SHARE = 0.25  # of the ring's depth that must lie on the plane
+_LOWEST, _HOVERS = 0.02, 0.75  # quantile of the heights seen; of the object's length, above which that is in the air
 _BELOW = 0.008  # metres that points of the object may lie below the plane, from noise
 
 
 def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
-    """The plane around the object in one view, which the object lies above.
+    """The plane around the object in one view, which the object stands on.
 
     Args:
         view: its depth outside of the mask shows the plane.
@@ -38,8 +39,9 @@ def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
     for plane, where in large_planes(picture.points, picture.known & ~mask, picture.normals, _LARGER * extent(points)):
         normal = view.camera_in_object[:3, :3] @ plane[:3]
         moved = np.append(normal, plane[3] - normal @ view.camera_in_object[:3, 3])
-        above = points @ normal + moved[3] > -_BELOW
-        if (count := (where & ring).sum()) > most and above.mean() > 0.9:
+        heights = points @ normal + moved[3]
+        stands = np.quantile(heights, _LOWEST) < _HOVERS * extent(points) and (heights > -_BELOW).mean() > 0.9
+        if (count := (where & ring).sum()) > most and stands:
             best, most = moved, count
     return None if best is None else _centre(best, view)
 

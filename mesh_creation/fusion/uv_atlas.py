@@ -18,6 +18,8 @@ _GUTTER = 3.0  # texels between charts, so that filtering never mixes them
 _STRETCH = 0.5  # 0 keeps all lengths and makes many small charts
 _PARTS = 16  # of the surface, unwrapped each by itself: fifty times faster than in one piece
 _USED = 0.6  # share of an atlas that charts cover
+_SPREAD_FROM = 50_000  # points that colours are spread from at most
+_SPREAD_SLACK = 0.3  # share by which a point may be farther than the nearest: exact search takes minutes far from all
 _SIZES = (256, 512, 1024, 2048, 4096)
 
 Colors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -96,11 +98,14 @@ def spread_colors(positions: np.ndarray, values: np.ndarray, known: np.ndarray) 
         return values
     if not known.any():
         return np.full_like(values, 128.0)
-    distance, near = cKDTree(positions[known]).query(positions[~known], k=min(12, int(known.sum())))
+    source = np.flatnonzero(known)
+    source = np.random.default_rng(0).permutation(source)[:_SPREAD_FROM]
+    tree = cKDTree(positions[source])
+    distance, near = tree.query(positions[~known], k=min(12, len(source)), eps=_SPREAD_SLACK, workers=-1)
     distance, near = distance.reshape(len(near), -1), near.reshape(len(near), -1)
     weight = 1 / (distance + 1e-4)
     filled = values.copy()
-    filled[~known] = (values[known][near] * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
+    filled[~known] = (values[source][near] * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
     return filled
 
 
