@@ -100,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def do() -> None:
         options, action = _load(step)
         program = f"python -m mesh_creation {step}"
-        action(tyro.cli(options, args=rest, prog=program, use_underscores=True))
+        # Options in groups are written like others, but for simulate, whose groups share names.
+        config = () if step == "simulate" else (tyro.conf.OmitArgPrefixes,)
+        action(tyro.cli(options, args=rest, prog=program, use_underscores=True, config=config))
 
     return run_command(do, f"{step}: interrupted")  # record keeps what it has
 

@@ -12,10 +12,9 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 from mesh_creation.markerless.bundle import adjust, overlapping_views
@@ -45,7 +44,7 @@ class FromVideoOptions:
     """a picture of the first frame's size, bright on the object"""
     every: int = 1
     """use each n-th frame"""
-    tracker: Annotated[TrackerOptions, tyro.conf.arg(name="")] = field(default_factory=TrackerOptions)
+    tracker: TrackerOptions = field(default_factory=TrackerOptions)
     """how the object is followed"""
 
 

@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 
 from mesh_creation.fusion.mesh_folder import (
     FILLED_FACES,
@@ -51,9 +50,9 @@ class FromViewsOptions:
     """make the mesh again, and replace the earlier one"""
     held_out: int = 1
     """views that a second mesh is made without, to see what it makes of them; 0 saves its time"""
-    which: Annotated[ViewOptions, tyro.conf.arg(name="")] = field(default_factory=ViewOptions)
+    which: ViewOptions = field(default_factory=ViewOptions)
     """which views"""
-    making: Annotated[ObjectOptions, tyro.conf.arg(name="")] = field(default_factory=ObjectOptions)
+    making: ObjectOptions = field(default_factory=ObjectOptions)
     """how"""
 
 
