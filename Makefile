@@ -37,7 +37,7 @@ opencv_libraries := libGL.so.1 libgthread-2.0.so.0
 open3d_libraries := libEGL.so.1 libX11.so.6 libgomp.so.1 libusb-1.0.so.0
 libraries := $(opencv_libraries) $(open3d_libraries)
 
-.PHONY: help leap-run run live build system-libraries venv venv-live venv-test venv-dev test lint format scene mesh bench clean-container clean
+.PHONY: help leap-run run live build system-libraries venv venv-live venv-scan venv-test venv-dev test lint format scene mesh bench clean-container clean
 
 help: ## show this list
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -74,6 +74,7 @@ venv: libraries := $(opencv_libraries)
 venv: system-libraries $(VENV)/.installed-run ## make the local virtual environment (done once; again when pyproject.toml changes)
 venv-live: libraries := $(opencv_libraries)
 venv-live: system-libraries $(VENV)/.installed-live
+venv-scan: system-libraries $(VENV)/.installed-scan
 venv-test: $(VENV)/.installed-test
 venv-dev: $(VENV)/.installed-dev
 

@@ -201,8 +201,11 @@ run_in_container() {
 }
 
 run_in_venv() {
-    local venv=${VENV:-.venv}
+    local venv=${VENV:-.venv} word
     make --no-print-directory -C "$root" "venv${live}" >&2
+    for word in "$@"; do # an object without a mesh is made with Open3D
+        if [[ $word == --reference[_-]views* ]]; then make --no-print-directory -C "$root" venv-scan >&2; fi
+    done
     cd -- "$root"
     exec "$venv/bin/python" run_demo.py "$mode" "$scene" "$@"
 }

@@ -35,6 +35,8 @@ BAD = {
     "benchmarks/rendering.py": "--mesh none.obj",
     "benchmarks/color_depth_offset.py": "--mesh-folder none",
     "benchmarks/live_tracking/__main__.py": "--weights none",
+    "benchmarks/model_free/__main__.py": "--output out --mesh-folder none",
+    "benchmarks/model_free/markerless.py": "--meshes none.obj",
     "live/__main__.py": "--source none",
     "pose6d/scenes/__main__.py": "doctor none",
     "benchmarks/quantization/__main__.py": "--weights none",

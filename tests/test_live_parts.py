@@ -122,6 +122,25 @@ def test_of_a_pose_of_which_next_to_nothing_is_seen_nobody_is_sure() -> None:
     assert odds[0] > 2 and (odds[1:] < -5).all()
 
 
+def judged(texture: float) -> JudgedPoses:
+    values = {"visible": 0.9, "inside": 1.0, "texture": texture, "through": 0.0, "spread": 0.1, "beyond": 0.0}
+    seen = {name: np.array([value]) for name, value in values.items()}
+    return JudgedPoses(np.eye(4)[None], np.zeros(1), np.full(1, 0.98), seen)
+
+
+def test_a_pose_without_the_texture_that_its_object_usually_has_is_not_believed() -> None:
+    printed, plain = StateJudge(), StateJudge()
+    for _ in range(5):
+        printed.learn(0.9, 1.0)
+        plain.learn(0.05, 1.0)
+    strange = judged(0.0)
+    assert printed.log_odds(strange)[0] < log_odds(strange)[0] - 2
+    assert plain.log_odds(strange)[0] == log_odds(strange)[0], "nothing is missing of a plain object"
+    assert printed.log_odds(judged(0.7))[0] == log_odds(judged(0.7))[0], "light changes a texture a little"
+    printed.learn(0.0, 0.3)
+    assert printed.usual == pytest.approx(0.9), "of what is hardly seen nothing is learned"
+
+
 def test_an_object_that_is_always_judged_low_is_tracked_where_people_said_that_it_is() -> None:
     low = StateJudge()
     low.start(0.0)

@@ -115,6 +115,34 @@ def test_good_poses_stay(carton: Mesh) -> None:
     assert np.linalg.norm(moved[:, :3, 3], axis=1).max() < 0.002
 
 
+def test_a_view_alone_tells_background_in_its_mask(around: Views, carton: Mesh) -> None:
+    view = around[0][0]
+    grown = replace(view, mask=cv2.dilate(view.mask.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0)
+    found = make_object([grown], OPTIONS)
+    assert found.colored.diameter < 1.2 * carton.diameter
+
+
+def test_parts_of_a_few_pixels_keep_their_depth(around: Views) -> None:
+    view = around[0][0]
+    rows = np.nonzero(view.mask)[0]
+    thin = np.zeros_like(view.mask)
+    thin[int(np.median(rows)) - 2 : int(np.median(rows)) + 3] = True
+    strip = replace(
+        view,
+        mask=view.mask & thin,
+        depth=np.where(view.mask & thin, view.depth, np.where(view.depth > 0, np.float32(1.5), 0)).astype(np.float32),
+    )
+    (evidence,) = collect_evidence([strip])
+    measured = strip.mask & (strip.depth > 0)
+    assert evidence.surface.sum() > 0.8 * measured.sum()
+
+
+def test_what_lies_behind_an_object_in_the_air_is_no_table(around: Views, carton: Mesh) -> None:
+    for view in around[0][:2]:
+        found = make_object([view], replace(OPTIONS, completion="mirror"))
+        assert found.colored.diameter < 1.25 * carton.diameter
+
+
 def test_one_view_gives_what_it_shows(around: Views, carton: Mesh) -> None:
     found = make_object(around[0][:1], OPTIONS)
     assert found.unseen.mean() > 0.2

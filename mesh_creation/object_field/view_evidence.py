@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
@@ -22,8 +23,8 @@ _FAR = 10.0  # metres; a ray beside the mask without measured depth is empty unt
 _BEHIND = 0.01  # metres in front of what is beside the object from which on space is empty
 _THROUGH_SHARE = 0.25  # of the other views that see something farther away behind a point: it is background
 _WITHIN_SHARE = 0.5  # of the other views in which a point of the object lies within the mask at least
-_ASIDE = 0.15  # times its width that an object may reach before or behind its largest piece in a view alone
 _STEP = 0.03  # of the distance between neighbouring pixels at which a surface ends
+_SLOPE = 1.5  # tangent of the angle at which a surface may go on across a gap
 _CELL = 0.004  # metres to the nearest points of an object in one piece
 _SPARSE = 7  # every so many points are enough to compare poses
 _ALONE = 3.0  # times the median distance of neighbours
@@ -143,15 +144,15 @@ def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> No
 
 
 def _drop_far(one: ViewEvidence) -> None:
-    """Leave out what lies far before or behind the largest piece of surface."""
-    rows, columns = np.nonzero(one.surface)
-    depth = one.depth[one.surface]
-    main = depth[_largest_piece_of_image(one.depth, one.surface)[one.surface]]
-    width = max(np.ptp(np.quantile(rows, [0.02, 0.98])), np.ptp(np.quantile(columns, [0.02, 0.98])))
-    slack = _ASIDE * float(np.median(main)) * width / one.view.K[0, 0]
-    far = (depth < main.min() - slack) | (depth > main.max() + slack)
+    """Leave out what lies before or behind the largest piece of surface, farther than that could go on to there."""
+    if not (main := _largest_piece_of_image(one.depth, one.surface)).any():
+        return
+    pixels, nearest = ndimage.distance_transform_edt(~main, return_indices=True)
+    there = one.depth[tuple(nearest)]
+    reach = _STEP * there + _SLOPE * pixels * there / one.view.K[0, 0]
+    far = one.surface & (np.abs(one.depth - there) > reach)
     for image in (one.depth, one.cosine, one.surface):
-        image[rows[far], columns[far]] = 0
+        image[far] = 0
 
 
 def _largest_piece_of_image(depth: np.ndarray, surface: np.ndarray) -> np.ndarray:
@@ -159,11 +160,8 @@ def _largest_piece_of_image(depth: np.ndarray, surface: np.ndarray) -> np.ndarra
     kernel = np.ones((9, 9), np.uint8)
     nearest = cv2.erode(np.where(surface, depth, np.float32(_FAR)), kernel)
     smooth = surface & (cv2.dilate(np.where(surface, depth, np.float32(0)), kernel) - nearest < _STEP * nearest)
-    # Small gaps do not end a surface.
-    count, labels = cv2.connectedComponents(cv2.dilate(smooth.astype(np.uint8), np.ones((5, 5), np.uint8)))
-    if count < 2 or not smooth.any():
-        return surface
-    return smooth & (labels == int(np.argmax(np.bincount(labels[smooth], minlength=count))))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(smooth.astype(np.uint8))
+    return labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if len(stats) > 1 else surface
 
 
 def share_beside_masks(evidence: Sequence[ViewEvidence]) -> float:
