@@ -151,5 +151,5 @@ def test_one_view_gives_what_it_shows(around: Views, carton: Mesh) -> None:
 
 def test_views_without_depth_on_the_object_are_refused(around: Views) -> None:
     blind = [replace(view, depth=np.where(view.mask, 0, view.depth)) for view in around[0]]
-    with pytest.raises(SceneError, match="no depth inside the masks"):
+    with pytest.raises(SceneError, match="0 pixels of depth inside the masks"):
         make_object(blind, OPTIONS)

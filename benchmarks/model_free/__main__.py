@@ -25,6 +25,7 @@ from mesh_creation.object_field.make_object import ObjectOptions, make_object
 from pose6d.command import run_command_line
 from pose6d.errors import OptionError, OutputError
 from pose6d.evaluation.markdown_table import markdown_table
+from pose6d.evaluation.pose_errors import rotation_error
 from pose6d.json_file import read_json, write_json
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.whole_file import write_whole
@@ -85,9 +86,8 @@ def main(options: Options) -> None:
 def pose_errors(poses: np.ndarray, truth: np.ndarray, center: np.ndarray) -> tuple[float, float]:
     """Mean error of cameras (N, 4, 4): degrees, and millimetres by which they move the object's middle (3,)."""
     moved = poses @ np.linalg.inv(truth)
-    cosine = np.clip((np.trace(moved[:, :3, :3], axis1=1, axis2=2) - 1) / 2, -1, 1)
     offset = moved[:, :3, :3] @ center + moved[:, :3, 3] - center
-    return float(np.degrees(np.arccos(cosine)).mean()), 1000 * float(np.linalg.norm(offset, axis=1).mean())
+    return float(np.degrees(rotation_error(poses, truth)).mean()), 1000 * float(np.linalg.norm(offset, axis=1).mean())
 
 
 def table(scores: dict[str, dict[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from scipy import ndimage
 
 from mesh_creation.completion.support_plane import find_support
-from mesh_creation.fusion.tsdf_volume import TsdfVolume
+from mesh_creation.fusion.tsdf_volume import TsdfVolume, project_grid
 from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.depth_cleaning import clean_depth
 
@@ -114,18 +114,11 @@ def _mark_between(
     outside = torch.tensor([[float("inf")] * 2], device=marks.device)  # voxels that the camera does not see
     limits = torch.from_numpy(np.stack([first.ravel(), last.ravel()], axis=1)).to(marks.device)
     pixels = torch.cat([limits, outside])
-    volume_in_camera = np.linalg.inv(view.camera_in_object)
-    M, offset = view.K @ volume_in_camera[:3, :3], view.K @ volume_in_camera[:3, 3]
-    x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
+    x, y, z = (volume.axis(i) for i in range(3))
     step = max(1, _SLAB_VOXELS // (len(y) * len(z)))
     for start in range(0, len(x), step):
         part = slice(start, start + step)
-        u, v, w = (
-            (float(M[r, 0]) * x[part] + float(offset[r]))[:, None, None]
-            + (float(M[r, 1]) * y)[None, :, None]
-            + (float(M[r, 2]) * z)[None, None, :]
-            for r in range(3)
-        )
+        u, v, w = project_grid((x[part], y, z), view.K, view.camera_in_object, marks.device)
         column, row = (u / w).round_(), (v / w).round_()
         seen = (w > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
         near, far = pixels[torch.where(seen, row * width + column, float(height * width)).long()].unbind(-1)

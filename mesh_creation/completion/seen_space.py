@@ -10,7 +10,7 @@ import numpy as np
 
 from mesh_creation.completion.support_plane import find_support
 from mesh_creation.reference_views.view import ReferenceView
-from mesh_creation.registration.depth_cleaning import clean_depth, surface_normals
+from mesh_creation.registration.depth_cleaning import clean_depth, pixels_of, surface_normals
 
 _SAME_WAY = 0.6  # cosine from which two normals may be of one surface
 _SAME_WAY_UP = 0.985  # cosine between the normals that several views show of one support plane
@@ -100,13 +100,10 @@ class _PreparedView:
         self, points: np.ndarray, normals: np.ndarray, tolerance: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(P,) metres inside of empty space, (P,) whether on the surface seen, (P,) whether buried behind it."""
-        height, width = self._size
         in_camera = points @ self._R.T + self._t
         z = np.maximum(in_camera[:, 2], np.float32(1e-3))
-        column = np.rint(self._K[0, 0] * in_camera[:, 0] / z + self._K[0, 2])
-        row = np.rint(self._K[1, 1] * in_camera[:, 1] / z + self._K[1, 2])
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (in_camera[:, 2] > 0.01)
-        index = np.where(inside, row * width + column, 0).astype(np.int32)
+        row, column, inside = pixels_of(in_camera, self._K, self._size)
+        index = row * self._size[1] + column
         depth, beside, other = self._depth[index], self._beside[index], self._other[index]
         ahead = (depth - z) * self._cosine[index]  # metres before the surface seen
         lateral = beside * z / self._K[0, 0]

@@ -24,7 +24,7 @@ from mesh_creation.fusion.mesh_folder import (
 from mesh_creation.fusion.registered_scan import RegisteredScan
 from mesh_creation.fusion.symmetry_proposal import propose_symmetries
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
-from mesh_creation.fusion.uv_atlas import atlas_size, paint, spread_colors, unwrap
+from mesh_creation.fusion.uv_atlas import atlas_size, paint, unwrap, vertex_colors
 from mesh_creation.fusion.view_blending import TextureView, ViewBlender
 from mesh_creation.registration.frame_alignment import Cloud
 from mesh_creation.registration.keyframes import sharpness
@@ -112,7 +112,7 @@ def main(options: FuseOptions) -> Path:
 
     # 5. Colours and texture.
     blender = ViewBlender(mesh, _views(sources, object_in_main, options.views))
-    colors, seen = _vertex_colors(mesh, blender)
+    colors, seen = vertex_colors(mesh, blender.colors)
     size = atlas_size(mesh, options.texel)
     textured, painted = paint(_unwrap(mesh, size, steps), size, blender.colors)
     colored = Mesh(vertices=mesh.vertices, faces=mesh.faces, normals=mesh.normals, colors=colors, name=options.name)
@@ -230,17 +230,7 @@ def _views(sources: list[_Source], object_in_main: np.ndarray, most: int) -> lis
             views.append(TextureView(frame.rgb, frame.depth, frame.K, pose, sharpness(frame.rgb)))
     if not views:
         raise SceneError(f"{sources[0].scan.folder}: none of the keyframes can be read any more")
-    middle = float(np.median([view.sharpness for view in views]))
-    for view in views:
-        view.sharpness = float(np.clip(view.sharpness / max(middle, 1e-9), 0.3, 1.5))
     return views
-
-
-def _vertex_colors(mesh: Mesh, blender: ViewBlender) -> tuple[np.ndarray, float]:
-    points = mesh.vertices.astype(np.float64)
-    colors, trust = blender.colors(points, mesh.normals.astype(np.float64))
-    filled = spread_colors(points, colors, trust > 0)
-    return np.clip(np.round(filled), 0, 255).astype(np.uint8), float((trust > 0).mean())
 
 
 def _unwrap(mesh: Mesh, size: int, steps: StepFolder) -> Mesh:

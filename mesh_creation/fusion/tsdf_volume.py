@@ -82,7 +82,7 @@ class TsdfVolume:
         slab = max(1, _SLAB_VOXELS // (len(y) * len(z))) if pixels.device.type == "cpu" else len(x)
         for start in range(0, len(x), slab):
             part = slice(start, start + slab)
-            rows = _project((x[part], y, z), K, camera_in_volume, pixels.device)
+            rows = project_grid((x[part], y, z), K, camera_in_volume, pixels.device)
             self._add(part, rows, pixels, depth.shape, clearance)
 
     def _add(
@@ -151,7 +151,7 @@ class TsdfVolume:
         )
 
 
-def _project(
+def project_grid(
     axes: tuple[np.ndarray, np.ndarray, np.ndarray], K: np.ndarray, camera_in_volume: np.ndarray, device: torch.device
 ) -> list[torch.Tensor]:
     """Homogeneous pixel coordinates of a grid, three times (X, Y, Z); the last is the depth."""

@@ -109,6 +109,14 @@ def spread_colors(positions: np.ndarray, values: np.ndarray, known: np.ndarray) 
     return filled
 
 
+def vertex_colors(mesh: Mesh, colors: Colors) -> tuple[np.ndarray, float]:
+    """Colours (V, 3) uint8 of the vertices, and the share of them that `colors` knew (see `paint`)."""
+    points = mesh.vertices.astype(np.float64)
+    values, trust = colors(points, mesh.normals.astype(np.float64))
+    filled = spread_colors(points, values, trust > 0)
+    return np.clip(np.round(filled), 0, 255).astype(np.uint8), float((trust > 0).mean())
+
+
 def _manifold_corners(faces: np.ndarray) -> np.ndarray:
     """(F, 3) vertex numbers under which the faces (F, 3) form a manifold, as charts need it.
 

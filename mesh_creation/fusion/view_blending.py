@@ -16,6 +16,7 @@ _FEATHER = 8.0  # pixels from a silhouette over which a view loses its say: ther
 _OCCLUDED = 0.003  # metres behind the nearest surface from which on a point is hidden
 _OCCLUDER_GAP = 0.015  # metres off the surface that the depth camera may report before it sees something else
 _SHARPENING = 5.0  # the best view dominates, and seams stay soft
+_SHARPNESS = 0.3, 1.5  # least and most weight by sharpness
 _MIN_COSINE = 0.25
 
 
@@ -28,7 +29,7 @@ class TextureView:
         depth: (H, W) metres as measured, 0 where unknown.
         K: (3, 3) intrinsics.
         camera_in_object: (4, 4) pose of the camera in the mesh's frame, metres.
-        sharpness: relative to the other views, about 1.
+        sharpness: of the picture, to be compared with that of the other views.
         mask: (H, W) bool, where the object is, as far as it is known: beside it, the picture says nothing.
     """
 
@@ -47,6 +48,7 @@ class _WeightedView:
     view: TextureView
     depth: np.ndarray
     trust: np.ndarray
+    sharpness: float = 1.0  # relative to the other views
 
 
 class ViewBlender:
@@ -64,6 +66,9 @@ class ViewBlender:
             pose = torch.from_numpy(np.linalg.inv(view.camera_in_object)).float()[None]
             drawn = renderer.render(pose, torch.from_numpy(view.K).float(), view.depth.shape[:2], shading=ALBEDO)
             self._views.append(_weight_pixels(view, drawn.depth[0].numpy()))
+        middle = max(float(np.median([view.sharpness for view in views])), 1e-9)
+        for weighted in self._views:
+            weighted.sharpness = float(np.clip(weighted.view.sharpness / middle, *_SHARPNESS))
         self._gains = np.ones((len(self._views), 3))
         self._balance(mesh)
 
@@ -142,7 +147,7 @@ def _sample_view(
     at = (u[index].astype(np.float32)[None], v[index].astype(np.float32)[None])
     color = _bilinear(view.rgb, *at)
     trust = _bilinear(seen.trust, *at)[:, 0]
-    weight = trust * cosine[index] * view.sharpness * (0.4 / distance[index])
+    weight = trust * cosine[index] * seen.sharpness * (0.4 / distance[index])
     return index, color, weight
 
 

@@ -7,19 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from mesh_creation.completion.completed_surface import complete_surface, mirror_colors
 from mesh_creation.completion.mirrors import Mirror, find_mirrors, reflect
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, decimate
 from mesh_creation.fusion.mesh_folder import face_share
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
-from mesh_creation.fusion.uv_atlas import atlas_size, paint, spread_colors, unwrap
+from mesh_creation.fusion.uv_atlas import atlas_size, paint, unwrap, vertex_colors
 from mesh_creation.fusion.view_blending import TextureView, ViewBlender
 from mesh_creation.object_field.pose_refinement import refine_poses
 from mesh_creation.object_field.view_evidence import ViewEvidence, collect_evidence, largest_piece
 from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.keyframes import sharpness
 from pose6d.device import resolve_device
+from pose6d.geometry.transforms import rotation_angle
 from pose6d.mesh.mesh import Mesh
 
 _MARGIN = 0.006  # metres around the points that the volume covers
@@ -27,8 +29,6 @@ _CELLS = 180  # voxels along the diagonal of the box, at most
 _SMOOTHING = 0.7  # times the noise
 _SMOOTHED = 0.6, 2.0  # voxels
 _VOXEL = 0.0005, 0.003  # metres
-
-
 _MUCH = 0.15  # share of the surface; where less is not seen, no mirrors are looked for
 
 Completion = Literal["auto", "mirror", "hull"]
@@ -94,19 +94,11 @@ def make_object(views: Sequence[ReferenceView], options: ObjectOptions = ObjectO
     surface = decimate(surface, options.faces)
     mesh = Mesh(vertices=surface.vertices, faces=surface.faces, name=options.name)
     blender = ViewBlender(mesh, _texture_views(evidence))
-    vertices, normals = mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64)
     look_up = mirror_colors(blender.colors, mirrors)
-    colors, trust = look_up(vertices, normals)
-    colors = spread_colors(vertices, colors, trust > 0)
+    colors, _ = vertex_colors(mesh, look_up)
     size = atlas_size(mesh, options.texel)
     textured, painted = paint(unwrap(mesh, size), size, look_up)
-    colored = Mesh(
-        vertices=mesh.vertices,
-        faces=mesh.faces,
-        normals=mesh.normals,
-        colors=np.clip(np.round(colors), 0, 255).astype(np.uint8),
-        name=options.name,
-    )
+    colored = replace(mesh, colors=colors)
     quality = {
         "views": len(views),
         "voxel": volume.voxel,
@@ -160,18 +152,17 @@ def _smoothing(evidence: Sequence[ViewEvidence], volume: TsdfVolume) -> float:
 
 
 def _texture_views(evidence: Sequence[ViewEvidence]) -> list[TextureView]:
-    sharp = np.array([sharpness(one.view.rgb) for one in evidence])
-    relative = np.clip(sharp / max(float(np.median(sharp)), 1e-9), 0.3, 1.5)
+    views = [one.view for one in evidence]
     return [
-        TextureView(one.view.rgb, one.view.depth, one.view.K, one.pose, float(share), one.view.mask)
-        for one, share in zip(evidence, relative, strict=True)
+        TextureView(view.rgb, view.depth, view.K, one.pose, sharpness(view.rgb), view.mask)
+        for view, one in zip(views, evidence, strict=True)
     ]
 
 
 def _pose_change(evidence: Sequence[ViewEvidence]) -> dict[str, float]:
     moved = np.stack([one.pose @ np.linalg.inv(one.view.camera_in_object) for one in evidence])
-    cosine = np.clip((np.trace(moved[:, :3, :3], axis1=1, axis2=2) - 1) / 2, -1, 1)
+    angle = rotation_angle(torch.from_numpy(moved[:, :3, :3]), torch.eye(3, dtype=torch.float64))
     return {
-        "degrees": float(np.median(np.degrees(np.arccos(cosine)))),
+        "degrees": float(np.degrees(angle.median())),
         "metres": float(np.median(np.linalg.norm(moved[:, :3, 3], axis=1))),
     }

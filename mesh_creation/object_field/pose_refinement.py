@@ -11,7 +11,7 @@ from torch.nn.functional import grid_sample
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.object_field.view_evidence import ViewEvidence, share_beside_masks
-from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.geometry.transforms import make_transform, so3_exp, so3_log
 
 _CELLS = 56  # along the longest side of the volume
 _POINTS = 3000  # of each view
@@ -154,8 +154,7 @@ def _move(pose: Tensor, step: Tensor, center: Tensor) -> Tensor:
 def _difference(pose: Tensor, start: Tensor, center: Tensor) -> Tensor:
     """(6,) the step that leads from the start to the pose."""
     turn = pose[:3, :3] @ start[:3, :3].T
-    axis = torch.stack([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2
-    return torch.cat([axis, pose[:3, 3] - (turn @ (start[:3, 3] - center) + center)])
+    return torch.cat([so3_log(turn[None])[0], pose[:3, 3] - (turn @ (start[:3, 3] - center) + center)])
 
 
 def _keep_mean(evidence: Sequence[ViewEvidence], given: Sequence[np.ndarray]) -> None:

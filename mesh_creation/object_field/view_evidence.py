@@ -11,8 +11,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
+from mesh_creation.reference_views.pose_evidence import object_core
 from mesh_creation.reference_views.view import ReferenceView
-from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth
+from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth, pixels_of
 from pose6d.errors import SceneError
 
 _RIM = 1  # pixels inside the mask's edge that count as background: masks bleed
@@ -25,7 +26,7 @@ _THROUGH_SHARE = 0.25  # of the other views that see something farther away behi
 _WITHIN_SHARE = 0.5  # of the other views in which a point of the object lies within the mask at least
 _STEP = 0.03  # of the distance between neighbouring pixels at which a surface ends
 _SLOPE = 1.5  # tangent of the angle at which a surface may go on across a gap
-_CELL = 0.004  # metres to the nearest points of an object in one piece
+_FEWEST = 200  # pixels of surface in all views
 _SPARSE = 7  # every so many points are enough to compare poses
 _ALONE = 3.0  # times the median distance of neighbours
 
@@ -65,12 +66,8 @@ class ViewEvidence:
         are inside; rows and columns of the others are 0."""
         T = np.linalg.inv(self.pose)
         in_camera = points @ T[:3, :3].T + T[:3, 3]
-        z, pixel = in_camera[:, 2], in_camera @ self.view.K.T
-        height, width = self.support.shape
-        with np.errstate(divide="ignore", invalid="ignore"):
-            u, v = np.round(pixel[:, 0] / z), np.round(pixel[:, 1] / z)
-        inside = (z > 0.01) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        return np.where(inside, v, 0).astype(int), np.where(inside, u, 0).astype(int), z, inside
+        row, column, inside = pixels_of(in_camera, self.view.K, self.support.shape)
+        return row, column, in_camera[:, 2], inside
 
     def integrate(self, volume: TsdfVolume) -> None:
         """Add what was seen to a volume."""
@@ -81,15 +78,17 @@ def collect_evidence(views: Sequence[ReferenceView]) -> list[ViewEvidence]:
     """The evidence of every view; surface points that the other views prove wrong are left out.
 
     Raises:
-        SceneError: no depth is left on the object in any view.
+        SceneError: hardly any depth is left on the object in all views.
     """
     found = [_evidence(view) for view in views]
     for one in found:
         _drop_background(one, found)
-    if not any(one.surface.any() for one in found):
+    pixels = sum(int(one.surface.sum()) for one in found)
+    if pixels < _FEWEST:
+        others = f" and {len(views) - 1} more" if len(views) > 1 else ""
         raise SceneError(
-            f"{views[0].name} and {len(views) - 1} more: no depth inside the masks that could be the object's surface; "
-            "are masks and depth of the same pictures?"
+            f"{views[0].name}{others}: only {pixels} pixels of depth inside the masks could be the object's surface, "
+            f"{_FEWEST} are needed: are masks and depth of the same pictures? Come nearer if the object is small"
         )
     return found
 
@@ -144,8 +143,8 @@ def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> No
 
 
 def _drop_far(one: ViewEvidence) -> None:
-    """Leave out what lies before or behind the largest piece of surface, farther than that could go on to there."""
-    if not (main := _largest_piece_of_image(one.depth, one.surface)).any():
+    """Leave out what lies farther before or behind the piece that is surely the object than its surface can go on."""
+    if not (main := one.surface & object_core(one.view.mask, one.view.depth)).any():
         return
     pixels, nearest = ndimage.distance_transform_edt(~main, return_indices=True)
     there = one.depth[tuple(nearest)]
@@ -153,15 +152,6 @@ def _drop_far(one: ViewEvidence) -> None:
     far = one.surface & (np.abs(one.depth - there) > reach)
     for image in (one.depth, one.cosine, one.surface):
         image[far] = 0
-
-
-def _largest_piece_of_image(depth: np.ndarray, surface: np.ndarray) -> np.ndarray:
-    """(H, W) bool: the largest part of the surface (H, W) over which its depth (H, W) goes on."""
-    kernel = np.ones((9, 9), np.uint8)
-    nearest = cv2.erode(np.where(surface, depth, np.float32(_FAR)), kernel)
-    smooth = surface & (cv2.dilate(np.where(surface, depth, np.float32(0)), kernel) - nearest < _STEP * nearest)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(smooth.astype(np.uint8))
-    return labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if len(stats) > 1 else surface
 
 
 def share_beside_masks(evidence: Sequence[ViewEvidence]) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from mesh_creation.reference_views.view import ReferenceView
-from mesh_creation.registration.depth_cleaning import backproject_pixels
+from mesh_creation.registration.depth_cleaning import backproject_pixels, pixels_of
 
 _POINTS = 500
 _SLACK = 0.007, 0.014  # metres, and metres per metre of distance: poses are off, few points by more than this
@@ -51,7 +51,7 @@ class ViewSurface:
     @classmethod
     def of(cls, view: ReferenceView) -> ViewSurface:
         """The evidence of a view that has depth under its mask."""
-        core = _core(view.mask, view.depth)
+        core = object_core(view.mask, view.depth)
         rows, columns = np.nonzero(core)
         chosen = np.random.default_rng(0).permutation(len(rows))[:_POINTS]
         points = backproject_pixels(view.depth, view.K)[rows[chosen], columns[chosen]].astype(np.float64)
@@ -94,12 +94,10 @@ def fit_pairs(evidence: Sequence[ViewSurface], camera_in_object: np.ndarray) -> 
 
 def _judge(points: np.ndarray, view: ViewSurface, size: float) -> np.ndarray:
     """Numbers (3,) of points (P, 3), camera axes, that speak against the poses, that are met, and of all."""
-    height, width = view.depth.shape
-    z = np.maximum(points[:, 2], 1e-3)
-    column, row = (np.round(view.K[i, i] * points[:, i] / z + view.K[i, 2]) for i in range(2))
-    inside = (points[:, 2] > 1e-3) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    against = ~inside & (view.whole | (points[:, 2] <= 1e-3))
-    pixel = row[inside].astype(int), column[inside].astype(int)
+    row, column, inside = pixels_of(points, view.K, view.depth.shape)
+    z = points[:, 2]
+    against = ~inside & (view.whole | (z <= 0.01))
+    pixel = row[inside], column[inside]
     apart = _SLACK[0] + _SLACK[1] * view.distance
     near = view.beside[pixel] <= _BLEED + view.K[0, 0] * apart / view.distance
     measured, core = view.depth[pixel], view.core[pixel]
@@ -111,7 +109,7 @@ def _judge(points: np.ndarray, view: ViewSurface, size: float) -> np.ndarray:
     return np.array([against.sum(), met.sum(), len(points)], np.float64)
 
 
-def _core(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def object_core(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """(H, W) bool: measured pixels of the object, away from the mask's edge unless the object is thin.
 
     Masks bleed: what they show of the background beside the object is another piece between jumps in depth. The piece

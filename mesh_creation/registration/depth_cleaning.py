@@ -53,6 +53,19 @@ def backproject_pixels(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
     return rays * depth[..., None].astype(np.float32)
 
 
+def pixels_of(points: np.ndarray, K: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row and column (P,) of the pixels that show points (P, 3) in camera axes, and which (P,) are inside the picture.
+
+    Rows and columns of the others are 0.
+    """
+    height, width = shape[:2]
+    z = np.maximum(points[:, 2], 1e-3)
+    column = np.rint(K[0, 0] * points[:, 0] / z + K[0, 2])
+    row = np.rint(K[1, 1] * points[:, 1] / z + K[1, 2])
+    inside = (points[:, 2] > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return np.where(inside, row, 0).astype(np.int32), np.where(inside, column, 0).astype(np.int32), inside
+
+
 def pixel_rays(shape: tuple[int, ...], K: np.ndarray) -> np.ndarray:
     """(H, W, 3) float32 directions of the pixels with z = 1, camera axes."""
     height, width = shape[:2]
