@@ -163,6 +163,6 @@ def _pose_change(evidence: Sequence[ViewEvidence]) -> dict[str, float]:
     moved = np.stack([one.pose @ np.linalg.inv(one.view.camera_in_object) for one in evidence])
     angle = rotation_angle(torch.from_numpy(moved[:, :3, :3]), torch.eye(3, dtype=torch.float64))
     return {
-        "degrees": float(np.degrees(angle.median())),
+        "degrees": float(torch.rad2deg(angle).median()),
         "metres": float(np.median(np.linalg.norm(moved[:, :3, 3], axis=1))),
     }
