@@ -18,15 +18,16 @@ from benchmarks.accuracy.reconstruction import reconstruct_mesh
 from benchmarks.accuracy.report import read_json
 from benchmarks.accuracy.scene_workers import SceneWorkers, make
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
-from benchmarks.accuracy.scoreboard import Options
+from benchmarks.accuracy.scoreboard import Options, make_targets
 from benchmarks.accuracy.scores import score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.accuracy.trajectories import LARGEST_STEP, LARGEST_TURN
-from learning.datasets.objects.random_objects import make_object
-from pose6d.errors import FrameError, Pose6DError
+from learning.datasets.objects.random_objects import make_kind, make_object
+from pose6d.errors import FrameError, MeshError, Pose6DError
 from pose6d.evaluation.pose_errors import add_s, rotation_error
 from pose6d.evaluation.record import Record
 from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import save_mesh
 from pose6d.search.interfaces import Hypotheses
 
 _SUITES = ("easy", "cluttered", "occluded", "textureless", "noisy_depth", "reconstructed_mesh")
@@ -337,6 +338,20 @@ def test_one_command_leaves_records_tables_and_diagram(
     assert asked[0].texture is None and len(np.unique(asked[1].colors, axis=0)) == 1  # colours of a scan, and grey
     with pytest.raises(Pose6DError, match="--real-folder"):
         main(Options(suites=("real",), workers=0))
+
+
+def test_the_estimator_gets_the_meshes_of_another_folder(tmp_path: Path) -> None:
+    true, made = make_kind("carton", np.random.default_rng(1)), make_kind("carton", np.random.default_rng(2))
+    (tmp_path / "given").mkdir()
+    (tmp_path / "true").mkdir()
+    save_mesh(true, tmp_path / "true" / "thing.ply")
+    save_mesh(made, tmp_path / "given" / "thing.glb")
+    suites = [SUITES["cluttered"]]
+    (target,) = make_targets(suites, tmp_path / "true", (), 7, tmp_path / "given")["cluttered"]
+    assert target.mesh.diameter == pytest.approx(true.diameter, rel=1e-4)
+    assert target.given is not None and target.given.diameter == pytest.approx(made.diameter, rel=1e-4)
+    with pytest.raises((MeshError, FileNotFoundError), match=r"thing\.glb"):
+        make_targets(suites, tmp_path / "true", (), 7, tmp_path / "elsewhere")
 
 
 def test_an_unknown_suite_is_refused() -> None:

@@ -57,6 +57,17 @@ def test_an_object_wholly_hidden_is_never_called_tracked_and_is_followed_when_it
     assert states[1:] == ["tracking", "tracking"]
 
 
+def test_a_thing_of_the_same_shape_without_the_texture_is_not_called_tracked(stage: Stage) -> None:
+    tracker, pose = make_tracker(stage), pose_at(0.0)
+    tracker.start(stage.show(box=pose), [stage.masks[0]])
+    for _ in range(3):
+        (found,) = tracker.step(stage.show(box=pose))
+    assert found.state == "tracking"
+    plain = stage.show(box=pose)
+    plain.rgb = np.full_like(plain.rgb, 128)
+    assert tracker.step(plain)[0].state == "doubtful"
+
+
 def test_an_object_that_leaves_is_lost_and_found_elsewhere_in_another_pose(stage: Stage) -> None:
     tracker = make_tracker(stage)
     tracker.start(stage.show(box=pose_at(0.0)), [stage.masks[0]])

@@ -69,3 +69,14 @@ def test_the_fit_finds_what_tells_right_from_wrong() -> None:
     assert weights[0] > 0 > weights[1]
     assert abs(weights[2]) < 0.3
     assert (((rows @ weights + offset) > 0) == right).mean() > 0.97
+
+
+def test_of_an_object_that_looks_the_same_from_several_sides_add_s_counts() -> None:
+    truth = pose_at(0.0)
+    frame, (mask, *_) = draw_frame([truth], [box()])
+    frame.object_in_camera, frame.mask = truth.numpy(), mask
+    turned = truth.numpy() @ np.diag([-1.0, -1.0, 1.0, 1.0])  # a box is one again after half a turn
+    cpu = torch.device("cpu")
+    plain, same = (PoseScorer(box(), cpu, symmetric).error(turned, frame) for symmetric in (False, True))
+    assert plain is not None and same is not None
+    assert same < 0.1 < plain

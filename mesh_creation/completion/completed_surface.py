@@ -79,7 +79,6 @@ def complete_surface(
     points: np.ndarray,
     views: Sequence[ReferenceView],
     mirrors: Sequence[Mirror],
-    smoothing: float = 0.6,
 ) -> CompletedSurface:
     """Close the surface of a volume: across mirrors, behind narrow parts, and by the hull of all that.
 
@@ -91,7 +90,6 @@ def complete_surface(
         points: (P, 3) the surface seen, metres.
         views: the pictures that the volume was filled from.
         mirrors: of `find_mirrors`.
-        smoothing: as of `close_surface`.
 
     Raises:
         SceneError: the volume has no surface.
@@ -99,14 +97,14 @@ def complete_surface(
     hollow = behind_narrow_parts(volume, views) | beside_masks(volume, views)
     below = below_support(volume, views, points)
     near = _NEAR * volume.voxel
-    plain = close_surface(volume, points, None, smoothing)
+    plain = close_surface(volume, points, None)
     limit = _missed(plain, points, near) + _LOST
     for used in _subsets(mirrors):
         mirrored, hull = complete_volume(volume, used), reflect(points, used)
         unknown = mirrored.weight < least_weight(volume)
         for empty in ((hollow & unknown) | below, below):
             try:
-                surface = close_surface(_with_empty(mirrored, empty), hull, None, smoothing)
+                surface = close_surface(_with_empty(mirrored, empty), hull, None)
             except SceneError:  # too much is empty: no surface is left
                 continue
             if _missed(surface, points, near) <= limit:

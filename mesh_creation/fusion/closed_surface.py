@@ -39,7 +39,7 @@ def least_weight(volume: TsdfVolume) -> float:
     return float(np.clip(_MIN_SHARE * volume.weight.max().item(), *_MIN_WEIGHT))
 
 
-def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None, smoothing: float = 0.6) -> ClosedSurface:
+def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -> ClosedSurface:
     """Extract the object's surface; what no ray has proved empty counts as solid.
 
     Unseen space is bounded by the convex hull of the seen surface, so that an unseen back is flat and not a ghost, and
@@ -50,7 +50,6 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None, s
         points: (P, 3) the surface seen, whose convex hull bounds the unseen.
         floor: height up to which the board hides the object, metres: below, the outline at this height goes straight
             down to z = 0. None where the underside was seen too.
-        smoothing: standard deviation of the filter that takes noise out of the distances, voxels.
 
     Raises:
         SceneError: nothing is left.
@@ -66,7 +65,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None, s
         known[:, :, :first] = False
         values[:, :, z < 0] = 1.0
     values = _keep_one_piece(values)
-    values = ndimage.gaussian_filter(values, smoothing, mode="nearest")
+    values = ndimage.gaussian_filter(values, 0.6, mode="nearest")
     values = np.pad(values, 1, constant_values=1.0)
     if not (values < 0).any():
         raise SceneError("no surface is left of the scan: fewer than two views agree on any of it; film more slowly")

@@ -118,17 +118,6 @@ class TsdfVolume:
         values = torch.where(known, self.total / self.weight.clamp(min=1e-9), -1.0)
         return values.cpu().numpy(), known.cpu().numpy()
 
-    def sample(self, points: np.ndarray) -> np.ndarray:
-        """(P,) metres from points (P, 3) to the nearest surface, by their voxels; the truncation where unknown."""
-        index = np.round((points - self.origin) / self.voxel).astype(np.int64)
-        inside = ((index >= 0) & (index < np.array(self.shape))).all(axis=1)
-        x, y, z = torch.from_numpy(index[inside].T).to(self.total.device)
-        weight = self.weight[x, y, z]
-        value = torch.where(weight > 0, self.total[x, y, z] / weight.clamp(min=1e-9), 1.0)
-        distance = np.full(len(points), self.truncation)
-        distance[inside] = self.truncation * value.cpu().numpy()
-        return distance
-
     def arrays(self) -> dict[str, np.ndarray]:
         """All there is, for a file."""
         return {

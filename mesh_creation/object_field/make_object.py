@@ -26,8 +26,6 @@ from pose6d.mesh.mesh import Mesh
 
 _MARGIN = 0.006  # metres around the points that the volume covers
 _CELLS = 180  # voxels along the diagonal of the box, at most
-_SMOOTHING = 0.7  # times the noise
-_SMOOTHED = 0.6, 2.0  # voxels
 _VOXEL = 0.0005, 0.003  # metres
 _MUCH = 0.15  # share of the surface; where less is not seen, no mirrors are looked for
 
@@ -114,8 +112,7 @@ def _surface(
     evidence: Sequence[ViewEvidence], volume: TsdfVolume, points: np.ndarray, completion: Completion
 ) -> tuple[ClosedSurface, list[Mirror]]:
     """The closed surface of a volume, and the mirrors that it was completed across; points (P, 3) are those seen."""
-    smoothing = _smoothing(evidence, volume)
-    closed = close_surface(volume, points, None, smoothing)
+    closed = close_surface(volume, points, None)
     if completion == "hull" or (
         completion == "auto" and face_share(Mesh(vertices=closed.vertices, faces=closed.faces), closed.filled) < _MUCH
     ):
@@ -123,7 +120,7 @@ def _surface(
     views = [replace(one.view, camera_in_object=one.pose) for one in evidence]
     mirrors = find_mirrors(views, points)
     larger = _volume(evidence, reflect(points, mirrors), str(volume.total.device))
-    completed = complete_surface(larger, points, views, mirrors, smoothing)
+    completed = complete_surface(larger, points, views, mirrors)
     return completed.surface, completed.mirrors
 
 
@@ -141,14 +138,6 @@ def _volume(evidence: Sequence[ViewEvidence], points: np.ndarray, device: str) -
     for one in evidence:
         one.integrate(volume)
     return volume
-
-
-def _smoothing(evidence: Sequence[ViewEvidence], volume: TsdfVolume) -> float:
-    """Voxels over which distances are smoothed: as many as the noise of the depth asks for."""
-    off = np.concatenate([volume.sample(one.points[::7]) for one in evidence])
-    off = off[np.abs(off) < 0.95 * volume.truncation]
-    noise = 1.48 * float(np.median(np.abs(off))) if len(off) else 0.0
-    return float(np.clip(_SMOOTHING * noise / volume.voxel, *_SMOOTHED))
 
 
 def _texture_views(evidence: Sequence[ViewEvidence]) -> list[TextureView]:

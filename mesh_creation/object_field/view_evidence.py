@@ -22,7 +22,6 @@ _THIN = 9  # pixels; of parts of a mask that are thinner, every measurement coun
 _THIN_COSINE = 0.3  # weight of those measurements, as if seen at a grazing angle
 _FAR = 10.0  # metres; a ray beside the mask without measured depth is empty until there
 _BEHIND = 0.01  # metres in front of what is beside the object from which on space is empty
-_THROUGH_SHARE = 0.25  # of the other views that see something farther away behind a point: it is background
 _WITHIN_SHARE = 0.5  # of the other views in which a point of the object lies within the mask at least
 _STEP = 0.03  # of the distance between neighbouring pixels at which a surface ends
 _SLOPE = 1.5  # tangent of the angle at which a surface may go on across a gap
@@ -61,13 +60,10 @@ class ViewEvidence:
         """(P, 3) float64 of the surface in the object's frame."""
         return self.points_in_camera @ self.pose[:3, :3].T + self.pose[:3, 3]
 
-    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Where points (P, 3) of the object's frame lie in the picture: rows, columns and depths (P,), and which (P,)
-        are inside; rows and columns of the others are 0."""
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`pixels_of` points (P, 3) of the object's frame."""
         T = np.linalg.inv(self.pose)
-        in_camera = points @ T[:3, :3].T + T[:3, 3]
-        row, column, inside = pixels_of(in_camera, self.view.K, self.support.shape)
-        return row, column, in_camera[:, 2], inside
+        return pixels_of(points @ T[:3, :3].T + T[:3, 3], self.view.K, self.support.shape)
 
     def integrate(self, volume: TsdfVolume) -> None:
         """Add what was seen to a volume."""
@@ -116,7 +112,7 @@ def _evidence(view: ReferenceView) -> ViewEvidence:
 
 
 def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> None:
-    """Leave out pixels whose points other views see beside the object, or through which they see its background.
+    """Leave out pixels whose points too few other views have within their masks.
 
     A view alone tells background by its distance behind the object.
     """
@@ -126,17 +122,13 @@ def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> No
     if len(all_views) == 1:
         _drop_far(one)
         return
-    through, asked, within = (np.zeros(len(points), np.int64) for _ in range(3))
+    within = np.zeros(len(points), np.int64)
     for other in all_views:
         if other is one:
             continue
-        row, column, z, inside = other.project(points)
-        beside = other.support[row, column]
-        through += inside & beside & (other.depth[row, column] > z + _BEHIND)
-        within += inside & ~beside
-        asked += inside
-    background = through > np.maximum(_THROUGH_SHARE * asked, 0.5)
-    background |= within < _WITHIN_SHARE * (len(all_views) - 1)
+        row, column, inside = other.project(points)
+        within += inside & ~other.support[row, column]
+    background = within < _WITHIN_SHARE * (len(all_views) - 1)
     rows, columns = np.nonzero(one.surface)
     for image in (one.depth, one.cosine, one.surface):
         image[rows[background], columns[background]] = 0
@@ -160,7 +152,7 @@ def share_beside_masks(evidence: Sequence[ViewEvidence]) -> float:
     for one in evidence:
         points = one.points[::_SPARSE]
         for other in evidence:
-            row, column, _, inside = other.project(points)
+            row, column, inside = other.project(points)
             if other is not one and inside.any():
                 shares.append(float((~other.view.mask[row, column])[inside].mean()))
     return float(np.mean(shares)) if shares else 0.0
