@@ -35,7 +35,6 @@ _BATCH = 400  # planes judged at once
 _GROWTH, _BURIED, _MATCHED = 0.25, 0.3, -0.1
 # A plane is believed with at most so much of these, and where a shift by a twentieth of the object costs at least
 # `_LEAST_RISE`: else what is seen says nothing about where the plane lies.
-_LEAST_MATCHED = 0.1  # share of the surface seen that must be seen on both sides where there is no support plane
 _MOST_CONTRADICTED, _MOST_BURIED, _LEAST_RISE, _SHIFT = 0.03, 0.3, 0.03, 0.05
 
 
@@ -103,8 +102,6 @@ def find_mirrors(views: Sequence[ReferenceView], points: np.ndarray) -> list[Mir
     else:
         believed = [mirror for mirror in found if mirror.score > 0]
         found.append(search.describe(*_level_plane(views, points, search.space, reflect(samples, believed))))
-    if up is None:  # nothing bounds what lies behind an object in the air: both sides must have been seen in part
-        found = [mirror for mirror in found if mirror.matched >= _LEAST_MATCHED]
     return sorted((mirror for mirror in found if mirror.score > 0), key=lambda mirror: -mirror.score)
 
 
