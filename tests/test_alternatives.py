@@ -140,8 +140,11 @@ def test_round_bodies_are_known(device: str) -> None:
     pen = trimesh.creation.cylinder(radius=0.004, height=0.15, sections=32)
     round_meshes = [can(), Mesh(ball.vertices, ball.faces, ball.vertex_normals)]
     others = [can(handle=True), block(marked=False), Mesh(pen.vertices, pen.faces, pen.vertex_normals)]
+    dented = ball.vertices * (1 - 0.2 * np.exp(-((ball.vertex_normals[:, 2:] - 1) ** 2) / 0.05))
+    round_meshes.append(Mesh((dented * [1.0, 1.06, 0.95]).astype(np.float32), ball.faces, ball.vertex_normals))  # fruit
+    others.append(Mesh.from_trimesh(trimesh.creation.box((0.07, 0.07, 0.07))))
     found = [is_round(RenderedObject.from_mesh(m, device), torch.device(device)) for m in (*round_meshes, *others)]
-    assert found == [True, True, False, False, False]
+    assert found == [True, True, True, False, False, False, False]
 
 
 def test_evidence_between_two_poses_decides_and_none_of_them_has_its_share() -> None:
@@ -309,7 +312,14 @@ def test_a_cuda_graph_holds_the_whole_choice(caplog: pytest.LogCaptureFixture) -
     scene = render_scene(mesh, turned((0.0, 0.0, 1.0), 30.0)[0])
     torch.manual_seed(0)
     network = ScoreNetMultiPair(
-        NetworkConfig(kind="scorer", confidence=True, appearance_weight=3.0, choice_weights=tuple(WEIGHTS), **SMALL)
+        NetworkConfig(
+            kind="scorer",
+            confidence=True,
+            appearance_weight=3.0,
+            choice_weights=tuple(WEIGHTS),
+            judge_weights=(1.0, 4.0, 0.0),
+            **SMALL,
+        )
     )
     parts = random_networks("cuda") | {"scorer": ScorePredictor(network=network, device="cuda")}
     found = []
@@ -329,5 +339,7 @@ def test_weights_say_how_evidence_counts_or_that_they_do_not_know() -> None:
     for wrong in ([1.0], ["a"] * 5, 3, [float("nan")] * 5):
         with pytest.raises(WeightsError, match=r"network choice_weights is .* expected 5 numbers"):
             NetworkConfig.from_dict({"kind": "scorer", "confidence": True, "choice_weights": wrong})
+    with pytest.raises(WeightsError, match=r"network judge_weights is .* expected 3 numbers"):
+        NetworkConfig.from_dict({"kind": "scorer", "confidence": True, "judge_weights": list(WEIGHTS)})
     with pytest.raises(WeightsError, match="choice_weights are given, but confidence is false"):
         NetworkConfig(kind="scorer", choice_weights=tuple(WEIGHTS))

@@ -65,7 +65,7 @@ def test_only_a_judge_that_was_fitted_so_looks_past_the_colour_of_light(fitted: 
     pose = Hypotheses(torch.as_tensor(scene.truth)[None])
     pose.poses[0, :3, 3] += pose.poses[0, :3, :3] @ torch.as_tensor(scene.mesh.center, dtype=torch.float32)
     scorer = random_networks()["scorer"]
-    scorer.config = replace(scorer.config, choice_weights=(1.0,) * 5 if fitted else ())
+    scorer.config = replace(scorer.config, judge_weights=(1.0, 0.0, 0.0) if fitted else ())
 
     def differ(how: Callable[..., Scores]) -> float:
         plain, other = (how(pose, object, frame).confidence for frame in frames)
@@ -74,3 +74,23 @@ def test_only_a_judge_that_was_fitted_so_looks_past_the_colour_of_light(fitted: 
 
     assert differ(scorer.predict) > 0.1, "the search goes by the colours as they are"
     assert differ(scorer.judge) < 0.02 if fitted else differ(scorer.judge) == differ(scorer.predict)
+
+
+def test_a_judge_is_surer_of_the_side_whose_print_is_seen() -> None:
+    scene = render_scene(box(), make_transform(so3_exp(torch.tensor([0.4, -0.3, 0.2])), torch.tensor([0.0, 0.0, 0.6])))
+    frame = observe(scene.rgb, scene.depth, K)
+    object = RenderedObject.from_mesh(scene.mesh.centered(), "cpu")
+    pose = torch.as_tensor(scene.truth)
+    pose[:3, 3] += pose[:3, :3] @ torch.as_tensor(scene.mesh.center, dtype=torch.float32)
+    turned = pose @ make_transform(torch.diag(torch.tensor([-1.0, -1.0, 1.0])), torch.zeros(3))
+    poses = Hypotheses(torch.stack([pose, turned]))
+    scorer = random_networks()["scorer"]
+
+    def odds(texture: float) -> torch.Tensor:
+        scorer.config = replace(scorer.config, judge_weights=(1.0, texture, 0.0))
+        judged = scorer.judge(poses, object, frame).confidence
+        assert judged is not None
+        return judged.logit()
+
+    gained = odds(4.0) - odds(0.0)
+    assert gained[0] > 2 and gained[0] > gained[1] + 1

@@ -16,7 +16,7 @@ PUBLISHED_ROTATION_LIMIT = math.radians(20.0)  # of the released refiner, per ax
 DEFAULT_CROP_RATIO = {"refiner": 1.2, "scorer": 1.1}
 _BEYOND = 1e6  # of every number
 _LARGEST = 4096  # channels, pixels; no network of this kind is near it
-_CHOICE_WEIGHTS = 5
+_LISTS = {"choice_weights": 5, "judge_weights": 3}  # lists of numbers, and how many
 _STRIDE = 8  # of the trunk: an input of 160 px becomes 20 x 20 tokens
 # A config comes from a file that people edit, so its types are not certain.
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -63,6 +63,8 @@ class NetworkConfig:
             (Platt 1999).
         choice_weights: what each piece of evidence between two of the last hypotheses counts, in the order of
             `pose6d.search.interfaces.ChoiceWeights`, fitted on held-out scenes; empty if it was not.
+        judge_weights: what logit and texture count when a pose is judged, in the order of
+            `learning.training.predict_score.JudgeWeights`, fitted on held-out scenes; empty if it was not.
     """
 
     kind: Kind = "refiner"
@@ -80,6 +82,7 @@ class NetworkConfig:
     confidence_scale: float = 1.0
     confidence_offset: float = 0.0
     choice_weights: tuple[float, ...] = ()
+    judge_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in tuple(DEFAULT_CROP_RATIO):
@@ -92,7 +95,8 @@ class NetworkConfig:
                 raise WeightsError(f"network {name} is {value!r}: expected {wanted}")
             if not -_BEYOND < getattr(self, name) < _BEYOND:  # NaN is not, either
                 raise WeightsError(f"network {name} is {str(value)[:20]}: expected {wanted} below {_BEYOND:g}")
-        self._check_choice_weights()
+        for name, count in _LISTS.items():
+            self._check_list(name, count)
         if self.heads <= 0:
             raise WeightsError(f"network heads is {self.heads}: expected a positive number")
         if self.input_size <= 0 or self.input_size % _STRIDE:
@@ -108,22 +112,17 @@ class NetworkConfig:
                 f"network width {self.width} gives {self.embedding} dimensions, not split by {self.heads} heads"
             )
 
-    def _check_choice_weights(self) -> None:
+    def _check_list(self, name: str, count: int) -> None:
         """Make a tuple of what JSON gives as a list, and refuse what is no weights."""
-        given: Any = self.choice_weights
+        given: Any = getattr(self, name)
         numbers = isinstance(given, list | tuple) and all(type(value) in (int, float) for value in given)
-        if (
-            not numbers
-            or len(given) not in (0, _CHOICE_WEIGHTS)
-            or not all(-_BEYOND < value < _BEYOND for value in given)
-        ):
+        if not numbers or len(given) not in (0, count) or not all(-_BEYOND < value < _BEYOND for value in given):
             raise WeightsError(
-                f"network choice_weights is {str(given)[:40]}: expected {_CHOICE_WEIGHTS} numbers below {_BEYOND:g}, "
-                "or none"
+                f"network {name} is {str(given)[:40]}: expected {count} numbers below {_BEYOND:g}, or none"
             )
         if given and not self.confidence:
-            raise WeightsError("network choice_weights are given, but confidence is false: they need it")
-        object.__setattr__(self, "choice_weights", tuple(float(value) for value in given))
+            raise WeightsError(f"network {name} are given, but confidence is false: they need it")
+        object.__setattr__(self, name, tuple(float(value) for value in given))
 
     @property
     def embedding(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,26 @@ from learning.inference.predictor import Predictor
 from learning.inference.relight import drawn_surface, relight
 from pose6d.geometry.observation import Observation
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Scores
+from pose6d.search.texture_correlation import texture_correlation
+
+
+class JudgeWeights(NamedTuple):
+    """What each piece of evidence counts when a pose is judged by itself, as logarithms of odds.
+
+    Attributes:
+        network: of the logit.
+        texture: of `texture_correlation`. A scorer looks at shape first: of a side with another print it is as sure as
+            of the right one.
+        offset: added to their sum.
+    """
+
+    network: float
+    texture: float
+    offset: float
+
+    def log_odds(self, logit: Tensor, texture: Tensor) -> Tensor:
+        """That poses are right, of tensors of one shape."""
+        return self.network * logit + self.texture * texture + self.offset
 
 
 class ScorePredictor(Predictor):
@@ -42,25 +64,27 @@ class ScorePredictor(Predictor):
             anything; and
             confidence (N,) float32, the probability that a pose is within 0.1 diameter, None for weights without it.
         """
-        return self._predict(hypotheses, object, observation, relit=False, progress=progress)
+        return self._predict(hypotheses, object, observation, progress=progress)
 
     @torch.inference_mode()
     def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:
-        """As `predict`, each hypothesis in the light that fits it best, if the confidence was fitted so."""
-        return self._predict(hypotheses, object, observation, relit=bool(self.config.choice_weights))
+        """As `predict`, but each hypothesis in the light that fits it best, and with its texture as further evidence of
+        the confidence, if that was fitted so."""
+        weights = JudgeWeights(*self.config.judge_weights) if self.config.judge_weights else None
+        return self._predict(hypotheses, object, observation, weights)
 
     def _predict(
         self,
         hypotheses: Hypotheses,
         object: ObjectModel,
         observation: Observation,
-        relit: bool,
+        weights: JudgeWeights | None = None,
         progress: Progress | None = None,
     ) -> Scores:
         features: Tensor | None = None
         for part, of in self._batches(hypotheses, object):
             A, B = self._runner.inputs(part, of, observation)
-            if relit:
+            if weights is not None:
                 relight(A, B, *drawn_surface(part.poses, of, observation, self.config))
             features, (ranking, logit) = self._runner.score(A, B, features)
             if progress is not None:
@@ -68,6 +92,8 @@ class ScorePredictor(Predictor):
         ranking = ranking.float()
         if logit is None:
             return Scores(ranking, None)
-        return Scores(
-            ranking, torch.sigmoid(self.config.confidence_scale * logit.float() + self.config.confidence_offset)
-        )
+        if weights is None:
+            odds = self.config.confidence_scale * logit.float() + self.config.confidence_offset
+        else:
+            odds = weights.log_odds(logit.float(), texture_correlation(hypotheses.poses, object, observation))
+        return Scores(ranking, torch.sigmoid(odds))

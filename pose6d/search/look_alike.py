@@ -25,7 +25,8 @@ _STEP = 6  # pixels between the points whose distance is measured
 _TURNS = (37.0, 71.0, 143.0)  # degrees; what keeps its shape under these is round
 _OFF = 0.06  # diameters by which the surface of a round body may change
 _AROUND = 5  # pixels, side of the neighbourhood in which a silhouette may end elsewhere
-_ROUGH = 0.08  # share of its pixels that may be off nevertheless
+_ROUGH = 0.1  # share of its pixels that may be off nevertheless
+_BALL = 0.25  # the same of a body that is about as round about each of its axes: fruit has dents, a cube is 0.37 off
 _THIN = 0.2  # share of the pictures that it fills; of thin things the tolerances would hide the shape
 
 
@@ -45,7 +46,8 @@ def is_round(object: ObjectModel, device: torch.device) -> bool:
     if float(own.mean()) < _THIN:
         return False
     share = off.float().sum((0, 2, 3)) / torch.maximum(there, own).sum((0, 2, 3)).clamp(min=1.0)
-    return bool((share[1:].view(3, len(_TURNS)).amax(dim=1) < _ROUGH).any())
+    worst = share[1:].view(3, len(_TURNS)).amax(dim=1)
+    return bool((worst < _ROUGH).any() | (worst < _BALL).all())
 
 
 def look_alike(poses: Tensor, object: ObjectModel, round_body: bool, symmetries: Tensor | None = None) -> Tensor:
