@@ -4,8 +4,8 @@
 
 registers held-out procedural objects, which neither training nor the scoreboard uses, in cluttered, occluded and noisy
 scenes and where they are absent, each time with its mesh and with one in the colours of another camera; compares what
-each search leaves in pairs, as the search itself does; and writes into scorer.json what makes the right pose likeliest: `confidence_scale`, `confidence_offset`, `judge_weights` and
-`choice_weights`.
+each search leaves in pairs, as the search itself does; and writes into scorer.json what makes the right pose likeliest:
+`confidence_scale`, `confidence_offset`, `judge_weights` and `choice_weights`.
 """
 
 from __future__ import annotations
