@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Writing a file, or what is appended to one, whole or not at all."""
 
 from __future__ import annotations
 
@@ -44,3 +44,20 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write text (as UTF-8) or bytes; for the rest see `whole_file`."""
     with whole_file(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def append_at_once(path: str | os.PathLike[str], text: str) -> None:
+    """Append text (as UTF-8) in one piece; it is on disk when this returns. The file is made where it does not exist.
+
+    Raises:
+        OSError: it cannot be written, or the disk took a part of it only.
+    """
+    data = text.encode()
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        written = os.write(handle, data)
+        if written != len(data):
+            raise OSError(f"only {written} of {len(data)} bytes were taken: is the disk full?")
+        os.fsync(handle)
+    finally:
+        os.close(handle)

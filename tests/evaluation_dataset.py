@@ -13,7 +13,7 @@ from pose6d.evaluation.bop_writer import Arrangement, BopWriter
 from pose6d.evaluation.datasets import PoseDataset
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.detections import VisibleMasks
-from pose6d.evaluation.prediction import Job, PoseRequest, predict
+from pose6d.evaluation.prediction import FoundPose, Job, PoseRequest, predict
 from pose6d.mesh.mesh import Mesh
 from tests.mesh_boxes import make_box
 
@@ -71,18 +71,20 @@ def write_dataset(folder: Path, scenes: int = 2, images: int = 3, **options: obj
 
 
 class TrueEstimator:
-    """Returns the true pose, moved by `shift` metres; takes `seconds` for it."""
+    """Finds the true pose, moved by `shift` metres; takes `seconds` for it. Under a mask, half a turn about z may be
+    right as well."""
 
     def __init__(self, dataset: PoseDataset, shift: tuple[float, float, float] = (0, 0, 0), seconds: float = 0.0):
         self.dataset, self.shift, self.seconds = dataset, shift, seconds
         self.requests: list[PoseRequest] = []
 
-    def __call__(self, request: PoseRequest) -> np.ndarray:
+    def __call__(self, request: PoseRequest) -> FoundPose:
         self.requests.append(request)
         time.sleep(self.seconds)
         pose = self._truth(request).copy()
         pose[:3, 3] += self.shift
-        return pose
+        other = pose @ np.diag([-1.0, -1.0, 1.0, 1.0])
+        return FoundPose(pose, [] if request.frame.mask is None else [(pose, 0.6), (other, 0.3)])
 
     def _truth(self, request: PoseRequest) -> np.ndarray:
         scene_id, im_id, obj_id = request.target[:3]

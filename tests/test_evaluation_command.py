@@ -12,8 +12,9 @@ import pytest
 import many_objects
 from pose6d.command import BAD_INPUT
 from pose6d.evaluation import __main__ as command
+from pose6d.evaluation.alternatives_file import read_alternatives
 from pose6d.evaluation.datasets_bop import BopDataset
-from pose6d.evaluation.prediction import PoseRequest
+from pose6d.evaluation.prediction import FoundPose, PoseRequest
 from tests.evaluation_dataset import BOX, ROD, TrueEstimator, make_pose, write_dataset
 
 
@@ -35,7 +36,9 @@ class RecordingEstimator:
     def register(self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, mask: np.ndarray, iteration: int) -> object:
         assert mask.any()
         self.calls.append(("register", iteration))
-        return make_pose(np.eye(3), [0, 0, 0.6])
+        pose = make_pose(np.eye(3), [0, 0, 0.6])
+        self.alternatives = [(pose, 0.7), (make_pose(np.diag([-1.0, -1.0, 1.0]), [0.01, 0, 0.6]), 0.2)]
+        return pose
 
     def start_from(self, pose: np.ndarray) -> None:
         self.calls.append(("start_from", pose[2, 3]))
@@ -68,6 +71,14 @@ def test_each_object_has_one_estimator_that_knows_its_symmetries(
     assert rod.calls == [("register", 3)] * 4
     assert (len(box.symmetries), len(rod.symmetries)) == (2, 72)  # type: ignore[arg-type]
     assert box.mesh.diameter == pytest.approx(BopDataset(bop).diameter(BOX))  # type: ignore[attr-defined]
+    found = read_alternatives(output)
+    assert {key: len(rows) for key, rows in found.items()} == {
+        (1, image, number): count for image in (0, 1) for number, count in ((BOX, 1), (ROD, 2))
+    }
+    (first, chance), (other, less) = found[1, 1, ROD][1]
+    assert (chance, less) == (0.7, 0.2)
+    np.testing.assert_allclose(first, make_pose(np.eye(3), [0, 0, 0.6]), atol=1e-9)
+    np.testing.assert_allclose(other[:3, 3], [0.01, 0, 0.6], atol=1e-9)
     settings = json.loads((tmp_path / "r.csv.settings.json").read_text())
     assert (settings["dataset"], settings["est_refine_iter"], settings["device"]) == ("tiny", 3, "cpu")
     assert command.main(predict_arguments(bop, output, "--est_refine_iter", "3")) == command.OK
@@ -100,7 +111,7 @@ def test_a_signal_keeps_what_is_done(
     bop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     class StoppedEstimator(TrueEstimator):
-        def __call__(self, request: PoseRequest) -> np.ndarray:
+        def __call__(self, request: PoseRequest) -> FoundPose:
             if request.target.im_id == 1:
                 signal.raise_signal(signal.SIGTERM)
             return super().__call__(request)

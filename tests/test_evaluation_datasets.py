@@ -17,7 +17,7 @@ from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.datasets_ycb import EoatDataset, YcbVideoDataset
 from pose6d.evaluation.detections import DetectionFile, VisibleMasks
 from pose6d.evaluation.open_dataset import open_dataset
-from pose6d.evaluation.prediction import Job, PoseRequest, predict
+from pose6d.evaluation.prediction import FoundPose, Job, PoseRequest, predict
 from pose6d.evaluation.scoring import score
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes.images import write_depth, write_image
@@ -210,9 +210,9 @@ def test_ycbineoat_is_tracked(tmp_path: Path) -> None:
 
 
 def check_ground_truth_scores_one(dataset: PoseDataset, output: Path, track: bool = False) -> dict:
-    def truth(request: PoseRequest) -> np.ndarray:
+    def truth(request: PoseRequest) -> FoundPose:
         assert (request.previous is None) == (not track or request.target.im_id == 0)
-        return dataset.truths(*request.target[:2])[0].object_in_camera
+        return FoundPose(dataset.truths(*request.target[:2])[0].object_in_camera)
 
     summary = predict(lambda: Job(dataset, VisibleMasks(dataset), truth, track), dataset.images(), output, {})
     assert not summary.failures

@@ -17,9 +17,10 @@ from pose6d.command import BAD_INPUT
 from pose6d.errors import FrameError, MissingDependencyError, OutputError, ResultsError, SceneError
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation import ray_workers
+from pose6d.evaluation.alternatives_file import read_alternatives
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.detections import VisibleMasks
-from pose6d.evaluation.prediction import Job, PoseRequest, predict
+from pose6d.evaluation.prediction import FoundPose, Job, PoseRequest, predict
 from pose6d.evaluation.results_file import PoseEstimate, read_results
 from pose6d.evaluation.scoring import score, score_table
 from tests.evaluation_dataset import BOX, ROD, TrueEstimator, TrueJob, box_mesh, predict_truth, rod_mesh, write_dataset
@@ -34,9 +35,12 @@ def wanted_rows(bop: Path) -> list[tuple[int, int, int]]:
     return sorted(target[:3] for target in BopDataset(bop).targets for _ in range(target.inst_count))
 
 
+def read_rows(path: Path, bop: Path) -> list[PoseEstimate]:
+    return read_results(path, {target[:3]: target.inst_count for target in BopDataset(bop).targets})
+
+
 def keys(path: Path, bop: Path) -> list[tuple[int, int, int]]:
-    instances = {target[:3]: target.inst_count for target in BopDataset(bop).targets}
-    return sorted(row.key for row in read_results(path, instances))
+    return sorted(row.key for row in read_rows(path, bop))
 
 
 def run(bop: Path, output: Path, **estimator: object) -> tuple[object, TrueEstimator]:
@@ -140,6 +144,10 @@ def test_a_killed_run_goes_on_without_repeating_or_losing_a_target(tmp_path: Pat
     subprocess.run(command_line, env=environment, check=True, capture_output=True)
     assert keys(output, bop) == wanted_rows(bop)
     assert output.read_text().splitlines()[: len(kept)] == kept
+    alternatives = read_alternatives(output)
+    assert sorted(key for key, rows in alternatives.items() for _ in rows) == wanted_rows(bop), "none lost or repeated"
+    for row in read_rows(output, bop):
+        assert any(np.allclose(first, row.object_in_camera) for (first, _), _ in alternatives[row.key])
     assert score(BopDataset(bop), output)["AR"] == pytest.approx(1, abs=1e-9)
 
 
@@ -166,7 +174,7 @@ def test_a_failing_target_is_named_and_the_others_are_kept(
     dataset = BopDataset(bop)
     truth = TrueEstimator(dataset)
 
-    def fails_on_the_rod(request: PoseRequest) -> np.ndarray:
+    def fails_on_the_rod(request: PoseRequest) -> FoundPose:
         if request.target[:3] == (1, 2, ROD):
             raise FrameError("too dark")
         return truth(request)
@@ -235,6 +243,7 @@ def test_tracking_goes_on_from_the_last_pose(tmp_path: Path) -> None:
     predict(lambda: job, dataset.images(), tmp_path / "r.csv", {})
     assert [request.target.im_id for request in estimator.requests] == [2, 3]
     np.testing.assert_allclose(estimator.requests[0].previous, dataset.truths(1, 1)[0].object_in_camera, atol=1e-8)
+    assert [*read_alternatives(tmp_path / "r.csv")] == [(1, 0, BOX)], "what is tracked has none"
     with pytest.raises(SceneError, match="2 instances cannot be told apart"):
         TrueJob(write_dataset(tmp_path / "several", scenes=1, images=1), track=True)()
 

@@ -17,7 +17,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 
 from pose6d.command import run_command
@@ -26,7 +25,7 @@ from pose6d.errors import MissingDependencyError, Pose6DError, SceneError
 from pose6d.evaluation.datasets import PoseDataset
 from pose6d.evaluation.detections import DetectionFile, VisibleMasks
 from pose6d.evaluation.open_dataset import open_dataset, refuse
-from pose6d.evaluation.prediction import Job, PoseRequest, describe, predict
+from pose6d.evaluation.prediction import FoundPose, Job, PoseRequest, describe, predict
 from pose6d.evaluation.results_file import check_results
 from pose6d.evaluation.scoring import score, score_table
 from pose6d.json_file import write_json
@@ -87,7 +86,7 @@ class Predict:
 
     data: Annotated[DatasetOptions, tyro.conf.arg(name="")]
     output: Path
-    """The CSV of results."""
+    """The CSV of results; the other poses that objects may have go to <output>.alternatives.jsonl."""
     detections: Path | None = None
     """JSON of the BOP Challenge's default detections. Default: the data set's own visible masks."""
     models: str | None = None
@@ -146,15 +145,18 @@ class Estimator:
         self._make = EstimatorFactory(options.weights, options.device)
         self._of_object = cache(self._estimator)
 
-    def __call__(self, request: PoseRequest) -> np.ndarray:
+    def __call__(self, request: PoseRequest) -> FoundPose:
         estimator = self._of_object(request.target.obj_id)
         frame = request.frame
         if request.previous is None:
-            return estimator.register(
+            pose = estimator.register(
                 frame.K, frame.rgb, frame.depth, frame.mask, iteration=self._options.est_refine_iter
             )
+            return FoundPose(pose, tuple(estimator.alternatives))
         estimator.start_from(request.previous)
-        return estimator.track_one(frame.rgb, frame.depth, frame.K, iteration=self._options.track_refine_iter)
+        return FoundPose(
+            estimator.track_one(frame.rgb, frame.depth, frame.K, iteration=self._options.track_refine_iter)
+        )
 
     def _estimator(self, obj_id: int) -> Any:
         symmetries = self._dataset.symmetries(obj_id) if self._options.symmetry else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -36,7 +36,20 @@ class PoseRequest:
     previous: np.ndarray | None = None
 
 
-Estimate = Callable[[PoseRequest], np.ndarray]  # (4, 4) object in camera, metres; SceneError where it is impossible
+class FoundPose(NamedTuple):
+    """What an estimator answers.
+
+    Attributes:
+        pose: (4, 4) object in camera, metres.
+        alternatives: the distinct poses that it may have, each with its probability, `pose` first; empty where the
+            estimator names none.
+    """
+
+    pose: np.ndarray
+    alternatives: Sequence[tuple[np.ndarray, float]] = ()
+
+
+Estimate = Callable[[PoseRequest], FoundPose]  # SceneError where it is impossible
 
 
 @dataclass
@@ -94,7 +107,7 @@ class Job:
         except SceneError as error:
             result.failures = {target: str(error) for target in image.targets}
             return result
-        found: list[tuple[Target, float, np.ndarray]] = []
+        found: list[tuple[Target, float, FoundPose]] = []
         detector_seconds = 0.0
         start = time.perf_counter()
         for target in image.targets:
@@ -111,8 +124,9 @@ class Job:
                 result.failures[target] = str(error)
         # The BOP Challenge counts the time of the whole image, detector included, and wants it in each row.
         seconds = time.perf_counter() - start + detector_seconds
-        for target, score, pose in found:
-            result.rows.append(PoseEstimate(*target[:3], score, np.asarray(pose, np.float64), seconds))
+        for target, score, answer in found:
+            pose = np.asarray(answer.pose, np.float64)
+            result.rows.append(PoseEstimate(*target[:3], score, pose, seconds, alternatives=answer.alternatives))
         return result
 
 
@@ -140,7 +154,8 @@ def predict(
     workers: int = 1,
     gpus_per_worker: float = 0.0,
 ) -> Summary:
-    """Write the poses of all targets to a results file; images that it already holds are skipped.
+    """Write the poses of all targets to a results file, and their alternatives beside it; images that it already holds
+    are skipped.
 
     A target that fails leaves no row and is named; a later run tries its image again if no other target of it has one.
 

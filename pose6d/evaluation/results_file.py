@@ -7,7 +7,7 @@ all of the image, the same in each of its rows, or -1).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,9 @@ class PoseEstimate:
         object_in_camera: (4, 4) float64, metres.
         seconds: spent on the whole image, -1 where unknown.
         line: in the file, from 1; 0 where it comes from no file.
+        alternatives: the distinct poses (4, 4), metres, that the object may have, each with its probability, this one
+            first; empty where nobody says, and when read from the CSV, which does not hold them
+            (`pose6d.evaluation.alternatives_file`).
     """
 
     scene_id: int
@@ -43,6 +46,7 @@ class PoseEstimate:
     object_in_camera: np.ndarray
     seconds: float = -1.0
     line: int = 0
+    alternatives: Sequence[tuple[np.ndarray, float]] = ()
 
     @property
     def key(self) -> Key:

@@ -1,22 +1,23 @@
 """Writing a results file so that a run which is killed at any moment can be continued.
 
 The rows of an image go to disk in one append, so that the file itself says what is done. Beside it,
-<results>.settings.json says how the rows were made; a run with other settings may not add to them.
+<results>.settings.json says how the rows were made; a run with other settings may not add to them. The other
+poses that objects may have go to a file of its own (`pose6d.evaluation.alternatives_file`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pose6d.errors import OutputError, with_cure
+from pose6d.evaluation.alternatives_file import AlternativesFile
 from pose6d.evaluation.datasets import ImageTargets
 from pose6d.evaluation.results_file import HEADER, PoseEstimate, read_results
 from pose6d.json_file import read_json, write_json
-from pose6d.whole_file import write_whole
+from pose6d.whole_file import append_at_once, write_whole
 
 
 class ResultsWriter:
@@ -53,7 +54,8 @@ class ResultsWriter:
             if not self.done:
                 write_json(self._settings_file, settings)
             if not begun:
-                self._append(HEADER + "\n")
+                append_at_once(path, HEADER + "\n")
+            self._alternatives = AlternativesFile(path, self.done)
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {with_cure(error)}") from error
 
@@ -61,21 +63,11 @@ class ResultsWriter:
         """Append the rows of one image; they are on disk when this returns."""
         if rows:
             try:
-                self._append("".join(row.row() + "\n" for row in rows))
+                self._alternatives.append(rows)  # first: what the rows say is done is then here, too
+                append_at_once(self.path, "".join(row.row() + "\n" for row in rows))
             except OSError as error:
                 raise OutputError(f"{self.path} cannot be written: {with_cure(error)}") from error
             self.done.setdefault((rows[0].scene_id, rows[0].im_id), []).extend(rows)
-
-    def _append(self, text: str) -> None:
-        data = text.encode()
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            written = os.write(handle, data)
-            if written != len(data):
-                raise OSError(f"only {written} of {len(data)} bytes were taken: is the disk full?")
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         if not self._settings_file.is_file():
