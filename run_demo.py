@@ -76,7 +76,8 @@ class Options:
     mask_file: Path | None = None
     """Mask of the object in the first frame, or a folder of masks named like the frames. Default: the scene's own."""
     object_id: str | None = None
-    """Which object of a scene with several: a BOP number, or the name of a folder in masks/."""
+    """Which object of a scene with several: a BOP number, which also says the mesh in models/, or the name of a folder
+    in masks/."""
     est_refine_iter: int = 5
     """Refinement steps in the first frame."""
     track_refine_iter: int = 2
@@ -245,14 +246,22 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
         first.mask = scene.read_mask(mask_file)
         first.check_sizes()
     if first.mask is None:
-        several = f"choose one of its objects by --object_id ({', '.join(scene.objects)}), or " if scene.objects else ""
         given = f"--mask_file {mask_file} holds {listing(mask_file)}; " if mask_file is not None else ""
+        later = next((i for i in range(index, len(scene)) if scene.has_mask(i)), None)
+        other = "" if later is None else f"; or start at frame {scene.names[later]}, which has one: --frames {later}:"
         raise SceneError(
-            f"no mask for frame {first.name}, in which the object is to be found: {given}{several}pass --mask_file, an "
-            "image of its size that is not 0 on the object; or start at a frame that has a mask, with --frames N:"
+            f"no mask for frame {first.name}, in which the object is to be found: {given}{choose_object(scene)}pass "
+            f"--mask_file, an image of its size that is not 0 on the object{other}"
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
     return first
+
+
+def choose_object(scene: Scene) -> str:
+    """What to do in a scene with several objects, as the beginning of a sentence; nothing where one is chosen."""
+    if scene.object_id is not None or not scene.objects:
+        return ""
+    return f"choose one of its objects by --object_id ({', '.join(scene.objects)}), or "
 
 
 def align_depth(choice: str, scene: Scene, first: Frame) -> None:
@@ -273,7 +282,9 @@ def find_mesh(options: Options, scene: Scene) -> Path:
     file = options.mesh_file or scene.mesh_file
     if file is None:
         found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
-        raise SceneError(f"no mesh: pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})")
+        raise SceneError(
+            f"no mesh: {choose_object(scene)}pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})"
+        )
     return file.expanduser()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from live.options import LiveOptions
+from live.recorded_objects import RecordedObjects
 from pose6d.errors import MeshError, OptionError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
@@ -40,24 +41,26 @@ class FollowedObject:
     mask: np.ndarray | None
 
 
-def load_objects(options: LiveOptions, frame: Frame, own_mesh: Path | None) -> list[FollowedObject]:
+def load_objects(options: LiveOptions, frame: Frame, recorded: RecordedObjects) -> list[FollowedObject]:
     """The objects that the options name.
 
     Args:
         options: of the command line.
         frame: the first one, with its own mask if it has one.
-        own_mesh: of the recording, taken where the options name none.
+        recorded: what the recording says; taken where the options say nothing.
 
     Raises:
         OptionError: no object, names that are there twice or not at all, a mask in none of the forms.
         MeshError, SceneError: a file cannot be used.
         FrameError: a mask does not fit the frame.
     """
-    files = _mesh_files(options, own_mesh)
+    files = _mesh_files(options, recorded)
     hints = _hints(options.mask, list(files))
     if options.symmetry is not None and len(files) > 1:
         raise OptionError("--symmetry is for one object: of several, put a symmetry.json beside each mesh")
-    found = []
+    if options.object_id is not None and len(files) > 1:
+        raise OptionError("--object_id is for one object: several get their masks by the names in --objects")
+    found, sought = [], []
     for name, file in files.items():
         of_views = file.is_dir() or file.suffix == ".json"
         if of_views:
@@ -66,7 +69,9 @@ def load_objects(options: LiveOptions, frame: Frame, own_mesh: Path | None) -> l
             file = views.keep_object(file, making=views.ObjectOptions(device=options.device))
         mesh = load_mesh(file)
         hint = hints.get(name, hints.get(""))
-        mask = frame.mask if hint is None and len(files) == 1 else None
+        mask = _recorded_mask(name, len(files) == 1, frame, recorded) if hint is None else None
+        if hint is None and mask is None:
+            sought.append(name)
         if isinstance(hint, Path):
             mask = _mask_file(hint.expanduser())
             if mask.shape != frame.depth.shape:
@@ -82,10 +87,29 @@ def load_objects(options: LiveOptions, frame: Frame, own_mesh: Path | None) -> l
             symmetries = mesh_symmetries(file, scale)
         print(f"{name}: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
         found.append(FollowedObject(name, mesh, None if symmetries is None else symmetries.numpy(), mask))
+    _name_unused_masks(sought, list(files), frame, recorded)
     return found
 
 
-def _mesh_files(options: LiveOptions, own_mesh: Path | None) -> dict[str, Path]:
+def _recorded_mask(name: str, alone: bool, frame: Frame, recorded: RecordedObjects) -> np.ndarray | None:
+    """The recording's own mask of an object; None where it has none, or nobody says that it is of this one."""
+    return frame.mask if alone and frame.mask is not None else recorded.masks.get(name)
+
+
+def _name_unused_masks(sought: list[str], names: list[str], frame: Frame, recorded: RecordedObjects) -> None:
+    """Say which objects are looked for although the recording has masks, and which of its masks are of none."""
+    others = [name for name in recorded.names if name not in names]
+    if not sought or not (recorded.names or frame.mask is not None):
+        return
+    has = f"masks of {', '.join(recorded.names)}" if recorded.names else "masks without the name of an object"
+    unused = f"; not used: {', '.join(others)}" if others else ""
+    print(
+        f"{', '.join(sought)}: looked for, since the recording has {has}{unused}. Name the objects as it does "
+        "(masks/NAME/), or pass --mask"
+    )
+
+
+def _mesh_files(options: LiveOptions, recorded: RecordedObjects) -> dict[str, Path]:
     given = [name for name in ("mesh_file", "reference_views", "objects") if getattr(options, name)]
     if len(given) > 1:
         raise OptionError(f"--{' and --'.join(given)}: name the objects by one of them")
@@ -99,11 +123,12 @@ def _mesh_files(options: LiveOptions, own_mesh: Path | None) -> dict[str, Path]:
         files[name] = Path(file).expanduser()  # which shells do not do behind a =
     if not files:
         named = options.mesh_file or options.reference_views
-        mesh = named.expanduser() if named else own_mesh
+        mesh = named.expanduser() if named else recorded.mesh
         if mesh is None:
+            several = f", and objects {', '.join(recorded.names)}: choose one by --object_id" if recorded.names else ""
             raise OptionError(
                 "no object: pass --mesh_file, --reference_views, or --objects NAME=MESH ...; the source has no mesh/ "
-                "folder with one mesh"
+                f"folder with one mesh{several}"
             )
         names = [mesh.stem, mesh.resolve().parent.name, mesh.resolve().parent.parent.name]
         files = {next((name for name in names if name not in _PLAIN_NAMES), "object"): mesh}

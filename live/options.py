@@ -24,7 +24,10 @@ class LiveOptions:
     mask: list[str] = field(default_factory=list)
     """Where the object is in the first frame: auto (look for it), X,Y (a point on it), X,Y,WIDTH,HEIGHT (a box),
     "X,Y X,Y X,Y" (an outline) or the file of a mask; NAME=... for one of several. Default: the recording's own mask,
-    else auto."""
+    of several objects masks/NAME/ of each one's name, else auto."""
+    object_id: str | None = None
+    """Which object of a recording with several: a BOP number, or the name of a folder in masks/. To follow several,
+    pass --objects with these names."""
     mesh_unit: UnitChoice = "auto"
     """Unit of the mesh files; auto is told by their size."""
     symmetry: str | None = None
@@ -62,7 +65,7 @@ class LiveOptions:
     """Keep what the camera delivers in this new folder, to be replayed; the viewer's button makes folders of its own,
     captures/<time>, if this is not given."""
     seconds: float | None = None
-    """End after so long."""
+    """End so long after the networks are ready, also while the object is still being looked for."""
     schedule: str = "auto"
     """Of registrations: full, thorough or pruned."""
     weights: str = "auto"

@@ -18,13 +18,13 @@ from live.mcap_output import McapOutput
 from live.objects import FollowedObject, load_objects
 from live.options import LiveOptions
 from live.pose_output import PoseOutput, format_address
+from live.recorded_objects import recorded_objects
 from live.state_tracker import StateTracker, TrackingOptions
 from live.tracked_pose import TrackedPose
 from live.viewer import Viewer
 from live.viewer_event import ViewerEvent
 from many_objects import EstimatorFactory
 from pose6d.errors import FrameError, OptionError, OutputError, SceneError
-from pose6d.scenes import open_scene
 from pose6d.scenes.frame import Frame
 from pose6d.search.frame_input import check_depth_roughly
 from pose6d.segmentation.hints import mask_from_box, mask_from_point
@@ -60,13 +60,13 @@ def run_live(options: LiveOptions) -> int:
             print(f"  {note}")
         frames = _Frames(stream)
         first = frames.first()
-        objects = load_objects(options, first, _own_mesh(options))
+        objects = load_objects(options, first, recorded_objects(options, first))
         session = Session(objects, first, options, stream, output, stack)
         try:
-            session.begin()
-            for frame in frames:
-                if not session.step(frame, getattr(stream, "arrived", None)):
-                    break
+            if session.begin():
+                for frame in frames:
+                    if not session.step(frame, getattr(stream, "arrived", None)):
+                        break
         finally:
             try:
                 session.end_recording()
@@ -118,8 +118,12 @@ class Session:
         self._times: list[float] = []
         self._frames, self._left_out, self._usable, self._begun = 0, 0, True, 0.0
 
-    def begin(self) -> None:
-        """Find the objects in the first frame; those that are not found are looked for from then on."""
+    def begin(self) -> bool:
+        """Find the objects in the first frame; those that are not found are looked for from then on.
+
+        Returns:
+            False when it is time to end. A search that goes on for longer ends after the region that it is at.
+        """
         frame = self._first
         if self._capture is not None:
             self._capture.add(frame)
@@ -134,10 +138,17 @@ class Session:
             def progress(done: int, total: int) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
+                if self._is_over():
+                    raise _TimeIsUp
 
-            poses = self._tracker.start(frame, masks, progress)
+            try:
+                poses = self._tracker.start(frame, masks, progress)
+            except _TimeIsUp:
+                tqdm.write(f"frame {frame.name}: not found within --seconds {self._options.seconds:g}")
+                return False
         self._give(frame, poses, time.monotonic() - self._begun)
         self._latencies.clear()  # the search is no tracked frame
+        return not self._is_over()
 
     def step(self, frame: Frame, arrived: float | None = None) -> bool:
         """Follow into the next frame; false when it is time to end.
@@ -160,8 +171,7 @@ class Session:
         else:
             self._usable = True
             self._give(frame, poses, time.perf_counter() - begun)
-        limit = self._options.seconds
-        return limit is None or time.monotonic() - self._begun < limit
+        return not self._is_over()
 
     def summary(self, left_out: int = 0) -> list[str]:
         """What happened, for people; `left_out` frames of the source could not be read."""
@@ -192,6 +202,10 @@ class Session:
         capture, self._capture = self._capture, None
         if capture is not None:
             capture.close()
+
+    def _is_over(self) -> bool:
+        limit = self._options.seconds
+        return limit is not None and time.monotonic() - self._begun >= limit
 
     def _give(self, frame: Frame, poses: Sequence[TrackedPose], latency: float) -> None:
         """Hand the poses to all who want them."""
@@ -267,6 +281,10 @@ class Session:
             self._stream.set_tap(self._capture.add)
 
 
+class _TimeIsUp(Exception):  # noqa: N818 - no error
+    """Ends the search in the first frame."""
+
+
 class _Frames:
     """Frames of a stream; those that cannot be read are named and left out.
 
@@ -324,18 +342,9 @@ def _open(options: LiveOptions) -> FrameStream:
         size=None if options.size is None else (options.size[1], options.size[0]),
         topics=None if topics == RosTopics() else topics,
         depth_scale=options.depth_scale,
+        object_id=options.object_id,
     )
     return NewestFrames(stream) if stream.live or options.real_time else stream
-
-
-def _own_mesh(options: LiveOptions) -> Path | None:
-    """The mesh in the folder of a recording."""
-    if options.mesh_file or options.reference_views or options.objects or not Path(options.source).is_dir():
-        return None
-    try:
-        return open_scene(options.source, depth_scale=options.depth_scale).mesh_file
-    except SceneError:  # a bag of ROS 2 is a folder, too
-        return None
 
 
 def _pair(place: tuple[int, ...]) -> tuple[float, float]:

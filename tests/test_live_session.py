@@ -18,18 +18,22 @@ import live.session as session_module
 from live.__main__ import main
 from live.objects import FollowedObject, load_objects
 from live.options import LiveOptions
+from live.recorded_objects import RecordedObjects, recorded_objects
 from live.session import Session
 from live.tracked_pose import TrackedPose, TrackState
 from live.viewer_event import ViewerEvent
-from pose6d.errors import FrameError, MeshError, OptionError
+from pose6d.errors import FrameError, MeshError, OptionError, SceneError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.frame import Frame
+from pose6d.scenes.images import write_image
 from pose6d.segmentation.hints import mask_from_box
 from pose6d.streams import open_stream
 from pose6d.streams.newest import NewestFrames
 from run_demo import main as demo_main
 from tests.demo_recording import BOX, write_recording
+from tests.evaluation_dataset import BOX as BOX_NUMBER
+from tests.evaluation_dataset import ROD, rod_mesh, write_dataset
 from tests.stream_sources import MadeUpStream, made_up_frame
 
 
@@ -113,7 +117,7 @@ def test_what_is_asked_for_in_the_viewer_is_done(
     monkeypatch.chdir(tmp_path)
     scene = open_scene(recording)
     options = LiveOptions(str(recording))
-    objects = load_objects(options, scene[0], scene.mesh_file)
+    objects = load_objects(options, scene[0], RecordedObjects(scene.mesh_file))
     stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.0005)
     with ExitStack() as stack:
         session = Session(objects, scene[0], options, stream, None, stack)  # type: ignore[arg-type]
@@ -183,7 +187,7 @@ def test_a_covered_camera_ends_nothing_and_a_recording_that_cannot_begin_neither
     Path("captures").touch()  # where the folder of recordings would be
     scene = open_scene(recording)
     stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
-    objects = load_objects(LiveOptions(str(recording)), scene[0], scene.mesh_file)
+    objects = load_objects(LiveOptions(str(recording)), scene[0], RecordedObjects(scene.mesh_file))
     with ExitStack() as stack:
         session = Session(objects, scene[0], LiveOptions(str(recording)), stream, None, stack)  # type: ignore[arg-type]
         session.begin()
@@ -219,7 +223,7 @@ def test_the_viewer_shows_the_first_frame_before_anything_is_found(
     options = LiveOptions(str(recording), viewer=True)
     stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
     with ExitStack() as stack:
-        objects = load_objects(options, scene[0], scene.mesh_file)
+        objects = load_objects(options, scene[0], RecordedObjects(scene.mesh_file))
         session = Session(objects, scene[0], options, stream, None, stack)  # type: ignore[arg-type]
         assert shown == [(scene.names[0], ["lost"])]
         session.begin()
@@ -242,7 +246,8 @@ def test_frames_of_a_camera_that_are_skipped_are_recorded(recording: Path, tmp_p
     options = LiveOptions(str(recording), record=kept)
     with ExitStack() as stack:
         stream = stack.enter_context(NewestFrames(open_stream(recording)))
-        session = Session(load_objects(options, scene[0], scene.mesh_file), scene[0], options, stream, None, stack)
+        objects = load_objects(options, scene[0], RecordedObjects(scene.mesh_file))
+        session = Session(objects, scene[0], options, stream, None, stack)
         session.begin()
         frames = iter(stream)
         while not stream._ended:
@@ -258,10 +263,31 @@ def test_the_time_limit_holds_while_no_frame_can_be_used(recording: Path, steady
     stream = SimpleNamespace(name="recording", fps=30.0, depth_unit=0.001)
     options = LiveOptions(str(recording), seconds=1e-9)
     with ExitStack() as stack:
-        objects = load_objects(options, scene[0], scene.mesh_file)
+        objects = load_objects(options, scene[0], RecordedObjects(scene.mesh_file))
         session = Session(objects, scene[0], options, stream, None, stack)  # type: ignore[arg-type]
         session.begin()
         assert not session.step(Frame("unusable", scene[1].rgb, scene[1].depth, scene[1].K))
+
+
+def test_the_time_limit_ends_a_search_in_the_first_frame(
+    recording: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = []
+
+    class SearchingTracker(SteadyTracker):
+        def start(self, frame: Frame, masks: dict[str, Any], progress: Any) -> list[TrackedPose]:
+            for done in range(1, 1000):
+                time.sleep(0.001)
+                tried.append(done)
+                progress(done, 1000)
+            return super().start(frame, masks, progress)
+
+    monkeypatch.setattr(session_module, "EstimatorFactory", NoEstimators)
+    monkeypatch.setattr(session_module, "StateTracker", SearchingTracker)
+    assert main(["--source", str(recording), "--mask", "auto", "--seconds", "0.02"]) == 0
+    assert len(tried) < 999
+    said = capsys.readouterr().out
+    assert "frame 0000: not found within --seconds 0.02" in said and "0 frames" in said
 
 
 def test_a_home_folder_is_found_behind_an_equals_sign(
@@ -272,7 +298,9 @@ def test_a_home_folder_is_found_behind_an_equals_sign(
     (tmp_path / "symmetry.json").write_text('{"symmetries": "180 z"}')
     frame = open_scene(recording)[0]
     plain, tilde = (
-        load_objects(LiveOptions(str(recording), objects=[f"a={folder}/box.obj"]), frame, None)[0].symmetries
+        load_objects(LiveOptions(str(recording), objects=[f"a={folder}/box.obj"]), frame, RecordedObjects())[
+            0
+        ].symmetries
         for folder in (tmp_path, "~")
     )
     assert plain is not None and tilde is not None and len(plain) == len(tilde) == 2
@@ -284,7 +312,7 @@ def test_masks_and_meshes_go_to_the_objects_they_name(recording: Path, tmp_path:
     assert mesh is not None and frame.mask is not None
 
     def load(**options: Any) -> list[FollowedObject]:
-        return load_objects(LiveOptions(str(recording), **options), frame, mesh)
+        return load_objects(LiveOptions(str(recording), **options), frame, RecordedObjects(mesh))
 
     rows, columns = np.nonzero(frame.mask)
     point = f"{columns.mean():.0f},{rows.mean():.0f}"
@@ -309,21 +337,81 @@ def test_masks_and_meshes_go_to_the_objects_they_name(recording: Path, tmp_path:
         with pytest.raises(OptionError, match=problem):
             load(**options)
     with pytest.raises(OptionError, match="no object: pass --mesh_file"):
-        load_objects(LiveOptions("realsense"), frame, None)
+        load_objects(LiveOptions("realsense"), frame, RecordedObjects())
+
+
+def test_masks_of_a_recording_go_to_the_objects_of_their_names(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = recording / "masks" / "0000.png"
+    mask, mesh = open_scene(recording)[0].mask, recording / "mesh" / "box.ply"
+    assert mask is not None
+
+    def load(**options: Any) -> list[FollowedObject]:
+        given = LiveOptions(str(recording), **options)
+        frame = next(iter(open_stream(recording, object_id=given.object_id)))
+        return load_objects(given, frame, recorded_objects(given, frame))
+
+    several = [f"{name}={mesh}" for name in ("cup", "box", "nut")]
+    assert [each.mask for each in load(objects=several)] == [None] * 3
+    assert "cup, box, nut: looked for, since the recording has masks without the name" in capsys.readouterr().out
+    for name, part in (("cup", np.s_[:, :80]), ("box", np.s_[:, 80:]), ("spoon", np.s_[:50])):
+        (recording / "masks" / name).mkdir()
+        of_one = np.zeros_like(mask)
+        of_one[part] = mask[part]
+        write_image(recording / "masks" / name / own.name, of_one)
+    own.unlink()
+    cup, box, nut = load(objects=several)
+    assert cup.mask is not None and box.mask is not None and nut.mask is None
+    np.testing.assert_array_equal(cup.mask[:, :80], mask[:, :80])
+    np.testing.assert_array_equal(cup.mask | box.mask, mask)
+    said = capsys.readouterr().out
+    assert "nut: looked for, since the recording has masks of box, cup, spoon; not used: spoon. Name" in said
+    (alone,) = load()
+    assert alone.name == "box" and alone.mask is not None, "the mesh is called so"
+    np.testing.assert_array_equal(alone.mask, box.mask)
+    (chosen,) = load(object_id="cup")
+    assert chosen.mask is not None
+    np.testing.assert_array_equal(chosen.mask, cup.mask)
+    assert load(objects=several, mask=["auto"])[0].mask is None
+    assert "looked for" not in capsys.readouterr().out, "as somebody said"
+    with pytest.raises(OptionError, match="--object_id is for one object"):
+        load(objects=several, object_id="cup")
+    with pytest.raises(SceneError, match=r"object_id 'fork' is not in .*: it has box, cup, spoon"):
+        load(object_id="fork")
+
+
+def test_objects_of_a_bop_scene_are_chosen_by_their_numbers(tmp_path: Path) -> None:
+    scene = write_dataset(tmp_path / "tiny", scenes=1, images=1) / "test" / "000001"
+
+    def load(**options: Any) -> list[FollowedObject]:
+        given = LiveOptions(str(scene), **options)
+        frame = next(iter(open_stream(scene, object_id=given.object_id)))
+        return load_objects(given, frame, recorded_objects(given, frame))
+
+    with pytest.raises(OptionError, match="and objects 1, 5: choose one by --object_id"):
+        load()
+    (rod,) = load(object_id=str(ROD))
+    assert rod.mask is not None and rod.mesh.diameter == pytest.approx(rod_mesh().diameter, rel=1e-3), "in metres"
+    models = scene.parents[1] / "models"
+    both = load(objects=[f"{number}={models}/obj_{number:06d}.ply" for number in (BOX_NUMBER, ROD)])
+    assert all(each.mask is not None for each in both)
+    np.testing.assert_array_equal(both[1].mask, rod.mask)
+    assert not (both[0].mask & both[1].mask).any()  # type: ignore[operator]
 
 
 def test_without_a_mask_a_mesh_in_millimetres_is_told_by_its_size(recording: Path) -> None:
     scene = open_scene(recording)
     assert scene.mesh_file is not None
-    metres = load_objects(LiveOptions(str(recording), mask=["auto"]), scene[0], scene.mesh_file)[0].mesh.diameter
+    auto, own = LiveOptions(str(recording), mask=["auto"]), RecordedObjects(scene.mesh_file)
+    metres = load_objects(auto, scene[0], own)[0].mesh.diameter
     save_mesh(BOX.scaled(1000.0), scene.mesh_file)
-    found = load_objects(LiveOptions(str(recording), mask=["auto"]), scene[0], scene.mesh_file)[0]
-    assert found.mesh.diameter == pytest.approx(metres, rel=1e-4)
+    assert load_objects(auto, scene[0], own)[0].mesh.diameter == pytest.approx(metres, rel=1e-4)
     save_mesh(BOX.scaled(30.0), scene.mesh_file)
     with pytest.raises(MeshError, match="neither metres nor millimetres: pass --mesh_unit"):
-        load_objects(LiveOptions(str(recording), mask=["auto"]), scene[0], scene.mesh_file)
+        load_objects(auto, scene[0], own)
     told = LiveOptions(str(recording), mask=["auto"], mesh_unit="mm")
-    assert load_objects(told, scene[0], scene.mesh_file)[0].mesh.diameter == pytest.approx(0.03 * metres, rel=1e-4)
+    assert load_objects(told, scene[0], own)[0].mesh.diameter == pytest.approx(0.03 * metres, rel=1e-4)
 
 
 def test_an_object_is_called_by_its_folder_where_the_name_of_the_mesh_says_nothing(
@@ -332,7 +420,7 @@ def test_an_object_is_called_by_its_folder_where_the_name_of_the_mesh_says_nothi
     mesh = tmp_path / "mug" / "mesh" / "textured.obj"
     mesh.parent.mkdir(parents=True)
     save_mesh(BOX, mesh)
-    assert load_objects(LiveOptions("", mesh_file=mesh), open_scene(recording)[0], None)[0].name == "mug"
+    assert load_objects(LiveOptions("", mesh_file=mesh), open_scene(recording)[0], RecordedObjects())[0].name == "mug"
 
 
 @pytest.mark.parametrize("real_time", [True, False])

@@ -18,9 +18,12 @@ import run_demo
 from pose6d.errors import FrameError, MeshError, OptionError, OutputError, Pose6DError, SceneError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.report.overlay import MAGENTA
+from pose6d.scenes import open_scene
 from pose6d.scenes.images import read_color, read_depth, write_depth, write_image
 from run_demo import Options
 from tests.demo_recording import BOX, FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose
+from tests.evaluation_dataset import BOX as NUMBER
+from tests.evaluation_dataset import ROD, write_dataset
 from tests.pose_files import read_poses
 
 
@@ -279,6 +282,23 @@ def test_bad_input_is_told_before_any_work(
     with pytest.raises(kind, match=complaint):
         run(scene, tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_of_several_objects_one_is_chosen_by_its_number(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    scene = write_dataset(tmp_path / "tiny", scenes=1, images=2) / "test" / "000001"
+    (scene / "mask_visib" / "000000_000000.png").unlink()  # of the box in the first image
+    mask = tmp_path / "mask.png"
+    write_image(mask, open_scene(scene, object_id=ROD)[0].mask)
+    for options, problem in (
+        ({}, r"no mask for frame 000000.*: choose one of its objects by --object_id \(1, 5\), or pass --mask_file"),
+        ({"mask_file": mask}, r"no mesh: choose one of its objects by --object_id \(1, 5\), or pass --mesh_file"),
+        ({"object_id": "7"}, r"object_id 7 is not in .*: it has 1, 5"),
+        ({"object_id": str(NUMBER)}, r"no mask for frame 000000.*: pass --mask_file.*; or start at frame 000001.* 1:"),
+    ):
+        with pytest.raises(SceneError, match=problem):
+            run(scene, tmp_path, **options)
+    assert run(scene, tmp_path, object_id=str(ROD), debug=0, debug_dir=tmp_path / "of the rod") == run_demo.OK
+    assert "obj_000005.ply" in capsys.readouterr().out
 
 
 def test_the_command_line(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -31,6 +31,7 @@ def open_stream(
     size: tuple[int, int] | None = None,
     topics: RosTopics | None = None,
     depth_scale: float | None = None,
+    object_id: str | None = None,
 ) -> FrameStream:
     """Open a camera or a recording.
 
@@ -42,6 +43,7 @@ def open_stream(
         size: (height, width) of a RealSense camera's pictures, (480, 640) by default.
         topics: of a ROS bag, where the ones found are not those that are meant.
         depth_scale: metres per unit of 16-bit depth, in place of what a folder says, or of the millimetres of ROS.
+        object_id: of a folder with several objects, the one whose masks and poses frames have, see `open_scene`.
 
     Raises:
         DeviceError: no such camera, or it cannot deliver that.
@@ -49,7 +51,7 @@ def open_stream(
         SceneError: there is no such recording, or it cannot be used; the message says why.
         OptionError: an option does not go with the source.
     """
-    options = {"fps": fps, "size": size, "topics": topics, "depth_scale": depth_scale}
+    options = {"fps": fps, "size": size, "topics": topics, "depth_scale": depth_scale, "object_id": object_id}
     if depth_scale is not None and not 0 < depth_scale < 1e3:
         raise OptionError(f"depth_scale is {depth_scale}, wanted metres per depth unit, such as 0.001 for millimetres")
     given = {name for name, value in options.items() if value is not None}
@@ -69,8 +71,9 @@ def _open(source: str, options: dict[str, Any], given: set[str]) -> FrameStream:
         _check(source, given, {"topics", "depth_scale"})
         return RosBagStream(path, options["topics"] or RosTopics(), options["depth_scale"])
     if path.is_dir():
-        _check(source, given, {"fps", "depth_scale"})
-        return RecordingStream(open_scene(path, depth_scale=options["depth_scale"]), options["fps"])
+        _check(source, given, {"fps", "depth_scale", "object_id"})
+        scene = open_scene(path, object_id=options["object_id"], depth_scale=options["depth_scale"])
+        return RecordingStream(scene, options["fps"])
     name, _, serial = source.partition(":")
     if name == REALSENSE:
         _check(source, given, {"fps", "size"})
