@@ -28,6 +28,7 @@ _WOBBLE = 0.3  # by which the correlation may fall short of the usual one: light
 _WELL_SEEN = 0.7  # share of the silhouette that must be seen to learn what is usual
 _LEARNING = 0.1  # share of a new frame in it
 _MOST_CREDIT = 4.0  # log odds that an object which is judged too low at a start that people vouch for may get
+_BELIEVED = 0.1  # probability of a registration up to which people's word does not count: right real poses had more
 _CONFIRM = 2  # good frames in a row that make a found object `tracking`
 _PATIENCE = 8  # frames without a good pose until an object is lost that something hides
 _GONE = 3  # the same where nothing hides it
@@ -71,12 +72,18 @@ class StateJudge:
     Attributes:
         state: of the object.
         credit: log odds added for this object, because its right pose is judged low.
+        said: probability that the registration gave the pose it started from.
+        weak: it was too low to be believed, and no frame since has been sure without the credit.
+        rivals: the registration left other poses open, and no frame since has told them apart.
         usual: correlation of this object's texture while it is tracked and well seen; 0 before.
         good, bad: frames in a row with and without a good pose.
     """
 
     state: TrackState = "lost"
     credit: float = 0.0
+    said: float = 1.0
+    weak: bool = False
+    rivals: bool = False
     usual: float = 0.0
     good: int = 0
     bad: int = 0
@@ -94,31 +101,45 @@ class StateJudge:
         if seen >= _WELL_SEEN:
             self.usual += (_LEARNING if self.usual > 0 else 1.0) * (max(texture, 0.0) - self.usual)
 
-    def start(self, odds: float) -> None:
-        """The object was registered where people said that it is."""
+    @property
+    def unsure(self) -> bool:
+        """Whether the registration itself did not know the pose, so that it is followed, but not called `tracking`."""
+        return self.weak or self.rivals
+
+    def start(self, odds: float, said: float = 1.0, rivals: bool = False) -> None:
+        """The object was registered where people said that it is.
+
+        Args:
+            odds: of its pose.
+            said: probability that the registration gives the pose; 1 where it gives none.
+            rivals: it finds other poses about as likely.
+        """
         self.credit = min(max(_ENTER + _MARGIN - odds, 0.0), _MOST_CREDIT)
+        self.said, self.weak, self.rivals = said, said < _BELIEVED and odds < _ENTER, rivals
         self.good, self.bad = 0, 0
-        self.state = "tracking" if self._is_good(odds, _ENTER) else "doubtful"
+        self.state = "tracking" if self._is_good(odds, _ENTER) and not self.unsure else "doubtful"
 
     def found(self) -> None:
         """A search came upon the object: what it is worth the next frames tell."""
         self.state, self.good, self.bad = "doubtful", 1, 0
 
     def lose(self) -> None:
-        """It is looked for from now on."""
+        """It is looked for from now on. A credit that rested on an unsure registration is not kept."""
+        if self.unsure:
+            self.credit, self.weak, self.rivals = 0.0, False, False
         self.state, self.good, self.bad = "lost", 0, 0
 
     def is_good(self, odds: float) -> bool:
         """Whether a pose of these log odds would let the object be, or stay, `tracking`."""
-        return self._is_good(odds, _STAY if self.state == "tracking" else _ENTER)
+        return self._is_good(odds, _STAY if self.state == "tracking" or self.unsure else _ENTER)
 
     def is_found(self, odds: float) -> bool:
         """Whether a search that came upon such a pose may end."""
         return self._is_good(odds, _FOUND)
 
     def probability(self, odds: float) -> float:
-        """That a pose of these log odds is right."""
-        return 1.0 / (1.0 + math.exp(-odds - self.credit))
+        """That a pose of these log odds is right; no more than the registration said while that is all there is."""
+        return min(1.0 / (1.0 + math.exp(-odds - self.credit)), self.said if self.unsure else 1.0)
 
     def update(self, odds: float, hidden: float) -> TrackState:
         """The state after a frame.
@@ -129,12 +150,15 @@ class StateJudge:
         """
         if self.is_good(odds):
             self.good, self.bad = self.good + 1, 0
-            if self.state == "tracking" or self.good >= _CONFIRM:
+            self.weak = self.weak and odds < _ENTER
+            if not self.unsure and (self.state == "tracking" or self.good >= _CONFIRM):
                 self.state = "tracking"
         else:
             self.good, self.bad = 0, self.bad + 1
             gone = self.bad >= (_PATIENCE if hidden > 0.5 else _GONE)
-            self.state = "lost" if gone else "doubtful"
+            self.state = "doubtful"
+            if gone:
+                self.lose()
         return self.state
 
     def _is_good(self, odds: float, least: float) -> bool:

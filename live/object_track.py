@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from estimater import FoundationPose
@@ -10,6 +12,10 @@ from live.motion import Motion
 from live.recovery import SearchProgress
 from live.smoothing import PoseFilter
 from live.tracked_pose import TrackedPose
+
+_RIVAL = 1 / 3  # of the likeliest pose's probability, above which another one is a rival
+MOST_RIVALS = 3
+"""poses that a registration left open and that are followed beside its own"""
 
 
 class ObjectTrack:
@@ -27,6 +33,9 @@ class ObjectTrack:
         search: how far the search has got while it is lost.
         pose: (4, 4) of the last frame that was good; None before, and while the object is lost.
         trusted: (4, 4) of the last frame with state `tracking`.
+        kept: (4, 4) the best pose of the last frame if it was not good; the next frame starts from there, too.
+        rivals: (N, 4, 4) the poses that the registration left open beside its own, in the mesh frame of that one, until
+            a frame tells them apart.
         side_unsure: it was found while little of it was seen, and other sides have not competed since.
         shown: (4, 4) what is reported.
         probability: that the pose is right.
@@ -53,6 +62,8 @@ class ObjectTrack:
         """Look for it from now on, near where it was first."""
         self.judge.lose()
         self.pose: np.ndarray | None = None
+        self.kept: np.ndarray | None = None
+        self.rivals: np.ndarray | None = None
         self.side_unsure = False
         self.shown: np.ndarray | None = None
         self.probability: float | None = None
@@ -61,17 +72,39 @@ class ObjectTrack:
         if self._filter is not None:
             self._filter.reset()
 
+    def begin(
+        self, pose: np.ndarray, odds: float, seconds: float | None, others: Sequence[tuple[np.ndarray, float]]
+    ) -> None:
+        """A registration found it.
+
+        Args:
+            pose: (4, 4).
+            odds: of it.
+            seconds: when.
+            others: the alternatives of the registration, (4, 4) each with its probability, `pose` first; or none.
+        """
+        self.reset()
+        said = others[0][1] if others else 1.0
+        rivals = [other for other, chance in others[1:] if chance > _RIVAL * said][:MOST_RIVALS]
+        self.judge.start(odds, said, bool(rivals))
+        self.rivals = np.stack([np.linalg.inv(pose) @ rival for rival in rivals]) if rivals else None
+        self.accept(pose, odds, seconds)
+
+    def tell_apart(self) -> None:
+        """Its rivals are out of question."""
+        self.rivals, self.judge.rivals = None, False
+
     def accept(self, pose: np.ndarray, odds: float, seconds: float | None) -> None:
         """It is there, as far as its state says."""
-        self.pose, self.probability = pose.astype(np.float32), self.judge.probability(odds)
+        self.pose, self.kept, self.probability = pose.astype(np.float32), None, self.judge.probability(odds)
         self.shown = self.pose if self._filter is None else self._filter(self.pose)
         self.motion.add(pose, seconds)
         if self.judge.state == "tracking":
             self.trusted = self.pose
 
-    def hold(self, odds: float) -> None:
+    def hold(self, pose: np.ndarray, odds: float) -> None:
         """It stays where it was last: what hides it must not carry its pose off."""
-        self.probability = self.judge.probability(odds)
+        self.kept, self.probability = pose, self.judge.probability(odds)
 
     def tracked_pose(self) -> TrackedPose:
         """What is reported."""

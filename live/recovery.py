@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from live.motion import place_at
+from live.motion import is_far, place_at
 from pose6d.geometry.rotation_grids import covering_rotations
 from pose6d.geometry.transforms import so3_exp
 from pose6d.scenes.frame import Frame
@@ -16,6 +16,7 @@ from pose6d.search.axis_rotations import AxisRotations
 from pose6d.search.distinct_poses import select_distinct
 
 _NEARBY = 30.0  # degrees by which starts in doubt are turned about the axes of the camera
+_SAME_START = 5.0, 0.05  # degrees and diameters: starts nearer than that are refined to the same pose
 _BEHIND = 0.25  # diameters by which the middle of an object lies behind the surface that is seen
 _MOST_PLACES = 4  # that one attempt looks at
 _MOST_TRIED = 32  # places that a search remembers
@@ -30,13 +31,34 @@ def turned_about(pose: np.ndarray, rotation: np.ndarray, center: np.ndarray) -> 
     return place_at(rotation @ pose[:3, :3], pose[:3, :3] @ center + pose[:3, 3], center)
 
 
-def starts_in_doubt(poses: Sequence[np.ndarray], center: np.ndarray, count: int) -> np.ndarray:
-    """(count, 4, 4) starts: the given poses, likeliest first, then turns of the first ones to all sides."""
+def starts_in_doubt(
+    poses: Sequence[np.ndarray], center: np.ndarray, diameter: float, count: int, share: int = 0
+) -> np.ndarray:
+    """Where to start from in one frame of doubt.
+
+    Args:
+        poses: (4, 4) each, likeliest first; those that are nearly the same count once.
+        center: (3,) metres, the middle of the object in the mesh frame.
+        diameter: metres.
+        count: of starts, at most.
+        share: how many frames the doubt has lasted. The turns of the poses to all sides are shared out: each frame has
+            others, until all have had their turn.
+
+    Returns:
+        (N, 4, 4): the poses themselves, then some of their turns.
+    """
+    known: list[np.ndarray] = []
+    for pose in poses:
+        if all(is_far(other, pose, center, _SAME_START[0], _SAME_START[1] * diameter) for other in known):
+            known.append(pose)
     axes = torch.eye(3).repeat_interleave(2, 0) * torch.tensor([1.0, -1.0]).repeat(3)[:, None]
-    turns = so3_exp(axes * np.radians(_NEARBY)).numpy()
-    starts = list(poses)
-    starts += [turned_about(pose, turn, center) for pose in poses for turn in turns]
-    return np.stack(starts[:count]).astype(np.float32)
+    turned = [
+        turned_about(pose, turn, center) for pose in known for turn in so3_exp(axes * np.radians(_NEARBY)).numpy()
+    ]
+    known = known[:count]
+    room = min(count - len(known), len(turned))
+    rows = (share * room + np.arange(room)) % len(turned)
+    return np.stack([*known, *(turned[row] for row in rows)]).astype(np.float32)
 
 
 def quarter_turns(pose: np.ndarray, principal_axes: torch.Tensor, center: np.ndarray) -> np.ndarray:

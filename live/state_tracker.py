@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,20 +14,23 @@ from live.automatic_start import Propose, find_object
 from live.judgement import log_odds
 from live.motion import is_far, place_at
 from live.object_search import SHOWS_ITS_SIDE, ObjectSearch
-from live.object_track import ObjectTrack
+from live.object_track import MOST_RIVALS, ObjectTrack
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
 from live.tracked_pose import TrackedPose
 from pose6d.errors import FrameError, OptionError
 from pose6d.scenes.frame import Frame
+from pose6d.search.alternatives import Alternative
 from pose6d.segmentation.depth_regions import depth_regions
 
 _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
 _FAR = 12.0, 0.2  # the same from a start to where it was refined to, from which on it is refined again
+_SAME = 10.0, 0.05  # degrees and diameters within which two poses are one
+_TELLS_APART = 1.5  # log odds between two poses of which one frame says that only one is right
 _INTERVALS = {"cpu": 2, "cuda": 1}
 _BESIDE_OTHERS = {"cpu": 6, "cuda": 1}
 _STARTS = {"cpu": 24, "cuda": 128}
-_IN_DOUBT = 3  # times fewer starts than a search has are refined for an object in doubt
+_STARTS_IN_DOUBT = {"cpu": 8, "cuda": 16}  # a batch that is full on CUDA, see `filled_size`
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,9 @@ class TrackingOptions:
     Attributes:
         iteration: refinement steps of each frame.
         rounds: of the alignment of texture and depth in each frame.
-        starts: of one attempt to find a lost object; by device where None: 24 on a CPU, 128. An object in doubt is
-            refined from a third as many.
+        starts: of one attempt to find a lost object; by device where None: 24 on a CPU, 128.
+        starts_in_doubt: of one frame in which objects are in doubt, of all these objects together; by device where
+            None: 8 on a CPU, 16.
         interval: frames from one attempt to find a lost object to the next; by device where None: 2 on a CPU, 6 while
             others are followed, which must not wait; 1 on a GPU.
         register_iteration: refinement steps of a registration.
@@ -48,9 +53,18 @@ class TrackingOptions:
     iteration: int = 2
     rounds: int = 3
     starts: int | None = None
+    starts_in_doubt: int | None = None
     interval: int | None = None
     register_iteration: int = 5
     smoothing: bool = False
+
+
+class _Candidate(NamedTuple):
+    """The best pose of an object in a frame so far: (4, 4), its log odds, and the evidence by name."""
+
+    pose: np.ndarray
+    odds: float
+    seen: dict[str, float]
 
 
 class StateTracker:
@@ -58,8 +72,8 @@ class StateTracker:
 
     Each frame: every object is refined from where it was, a fast one also from where its velocity leads to; all are
     judged by the scorer and by what a small drawing of them explains of the frame. An object that leaves doubt
-    is refined from more starts, one that is lost is searched for, near its last place first, then wherever the frame
-    has something of its size. A search is spread over frames.
+    is refined from more starts, others in each frame; one that is lost is searched for, near its last place first, then
+    wherever the frame has something of its size. Both are spread over frames.
 
     Args:
         estimators: one for each object by its name, with the same networks, as for `ManyObjects`.
@@ -87,7 +101,7 @@ class StateTracker:
         device = self._batch.device.type
         starts, self._interval = options.starts or _STARTS[device], options.interval or _INTERVALS[device]
         self._interval_beside_others = options.interval or _BESIDE_OTHERS[device]
-        self._in_doubt = max(starts // _IN_DOUBT, 1)
+        self._starts_in_doubt = options.starts_in_doubt or _STARTS_IN_DOUBT[device]
         texture_weight = float(self._tracks[0].estimator.scorer.texture_weight)
         effort = options.iteration, options.rounds
         self._search = ObjectSearch(self._batch, propose, starts, effort, texture_weight)
@@ -115,7 +129,7 @@ class StateTracker:
         frame = Frame("warm up", np.full((height, width, 3), 128, np.uint8), depth, K)
         pose = place_at(np.eye(3), np.array([0.0, 0.0, distance]), self._tracks[0].center)
         for _ in range(2 if self._batch.device.type == "cuda" else 1):  # graphs are recorded at the second call
-            for count in {1, len(self._tracks), 2 * len(self._tracks), self._in_doubt}:
+            for count in {1, len(self._tracks), 2 * len(self._tracks), MOST_RIVALS, self._starts_in_doubt}:
                 self._follow(frame, [0] * count, np.stack([pose] * count))
             self._batch.follow(frame, [0], pose[None], 0, 0)
             self._search.warm_up(frame, pose)
@@ -154,18 +168,18 @@ class StateTracker:
         if unknown := set(masks) - set(self.names):
             raise FrameError(f"masks of {', '.join(sorted(unknown))}: the objects are {', '.join(self.names)}")
         self._batch.check(frame)
-        poses: dict[str, np.ndarray] = {}
+        found: dict[str, tuple[np.ndarray, list[Alternative]]] = {}
         for track in self._tracks:
             mask = masks.get(track.name)
             if mask is not None:
-                poses[track.name] = self._register(track, frame, mask)
+                found[track.name] = self._register(track, frame, mask)
             elif track.estimator.scorer.has_confidence:
-                found = find_object(track.estimator, frame, self._propose, progress)
-                poses |= {track.name: found.pose} if found is not None else {}
+                seen = find_object(track.estimator, frame, self._propose, progress)
+                found |= {track.name: (seen.pose, track.estimator.alternatives)} if seen is not None else {}
         self.reset()
         for track in self._tracks:
-            if track.name in poses:
-                self._begin(track, frame, poses[track.name])
+            if track.name in found:
+                self._begin(track, frame, *found[track.name])
         return [track.tracked_pose() for track in self._tracks]
 
     def start_from_mask(self, name: str, frame: Frame, mask: np.ndarray) -> TrackedPose:
@@ -176,7 +190,7 @@ class StateTracker:
             SceneError, FrameError: the frame or the mask cannot be used; nothing has changed.
         """
         track = self._track(name)
-        self._begin(track, frame, self._register(track, frame, mask))
+        self._begin(track, frame, *self._register(track, frame, mask))
         return track.tracked_pose()
 
     def look_again(self, name: str) -> None:
@@ -201,10 +215,9 @@ class StateTracker:
         if followed:
             rows, starts = self._starts_of(followed, frame)
             judged = self._follow_far(frame, [followed[row] for row in rows], starts)
-            for row, track in enumerate(followed):
-                odds = track.judge.log_odds(judged)
-                best = max((i for i, of in enumerate(rows) if of == row), key=odds.__getitem__)
-                self._settle(track, frame, judged, best, float(odds[best]))
+            best = [_best(track, judged, rows, row) for row, track in enumerate(followed)]
+            for track, candidate in zip(followed, self._look_around(followed, best, frame), strict=True):
+                self._settle(track, frame, candidate)
         waiting = [track for track in self._tracks if track.judge.state == "lost" and track not in followed]
         interval = self._interval_beside_others if followed else self._interval
         if waiting and self._frames % interval == 0:  # one at a time
@@ -218,21 +231,20 @@ class StateTracker:
                 return track
         raise OptionError(f"no object is called {name}: there are {', '.join(self.names)}")
 
-    def _register(self, track: ObjectTrack, frame: Frame, mask: np.ndarray) -> np.ndarray:
-        """The pose (4, 4) that a registration finds."""
+    def _register(self, track: ObjectTrack, frame: Frame, mask: np.ndarray) -> tuple[np.ndarray, list[Alternative]]:
+        """The pose (4, 4) that a registration finds, and all that it leaves open."""
         try:
-            return track.estimator.register(frame.K, frame.rgb, frame.depth, mask, self.options.register_iteration)
+            pose = track.estimator.register(frame.K, frame.rgb, frame.depth, mask, self.options.register_iteration)
+            return pose, track.estimator.alternatives
         except FrameError as error:
             raise FrameError(f"object {track.name}: {error}") from error
 
-    def _begin(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> None:
+    def _begin(self, track: ObjectTrack, frame: Frame, pose: np.ndarray, alternatives: Sequence[Alternative]) -> None:
         """Follow an object from the pose of a registration on."""
         judged = self._batch.follow(frame, [track.index], pose[None], 0, 0)
         odds, seen = float(log_odds(judged)[0]), {name: float(values[0]) for name, values in judged.evidence.items()}
-        track.reset()
-        track.judge.start(odds)
+        track.begin(pose, odds, frame.seconds, alternatives)
         track.judge.learn(seen["texture"], seen["visible"] * seen["inside"])
-        track.accept(pose, odds, frame.seconds)
 
     def _follow(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
         return self._batch.follow(frame, objects, poses, self.options.iteration, self.options.rounds)
@@ -260,18 +272,57 @@ class StateTracker:
                 starts.append(track.motion.predict(frame.seconds))
         return rows, np.stack(starts)  # type: ignore[arg-type]
 
-    def _settle(self, track: ObjectTrack, frame: Frame, judged: JudgedPoses, row: int, odds: float) -> None:
+    def _look_around(self, tracks: Sequence[ObjectTrack], best: Sequence[_Candidate], frame: Frame) -> list[_Candidate]:
+        """Refine the objects that are in doubt from more starts, in one batch of a size that does not depend on how
+        many there are; returns the best of each object (as `best`, which is what following them gave)."""
+        doubtful = [
+            row
+            for row, (track, candidate) in enumerate(zip(tracks, best, strict=True))
+            if not track.judge.is_good(candidate.odds) and track.judge.bad % self._interval == 0
+        ]
+        if not doubtful:
+            return list(best)
+        rows, starts = [], []
+        for row in doubtful:
+            track = tracks[row]
+            known = [track.trusted, track.motion.predict(frame.seconds), track.pose, best[row].pose, track.kept]
+            known += [] if track.rivals is None else [track.pose @ rival for rival in track.rivals]
+            each = max(self._starts_in_doubt // len(doubtful), 1)
+            around = starts_in_doubt(
+                [pose for pose in known if pose is not None],
+                track.center,
+                track.diameter,
+                each,
+                track.judge.bad // self._interval,
+            )
+            rows += [row] * len(around)
+            starts.append(around)
+        judged = self._follow(frame, [tracks[row].index for row in rows], np.concatenate(starts))
+        more = {row: _best(tracks[row], judged, rows, row) for row in doubtful}
+        return [max(candidate, more.get(row, candidate), key=lambda c: c.odds) for row, candidate in enumerate(best)]
+
+    def _weigh_rivals(self, track: ObjectTrack, frame: Frame, best: _Candidate) -> _Candidate:
+        """Follow the poses that a registration left open beside the one that is taken (`best`), until a frame tells
+        them apart; returns the one to go on with."""
+        assert track.rivals is not None
+        rivals = best.pose @ track.rivals
+        judged = self._follow(frame, [track.index] * len(rivals), rivals)
+        within = _SAME[0], _SAME[1] * track.diameter
+        rows = [int(is_far(best.pose, pose, track.center, *within)) for pose in judged.poses]
+        if 1 not in rows:  # they have become one
+            track.tell_apart()
+            return best
+        other = _best(track, judged, rows, 1)
+        if abs(best.odds - other.odds) < _TELLS_APART:
+            return best
+        track.tell_apart()
+        return max(best, other, key=lambda candidate: candidate.odds)
+
+    def _settle(self, track: ObjectTrack, frame: Frame, best: _Candidate) -> None:
         """Decide on the pose and the state of an object that has been followed into a frame."""
-        pose, seen = judged.poses[row], {name: float(values[row]) for name, values in judged.evidence.items()}
-        if not track.judge.is_good(odds) and track.judge.bad % self._interval == 0:
-            known = [track.trusted, track.motion.predict(frame.seconds), track.pose, pose]
-            starts = starts_in_doubt([p for p in known if p is not None], track.center, self._in_doubt)
-            more = self._follow(frame, [track.index] * len(starts), starts)
-            chances = track.judge.log_odds(more)
-            best = int(chances.argmax())
-            if chances[best] > odds:
-                pose, odds = more.poses[best], float(chances[best])
-                seen = {name: float(values[best]) for name, values in more.evidence.items()}
+        if track.rivals is not None and track.judge.is_good(best.odds):
+            best = self._weigh_rivals(track, frame, best)
+        pose, odds, seen = best
         good = track.judge.is_good(odds)
         if good and track.side_unsure and seen["visible"] * seen["inside"] >= SHOWS_ITS_SIDE:
             pose, odds = self._search.choose_side(track, frame, pose)
@@ -282,4 +333,12 @@ class StateTracker:
             if track.judge.state == "tracking":
                 track.judge.learn(seen["texture"], seen["visible"] * seen["inside"])
         else:
-            track.hold(odds)
+            track.hold(pose, odds)
+
+
+def _best(track: ObjectTrack, judged: JudgedPoses, rows: Sequence[int], row: int) -> _Candidate:
+    """Of the judged poses, each of the object in `rows`, the likeliest one of object `row`, which is the track's."""
+    odds = track.judge.log_odds(judged)
+    best = max((i for i, of in enumerate(rows) if of == row), key=odds.__getitem__)
+    seen = {name: float(values[best]) for name, values in judged.evidence.items()}
+    return _Candidate(judged.poses[best], float(odds[best]), seen)

@@ -152,9 +152,41 @@ def test_an_object_that_is_always_judged_low_is_tracked_where_people_said_that_i
     assert wrong.state == "doubtful", "there is a limit to what people are believed"
 
 
+def test_what_people_say_does_not_make_up_for_a_registration_that_does_not_know() -> None:
+    flat = StateJudge()  # a real box whose mesh has one colour: low, but higher than anything that was ever wrong
+    flat.start(-1.1, 0.15)
+    assert flat.state == "tracking" and flat.probability(-1.1) > 0.9
+    assert all(flat.update(odds, 0.0) == "tracking" for odds in (-0.7, -1.7, -1.9, -0.4))
+    for said, rivals in ((0.05, False), (0.48, True)):
+        judge = StateJudge()
+        judge.start(-0.5, said, rivals)
+        assert judge.state == "doubtful" and judge.probability(-0.5) <= said
+        states = [judge.update(odds, 0.0) for odds in (-0.5, -1.4, -0.2, 0.4)]
+        assert states == ["doubtful"] * 4, "it is followed, since people see it there, but not relied on"
+        assert [judge.update(-4.0, 0.0) for _ in range(3)][-1] == "lost"
+        assert judge.credit == 0, "nobody vouches for what is found next"
+
+
+def test_a_frame_that_is_sure_by_itself_ends_the_doubt_of_a_registration() -> None:
+    judge = StateJudge()
+    judge.start(-0.5, 0.05)
+    assert judge.update(0.5, 0.0) == "doubtful"
+    assert judge.update(2.2, 0.0) == "tracking"
+    assert judge.probability(2.2) > 0.9
+    sure = StateJudge()
+    sure.start(2.2, 0.05)
+    assert sure.state == "tracking", "the frame of the registration may be that one"
+    two = StateJudge()
+    two.start(2.2, 0.48, rivals=True)
+    assert two.update(3.0, 0.0) == "doubtful", "both poses look as good"
+    two.rivals = False
+    assert two.update(3.0, 0.0) == "tracking"
+
+
 def test_starts_lie_around_what_is_known() -> None:
     pose = pose_at(0.1).numpy()
-    starts = starts_in_doubt([pose], CENTER, 7)
+    starts = starts_in_doubt([pose, pose], CENTER, 0.2, 16)
+    assert len(starts) == 7, "what is known twice counts once, and no start comes twice"
     np.testing.assert_array_equal(starts[0], pose)
     middles = starts[:, :3, :3] @ CENTER + starts[:, :3, 3]
     np.testing.assert_allclose(middles, middles[:1].repeat(7, 0), atol=1e-6)
@@ -163,6 +195,18 @@ def test_starts_lie_around_what_is_known() -> None:
     turns = quarter_turns(pose, torch.eye(3), CENTER)
     assert turns.shape == (10, 4, 4)
     np.testing.assert_allclose(turns[:, :3, :3] @ CENTER + turns[:, :3, 3], middles[:1].repeat(10, 0), atol=1e-6)
+
+
+def test_the_turns_of_what_is_known_are_shared_out_over_the_frames_of_a_doubt() -> None:
+    known = [pose_at(0.05 * i).numpy() for i in range(3)]
+    frames = [starts_in_doubt(known, CENTER, 0.2, 8, share) for share in range(4)]
+    for starts in frames:
+        assert starts.shape == (8, 4, 4)
+        np.testing.assert_array_equal(starts[:3], known)
+    turned = np.concatenate([starts[3:] for starts in frames])
+    assert len(np.unique(turned.reshape(-1, 16).round(5), axis=0)) == 18, "all of them, in as few frames as can be"
+    assert len(np.unique(turned[:15].reshape(-1, 16).round(5), axis=0)) == 15
+    np.testing.assert_array_equal(starts_in_doubt(known, CENTER, 0.2, 2), known[:2])
 
 
 def test_a_search_turns_to_what_is_new_in_the_picture() -> None:

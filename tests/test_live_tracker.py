@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ import torch
 from live.state_tracker import StateTracker, TrackingOptions
 from live.tracked_pose import TrackedPose
 from pose6d.errors import FrameError, OptionError, SceneError
+from pose6d.search.alternatives import Alternative
+from pose6d.search.interfaces import Scores
 from tests.live_frames import Stage, pose_at
 
 HALF, WHOLE = (slice(60, 240), slice(60, 160)), (slice(40, 240), slice(40, 280))
@@ -165,6 +169,54 @@ def test_people_can_send_it_to_look_again_or_show_where_the_object_is(stage: Sta
         tracker.look_again("cup")
 
 
+def two_halves(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, radians: float) -> torch.Tensor:
+    """Let a registration give a second pose, turned about z, the same probability; returns the turn (4, 4) to it."""
+    estimator, other = stage.estimators[name], pose_at(0, 0, 0, (0.0, 0.0, radians))
+    register = estimator.register
+
+    def unsure(*given: Any) -> np.ndarray:
+        pose = register(*given)
+        estimator.alternatives = [Alternative(pose, 0.48), Alternative(pose @ other.numpy(), 0.48)]
+        return pose
+
+    monkeypatch.setattr(estimator, "register", unsure)
+    return other
+
+
+def test_two_poses_that_are_as_likely_are_not_called_tracked_until_a_frame_tells_them_apart(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_halves(stage, monkeypatch, "torus", 2 * np.pi / 3)  # its texture comes three times
+    alike = stage.estimators["torus"].scorer
+    predict = alike.predict
+
+    def both_sides(*given: Any) -> Scores:
+        return predict(*given)._replace(confidence=torch.full((len(given[0]),), 0.97))
+
+    monkeypatch.setattr(alike, "judge", both_sides)
+    tracker = make_tracker(stage, "torus")
+    (found,) = tracker.start(stage.show(torus=pose_at(0.0)), [stage.masks[1]])
+    for i in range(1, 5):
+        assert found.state == "doubtful" and found.confidence is not None and found.confidence <= 0.48
+        assert is_there(found, pose_at(0.004 * (i - 1))), "it is followed all the while"
+        (found,) = tracker.step(stage.show(torus=pose_at(0.004 * i)))
+    monkeypatch.setattr(alike, "judge", predict)  # now the scorer sees which side it is
+    states = [tracker.step(stage.show(torus=pose_at(0.02)))[0] for _ in range(3)]
+    assert [found.state for found in states[1:]] == ["tracking", "tracking"]
+    assert is_there(states[-1], pose_at(0.02))
+
+
+def test_the_other_pose_is_taken_where_a_frame_says_that_it_is_right(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = two_halves(stage, monkeypatch, "box", 1.5)
+    tracker, first = make_tracker(stage), pose_at(0.0)
+    assert tracker.start(stage.show(box=first), [stage.masks[0]])[0].state == "doubtful"
+    right = first @ other
+    found = [tracker.step(stage.show(box=right))[0] for _ in range(4)]
+    assert is_there(found[-1], right) and found[-1].state == "tracking"
+
+
 def test_doubt_and_loss_cost_a_bounded_amount_of_work(stage: Stage) -> None:
     tracker = make_tracker(stage)
     tracker.start(stage.show(box=pose_at(0.0)), [stage.masks[0]])
@@ -178,3 +230,16 @@ def test_doubt_and_loss_cost_a_bounded_amount_of_work(stage: Stage) -> None:
     assert max(work[16:]) <= max(work[:16]), "the search must not grow with time"
     assert max(work) <= 60
     assert min(work[-2:]) == 0, "on a CPU every other frame is left for what is tracked"
+
+
+def test_the_work_of_doubt_does_not_grow_with_the_number_of_objects_in_doubt(stage: Stage) -> None:
+    work = []
+    for names in (("box",), ("box", "torus")):
+        tracker = make_tracker(stage, *names)
+        poses = {name: pose_at(0.15 * i - 0.08) for i, name in enumerate(("box", "torus")) if name in names}
+        tracker.start(stage.show(**poses), {name: stage.masks[i] for i, name in enumerate(names)})
+        before = stage.refiner.pairs
+        states = [found.state for found in tracker.step(stage.show((slice(None), slice(None)), **poses))]
+        assert states == ["doubtful"] * len(names)
+        work.append(stage.refiner.pairs - before - len(names))
+    assert work == [7, 2 * 4]  # eight starts for both; of the box alone there are seven that differ

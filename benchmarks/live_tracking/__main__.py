@@ -51,6 +51,9 @@ class Options:
     """parts of the names of objects that look the same from several sides; ADD-S counts for these"""
     real_folders: tuple[Path, ...] = ()
     """recordings with a mesh, a mask of the first frame and true poses: as they are, and with a painted occluder"""
+    loops: int = 1
+    """how often a real recording that is followed as it is begins again, for times; from its end to its beginning is a
+    jump"""
     still_folders: tuple[Path, ...] = ()
     """recordings in which nothing moves: how far the pose does from frame to frame"""
     weights: str = "auto"
@@ -60,6 +63,10 @@ class Options:
     """refinement steps of a frame"""
     rounds: int = 3
     """of the alignment in a frame"""
+    starts: int | None = None
+    """of one attempt to find a lost object; by device where omitted"""
+    starts_in_doubt: int | None = None
+    """of one frame of doubt; by device where omitted"""
     smoothing: bool = False
     """filter the reported poses"""
     fit: bool = False
@@ -72,7 +79,7 @@ class Options:
 def sequences(options: Options) -> Iterator[tuple[str, LiveSequence]]:
     """The sequences with the name of the row that each counts for."""
     for folder in options.real_folders:
-        yield f"{folder.name}, as it is", real_as_it_is(folder)
+        yield f"{folder.name}, as it is", real_as_it_is(folder, options.loops)
         yield f"{folder.name}, painted occluder", real_with_occluder(folder)
     for folder in options.still_folders:
         yield f"{folder.name}, nothing moves", real_as_it_is(folder)
@@ -104,8 +111,16 @@ def follow(
     scorer = PoseScorer(sequence.mesh, factory.device, symmetric)
     watch = JudgedRows(scorer) if options.fit else None
     rows += [watch] if watch is not None else []
-    effort = TrackingOptions(options.iteration, options.rounds, smoothing=options.smoothing)
+    effort = TrackingOptions(
+        options.iteration,
+        options.rounds,
+        starts=options.starts,
+        starts_in_doubt=options.starts_in_doubt,
+        smoothing=options.smoothing,
+    )
     tracker = StateTracker({sequence.name: estimator}, effort, watch=watch)
+    if factory.device.type == "cuda":  # as the command does, so that no frame waits for a graph to be recorded
+        tracker.warm_up(*sequence.frames[0].depth.shape)
     scores = []
     for i, (frame, visible) in enumerate(zip(sequence.frames, sequence.visible, strict=True)):
         begun = time.perf_counter()
@@ -118,8 +133,9 @@ def follow(
 
 def main(options: Options) -> None:
     """Follow all sequences, print the table, and write the frames."""
-    if options.sequences < 0:
-        raise OptionError(f"--sequences is {options.sequences}: 0 or more are needed")
+    for name, least in (("sequences", 0), ("loops", 1)):
+        if getattr(options, name) < least:
+            raise OptionError(f"--{name} is {getattr(options, name)}: {least} or more are needed")
     factory = EstimatorFactory(options.weights, options.device)
     frames: dict[str, list[list[FrameScore]]] = {}
     scores: dict[str, list[SequenceScore]] = {}

@@ -131,8 +131,8 @@ def real_with_occluder(folder: Path) -> LiveSequence:
     return LiveSequence(f"{folder.name}, painted occluder", mesh, frames, np.array(visible))
 
 
-def real_as_it_is(folder: Path) -> LiveSequence:
-    """A real recording with true poses where it has them."""
+def real_as_it_is(folder: Path, loops: int = 1) -> LiveSequence:
+    """A real recording with true poses where it has them, so many times in a row."""
     scene = open_scene(folder)
     if scene.mesh_file is None:
         raise SceneError(f"{folder}: one mesh is needed, found {len(scene.mesh_files)}")
@@ -141,10 +141,11 @@ def real_as_it_is(folder: Path) -> LiveSequence:
         raise SceneError(f"{folder}: its first frame has no mask; one of the object is needed")
     scale, _ = resolve_unit(mesh, "auto", first.depth, first.mask, first.K)
     frames = []
-    for i, frame in enumerate(scene):
+    for frame in scene:
         file = folder / "poses" / f"{frame.name}.txt"
         truth = read_matrix(file, (4, 4), "object_in_camera, 4x4 in metres") if file.is_file() else None
-        frames.append(replace(frame, object_in_camera=truth, seconds=i / _FPS))
+        frames.append(replace(frame, object_in_camera=truth))
+    frames = [replace(frame, seconds=i / _FPS) for i, frame in enumerate(frames * loops)]
     return LiveSequence(folder.name, mesh if scale == 1 else mesh.scaled(scale), frames, np.ones(len(frames)))
 
 

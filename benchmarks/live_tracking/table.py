@@ -18,7 +18,7 @@ HEADER = [
     "hidden called `tracking`",
     "found again; frames: median, most",
     "degrees, mm across: median; most degrees",
-    "ms: median, most",
+    "ms: median, 99 %, most",
 ]
 
 
@@ -40,7 +40,7 @@ def summary(scores: Sequence[SequenceScore], frames: Sequence[Sequence[FrameScor
         f"{sum(s.hidden_tracking for s in scores)} of {sum(s.hidden for s in scores)}",
         f"{len(found)} of {len(left)}" + (f"; {np.median(found):.0f}, {max(found)}" if found else ""),
         errors,
-        f"{1000 * np.median(seconds):.0f}, {1000 * max(seconds):.0f}",
+        ", ".join(f"{1000 * value:.1f}" for value in np.quantile(seconds, [0.5, 0.99, 1.0])),
     ]
 
 
