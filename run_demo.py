@@ -250,18 +250,11 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
         later = next((i for i in range(index, len(scene)) if scene.has_mask(i)), None)
         other = "" if later is None else f"; or start at frame {scene.names[later]}, which has one: --frames {later}:"
         raise SceneError(
-            f"no mask for frame {first.name}, in which the object is to be found: {given}{choose_object(scene)}pass "
+            f"no mask for frame {first.name}, in which the object is to be found: {given}{scene.choice}pass "
             f"--mask_file, an image of its size that is not 0 on the object{other}"
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
     return first
-
-
-def choose_object(scene: Scene) -> str:
-    """What to do in a scene with several objects, as the beginning of a sentence; nothing where one is chosen."""
-    if scene.object_id is not None or not scene.objects:
-        return ""
-    return f"choose one of its objects by --object_id ({', '.join(scene.objects)}), or "
 
 
 def align_depth(choice: str, scene: Scene, first: Frame) -> None:
@@ -283,7 +276,7 @@ def find_mesh(options: Options, scene: Scene) -> Path:
     if file is None:
         found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
         raise SceneError(
-            f"no mesh: {choose_object(scene)}pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})"
+            f"no mesh: {scene.choice}pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})"
         )
     return file.expanduser()
 

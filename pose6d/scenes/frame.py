@@ -137,6 +137,13 @@ class Scene(ABC):
         """The mesh that comes with the recording; None where there is none, or several to choose from."""
         return self.mesh_files[0] if len(self.mesh_files) == 1 else None
 
+    @property
+    def choice(self) -> str:
+        """For messages, the beginning of what to do while one of several objects is to be chosen; else nothing."""
+        if self.object_id is not None or not self.objects:
+            return ""
+        return f"choose one of its objects by --object_id ({', '.join(self.objects)}), or "
+
     def symmetries(self, unit_scale: float) -> np.ndarray | None:
         """The symmetries (S, 4, 4) of the recording's mesh, of `unit_scale` metres per unit; None without any."""
         found = None if self.mesh_file is None else mesh_symmetries(self.mesh_file, unit_scale)
