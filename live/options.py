@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from pose6d.mesh.units import UnitChoice
+from typing import Literal
 
 
 @dataclass
@@ -25,7 +24,7 @@ class LiveOptions:
     """Where the object is in the first frame: auto (look for it), X,Y (a point on it), X,Y,WIDTH,HEIGHT (a box),
     "X,Y X,Y X,Y" (an outline) or the file of a mask; NAME=... for one of several. Default: the recording's own mask,
     else auto."""
-    mesh_unit: UnitChoice = "auto"
+    mesh_unit: Literal["auto", "m", "cm", "mm"] = "auto"
     """Unit of the mesh files; auto is told by their size."""
     symmetry: str | None = None
     """Symmetries of the one object, as for recordings. Default: the file beside its mesh."""
