@@ -320,7 +320,10 @@ TRIANGLE = "Mesh([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], [[0, 1, 2]])"
     ("start", "slow"),
     [
         ("import recorded.run", DEFERRED + MESH_PACKAGES),
-        (f"import estimater; estimater.FoundationPose(estimater.{TRIANGLE}, device='cpu')", (*DEFERRED, "scipy")),
+        (
+            f"import estimater; estimater.FoundationPose(estimater.{TRIANGLE}, device='cpu')",
+            (*DEFERRED, "scipy.spatial", "scipy.sparse"),
+        ),
     ],
 )
 def test_what_is_slow_to_import_waits_until_it_is_needed(start: str, slow: tuple[str, ...]) -> None:
