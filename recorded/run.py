@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from estimater import FoundationPose
@@ -82,6 +83,7 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
         if options.compare:
             require_ground_truth(scene, frames)
         first = read_first_frame(scene, frames[0], options.mask_file)
+        assert first.mask is not None  # read_first_frame has seen to it
         align_depth(options.depth_offset, scene, first)
         notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
         if notes:
@@ -210,7 +212,8 @@ def load_object(options: RecordedOptions, scene: Scene, first: Frame) -> tuple[M
     print(f"mesh: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
     check_frame_truth(first, mesh.center)
     if options.symmetry is not None:
-        symmetries, source = resolve_symmetry(options.symmetry, scale, scene.object_id), "--symmetry"
+        symmetries: Tensor | None = resolve_symmetry(options.symmetry, scale, scene.object_id)
+        source = "--symmetry"
     else:
         symmetries, beside = mesh_symmetries(file, scale), symmetry_beside(file)
         source = str(beside[0]) if beside else "none stated"
