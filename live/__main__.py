@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import sys
 
-import tyro
-
-from live.options import LiveOptions
-from live.session import run_live
 from pose6d.command import run_command
+from pose6d.quick_imports import quick_imports
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    return run_command(lambda: run_live(tyro.cli(LiveOptions, args=args, description=__doc__, use_underscores=True)))
+    return run_command(lambda: _run(args))
+
+
+def _run(args: list[str] | None) -> int:
+    import tyro
+
+    from live.options import LiveOptions
+
+    options = tyro.cli(LiveOptions, args=args, description=__doc__, use_underscores=True)
+    with quick_imports():
+        from live.session import run_live
+    return run_live(options)
 
 
 if __name__ == "__main__":

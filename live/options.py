@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from pose6d.mesh.units import UnitChoice
+from typing import Literal
 
 
 @dataclass
@@ -28,7 +27,7 @@ class LiveOptions:
     object_id: str | None = None
     """Which object of a recording with several: a BOP number, or the name of a folder in masks/. To follow several,
     pass --objects with these names."""
-    mesh_unit: UnitChoice = "auto"
+    mesh_unit: Literal["auto", "m", "cm", "mm"] = "auto"
     """Unit of the mesh files; auto is told by their size."""
     symmetry: str | None = None
     """Symmetries of the one object, as for recordings. Default: the file beside its mesh."""

@@ -5,19 +5,14 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from mesh_creation.simulation.simulate import Simulation, simulate
 from pose6d.command import BAD_INPUT, run_command
-from pose6d.errors import MissingDependencyError
-from pose6d.mesh.coordinates import Unit
-from pose6d.mesh.mesh_files import load_mesh
-from pose6d.scenes.layout import read_json
+from pose6d.errors import MissingDependencyError, SceneError
+from pose6d.quick_imports import quick_imports
 
 # Step -> module, its options, what it does. Modules are loaded when asked for: some need extras.
 _STEPS = {
@@ -41,7 +36,11 @@ _STEPS = {
         "make the textured mesh from posed pictures of the object, without a scan",
     ),
     "run": ("mesh_creation.__main__", "RunOptions", "register, fuse and label a scan; finished steps are skipped"),
-    "simulate": ("mesh_creation.__main__", "SimulateOptions", "make a recording with ground truth, without a camera"),
+    "simulate": (
+        "mesh_creation.simulation.simulate",
+        "SimulateOptions",
+        "make a recording with ground truth, without a camera",
+    ),
 }
 _FINISHED = {"register": "registration.json", "fuse": "mesh/metadata.json", "label": "labels/labels.json"}
 
@@ -54,20 +53,6 @@ class RunOptions:
     """the scan's folder"""
     flipped: Path | None = None
     """a second recording of the same object, standing upside down; a mesh made without it is made again"""
-
-
-@dataclass(frozen=True)
-class SimulateOptions:
-    """Simulate a recording of a mesh on a board, with ground truth in truth/."""
-
-    mesh: Path
-    """the object, z up: obj, ply, glb, gltf or stl"""
-    out: Path
-    """the folder to make"""
-    unit: Unit = "m"
-    """of the mesh's file"""
-    simulation: Annotated[Simulation, tyro.conf.arg(name="")] = field(default_factory=Simulation)
-    """what to record"""
 
 
 def run(options: RunOptions) -> Path:
@@ -98,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="The TBB threading layer")
 
     def do() -> None:
+        import tyro
+
         options, action = _load(step)
         program = f"python -m mesh_creation {step}"
         # Options in groups are written like others, but for simulate, whose groups share names.
@@ -111,11 +98,10 @@ def _load(step: str) -> tuple[type, Callable[[Any], Any]]:
     """The options of a step and what does it."""
     if step == "run":
         return RunOptions, run
-    if step == "simulate":
-        return SimulateOptions, lambda o: print(simulate(load_mesh(o.mesh, o.unit), o.out, o.simulation))
     module_name, options, _ = _STEPS[step]
     try:
-        module = import_module(module_name)
+        with quick_imports():
+            module = import_module(module_name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "open3d":
             raise MissingDependencyError(f"{step} needs open3d: pip install 'pose6d[scan]'") from error
@@ -128,7 +114,9 @@ def _lacks(scan: Path, flipped: Path | None) -> bool:
     metadata = scan / _FINISHED["fuse"]
     if flipped is None or not metadata.is_file():
         return False
-    used = read_json(metadata).get("flipped") or {}
+    from pose6d.json_file import read_json  # with numpy, which --help need not wait for
+
+    used = read_json(metadata, SceneError).get("flipped") or {}
     return "scan" not in used or Path(used["scan"]).resolve() != flipped.resolve()
 
 

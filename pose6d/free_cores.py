@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -36,6 +37,20 @@ def available_seconds() -> float | None:
         return ticks / os.sysconf("SC_CLK_TCK") + time.process_time()
     except (AttributeError, OSError, ValueError, IndexError):
         return None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch uses one thread inside: for many small pieces of work, such as the tensors of a network that is loaded.
+
+    More threads hardly shorten these, and where a core is busy they wait for one another at the end of each.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class FreeCores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,7 @@ OWN = (
     "estimater",
     "many_objects",
     "live",
+    "recorded",
     "run_demo",
 )
 MAXIMUM_LINES = 400
@@ -40,6 +42,7 @@ BASE = (
     "pose6d.compiled",
     "pose6d.cuda_kernels",
     "pose6d.free_cores",
+    "pose6d.quick_imports",
     "pose6d.random_draws",
 )
 GEOMETRY = (*BASE, "pose6d.geometry")
@@ -71,6 +74,7 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("estimater", ("pose6d", "mesh_creation.reference_views", *PREDICTORS)),
     ("many_objects", ("pose6d", "estimater", *PREDICTORS)),
     ("live*", ("pose6d", "estimater", "many_objects", "mesh_creation.reference_views", *PREDICTORS)),
+    ("recorded*", ("pose6d", "estimater", "mesh_creation.reference_views", "test_data", *PREDICTORS)),
     ("mesh_creation.board*", SCENES_AND_RENDERING),
     ("mesh_creation.labels*", (*SCAN_FILES, "pose6d.report")),
     ("mesh_creation.fusion*", (*SCAN_BOARD, "mesh_creation.registration")),
@@ -315,8 +319,11 @@ TRIANGLE = "Mesh([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], [[0, 1, 2]])"
 @pytest.mark.parametrize(
     ("start", "slow"),
     [
-        ("import run_demo", DEFERRED + MESH_PACKAGES),
-        (f"import estimater; estimater.FoundationPose(estimater.{TRIANGLE}, device='cpu')", DEFERRED),
+        ("import recorded.run", DEFERRED + MESH_PACKAGES),
+        (
+            f"import estimater; estimater.FoundationPose(estimater.{TRIANGLE}, device='cpu')",
+            (*DEFERRED, "scipy.spatial", "scipy.sparse"),
+        ),
     ],
 )
 def test_what_is_slow_to_import_waits_until_it_is_needed(start: str, slow: tuple[str, ...]) -> None:
@@ -324,6 +331,26 @@ def test_what_is_slow_to_import_waits_until_it_is_needed(start: str, slow: tuple
     process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     early = [name for name in slow if name in process.stdout.split()]
     assert not early, f"imported before they are needed: {early}; import them in the function that needs them"
+
+
+@pytest.mark.parametrize("command", ["run_demo", "live.__main__", "mesh_creation.__main__"])
+def test_help_does_not_wait_for_what_computes(command: str) -> None:
+    code = f"import sys\nfrom {command} import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    usage, _, modules = process.stdout.rstrip().rpartition("\n")
+    assert "usage: " in usage
+    assert not {"torch", "numpy", "scipy", "numba", "cv2", "PIL", "trimesh"} & set(modules.split())
+
+
+@pytest.mark.parametrize("command", ["run_demo.py", "-m live --source .", "-m mesh_creation simulate"])
+def test_ctrl_c_during_imports_is_no_traceback(command: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
+    process = subprocess.run(
+        [sys.executable, *command.split()], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert process.returncode == 130
+    assert process.stderr.splitlines() in (["interrupted"], ["simulate: interrupted"])
 
 
 def test_files_are_short_and_shallow_and_named_for_what_they_do() -> None:

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from pose6d.errors import MeshError
 from pose6d.mesh import side_files
-from pose6d.mesh.debris import loose_pieces
+from pose6d.mesh.debris import _connected, loose_pieces
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import as_mesh, load_mesh, save_mesh, without_debris
 from pose6d.scenes import open_scene
-from run_demo import Options, load_object
+from recorded.options import RecordedOptions
+from recorded.run import load_object
 from tests.demo_recording import write_recording
 from tests.mesh_boxes import SIZE, check_box
 
@@ -83,7 +86,7 @@ def test_debris_may_be_kept_in_the_demo(tmp_path):
     scene = open_scene(write_recording(tmp_path / "scene"))
     frame = scene[0]
     for keep, faces in ((True, 13), (False, 12)):
-        options = Options(mesh_file=tmp_path / "a.ply", mesh_unit="m", keep_debris=keep)
+        options = RecordedOptions(mesh_file=tmp_path / "a.ply", mesh_unit="m", keep_debris=keep)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             assert len(load_object(options, scene, frame)[0].faces) == faces
@@ -114,6 +117,16 @@ def test_debris_anywhere(specks):
     found, doubtful = loose_pieces(vertices, faces)
     assert (found.count, doubtful) == (len(specks), None)
     np.testing.assert_array_equal(found.rest, np.arange(len(vertices)) < 8)
+
+
+@pytest.mark.parametrize(("nodes", "edges"), [(1, 0), (10, 4), (50, 40), (200, 150), (200, 2000)])
+def test_what_is_connected_is_one_piece(nodes, edges):
+    pairs = np.random.default_rng(nodes + edges).integers(0, nodes, (edges, 2))
+    graph = coo_matrix((np.ones(edges, bool), pairs.T), (nodes, nodes))
+    count, labels = connected_components(graph, directed=False)
+    found, pieces = _connected(pairs, nodes)
+    assert pieces == count
+    np.testing.assert_array_equal(found, labels)
 
 
 def test_far_vertices_of_no_face_are_debris():

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
 
 from estimater import FoundationPose
-from pose6d.free_cores import FreeCores, available_seconds
+from pose6d.free_cores import FreeCores, available_seconds, one_thread
 from pose6d.search import device_runner
 from tests.estimater_scene import K, random_networks, render_scene
 from tests.rendering_scenes import random_poses, torus
@@ -29,6 +30,14 @@ def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(4)
     yield
     torch.set_num_threads(before)
+
+
+def test_one_thread_inside_and_all_again_after_an_error() -> None:
+    threads = []
+    with suppress(MemoryError), one_thread():
+        threads.append(torch.get_num_threads())
+        raise MemoryError
+    assert [*threads, torch.get_num_threads()] == [1, 4]
 
 
 class Machine:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import run_demo
 from estimater import object_from_views
 from live.objects import load_objects
 from live.options import LiveOptions
@@ -33,6 +32,8 @@ from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import read_color
+from recorded.options import RecordedOptions
+from recorded.run import run_recorded
 from tests.demo_recording import FakeEstimator
 from tests.mesh_creation_scans import block
 from tests.reference_view_folders import around, render_views, write_capture, write_list, write_reference_folder
@@ -182,15 +183,15 @@ def test_run_demo_tracks_an_object_of_views(
         return FakeEstimator(mesh, **settings)
 
     for number in range(2):
-        options = run_demo.Options(
+        options = RecordedOptions(
             test_scene_dir=scene, reference_views=folder, device="cpu", debug_dir=tmp_path / f"out{number}", debug=0
         )
-        assert run_demo.run_demo(options, make_estimator=make) == 0
+        assert run_recorded(options, make_estimator=make) == 0
     assert maker.counts == [7]
     assert given[1].diameter == pytest.approx(block().diameter, rel=1e-4)
     assert "made_object" in capsys.readouterr().out
     with pytest.raises(OptionError, match="--mesh_file and --reference_views"):
-        run_demo.run_demo(replace(options, mesh_file=scene / "mesh" / "box.ply"), make_estimator=make)
+        run_recorded(replace(options, mesh_file=scene / "mesh" / "box.ply"), make_estimator=make)
 
 
 def test_live_tracking_takes_views_for_an_object(maker: Maker, folder: Path, recording: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
 from pose6d.errors import MeshError
+from pose6d.mesh import diameter
 from pose6d.mesh.mesh import Mesh
 
 QUAD = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
@@ -73,8 +75,9 @@ def test_unusable_arrays_are_refused(arrays, message):
     flat=st.sampled_from([(1, 1, 1), (1, 1, 0), (1, 0, 0), (1, 1, 1e-8), (1, 1e-3, 1e-3)]),
     sphere=st.booleans(),
     size=st.sampled_from([1e-6, 1.0, 1e6, 1e30]),
+    few=st.sampled_from([64, 4096]),  # more points are reduced to their hull
 )
-def test_diameter_is_the_widest_pair(seed, count, flat, sphere, size):
+def test_diameter_is_the_widest_pair(seed, count, flat, sphere, size, few):
     generator = np.random.default_rng(seed)
     points = generator.normal(size=(count, 3))
     if sphere:
@@ -83,7 +86,8 @@ def test_diameter_is_the_widest_pair(seed, count, flat, sphere, size):
     points = (points * flat) @ turn
     mesh = Mesh(points * size, np.zeros((1, 3), int))
     expected = pdist(mesh.vertices.astype(np.float64) / size).max() * size if count > 1 else 0.0
-    assert mesh.diameter == pytest.approx(expected, rel=1e-6)
+    with mock.patch.object(diameter, "_FEW", few):
+        assert mesh.diameter == pytest.approx(expected, rel=1e-6)
 
 
 def test_diameter_of_a_million_vertices():

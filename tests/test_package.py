@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PARTS = ("learning", "mesh_creation", "pose6d", "quantization", "test_data", "weights")
+PARTS = ("learning", "mesh_creation", "pose6d", "quantization", "recorded", "test_data", "weights")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_everything_beside_the_code_is_in_the_wheel(installed: Path, repository:
 
 
 def test_an_installed_package_finds_lite_and_keeps_scenes_in_the_users_cache(installed: Path, tmp_path: Path) -> None:
-    code = "import run_demo; print(run_demo.find_weights('auto', 'refiner'), run_demo.SCENES, sep='\\n')"
+    code = "from recorded import run; print(run.find_weights('auto', 'refiner'), run.SCENES, sep='\\n')"
     weights, scenes = run(installed, tmp_path, code).splitlines()
     assert Path(weights) == installed / "weights" / "lite" / "refiner.safetensors"
     assert Path(scenes) == tmp_path / "cache" / "pose6d" / "scenes"

@@ -20,7 +20,8 @@ from pose6d.mesh.mesh_files import save_mesh
 from pose6d.report.overlay import MAGENTA
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import read_color, read_depth, write_depth, write_image
-from run_demo import Options
+from recorded import run as recorded_run
+from recorded.options import RecordedOptions
 from tests.demo_recording import BOX, FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose
 from tests.evaluation_dataset import BOX as NUMBER
 from tests.evaluation_dataset import ROD, write_dataset
@@ -34,7 +35,7 @@ def scene(recording: Path, tmp_path: Path) -> Path:
 
 def run(scene: Path, tmp_path: Path, **options: Any) -> int:
     options = {"test_scene_dir": scene, "device": "cpu", "debug_dir": tmp_path / "out", **options}
-    return run_demo.run_demo(Options(**options), make_estimator=FakeEstimator)
+    return recorded_run.run_recorded(RecordedOptions(**options), make_estimator=FakeEstimator)
 
 
 def test_poses_video_times_and_errors_are_written(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -191,8 +192,8 @@ def test_symmetries_reach_the_estimator_and_the_report(
         seen.append(options["symmetries"])
         return FakeEstimator(*args, **options)
 
-    options = Options(test_scene_dir=scene, device="cpu", debug_dir=tmp_path / "out", symmetry="180 x; 180 y")
-    assert run_demo.run_demo(options, make_estimator) == 0
+    options = RecordedOptions(test_scene_dir=scene, device="cpu", debug_dir=tmp_path / "out", symmetry="180 x; 180 y")
+    assert recorded_run.run_recorded(options, make_estimator) == 0
     assert seen[0].shape == (4, 4, 4)
     assert "symmetric: ADD-S counts" in capsys.readouterr().out
 
@@ -218,8 +219,10 @@ def test_depth_is_moved_back_in_every_frame(scene: Path, tmp_path: Path, capsys:
             seen.append(depth)
             return super().track_one(rgb, depth, *rest, **options)
 
-    options = Options(test_scene_dir=scene, device="cpu", debug_dir=tmp_path / "out", depth_offset="4,0", frames="2")
-    assert run_demo.run_demo(options, make_estimator=Recorder) == 0
+    options = RecordedOptions(
+        test_scene_dir=scene, device="cpu", debug_dir=tmp_path / "out", depth_offset="4,0", frames="2"
+    )
+    assert recorded_run.run_recorded(options, make_estimator=Recorder) == 0
     assert "--depth_offset" in capsys.readouterr().out
     for index, depth in enumerate(seen):
         recorded = read_depth(scene / "depth" / f"{index:04d}.png", 0.001)
@@ -320,22 +323,22 @@ def test_the_command_line(scene: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_scenes_are_found_by_name(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_demo, "SCENES", tmp_path)
+    monkeypatch.setattr(recorded_run, "SCENES", tmp_path)
     monkeypatch.chdir("/")
-    assert run_demo.find_scene(Path("box")) == tmp_path / "box"
-    assert run_demo.find_scene(scene) == scene
+    assert recorded_run.find_scene(Path("box")) == tmp_path / "box"
+    assert recorded_run.find_scene(scene) == scene
     with pytest.raises(SceneError, match=r"avocado_translate_1, box"):
-        run_demo.find_scene(Path("cup"))
+        recorded_run.find_scene(Path("cup"))
 
 
 def test_a_recording_that_is_not_downloaded_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scene = tmp_path / run_demo.AVOCADO
+    scene = tmp_path / recorded_run.AVOCADO
     scene.mkdir()
-    monkeypatch.setattr(run_demo, "SCENES", tmp_path)
+    monkeypatch.setattr(recorded_run, "SCENES", tmp_path)
     monkeypatch.setenv("TEST_SCENE_URL", "https://localhost/recording.zip")
-    assert run_demo.find_scene(Path(run_demo.AVOCADO)) == scene
+    assert recorded_run.find_scene(Path(recorded_run.AVOCADO)) == scene
     assert "TEST_SCENE_URL is not used" in capsys.readouterr().out
 
 

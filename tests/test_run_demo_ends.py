@@ -21,6 +21,7 @@ from pose6d.command import Stopped, exit_code, stopping_by_signals
 from pose6d.errors import OutputError
 from pose6d.evaluation.run_folder import RunFolder
 from pose6d.evaluation.run_record import RunRecord
+from recorded import run as recorded_run
 from tests.demo_recording import FRAMES, FakeEstimator
 from tests.pose_files import read_poses
 
@@ -55,11 +56,11 @@ def run(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     """The command line, with an estimator that needs no networks; its results are in `out`."""
 
     def run(estimator: type[FakeEstimator], *more: str) -> int:
-        monkeypatch.setattr(run_demo, "run_demo", partial(run_demo_, make_estimator=estimator))
+        monkeypatch.setattr(recorded_run, "run_recorded", partial(run_recorded, make_estimator=estimator))
         options = ["--test_scene_dir", recording, "--device", "cpu", "--debug_dir", tmp_path / "out", *more]
         return run_demo.main([str(option) for option in options])
 
-    run_demo_ = run_demo.run_demo
+    run_recorded = recorded_run.run_recorded
     return run
 
 
@@ -143,13 +144,13 @@ def test_the_first_signal_counts_and_ignored_ones_stay_ignored() -> None:
 def test_a_signal_after_tracking_waits_for_the_report(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_report = run_demo.report
+    write_report = recorded_run.report
 
     def stopped_report(*args: Any) -> list[str]:
         signal.raise_signal(signal.SIGTERM)
         return write_report(*args)
 
-    monkeypatch.setattr(run_demo, "report", stopped_report)
+    monkeypatch.setattr(recorded_run, "report", stopped_report)
     assert run(FakeEstimator) == 0
     assert (tmp_path / "out" / "report.html").is_file()
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-import run_demo
 from pose6d.errors import FrameError, MeshError, SceneError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import make_renderer
 from pose6d.scenes import Scene, open_scene
 from pose6d.scenes.images import write_depth, write_image
-from run_demo import Options
+from recorded import run as recorded_run
+from recorded.options import RecordedOptions
 from tests.demo_recording import FakeEstimator
 from tests.rendering_scenes import torus
 
@@ -75,7 +75,7 @@ def behind_a_lens(tmp_path: Path) -> Path:
 
 def demo(scene: Path, **options: object) -> int:
     options = {"test_scene_dir": scene, "device": "cpu", "debug": 0, "debug_dir": scene.parent / "out", **options}
-    return run_demo.run_demo(Options(**options), make_estimator=FakeEstimator)
+    return recorded_run.run_recorded(RecordedOptions(**options), make_estimator=FakeEstimator)
 
 
 def assert_pinhole(scene: Scene) -> None:

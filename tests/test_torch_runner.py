@@ -71,8 +71,12 @@ def test_what_all_hypotheses_look_at_is_encoded_once(network: RefineNet, device:
 
 def test_runner_leaves_the_given_network_alone(network: RefineNet) -> None:
     network.train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     runner = NetworkRunner("refiner", network=network, device="cpu")
     assert network.training
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
     assert network.config.use_bn
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert not runner.network.training

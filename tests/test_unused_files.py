@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import run_demo
 from pose6d.errors import MeshError, SceneError
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.mesh.symmetry import mesh_symmetries, symmetry_beside
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import write_depth, write_image
-from run_demo import Options
+from recorded import run as recorded_run
+from recorded.options import RecordedOptions
 from tests.evaluation_dataset import BOX, SIZE, box_mesh, write_dataset
 from tests.evaluation_dataset import K as INTRINSICS
 
@@ -39,13 +39,13 @@ def scene(tmp_path: Path) -> Path:
 
 def load(folder: Path, **options: object) -> tuple[int, list[str]]:
     """How many symmetries the object has, and what is named as unused."""
-    chosen = Options(test_scene_dir=folder, device="cpu", **options)  # type: ignore[arg-type]
+    chosen = RecordedOptions(test_scene_dir=folder, device="cpu", **options)  # type: ignore[arg-type]
     mask_dir = chosen.mask_file if chosen.mask_file and chosen.mask_file.is_dir() else None
     opened = open_scene(folder, object_id=chosen.object_id, mask_dir=mask_dir)
-    first = run_demo.read_first_frame(opened, 0, chosen.mask_file)
+    first = recorded_run.read_first_frame(opened, 0, chosen.mask_file)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        symmetries = run_demo.load_object(chosen, opened, first)[1]
+        symmetries = recorded_run.load_object(chosen, opened, first)[1]
     texts = [str(warning.message) for warning in warned]
     return 1 if symmetries is None else len(symmetries), [text for text in texts if text.startswith("not used")]
 
@@ -133,7 +133,7 @@ def test_strange_files_are_named(scene: Path, tmp_path: Path) -> None:
     opened = open_scene(scene, mask_dir=tmp_path / "other")
     assert "masks 1.png in" in "\n".join(opened.unused)
     with pytest.raises(SceneError, match=r"no mask for frame 0.*other holds 1\.png"):
-        run_demo.read_first_frame(opened, 0, tmp_path / "other")
+        recorded_run.read_first_frame(opened, 0, tmp_path / "other")
 
 
 def test_bop_scenes_and_captures_have_no_strange_files_of_their_own(tmp_path: Path) -> None:

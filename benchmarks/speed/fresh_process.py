@@ -93,13 +93,16 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
         now = time.time()  # the only clock that two processes share everywhere
         seconds[name], last = now - last, now
 
-    import numpy as np
-    import torch
+    from pose6d.quick_imports import quick_imports
 
-    from estimater import FoundationPose
-    from learning.training.predict_pose_refine import PoseRefinePredictor
-    from learning.training.predict_score import ScorePredictor
-    from pose6d.mesh.mesh_files import load_mesh
+    with quick_imports():  # as run_demo.py does
+        import numpy as np
+        import torch
+
+        from estimater import FoundationPose
+        from learning.training.predict_pose_refine import PoseRefinePredictor
+        from learning.training.predict_score import ScorePredictor
+        from pose6d.mesh.mesh_files import load_mesh
 
     lap("Python and imports")
     torch.zeros(1, device=request.device)

@@ -13,6 +13,7 @@ from learning.inference.runners import make_runner
 from learning.models.config import Kind
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
+from pose6d.free_cores import one_thread
 from pose6d.search.interfaces import Hypotheses, ObjectModel
 
 
@@ -44,7 +45,8 @@ class Predictor:
         network: RefineNet | ScoreNetMultiPair | None = None,
         batch_size: int | None = None,
     ):
-        self._runner = make_runner(self.kind, weights, device, amp, quantized, network, batch_size)
+        with one_thread():
+            self._runner = make_runner(self.kind, weights, device, amp, quantized, network, batch_size)
         self.config = self._runner.config
         self.device = self._runner.device
         self.recordable: bool = self._runner.recordable

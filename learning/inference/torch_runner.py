@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from learning.inference import fused_inputs
 from learning.inference.inputs import apply_update, pair_inputs
@@ -38,19 +38,28 @@ _CHANNEL_MULTIPLE = fused_inputs.CHANNELS  # tensor cores want channel counts in
 
 
 def fold_batch_norm(network: _Network) -> _Network:
-    """A copy in eval mode whose convolutions contain their batch normalisation; the same function otherwise."""
-    folded = copy.deepcopy(network)
-    folded.eval()
-    folded.config = network.config.replace(use_bn=False)
-    for module in folded.modules():
+    """The network in eval mode, its convolutions containing their batch normalisation; in place, the same function."""
+    network.eval()
+    network.config = network.config.replace(use_bn=False)
+    for module in network.modules():
         if isinstance(module, ConvBNReLU) and isinstance(module.net[1], nn.BatchNorm2d):
-            module.net = nn.Sequential(fuse_conv_bn_eval(module.conv, module.net[1]), module.net[2])
+            _fold(module.conv, module.net[1])
+            module.net = nn.Sequential(module.conv, module.net[2])
         elif isinstance(module, ResidualBlock):
-            for conv, norm in (("conv1", "bn1"), ("conv2", "bn2")):
-                if isinstance(module.get_submodule(norm), nn.BatchNorm2d):
-                    setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+            for conv, norm in ((module.conv1, "bn1"), (module.conv2, "bn2")):
+                normalisation = module.get_submodule(norm)
+                if isinstance(normalisation, nn.BatchNorm2d):
+                    _fold(conv, normalisation)
                     setattr(module, norm, nn.Identity())
-    return folded
+    return network
+
+
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
 
 
 class _FusedConvReLU(nn.Module):
@@ -147,6 +156,8 @@ class NetworkRunner:
         self.device = resolve_device(device)
         if network is None:
             network = load_network(weights, kind, self.device.type)
+        else:
+            network = copy.deepcopy(network)
         self.config = network.config
         self.dtype = torch.float32 if amp is False else fast_dtype(self.device)
         self.batch_size = batch_size or _BATCH[self.device.type]

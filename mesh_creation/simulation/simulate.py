@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path as File
 from typing import Any, Literal
 
@@ -28,8 +28,9 @@ from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
 from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
 from pose6d.errors import OutputError, SceneError
 from pose6d.json_file import write_json
+from pose6d.mesh.coordinates import Unit
 from pose6d.mesh.mesh import Mesh
-from pose6d.mesh.mesh_files import save_mesh
+from pose6d.mesh.mesh_files import load_mesh, save_mesh
 from pose6d.rendering import ALBEDO, make_renderer
 from pose6d.scenes.images import write_picture
 
@@ -71,6 +72,24 @@ class Simulation:
     """what the object stands on"""
     camera: StereoCamera = field(default_factory=StereoCamera)
     """the camera and its noise"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateOptions(Simulation):
+    """Simulate a recording of a mesh on a board, with ground truth in truth/."""
+
+    mesh: File
+    """the object, z up: obj, ply, glb, gltf or stl"""
+    out: File
+    """the folder to make"""
+    unit: Unit = "m"
+    """of the mesh's file"""
+
+
+def main(options: SimulateOptions) -> None:
+    """Simulate, and say where."""
+    simulation = Simulation(**{field.name: getattr(options, field.name) for field in fields(Simulation)})
+    print(simulate(load_mesh(options.mesh, options.unit), options.out, simulation))
 
 
 def simulate(mesh: Mesh, folder: str | os.PathLike[str], simulation: Simulation, *, progress: bool = True) -> File:

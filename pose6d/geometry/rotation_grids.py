@@ -8,7 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-_COVERING_TURN = (0.797256, -0.193373, 0.466834, 0.330235)  # quaternion x, y, z, w
+from pose6d.geometry.transforms import so3_exp
+
+_COVERING_TURN = (2.084987458229208, -0.5057099347764791, 1.2208663654773049)  # radians about an axis
 
 
 def rotation_hypotheses(
@@ -56,11 +58,27 @@ def covering_rotations(symmetries: torch.Tensor | None = None, min_angle_degrees
     Returns:
         (N, 3, 3) float32 on the CPU, object in camera.
     """
-    from scipy.spatial.transform import Rotation  # slow to import
+    q = so3_exp(torch.tensor(_COVERING_TURN, dtype=torch.float64))
+    rotations = (_dihedral_group(5)[:, None] @ q @ _tetrahedral_group()).reshape(-1, 3, 3)
+    return _without_symmetric(rotations.numpy(), symmetries, min_angle_degrees)
 
-    g, h = (Rotation.create_group(name).as_matrix() for name in ("D5", "T"))
-    rotations = (g[:, None] @ Rotation.from_quat(_COVERING_TURN).as_matrix() @ h).reshape(-1, 3, 3)
-    return _without_symmetric(rotations, symmetries, min_angle_degrees)
+
+def _dihedral_group(n: int) -> torch.Tensor:
+    """(2n, 3, 3) float64: n turns about z, and half turns about n axes across it."""
+    angle = math.pi / n * torch.arange(n, dtype=torch.float64)
+    zero = torch.zeros_like(angle)
+    turns = torch.stack([zero, zero, 2 * angle], dim=1)
+    half_turns = math.pi * torch.stack([angle.cos(), angle.sin(), zero], dim=1)
+    return so3_exp(torch.cat([turns, half_turns]))
+
+
+def _tetrahedral_group() -> torch.Tensor:
+    """(12, 3, 3) float64: half turns about x, y and z, none, and third turns either way about the diagonals."""
+    axes = torch.eye(3, dtype=torch.float64)
+    sign = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    diagonals = torch.cartesian_prod(sign[1:], sign, sign) / math.sqrt(3)
+    thirds = 2 * math.pi / 3 * diagonals
+    return so3_exp(torch.cat([math.pi * axes, 0 * axes[:1], thirds, -thirds]))
 
 
 def starting_rotations(grid: str, symmetries: torch.Tensor | None = None) -> torch.Tensor:

@@ -128,9 +128,6 @@ def find_rest(vertices: np.ndarray, faces: np.ndarray, name: str) -> np.ndarray 
 
 def _pieces(vertices: np.ndarray, faces: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, int]:
     """(V,) the piece of each vertex that is kept, and how many there are."""
-    from scipy.sparse import coo_matrix  # slow to import
-    from scipy.sparse.csgraph import connected_components
-
     inside = vertices if kept.all() else vertices[kept]
     low, high = bounding_box(inside)
     size = float(np.linalg.norm((high - low).astype(np.float64))) / _CELLS or 1.0
@@ -149,7 +146,21 @@ def _pieces(vertices: np.ndarray, faces: np.ndarray, kept: np.ndarray) -> tuple[
         there = occupied + np.ravel_multi_index(np.unravel_index(step, (3, 3, 3)), shape) - centre
         links.append(np.stack([occupied, there], axis=1)[grid.ravel()[there]])
     pairs = np.concatenate(links)
-    first, second = number[pairs[pairs[:, 0] != pairs[:, 1]]].T
-    graph = coo_matrix((np.ones(len(first), bool), (first, second)), (len(occupied), len(occupied)))
-    count, label = connected_components(graph, directed=False)
+    label, count = _connected(number[pairs[pairs[:, 0] != pairs[:, 1]]], len(occupied))
     return label[number[flat]], count
+
+
+def _connected(pairs: np.ndarray, nodes: int) -> tuple[np.ndarray, int]:
+    """(nodes,) the component of each node of a graph with edges (E, 2), in order of their first nodes; how many."""
+    root = np.arange(nodes)
+    while True:
+        ends = root[pairs]
+        apart = ends[:, 0] != ends[:, 1]
+        if not apart.any():
+            break
+        pairs, ends = pairs[apart], ends[apart]
+        np.minimum.at(root, ends.max(axis=1), ends.min(axis=1))  # one tree joins another, whose root comes earlier
+        while (root != root[root]).any():
+            root = root[root]
+    is_root = root == np.arange(nodes)
+    return (np.cumsum(is_root) - 1)[root], int(is_root.sum())

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 _ROWS = 1024  # of the distance table that are held in memory at once
+_FEW = 4096  # of which all pairs are compared sooner than their hull is found
 _MAX_CORNERS = 20_000  # up to here every pair is compared: 200 M distances, less than a second on one core
 _ROUNDING = 1e-7  # bounds this near (relative) agree to float32
 
@@ -19,8 +20,6 @@ def point_set_diameter(points: np.ndarray) -> float:
     nearly perfect ball) are some of them skipped; the result is then a lower bound that is short by far less than the
     spacing of the points.
     """
-    from scipy.spatial.distance import cdist  # slow to import
-
     points = np.asarray(points, dtype=np.float64)
     points = points - points.mean(axis=0)
     scale = float(np.abs(points).max())
@@ -33,8 +32,18 @@ def point_set_diameter(points: np.ndarray) -> float:
         return best * scale
     corners = _hull_vertices(points[radius + radius.max() >= best * (1 - _ROUNDING)])
     corners = corners[:: math.ceil(len(corners) / _MAX_CORNERS)]
-    starts = range(0, len(corners), _ROWS)
-    return max(best, *(float(cdist(corners[i : i + _ROWS], corners[i:]).max()) for i in starts)) * scale
+    return max(best, _widest(corners)) * scale
+
+
+def _widest(points: np.ndarray) -> float:
+    """The largest of all distances between points (N, 3)."""
+    squares = np.einsum("ij,ij->i", points, points)
+    largest = 0.0
+    for i in range(0, len(points), _ROWS):
+        rows = points[i : i + _ROWS] @ (-2 * points[i:].T)
+        rows += squares[i:]
+        largest = max(largest, float((rows.max(axis=1) + squares[i : i + _ROWS]).max()))
+    return math.sqrt(largest)
 
 
 def _climb(points: np.ndarray, start: np.ndarray) -> tuple[float, np.ndarray]:
@@ -51,7 +60,7 @@ def _climb(points: np.ndarray, start: np.ndarray) -> tuple[float, np.ndarray]:
 
 def _hull_vertices(points: np.ndarray) -> np.ndarray:
     """The points that are corners of the convex hull; of a flat or straight set, those of its own plane or line."""
-    if len(points) <= 64:
+    if len(points) <= _FEW:
         return points
     from scipy.spatial import ConvexHull, QhullError  # slow to import
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -75,7 +76,7 @@ def _tokens(image_trunk: nn.Module, pair_trunk: nn.Module, pos_embed: nn.Module,
 def export(network: RefineNet | ScoreNetMultiPair, output: Path) -> None:
     """Write a network as float32 ONNX, without metadata."""
     config = network.config
-    folded = fold_batch_norm(network).requires_grad_(False)
+    folded = fold_batch_norm(copy.deepcopy(network)).requires_grad_(False)
     pairs = torch.export.Dim("pairs", min=1, max=_MOST_PAIRS)
     size = (3, 6, config.input_size, config.input_size)
     inputs: dict[str, Tensor] = {"A": torch.rand(size), "B": torch.rand(size)}
