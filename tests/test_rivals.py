@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.rivals.__main__ import Options, Outcome, main, markdown
+from benchmarks.rivals.__main__ import Options, RivalOutcome, main, markdown
 from benchmarks.rivals.icp_from_views import IcpFromViews
 from benchmarks.rivals.point_pair_features import PointPairFeatures
 from benchmarks.rivals.ppf_process import read_array, write_array
@@ -80,7 +80,7 @@ def test_the_table_has_a_row_for_each_rival_and_says_what_nobody_knows() -> None
     ]
     for record, seconds in zip(records, (0.1, 0.3), strict=True):
         record.seconds = seconds
-    text = markdown({"icp": Outcome(records, memory=3 * 2**20)}, {"device": "here"})
+    text = markdown({"icp": RivalOutcome(records, memory=3 * 2**20)}, {"device": "here"})
     row = next(line for line in text.splitlines() if "ICP" in line)
     assert [cell.strip() for cell in row.split("|")[2:-1]] == ["50.0", "100.0", "200.0", "280.0", "3", "-"]
 

@@ -79,7 +79,7 @@ class Options(SceneChoice):
 
 
 @dataclass
-class Outcome:
+class RivalOutcome:
     """What one rival did.
 
     Attributes:
@@ -111,11 +111,11 @@ def main(options: Options) -> None:
         write_picture(beside.with_suffix(".png"), outcomes, facts)
 
 
-def run(options: Options) -> tuple[dict[str, Outcome], dict[str, Any]]:
+def run(options: Options) -> tuple[dict[str, RivalOutcome], dict[str, Any]]:
     """All rivals on all frames, each of which begins with another one."""
     facts = {"options": asdict(options), **versions(options.device)}
     device = resolve_device(options.device)
-    outcomes = {name: Outcome() for name in options.rivals}
+    outcomes = {name: RivalOutcome() for name in options.rivals}
     meter = EnergyMeter(device)
     with SceneWorkers(options.workers) as workers, ThreadPoolExecutor(1) as aside:
         making = aside.submit(_factories, options)
@@ -172,7 +172,7 @@ def _warm_up(estimator: BenchmarkedEstimator, scene: EvaluationScene) -> None:
             estimator.register(view.K, view.rgb, view.depth, scene.mask, iteration=5)
 
 
-def markdown(outcomes: dict[str, Outcome], facts: dict[str, Any]) -> str:
+def markdown(outcomes: dict[str, RivalOutcome], facts: dict[str, Any]) -> str:
     """The table for people."""
     rows = [["", "right %", "by ADD-S %", "median ms", "p90 ms", "MiB at most", "joules"]]
     for name, outcome in outcomes.items():
@@ -192,7 +192,7 @@ def milliseconds(records: Sequence[Record]) -> np.ndarray:
     return times if len(times) else np.array([np.nan])
 
 
-def write_picture(path: Path, outcomes: dict[str, Outcome], facts: dict[str, Any]) -> None:
+def write_picture(path: Path, outcomes: dict[str, RivalOutcome], facts: dict[str, Any]) -> None:
     """Write a PNG: how often each is right, over its time."""
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axis = figure.add_subplot()
@@ -213,17 +213,17 @@ def write_picture(path: Path, outcomes: dict[str, Outcome], facts: dict[str, Any
         figure.savefig(partial, dpi=120)
 
 
-def _write(path: Path, outcomes: dict[str, Outcome], facts: dict[str, Any]) -> None:
+def _write(path: Path, outcomes: dict[str, RivalOutcome], facts: dict[str, Any]) -> None:
     write_json(path, {**facts, "rivals": {name: asdict(outcome) for name, outcome in outcomes.items()}})
 
 
-def _read(path: Path) -> tuple[dict[str, Outcome], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, RivalOutcome], dict[str, Any]]:
     """Raises ResultsError: the file is missing, or of another form."""
 
-    def parse(facts: dict[str, Any]) -> tuple[dict[str, Outcome], dict[str, Any]]:
+    def parse(facts: dict[str, Any]) -> tuple[dict[str, RivalOutcome], dict[str, Any]]:
         rivals = facts.pop("rivals")
         found = {
-            name: Outcome([Record(**entry) for entry in own["records"]], own["memory"], own["joules"])
+            name: RivalOutcome([Record(**entry) for entry in own["records"]], own["memory"], own["joules"])
             for name, own in rivals.items()
             if name in NAMES
         }
