@@ -2,7 +2,8 @@
 
 Batch normalisation is folded into the convolutions everywhere. On CUDA the network runs in float16 and channels_last,
 and each convolution runs as one kernel with its bias, its ReLU and, where there is one, its residual. On CPUs with
-matrix units it runs in bfloat16, but for the layers behind the mean over tokens, which make poses and scores.
+matrix units it runs in bfloat16, but for the layers behind the mean over tokens, which make poses and scores; on other
+CPUs in float32, 3x3 convolutions by Winograd's method.
 """
 
 from __future__ import annotations
@@ -25,15 +26,18 @@ from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.geometry.observation import Observation
+from pose6d.pieces import even_slices
 from pose6d.search.interfaces import Hypotheses, ObjectModel
 
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
 
-_BATCH = {"cpu": 32, "cuda": 512}  # pairs per forward pass; 512 pairs of the base network need about 4 GiB in float16
+# Pairs per forward pass: on a CPU as many as the cache holds; 512 of the base network need about 4 GiB in float16.
+_BATCH = {"cpu": 8, "cuda": 512}
 _BEHIND_THE_MEAN: dict[Kind, tuple[str, ...]] = {
     "refiner": ("trans_head.1", "rot_head.1"),
     "scorer": ("att.out_proj", "att_cross", "linear", "confidence"),
 }
+_STRIDE = 8  # of the trunk
 _CHANNEL_MULTIPLE = fused_inputs.CHANNELS  # tensor cores want channel counts in float16 to be multiples of this
 
 
@@ -157,6 +161,10 @@ class NetworkRunner:
         self._fused_inputs = self._fused and fused_inputs.available(self.device)
         if self._fused:
             _use_fused_kernels(prepared)
+        elif self.device.type == "cpu" and self.dtype == torch.float32:
+            from learning.inference.winograd import use_winograd  # imports numba, which a GPU does not need
+
+            use_winograd(prepared, self.config.input_size // _STRIDE)
         self.network = prepared
 
     def inputs(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> tuple[Tensor, Tensor]:
@@ -189,7 +197,9 @@ class NetworkRunner:
         return padded
 
     def chunks(self, n: int) -> list[slice]:
-        """Slices of at most `batch_size` that cover n pairs."""
+        """Slices of at most `batch_size` that cover n pairs; on a CPU all threads get as many."""
+        if self.device.type == "cpu":
+            return even_slices(n, self.batch_size)
         return [slice(i, min(i + self.batch_size, n)) for i in range(0, n, self.batch_size)]
 
     def _images(self, A: Tensor, B: Tensor) -> Tensor:
@@ -219,12 +229,22 @@ class NetworkRunner:
         Returns:
             Features (M + N, D), and the scores (M + N,) of all pairs so far, logits.
         """
-        network = self.network
-        assert isinstance(network, ScoreNetMultiPair)
-        features = network.encode(self._images(A, B), len(A))
+        features = self.encode(A, B)
         if earlier is not None:
             features = torch.cat([earlier, features])
-        return features, Scores(network.compare(features[None])[0], network.judge(features))
+        return features, self.compare(features)
+
+    def encode(self, A: Tensor, B: Tensor) -> Tensor:
+        """Features (N, D) of pairs (N, 6, s, s), which do not see each other."""
+        network = self.network
+        assert isinstance(network, ScoreNetMultiPair)
+        return network.encode(self._images(A, B), len(A))
+
+    def compare(self, features: Tensor) -> Scores:
+        """The scores (N,) of all pairs of one object, logits, by their features (N, D)."""
+        network = self.network
+        assert isinstance(network, ScoreNetMultiPair)
+        return Scores(network.compare(features[None])[0], network.judge(features))
 
 
 def _one_storage(a: Tensor, b: Tensor) -> bool:
