@@ -1,20 +1,17 @@
-"""The innermost loop of matrix products on a CPU, in its registers, for compiled loops.
-
-numba's loops over single numbers do not become blocks of registers, so this one is written in LLVM's instructions.
-"""
+"""The innermost loop of matrix products on a CPU."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
-_LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # numbers in a register
+from learning.inference.llvm_vectors import LANES, VectorBuilder
+
 _VECTORS = 2
-ROWS, COLUMNS = 4, _VECTORS * _LANES
+ROWS, COLUMNS = 4, _VECTORS * LANES
 """of a block: eight sums keep two units for fused multiplications and additions busy"""
 
 
@@ -37,44 +34,27 @@ def block_product(
         a_step, c_step: from a row to the next; b is packed (`pack_columns`).
     """
     number = types.intp
-    signature = types.void(a, number, number, b, number, number, c, number, number)
-    return signature, _write_block_product
+    return types.void(a, number, number, b, number, number, c, number, number), _write_block_product
 
 
 def _write_block_product(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    a, a_at, a_step, b, b_at, depth, c, c_at, c_step = arguments
-    index, single = context.get_value_type(types.intp), ir.FloatType()
-    vector = ir.VectorType(single, _LANES)
-    zero, undefined = ir.Constant(vector, [0.0] * _LANES), ir.Constant(vector, ir.Undefined)
-    first_lane = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
+    write = VectorBuilder(context, builder, signature, arguments)
+    _, a_at, a_step, _, b_at, depth, _, c_at, c_step = arguments
 
-    def begin(argument: int, array: Any, at: Any) -> Any:
-        data = context.make_array(signature.args[argument])(context, builder, array).data
-        return builder.gep(data, [at])
+    def rows(argument: int, at: Any, step: Any) -> list[Any]:
+        first = write.after(write.array(argument), at)
+        return [write.after(first, write.times(step, i)) for i in range(ROWS)]
 
-    def after(pointer: Any, steps: Any) -> Any:
-        return builder.gep(pointer, [ir.Constant(index, steps) if isinstance(steps, int) else steps])
-
-    def vectors(pointer: Any) -> list[Any]:
-        return [builder.bitcast(after(pointer, _LANES * j), vector.as_pointer()) for j in range(_VECTORS)]
-
-    def rows(pointer: Any, step: Any) -> list[Any]:
-        return [after(pointer, builder.mul(step, ir.Constant(index, i))) for i in range(ROWS)]
-
-    sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(_VECTORS)] for _ in range(ROWS)]
-    left, panel = rows(begin(0, a, a_at), a_step), begin(3, b, b_at)
-    with cgutils.for_range(builder, depth) as loop:
-        right = [
-            builder.load(place, align=4)
-            for place in vectors(after(panel, builder.mul(loop.index, ir.Constant(index, COLUMNS))))
-        ]
-        for row, row_sums in zip(left, sums, strict=True):
-            lane = builder.insert_element(undefined, builder.load(after(row, loop.index)), ir.Constant(ir.IntType(32), 0))
-            everywhere = builder.shuffle_vector(lane, undefined, first_lane)
-            for column, total in zip(right, row_sums, strict=True):
-                product = builder.fmul(everywhere, column, flags=("contract",))
-                builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
-    for row, row_sums in zip(rows(begin(6, c, c_at), c_step), sums, strict=True):
-        for place, total in zip(vectors(row), row_sums, strict=True):
-            builder.store(builder.load(total), place, align=4)
-    return context.get_dummy_value()
+    left, panel = rows(0, a_at, a_step), write.after(write.array(3), b_at)
+    sums = [[write.variable() for _ in range(_VECTORS)] for _ in range(ROWS)]
+    with write.loop(depth) as k:
+        line = write.after(panel, write.times(k, COLUMNS))
+        right = [write.load(write.after(line, LANES * j)) for j in range(_VECTORS)]
+        for row, totals in zip(left, sums, strict=True):
+            value = write.everywhere(write.after(row, k))
+            for column, total in zip(right, totals, strict=True):
+                write.multiply_add(total, value, column)
+    for row, totals in zip(rows(6, c_at, c_step), sums, strict=True):
+        for j, total in enumerate(totals):
+            write.store(write.value(total), write.after(row, LANES * j))
+    return write.end()
