@@ -1,4 +1,4 @@
-"""Work in pieces that share nothing, on as many threads as PyTorch may use.
+"""Work in pieces that do not need each other, on as many threads as PyTorch may use.
 
 PyTorch splits each operation among its threads, which wait for each other after every one and spin meanwhile: hundreds
 of times in a frame, and for long where another process has the core of one of them. Here a thread takes a piece, does
@@ -8,8 +8,10 @@ all that there is to do with it, and takes the next; one that is held up holds u
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -17,38 +19,67 @@ import torch
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
+_here = threading.local()  # .threads: how many this thread may use for pieces
+
+
+def threads() -> int:
+    """How many the calling thread may use."""
+    return getattr(_here, "threads", None) or torch.get_num_threads()
+
+
+@contextmanager
+def pieces_only() -> Iterator[None]:
+    """Inside, pieces have the threads that PyTorch had, and PyTorch computes each operation in the calling one."""
+    with _use(threads(), 1):
+        yield
+
+
+@contextmanager
+def operations_only() -> Iterator[None]:
+    """Inside, PyTorch's operations have the threads that pieces had: for what cannot be done in pieces."""
+    with _use(1, threads()):
+        yield
+
+
+@contextmanager
+def _use(for_pieces: int, for_operations: int) -> Iterator[None]:
+    before = getattr(_here, "threads", None), torch.get_num_threads()
+    _here.threads = for_pieces
+    torch.set_num_threads(for_operations)
+    try:
+        yield
+    finally:
+        _here.threads = before[0]
+        torch.set_num_threads(before[1])
 
 
 def run_pieces(work: Callable[[_Piece], _Result], pieces: Sequence[_Piece]) -> list[_Result]:
     """`[work(piece) for piece in pieces]`, shared among threads; the calling thread is one of them.
 
-    Inside, PyTorch has the calling thread's number of threads over the number of pieces, at least one; so work that is
-    itself done in pieces, or by PyTorch's own threads, uses what is left.
+    Pieces of a piece have the threads that are left, where there are more threads than pieces.
 
     Raises:
         What `work` raises; the other pieces may have been done.
     """
-    available = torch.get_num_threads()
-    threads = min(available, len(pieces))
-    if threads <= 1:
+    available = threads()
+    sharing = min(available, len(pieces))
+    if sharing <= 1:
         return [work(piece) for piece in pieces]
     results: dict[int, _Result] = {}
     remaining = iter(list(enumerate(pieces)))
     inference = torch.is_inference_mode_enabled()
 
     def take() -> None:
-        torch.set_num_threads(available // threads)  # of this thread alone
-        with torch.inference_mode(inference):
+        with _use(available // sharing, 1), torch.inference_mode(inference):
             for index, piece in remaining:
                 results[index] = work(piece)
 
-    helpers = [_pool().submit(take) for _ in range(threads - 1)]
+    helpers = [_pool().submit(take) for _ in range(sharing - 1)]
     try:
         take()
     finally:
         started = [helper for helper in helpers if not helper.cancel()]
         wait(started)
-        torch.set_num_threads(available)
     for helper in started:
         helper.result()
     return [results[index] for index in range(len(pieces))]
@@ -56,10 +87,9 @@ def run_pieces(work: Callable[[_Piece], _Result], pieces: Sequence[_Piece]) -> l
 
 def even_slices(count: int, largest: int) -> list[slice]:
     """Slices that cover `count` rows, of nearly the same length, at most `largest`, and for every thread as many."""
-    threads = torch.get_num_threads()
     number = -(-count // largest)
-    number = min(count, -(-number // threads) * threads)
-    ends = [count * i // number for i in range(number + 1)] if number else [0]
+    number = min(count, -(-number // threads()) * threads())
+    ends = [count * i // max(number, 1) for i in range(number + 1)]
     return [slice(begin, end) for begin, end in zip(ends, ends[1:], strict=False)]
 
 

@@ -39,7 +39,7 @@ BASE = (
     "pose6d.weights",
     "pose6d.compiled",
     "pose6d.cuda_kernels",
-    "pose6d.free_cores",
+    "pose6d.pieces",
     "pose6d.random_draws",
 )
 GEOMETRY = (*BASE, "pose6d.geometry")

@@ -9,6 +9,7 @@ CPUs in float32, 3x3 convolutions by Winograd's method.
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.geometry.observation import Observation
-from pose6d.pieces import even_slices
+from pose6d.pieces import even_slices, operations_only
 from pose6d.search.interfaces import Hypotheses, ObjectModel
 
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
@@ -161,11 +162,20 @@ class NetworkRunner:
         self._fused_inputs = self._fused and fused_inputs.available(self.device)
         if self._fused:
             _use_fused_kernels(prepared)
-        elif self.device.type == "cpu" and self.dtype == torch.float32:
+        self._in_pieces = False
+        if self.device.type == "cpu" and self.dtype == torch.float32:
             from learning.inference.winograd import use_winograd  # imports numba, which a GPU does not need
 
-            use_winograd(prepared, self.config.input_size // _STRIDE)
+            self._in_pieces = use_winograd(prepared, self.config.input_size // _STRIDE)
         self.network = prepared
+
+    def use(self, network: RefineNet | ScoreNetMultiPair) -> None:
+        """Run this network, which is prepared for it, from now on."""
+        self.network, self._in_pieces = network, False
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """A network of PyTorch's operations has the threads that its pairs leave, where these are few."""
+        return nullcontext() if self._in_pieces or self.device.type != "cpu" else operations_only()
 
     def inputs(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> tuple[Tensor, Tensor]:
         """What the network sees of N hypotheses: A and B of `inputs.pair_inputs`, or as `cast`
@@ -217,7 +227,8 @@ class NetworkRunner:
         """
         network = self.network
         assert isinstance(network, RefineNet)
-        return network.refine(self._images(A, B), len(A))
+        with self._threads():
+            return network.refine(self._images(A, B), len(A))
 
     def score(self, A: Tensor, B: Tensor, earlier: Tensor | None = None) -> tuple[Tensor, Scores]:
         """Score the pairs of one object chunk by chunk.
@@ -238,7 +249,8 @@ class NetworkRunner:
         """Features (N, D) of pairs (N, 6, s, s), which do not see each other."""
         network = self.network
         assert isinstance(network, ScoreNetMultiPair)
-        return network.encode(self._images(A, B), len(A))
+        with self._threads():
+            return network.encode(self._images(A, B), len(A))
 
     def compare(self, features: Tensor) -> Scores:
         """The scores (N,) of all pairs of one object, logits, by their features (N, D)."""

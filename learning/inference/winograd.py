@@ -15,31 +15,60 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learning.inference.block_product import COLUMNS, ROWS, block_product, pack_columns
 from learning.inference.winograd_tiles import KERNEL_TRANSFORM, SIDE, TILE, transform_tile, transform_tile_back
-from learning.models.blocks import ResidualBlock
+from learning.models.blocks import ConvBNReLU, ResidualBlock
+from learning.models.refine_network import RefineNet
 from pose6d.compiled import compiled
-from pose6d.pieces import run_pieces
+from pose6d.pieces import even_slices, run_pieces
 
 _FREQUENCIES = SIDE * SIDE
 _APART = 16  # numbers, a line of the cache
 
 
-def use_winograd(network: nn.Module, smallest: int) -> None:
-    """Replace every residual block of a folded network in place, if all can be.
+def use_winograd(network: nn.Module, smallest: int) -> bool:
+    """Replace every block of a folded network in place, if all can be, and let threads share what they compute.
 
     Args:
         smallest: side of the smallest images that the blocks see, pixels; those of the others are multiples of it.
+
+    Returns:
+        Whether that was done.
     """
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     if smallest % TILE or any(block.conv1.in_channels % COLUMNS for block in blocks):
-        return
+        return False
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, ResidualBlock):
                 setattr(module, name, WinogradResidualBlock(child))
+            elif isinstance(child, ConvBNReLU):
+                setattr(module, name, _SharedConvReLU(child.conv))
+    if isinstance(network, RefineNet):
+        network.each_head = run_pieces
+    return True
+
+
+class _SharedConvReLU(nn.Module):
+    """Any other convolution and ReLU; threads share its channels."""
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv = self.conv
+        assert conv.bias is not None
+        weight, bias = conv.weight, conv.bias
+
+        def convolve(part: slice) -> Tensor:
+            return F.conv2d(x, weight[part], bias[part], conv.stride, conv.padding).relu_()
+
+        parts = run_pieces(convolve, even_slices(len(weight), len(weight)))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 class WinogradConvReLU(nn.Module):
@@ -61,15 +90,11 @@ class WinogradConvReLU(nn.Module):
         y = torch.empty((count, len(self._bias), height, width), memory_format=torch.channels_last)
         entering, leaving, added = (_rows(image) for image in (x, y, y[:0] if residual is None else residual))
         tiles = count * (height // TILE) * (width // TILE)
-        threads = torch.get_num_threads()
-        ends = [tiles * i // threads for i in range(threads + 1)]
 
-        def convolve(thread: int) -> None:
-            _convolve(
-                *(entering, self._kernels, self._bias, added, leaving, ends[thread], ends[thread + 1], self._block)
-            )
+        def convolve(part: slice) -> None:
+            _convolve(entering, self._kernels, self._bias, added, leaving, part.start, part.stop, self._block)
 
-        run_pieces(convolve, range(threads))
+        run_pieces(convolve, even_slices(tiles, tiles))
         return y
 
 
