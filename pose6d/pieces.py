@@ -7,18 +7,19 @@ all that there is to do with it, and takes the next; one that is held up holds u
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
+_MOST = 256  # threads
 _here = threading.local()  # .threads: how many this thread may use for pieces
 
 
@@ -90,9 +91,9 @@ def even_slices(count: int, largest: int) -> list[slice]:
     number = -(-count // largest)
     number = min(count, -(-number // threads()) * threads())
     ends = [count * i // max(number, 1) for i in range(number + 1)]
-    return [slice(begin, end) for begin, end in zip(ends, ends[1:], strict=False)]
+    return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), "pieces")
+    return ThreadPoolExecutor(_MOST, "pieces")  # made as they are needed

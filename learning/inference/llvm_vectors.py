@@ -64,7 +64,9 @@ class VectorBuilder:
         """A vector of the one number that the pointer names."""
         undefined, first = ir.Constant(self._vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
         lane = self._builder.insert_element(undefined, self._builder.load(pointer), first)
-        return self._builder.shuffle_vector(lane, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+        return self._builder.shuffle_vector(
+            lane, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        )
 
     def constant(self, value: float) -> Any:
         """A vector of one number."""
@@ -109,7 +111,10 @@ class VectorBuilder:
 
     def choose(self, condition: Any, write: Callable[[bool], None]) -> None:
         """What `write(True)` writes where an argument that is a number is not 0, else what `write(False)` does."""
-        with self._builder.if_else(self._builder.icmp_signed("!=", condition, ir.Constant(self._index, 0))) as (yes, no):
+        with self._builder.if_else(self._builder.icmp_signed("!=", condition, ir.Constant(self._index, 0))) as (
+            yes,
+            no,
+        ):
             with yes:
                 write(True)
             with no:

@@ -1,4 +1,4 @@
-"""The sums of `alignment.py` on a CPU, as compiled loops: the same steps as in `alignment.cu`."""
+"""The sums of `alignment.py` on a CPU, as compiled loops: the steps of `alignment.cu`."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
 # numba infers the types of these functions itself.

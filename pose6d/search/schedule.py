@@ -171,8 +171,9 @@ class PairCounter:
 
     def __call__(self, count: int) -> None:
         """So many are done since the last call."""
-        self._done.append(count)
-        if self._report is not None and threading.get_ident() == self._thread:
+        if count:
+            self._done.append(count)
+        if self._report is not None and self._done and threading.get_ident() == self._thread:
             while self._done:
                 self._sum += self._done.popleft()
             self._report(self._sum, self._total)

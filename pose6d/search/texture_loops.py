@@ -1,4 +1,4 @@
-"""What `texture_correlation.py` computes, on a CPU, as compiled loops: the same steps as in `texture_correlation.cu`."""
+"""What `texture_correlation.py` computes, on a CPU, as compiled loops: the steps of `texture_correlation.cu`."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
 # numba infers the types of these functions itself.
