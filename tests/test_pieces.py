@@ -62,7 +62,9 @@ def test_either_pieces_or_operations_have_the_threads() -> None:
     assert (threads(), torch.get_num_threads()) == (4, 4)
 
 
-@pytest.mark.parametrize(("count", "largest", "lengths"), [(12, 8, [3] * 4), (40, 8, [5] * 8), (3, 8, [1] * 3), (0, 8, [])])
+@pytest.mark.parametrize(
+    ("count", "largest", "lengths"), [(12, 8, [3] * 4), (40, 8, [5] * 8), (3, 8, [1] * 3), (0, 8, [])]
+)
 def test_slices_are_even_and_every_thread_gets_as_many(count: int, largest: int, lengths: list[int]) -> None:
     slices = even_slices(count, largest)
     assert [part.stop - part.start for part in slices] == lengths

@@ -38,7 +38,6 @@ _BEHIND_THE_MEAN: dict[Kind, tuple[str, ...]] = {
     "refiner": ("trans_head.1", "rot_head.1"),
     "scorer": ("att.out_proj", "att_cross", "linear", "confidence"),
 }
-_STRIDE = 8  # of the trunk
 _CHANNEL_MULTIPLE = fused_inputs.CHANNELS  # tensor cores want channel counts in float16 to be multiples of this
 
 
@@ -164,9 +163,9 @@ class NetworkRunner:
             _use_fused_kernels(prepared)
         self._in_pieces = False
         if self.device.type == "cpu" and self.dtype == torch.float32:
-            from learning.inference.winograd import use_winograd  # imports numba, which a GPU does not need
+            from learning.inference.cpu_network import use_cpu_kernels  # imports numba, which a GPU does not need
 
-            self._in_pieces = use_winograd(prepared, self.config.input_size // _STRIDE)
+            self._in_pieces = use_cpu_kernels(prepared)
         self.network = prepared
 
     def use(self, network: RefineNet | ScoreNetMultiPair) -> None:

@@ -15,60 +15,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learning.inference.block_product import COLUMNS, ROWS, block_product, pack_columns
 from learning.inference.winograd_tiles import KERNEL_TRANSFORM, SIDE, TILE, transform_tile, transform_tile_back
-from learning.models.blocks import ConvBNReLU, ResidualBlock
-from learning.models.refine_network import RefineNet
 from pose6d.compiled import compiled
 from pose6d.pieces import even_slices, run_pieces
 
 _FREQUENCIES = SIDE * SIDE
 _APART = 16  # numbers, a line of the cache
-
-
-def use_winograd(network: nn.Module, smallest: int) -> bool:
-    """Replace every block of a folded network in place, if all can be, and let threads share what they compute.
-
-    Args:
-        smallest: side of the smallest images that the blocks see, pixels; those of the others are multiples of it.
-
-    Returns:
-        Whether that was done.
-    """
-    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
-    if smallest % TILE or any(block.conv1.in_channels % COLUMNS for block in blocks):
-        return False
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, ResidualBlock):
-                setattr(module, name, WinogradResidualBlock(child))
-            elif isinstance(child, ConvBNReLU):
-                setattr(module, name, _SharedConvReLU(child.conv))
-    if isinstance(network, RefineNet):
-        network.each_head = run_pieces
-    return True
-
-
-class _SharedConvReLU(nn.Module):
-    """Any other convolution and ReLU; threads share its channels."""
-
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        self.conv = conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        conv = self.conv
-        assert conv.bias is not None
-        weight, bias = conv.weight, conv.bias
-
-        def convolve(part: slice) -> Tensor:
-            return F.conv2d(x, weight[part], bias[part], conv.stride, conv.padding).relu_()
-
-        parts = run_pieces(convolve, even_slices(len(weight), len(weight)))
-        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 class WinogradConvReLU(nn.Module):
@@ -96,18 +51,6 @@ class WinogradConvReLU(nn.Module):
 
         run_pieces(convolve, even_slices(tiles, tiles))
         return y
-
-
-class WinogradResidualBlock(nn.Module):
-    """`ResidualBlock` whose batch normalisation has been folded into its convolutions."""
-
-    def __init__(self, block: ResidualBlock):
-        super().__init__()
-        self.first = WinogradConvReLU(block.conv1)
-        self.second = WinogradConvReLU(block.conv2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x), x)
 
 
 def _rows(x: Tensor) -> np.ndarray:

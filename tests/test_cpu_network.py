@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's method are the plain ones, at borders, with a residual and on any number of threads."""
+"""Layers made of kernels of our own are the plain ones, at borders, with a residual and on any number of threads."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from learning.inference.cpu_network import WinogradResidualBlock
 from learning.inference.torch_runner import NetworkRunner
-from learning.inference.winograd import WinogradConvReLU, WinogradResidualBlock
+from learning.inference.winograd import WinogradConvReLU
 from learning.models.blocks import ResidualBlock
-from learning.models.config import NetworkConfig
+from learning.models.config import Kind, NetworkConfig
+from learning.models.loading import build_network
 from learning.models.refine_network import RefineNet
 
 
@@ -50,15 +52,20 @@ def test_nan_is_not_hidden() -> None:
 
 @pytest.mark.usefixtures("torch_threads")
 @pytest.mark.parametrize(("width", "size"), [(32, 64), (32, 72), (2, 64)])
-def test_whole_network_is_the_plain_one_whatever_its_shape(width: int, size: int) -> None:
+@pytest.mark.parametrize("kind", ["refiner", "scorer"])
+def test_whole_network_is_the_plain_one_whatever_its_shape(kind: Kind, width: int, size: int) -> None:
     """Images of 9x9 do not split into tiles, and four channels do not fill a vector: such networks stay as they are."""
     torch.manual_seed(0)
-    network = RefineNet(NetworkConfig(width=width, input_size=size, heads=2)).eval()
+    config = NetworkConfig(kind=kind, width=width, input_size=size, heads=2, confidence=kind == "scorer")
+    network = build_network(config).eval()
     A, B = torch.rand(3, 6, size, size), torch.rand(1, 6, size, size)
     for threads in (1, 2):
         torch.set_num_threads(threads)
+        runner = NetworkRunner(kind, network=network, device="cpu")
         with torch.inference_mode():
-            found = NetworkRunner("refiner", network=network, device="cpu").refine(A, B)
-            expected = network(A, B.expand_as(A))
+            if isinstance(network, RefineNet):
+                found, expected = runner.refine(A, B), network(A, B.expand_as(A))
+            else:
+                found, expected = runner.score(A, B)[1], network(A, B.expand_as(A), 3)
         for one, other in zip(found, expected, strict=True):
-            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+            torch.testing.assert_close(one, other.view_as(one), atol=1e-4, rtol=1e-3)
