@@ -35,7 +35,9 @@ def use_cpu_kernels(network: RefineNet | ScoreNetMultiPair) -> bool:
             elif isinstance(child, ConvBNReLU):
                 setattr(module, name, _SharedConvReLU(child.conv))
     if isinstance(network, RefineNet):
-        network.each_head = run_pieces
+        network.encodeA, network.each_head = _SharedTrunk(network.encodeA), run_pieces
+    else:
+        network.encoderA = _SharedTrunk(network.encoderA)
     return True
 
 
@@ -49,6 +51,17 @@ class WinogradResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.second(self.first(x), x)
+
+
+class _SharedTrunk(nn.Sequential):
+    """An encoder of single images, which threads share."""
+
+    def __init__(self, trunk: nn.Sequential):
+        super().__init__(*trunk)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = run_pieces(lambda part: nn.Sequential.forward(self, x[part]), even_slices(len(x), len(x)))
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 class _SharedConvReLU(nn.Module):
