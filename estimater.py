@@ -201,7 +201,7 @@ class FoundationPose:
         with runner.stage("upload"):
             frame = runner.upload_frame(rgb, depth, K)
             frame += [runner.upload("mask", mask), runner.upload("middle", mask_middle(mask))]
-        done = PairCounter(progress, runner.cores.look)
+        done = PairCounter(progress)
         results: list[tuple[float, tuple[Tensor, ...]]] = []
         for schedule in (self.schedule, SCHEDULES[FALLBACK]):
             plan = schedule if self._textured else schedule.without_texture(self._rotations is not None)
@@ -210,8 +210,7 @@ class FoundationPose:
             # A GPU is not waited for: what has been launched is not yet done.
             report = done if self.device.type == "cpu" else None
             found = runner.run(self._search, frame, plan, iteration, report, watch)
-            if report is None:
-                done(pairs)
+            done(pairs if report is None else 0)
             with runner.stage("copy"):
                 confidence, start = found[2:4]
                 check_translation(start.cpu(), mask)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from pose6d.free_cores import FreeCores
 from tests.demo_recording import write_recording
 from tests.front_door import Door, find_make, make_door
 
@@ -26,10 +25,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def same_on_every_cpu() -> Iterator[None]:
-    """Networks compute in float32 on CPUs with matrix units, too, and with as many threads on a busy machine, so that
-    the tests find the same everywhere."""
+    """Networks compute in float32 on CPUs with matrix units, too, so that the tests find the same everywhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FreeCores, "look", lambda self: None)
         patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
         yield
 

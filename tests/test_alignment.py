@@ -19,10 +19,10 @@ from pose6d.mesh.part import GREY
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import ALBEDO, Shading
 from pose6d.rendering.rendered_object import RenderedObject
-from pose6d.search.alignment import _Crops, _step, _step_kernels, align_poses
+from pose6d.search.alignment import _Crops, _step, _step_kernels, _sum_loops, _sum_tensors, align_poses
 from pose6d.search.cuda_graphs import GraphedFunction
 from pose6d.search.interfaces import Hypotheses
-from pose6d.search.texture_correlation import texture_pair
+from pose6d.search.texture_correlation import _correlate, _correlate_loops, _texture_tensors, texture_pair
 from tests.estimater_scene import MatchingScorer, PlantingRefiner, Scene, render_scene
 from tests.rendering_scenes import K, random_poses, torus
 
@@ -107,6 +107,28 @@ def test_several_meshes_in_one_batch_are_as_each_alone() -> None:
     for i, mesh in enumerate((MESH, other)):
         alone = align_poses(starts[i : i + 1], RenderedObject.from_mesh(mesh, "cpu"), observation)
         assert torch.allclose(together[i : i + 1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_compiled_loops_are_the_tensor_expressions(missing: float) -> None:
+    """Of textures, too; the object of one pose reaches out of the image, that of another is not seen."""
+    observation = seen(MESH, TRUTH[0], noise=0.005)
+    holes = torch.rand(SIZE, generator=torch.Generator().manual_seed(1)) < missing
+    observation = replace(observation, xyz=observation.xyz.masked_fill(holes, 0.0))
+    poses = torch.stack([off(TRUTH[0], 1.0, 0.005, seed=i) for i in range(3)])
+    poses[1, 0, 3] += 0.1
+    poses[2, 0, 3] += 1.0
+    diameter = torch.full((3,), DIAMETER)
+    transforms, crop_K = crop_windows(poses, K, diameter, 1.0, 160)
+    drawn = CARTON.render(poses, crop_K, (160, 160), shading=ALBEDO, normals=True)
+    given = (drawn, observation, transforms, diameter)
+    expected, found = _texture_tensors(*given), texture_pair(*given)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
+    torch.testing.assert_close(_correlate_loops(drawn, *found), _correlate(drawn, *found), rtol=0, atol=1e-5)
+    crops = _Crops(crop_K, drawn, *found)
+    for one, other in zip(_sum_loops(crops, poses, diameter), _sum_tensors(crops, poses, diameter), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
 
 
 @pytest.mark.cuda

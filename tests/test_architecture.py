@@ -41,7 +41,7 @@ BASE = (
     "pose6d.weights",
     "pose6d.compiled",
     "pose6d.cuda_kernels",
-    "pose6d.free_cores",
+    "pose6d.pieces",
     "pose6d.quick_imports",
     "pose6d.random_draws",
 )
@@ -121,7 +121,10 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
 
 # Package -> the only files (patterns) that import it.
 HOMES: dict[str, tuple[str, ...]] = {
-    "numba": ("pose6d/compiled.py", "pose6d/rendering/*"),
+    "numba": (
+        "pose6d/compiled.py",
+        *(f"learning/inference/{name}.py" for name in ("llvm_vectors", "block_product", "winograd_tiles")),
+    ),
     "cupy": ("pose6d/cuda_kernels.py",),
     "nvdiffrast": ("pose6d/rendering/*",),
     "onnxruntime": ("learning/inference/onnx_runner.py", "quantization/*"),

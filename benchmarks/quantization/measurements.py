@@ -14,9 +14,10 @@ from torch import Tensor
 from learning.inference.inputs import apply_update
 from learning.inference.onnx_runner import OnnxRunner
 from learning.inference.runners import make_runner
-from learning.inference.torch_runner import NetworkRunner
+from learning.inference.torch_runner import NetworkRunner, fold_batch_norm
 from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
+from learning.models.loading import load_network
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import find_weights
 from quantization.calibration_pairs import Pairs
@@ -75,9 +76,9 @@ def megabytes(name: str, weights: str) -> float:
         return sum(variant.file(kind, find_weights(weights, kind)).stat().st_size for kind in kinds) / 1e6
     total = 0
     for kind in kinds:
-        network = open_runner(name, kind, weights, torch.device("cpu"))
-        assert isinstance(network, NetworkRunner)
-        total += _saved_size(network.network)
+        runner = open_runner(name, kind, weights, torch.device("cpu"))
+        assert isinstance(runner, NetworkRunner)
+        total += _saved_size(fold_batch_norm(load_network(weights, kind, "cpu")).to(runner.dtype))
     return total / 1e6
 
 

@@ -60,5 +60,5 @@ def make_runner(
     if variant.precision == "int8-weights":
         return NetworkRunner(kind, device=device, network=content.float_network(), batch_size=batch_size)
     runner = NetworkRunner(kind, device=device, amp=False, network=build_network(content.config), batch_size=batch_size)
-    runner.network = int8_network(content)
+    runner.use(int8_network(content))
     return runner

@@ -2,12 +2,14 @@
 
 Batch normalisation is folded into the convolutions everywhere. On CUDA the network runs in float16 and channels_last,
 and each convolution runs as one kernel with its bias, its ReLU and, where there is one, its residual. On CPUs with
-matrix units it runs in bfloat16, but for the layers behind the mean over tokens, which make poses and scores.
+matrix units it runs in bfloat16, but for the layers behind the mean over tokens, which make poses and scores; on other
+CPUs in float32, 3x3 convolutions by Winograd's method.
 """
 
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,11 +27,13 @@ from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair, Scores
 from pose6d.device import fast_dtype, resolve_device
 from pose6d.geometry.observation import Observation
+from pose6d.pieces import even_slices, operations_only
 from pose6d.search.interfaces import Hypotheses, ObjectModel
 
 _Network = TypeVar("_Network", bound=RefineNet | ScoreNetMultiPair)
 
-_BATCH = {"cpu": 32, "cuda": 512}  # pairs per forward pass; 512 pairs of the base network need about 4 GiB in float16
+# Pairs per forward pass: on a CPU as many as the cache holds; 512 of the base network need about 4 GiB in float16.
+_BATCH = {"cpu": 8, "cuda": 512}
 _BEHIND_THE_MEAN: dict[Kind, tuple[str, ...]] = {
     "refiner": ("trans_head.1", "rot_head.1"),
     "scorer": ("att.out_proj", "att_cross", "linear", "confidence"),
@@ -168,7 +172,20 @@ class NetworkRunner:
         self._fused_inputs = self._fused and fused_inputs.available(self.device)
         if self._fused:
             _use_fused_kernels(prepared)
+        self._in_pieces = False
+        if self.device.type == "cpu" and self.dtype == torch.float32:
+            from learning.inference.cpu_network import use_cpu_kernels  # imports numba, which a GPU does not need
+
+            self._in_pieces = use_cpu_kernels(prepared)
         self.network = prepared
+
+    def use(self, network: RefineNet | ScoreNetMultiPair) -> None:
+        """Run this network, which is prepared for it, from now on."""
+        self.network, self._in_pieces = network, False
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """A network of PyTorch's operations has the threads that its pairs leave, where these are few."""
+        return nullcontext() if self._in_pieces or self.device.type != "cpu" else operations_only()
 
     def inputs(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> tuple[Tensor, Tensor]:
         """What the network sees of N hypotheses: A and B of `inputs.pair_inputs`, or as `cast`
@@ -200,7 +217,9 @@ class NetworkRunner:
         return padded
 
     def chunks(self, n: int) -> list[slice]:
-        """Slices of at most `batch_size` that cover n pairs."""
+        """Slices of at most `batch_size` that cover n pairs; on a CPU all threads get as many."""
+        if self.device.type == "cpu":
+            return even_slices(n, self.batch_size)
         return [slice(i, min(i + self.batch_size, n)) for i in range(0, n, self.batch_size)]
 
     def _images(self, A: Tensor, B: Tensor) -> Tensor:
@@ -218,7 +237,8 @@ class NetworkRunner:
         """
         network = self.network
         assert isinstance(network, RefineNet)
-        return network.refine(self._images(A, B), len(A))
+        with self._threads():
+            return network.refine(self._images(A, B), len(A))
 
     def score(self, A: Tensor, B: Tensor, earlier: Tensor | None = None) -> tuple[Tensor, Scores]:
         """Score the pairs of one object chunk by chunk.
@@ -230,12 +250,23 @@ class NetworkRunner:
         Returns:
             Features (M + N, D), and the scores (M + N,) of all pairs so far, logits.
         """
-        network = self.network
-        assert isinstance(network, ScoreNetMultiPair)
-        features = network.encode(self._images(A, B), len(A))
+        features = self.encode(A, B)
         if earlier is not None:
             features = torch.cat([earlier, features])
-        return features, Scores(network.compare(features[None])[0], network.judge(features))
+        return features, self.compare(features)
+
+    def encode(self, A: Tensor, B: Tensor) -> Tensor:
+        """Features (N, D) of pairs (N, 6, s, s), which do not see each other."""
+        network = self.network
+        assert isinstance(network, ScoreNetMultiPair)
+        with self._threads():
+            return network.encode(self._images(A, B), len(A))
+
+    def compare(self, features: Tensor) -> Scores:
+        """The scores (N,) of all pairs of one object, logits, by their features (N, D)."""
+        network = self.network
+        assert isinstance(network, ScoreNetMultiPair)
+        return Scores(network.compare(features[None])[0], network.judge(features))
 
 
 def _one_storage(a: Tensor, b: Tensor) -> bool:

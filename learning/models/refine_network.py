@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,10 @@ def _head(config: NetworkConfig) -> nn.Sequential:
     )
 
 
+def _in_turn(work: Callable[[nn.Sequential], Tensor], heads: Sequence[nn.Sequential]) -> list[Tensor]:
+    return [work(head) for head in heads]
+
+
 class RefineNet(nn.Module):
     """Pose refinement network of FoundationPose (Wen et al. 2024, section 3.3), compatible with its state dict."""
 
@@ -27,6 +33,7 @@ class RefineNet(nn.Module):
         self.pos_embed = PositionalEmbedding(self.config.tokens, self.config.embedding)
         self.trans_head = _head(self.config)
         self.rot_head = _head(self.config)
+        self.each_head: Callable[[Callable[[nn.Sequential], Tensor], Sequence[nn.Sequential]], list[Tensor]] = _in_turn
 
     def forward(self, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
         """Raw outputs; `learning.inference.inputs.apply_update` turns them into new poses.
@@ -43,6 +50,9 @@ class RefineNet(nn.Module):
         """`forward` of images that lie in one tensor, as `blocks.encode_pairs` takes them."""
         tokens = self.pos_embed(encode_pairs(self.encodeA, self.encodeAB, images, count))
         # Published: linear layer on each token, then the mean. The mean first is the same function and cheaper.
-        trans = self.trans_head[1](self.trans_head[0](tokens).mean(dim=1))
-        rot = self.rot_head[1](self.rot_head[0](tokens).mean(dim=1))
+
+        def step(head: nn.Sequential) -> Tensor:
+            return head[1](head[0](tokens).mean(dim=1))
+
+        trans, rot = self.each_head(step, (self.trans_head, self.rot_head))
         return trans, rot

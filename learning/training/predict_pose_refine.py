@@ -37,12 +37,13 @@ class PoseRefinePredictor(Predictor):
         Returns:
             (N, 4, 4) refined poses, in the order given.
         """
-        refined = []
-        for part, of in self._batches(hypotheses, object):
+
+        def refine(part: Hypotheses, of: ObjectModel) -> Tensor:
             for _ in range(steps):
                 A, B = self._runner.inputs(part, of, observation)
                 part = Hypotheses(self._runner.move(part.poses, *self._runner.refine(A, B), of.diameter))
                 if progress is not None:
                     progress(len(part))
-            refined.append(part.poses)
-        return torch.cat(refined) if len(refined) > 1 else refined[0]
+            return part.poses
+
+        return self._in_batches(refine, hypotheses, object)

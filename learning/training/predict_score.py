@@ -9,6 +9,7 @@ from torch import Tensor
 
 from learning.inference.predictor import Predictor
 from learning.inference.relight import drawn_surface, relight
+from learning.inference.torch_runner import NetworkRunner
 from pose6d.geometry.observation import Observation
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Scores
 from pose6d.search.texture_correlation import texture_correlation
@@ -81,14 +82,23 @@ class ScorePredictor(Predictor):
         weights: JudgeWeights | None = None,
         progress: Progress | None = None,
     ) -> Scores:
-        features: Tensor | None = None
-        for part, of in self._batches(hypotheses, object):
+
+        def look(part: Hypotheses, of: ObjectModel) -> tuple[Tensor, Tensor]:
             A, B = self._runner.inputs(part, of, observation)
             if weights is not None:
                 relight(A, B, *drawn_surface(part.poses, of, observation, self.config))
-            features, (ranking, logit) = self._runner.score(A, B, features)
             if progress is not None:
                 progress(len(part))
+            return A, B
+
+        if isinstance(self._runner, NetworkRunner):
+            encode = self._runner.encode
+            features = self._in_batches(lambda part, of: encode(*look(part, of)), hypotheses, object)
+            ranking, logit = self._runner.compare(features)
+        else:
+            earlier: Tensor | None = None
+            for part, of in self._batches(hypotheses, object):
+                earlier, (ranking, logit) = self._runner.score(*look(part, of), earlier)
         ranking = ranking.float()
         if logit is None:
             return Scores(ranking, None)

@@ -166,7 +166,7 @@ def crop_coverage(transforms: torch.Tensor, size: int, height: int, width: int) 
     Returns:
         (N, size, size) bool.
     """
-    u, v = _nearest_pixels(*_source_pixels(transforms, size))
+    u, v = nearest_pixels(*source_pixels(transforms, size))
     return ((v >= 0) & (v < height))[:, :, None] & ((u >= 0) & (u < width))[:, None, :]
 
 
@@ -258,7 +258,7 @@ def unusual_intrinsics(K: np.ndarray, height: int, width: int) -> list[str]:
     return found
 
 
-def _source_pixels(transforms: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def source_pixels(transforms: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Columns u and rows v of the image (N, size) that the columns and rows of N crops look at, pixels."""
     steps = torch.arange(size, dtype=transforms.dtype, device=transforms.device)
     u = (steps - transforms[:, 0, 2, None]) / transforms[:, 0, 0, None]
@@ -266,16 +266,16 @@ def _source_pixels(transforms: torch.Tensor, size: int) -> tuple[torch.Tensor, t
     return u, v
 
 
-def _nearest_pixels(u: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest_pixels(u: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Whole pixels; near a tie the right and lower one."""
     return (u + (0.5 + _TIE)).floor(), (v + (0.5 + _TIE)).floor()
 
 
 def _sample_grid(transforms: torch.Tensor, size: int, height: int, width: int, *, nearest: bool) -> torch.Tensor:
     """(N, size, size, 2) sampling positions in the units of grid_sample: -1 and 1 are the image's outer edges."""
-    u, v = _source_pixels(transforms, size)
+    u, v = source_pixels(transforms, size)
     if nearest:
-        u, v = _nearest_pixels(u, v)
+        u, v = nearest_pixels(u, v)
     x = (2 * u + 1) / width - 1
     y = (2 * v + 1) / height - 1
     n = transforms.shape[0]

@@ -40,16 +40,17 @@ def erode(depth: np.ndarray, radius: int, constants: tuple[float, ...]) -> np.nd
     height, width = depth.shape
     known = _pad(depth, radius, near, far)
     out = np.zeros((height, width), np.float32)
-    agree = np.empty(width, np.float32)
+    agree, tolerance = np.empty(width, np.float32), np.empty(width, np.float32)
     for v in range(height):
         centre = known[v + radius, radius : radius + width]
         agree[:] = 0
+        for u in range(width):
+            tolerance[u] = np.float32(floor) + np.float32(growth) * centre[u] * centre[u]
         for j in range(2 * radius + 1):
             for i in range(2 * radius + 1):
                 other = known[v + j, i : i + width]
                 for u in range(width):
-                    tolerance = np.float32(floor) + np.float32(growth) * centre[u] * centre[u]
-                    agree[u] += np.float32(1) if abs(other[u] - centre[u]) <= tolerance else np.float32(0)
+                    agree[u] += np.float32(1) if abs(other[u] - centre[u]) <= tolerance[u] else np.float32(0)
         rows = _pixels_inside(v, height, radius)
         for u in range(width):
             needed = share * rows * _pixels_inside(u, width, radius) - rounding

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numba
 import numpy as np
 import torch
 
+from pose6d.pieces import even_slices, run_pieces
 from pose6d.rendering import cpu_kernels
 from pose6d.rendering.backend import DrawCall, MeshRenderer
 from pose6d.rendering.interface import Rendering
 
-if TYPE_CHECKING:
-    pass
-
 _draw: Any = cpu_kernels.draw  # numba's own annotations know neither its arguments nor its settings
-_numba: Any = numba
-_lock = threading.Lock()  # not every numba threading layer may be entered from two Python threads at once
+_PIECE = 16  # images
 
 
 class CpuRenderer(MeshRenderer):
@@ -44,15 +39,14 @@ class CpuRenderer(MeshRenderer):
         normal = torch.empty((*shape, 3)) if call.normals else torch.empty((0, 0, 0, 3))
         instance = torch.empty(shape, dtype=torch.int32)
         b = self.buffers
-        with _lock:
-            _numba.set_num_threads(min(torch.get_num_threads(), _numba.config.NUMBA_NUM_THREADS))
-            _draw(
-                *(t.numpy() for t in (b.vertices, b.normals, b.uv, b.colors, b.faces, b.vertex_start, b.face_start)),
-                *(t.numpy() for t in (b.texels, b.texture_start, b.texture_size)),
-                *(call.poses.numpy(), call.K.numpy(), mesh_of, order, first),
-                *(np.float32(call.shading.ambient), np.float32(call.shading.headlight), np.float32(call.near)),
-                *(color.numpy(), xyz.numpy(), normal.numpy(), instance.numpy()),
-            )
+        arguments = (
+            *(t.numpy() for t in (b.vertices, b.normals, b.uv, b.colors, b.faces, b.vertex_start, b.face_start)),
+            *(t.numpy() for t in (b.texels, b.texture_start, b.texture_size)),
+            *(call.poses.numpy(), call.K.numpy(), mesh_of, order, first),
+            *(np.float32(call.shading.ambient), np.float32(call.shading.headlight), np.float32(call.near)),
+            *(color.numpy(), xyz.numpy(), normal.numpy(), instance.numpy()),
+        )
+        run_pieces(lambda rows: _draw(*arguments, rows.start, rows.stop), even_slices(images, _PIECE))
         return Rendering(color=color, xyz=xyz, normal=normal if call.normals else None, instance=instance)
 
 

@@ -1,4 +1,4 @@
-"""The z-buffer of the CPU renderer in numba: images in parallel, triangles of an image one after the other.
+"""The z-buffer of the CPU renderer in numba: images and triangles one after the other.
 
 Every pixel is tested against a triangle by the ray-triangle intersection of Moeller and Trumbore ("Fast, minimum
 storage ray/triangle intersection", 1997) with the ray d = K^-1 (px, py, 1) through the pixel's centre. With v0, e1, e2
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from pose6d.compiled import compiled
@@ -32,19 +31,18 @@ _ONE = np.float32(1)
 _MATH = {"contract", "reassoc", "arcp", "nsz"}
 
 
-@compiled(fastmath=_MATH, parallel=True)
+@compiled(fastmath=_MATH, nogil=True)
 def draw(
     vertices, normals, uv, colors, faces, vertex_start, face_start, texels, texture_start, texture_size,
-    poses, K, mesh_of, order, first, ambient, headlight, near, color, xyz, normal, instance,
+    poses, K, mesh_of, order, first, ambient, headlight, near, color, xyz, normal, instance, begin, end,
 ):  # fmt: skip
-    """Fill color, xyz, instance and, unless it is empty, normal.
+    """Fill color, xyz, instance and, unless it is empty, normal, of the images from `begin` to `end`.
 
     The first ten arrays are those of `MeshBuffers`, poses (M, 4, 4) and K (1 or N, 3, 3) float32, mesh_of (M,) the mesh
     of each pose; order (M,) and first (N + 1,) say that image i holds the poses order[first[i]:first[i + 1]].
     """
-    images, height, width = instance.shape
-    for parallel in numba.prange(images):
-        image = np.int64(parallel)  # prange counts unsigned, and numba makes unsigned with signed a float
+    _, height, width = instance.shape
+    for image in range(begin, end):
         camera = _camera(K[image if len(K) > 1 else 0])
         depth = np.full((height, width), np.float32(np.inf), np.float32)
         face_at = np.empty((height, width), np.int32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, normalize
@@ -17,6 +18,7 @@ from pose6d.cuda_kernels import available, blocks_for, check_inputs, load_kernel
 from pose6d.geometry.camera import crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.pieces import even_slices, run_pieces
 from pose6d.rendering.interface import ALBEDO, Rendering
 from pose6d.search.interfaces import ObjectModel
 from pose6d.search.texture_correlation import texture_pair
@@ -54,6 +56,16 @@ def align_poses(poses: Tensor, object: ObjectModel, observation: Observation, ro
     Returns:
         (N, 4, 4) float32, centred mesh in camera.
     """
+    if poses.device.type == "cpu":
+
+        def align(rows: slice) -> Tensor:
+            return _align(poses[rows], object.rows(rows), observation, rounds)
+
+        return torch.cat(run_pieces(align, even_slices(len(poses), 1)) or [poses])
+    return _align(poses, object, observation, rounds)
+
+
+def _align(poses: Tensor, object: ObjectModel, observation: Observation, rounds: int) -> Tensor:
     diameter = object.diameter
     if not isinstance(diameter, Tensor):
         diameter = poses.new_full((len(poses),), diameter)
@@ -90,16 +102,36 @@ def _step(crops: _Crops, starts: Tensor, poses: Tensor, total: Tensor, diameter:
     Returns:
         New poses, and the steps with this one.
     """
-    residual, weight, jacobian = _residuals(crops, poses, diameter)
     trust = _trust(starts)
-    weighted = jacobian * weight[..., None]
-    hessian = jacobian.mT @ weighted + trust
-    slope = (residual[:, None] @ weighted)[:, 0] + (trust @ total[..., None])[..., 0]
+    hessian, slope = (_sum_loops if poses.device.type == "cpu" else _sum_tensors)(crops, poses, diameter)
+    hessian, slope = hessian + trust, slope + (trust @ total[..., None])[..., 0]
     step, _ = torch.linalg.solve_ex(hessian, -slope)  # never singular, and unlike solve does not wait for the device
     step = _STRIDE * step
     turn, shift = step[:, :3], step[:, 3:] * diameter[:, None]
     poses = make_transform(so3_exp(turn) @ poses[:, :3, :3], poses[:, :3, 3] + shift)
     return poses, total + step
+
+
+def _sum_tensors(crops: _Crops, poses: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, 6, 6) and (N, 6): the weighted sums of the derivatives' products, and of theirs with the residuals."""
+    residual, weight, jacobian = _residuals(crops, poses, diameter)
+    weighted = jacobian * weight[..., None]
+    return jacobian.mT @ weighted, (residual[:, None] @ weighted)[:, 0]
+
+
+def _sum_loops(crops: _Crops, poses: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
+    """`_sum_tensors` on a CPU."""
+    from pose6d.search import alignment_loops  # imports numba, which a GPU does not need
+
+    K, drawn, *textures = crops
+    assert drawn.normal is not None
+    hessian, slope = torch.empty(len(poses), 6, 6), torch.empty(len(poses), 6)
+    maps = (*textures, drawn.xyz, drawn.normal, K, poses, diameter.float())
+    limits = (_LEAST_POWER * _SIZE, _LEAST_COLOR, _COLOR, _LEAST_DEPTH, _DEPTH)
+    alignment_loops.sum_systems(
+        *(x.numpy() for x in maps), *(np.float32(x) for x in limits), hessian.numpy(), slope.numpy()
+    )
+    return hessian, slope
 
 
 def _step_kernels(

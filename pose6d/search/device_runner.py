@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pose6d.free_cores import FreeCores
 from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.observation import Observation, observe
+from pose6d.pieces import pieces_only
 from pose6d.search.cuda_graphs import Recorder
 
 
@@ -52,11 +52,10 @@ class DeviceRunner:
 
     Attributes:
         timings: seconds of each stage since it was last emptied.
-        cores: how many threads a CPU uses.
     """
 
     def __init__(self, device: torch.device, parts: Sequence[Any], profile: bool = False):
-        self.device, self.timings, self.cores = device, dict[str, float](), FreeCores()
+        self.device, self.timings = device, dict[str, float]()
         self.upload = HostBuffers(device)
         self._wait = profile and device.type == "cuda"
         recorded = device.type == "cuda" and not profile and all(part.recordable for part in parts)
@@ -90,7 +89,7 @@ class DeviceRunner:
             inputs = [x.to(self.device, non_blocking=True) for x in inputs]
         if self.device.type == "cuda":
             return function(*inputs, *options)
-        with self.cores:
+        with pieces_only():
             return function(*inputs, *options)
 
     @contextmanager
@@ -100,5 +99,4 @@ class DeviceRunner:
         yield
         if self._wait:
             torch.cuda.synchronize(self.device)
-        self.cores.look()
         self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start

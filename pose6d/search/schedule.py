@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -156,10 +158,12 @@ def choose_schedule(schedule: str | Schedule, has_confidence: bool) -> Schedule:
 
 
 class PairCounter:
-    """Turns "n more" into (done, in all) for a progress callback, and calls `watch` each time."""
+    """Turns "n more" into (done, in all) for a progress callback, which the thread that made it calls."""
 
-    def __init__(self, report: Callable[[int, int], object] | None, watch: Callable[[], object]):
-        self._report, self._watch, self._total, self._done = report, watch, 0, 0
+    def __init__(self, report: Callable[[int, int], object] | None):
+        self._report, self._total = report, 0
+        self._done = deque[int]()  # from any thread
+        self._sum, self._thread = 0, threading.get_ident()
 
     def expect(self, count: int) -> None:
         """So many pairs more will come."""
@@ -167,7 +171,9 @@ class PairCounter:
 
     def __call__(self, count: int) -> None:
         """So many are done since the last call."""
-        self._done += count
-        self._watch()
-        if self._report is not None:
-            self._report(self._done, self._total)
+        if count:
+            self._done.append(count)
+        if self._report is not None and self._done and threading.get_ident() == self._thread:
+            while self._done:
+                self._sum += self._done.popleft()
+            self._report(self._sum, self._total)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pose6d.cuda_kernels import Kernel, available, blocks_for, check_inputs, length, load_kernels
-from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
+from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows, nearest_pixels, source_pixels
 from pose6d.geometry.observation import Observation
+from pose6d.pieces import even_slices, run_pieces
 from pose6d.rendering.interface import ALBEDO, Rendering
 from pose6d.search.interfaces import ObjectModel
 
+_PIECE = 12  # hypotheses at once on a CPU
 _SIZE = 96  # pixels, side of the crops
 _WINDOW = 1.1  # their side over the diameter
 _FINE = 3  # pixels; hypotheses are hardly better than that
@@ -44,10 +47,19 @@ def texture_correlation(poses: Tensor, object: ObjectModel, observation: Observa
     Returns:
         (N,) float32 in -1..1; 0 for an object without texture, or where nothing of the hypothesis is seen.
     """
+    if poses.device.type == "cpu":
+        rows = even_slices(len(poses), _PIECE)
+        parts = run_pieces(lambda part: _agreement(poses[part], object.rows(part), observation), rows)
+        return torch.cat(parts) if parts else poses.new_empty(0)
+    return _agreement(poses, object, observation)
+
+
+def _agreement(poses: Tensor, object: ObjectModel, observation: Observation) -> Tensor:
     transforms, crop_K = crop_windows(poses, observation.K, object.diameter, _WINDOW, _SIZE)
     drawn = object.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
     textures = texture_pair(drawn, observation, transforms, object.diameter)
-    return (_correlate_kernel if available(transforms.device) else _correlate)(drawn, *textures)
+    correlate = _correlate_loops if poses.device.type == "cpu" else _correlate
+    return (_correlate_kernel if available(transforms.device) else correlate)(drawn, *textures)
 
 
 def _correlate(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor, seen: Tensor) -> Tensor:
@@ -73,6 +85,17 @@ def _correlate_kernel(drawn: Rendering, expected: Tensor, found: Tensor, same: T
     return agreement
 
 
+def _correlate_loops(drawn: Rendering, expected: Tensor, found: Tensor, same: Tensor, seen: Tensor) -> Tensor:
+    """`_correlate` on a CPU; the textures expected and found lie in one tensor."""
+    from pose6d.search import texture_loops  # imports numba, which a GPU does not need
+
+    agreement = torch.empty(len(expected))
+    textures = expected.as_strided((len(expected), texture_loops.CHANNELS, *expected.shape[2:]), expected.stride())
+    maps = (textures, same, seen, drawn.instance)
+    texture_loops.correlate(*(x.numpy() for x in maps), np.float32(_LEAST), agreement.numpy())
+    return agreement
+
+
 def texture_pair(
     drawn: Rendering, observation: Observation, transforms: Tensor, diameter: float | Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -91,6 +114,15 @@ def texture_pair(
     """
     if available(transforms.device):
         return _texture_kernels(drawn, observation, transforms, diameter)
+    if transforms.device.type == "cpu":
+        return _texture_loops(drawn, observation, transforms, diameter)
+    return _texture_tensors(drawn, observation, transforms, diameter)
+
+
+def _texture_tensors(
+    drawn: Rendering, observation: Observation, transforms: Tensor, diameter: float | Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`texture_pair` as tensor expressions, for a GPU without CuPy."""
     size = drawn.color.shape[1]
     seen = crop_images(observation.xyz[2:], transforms, size, mode="nearest")
     inside = crop_coverage(transforms, size, *observation.xyz.shape[-2:])[:, None]
@@ -112,6 +144,26 @@ def texture_pair(
         same,
         seen,
     )
+
+
+def _texture_loops(
+    drawn: Rendering, observation: Observation, transforms: Tensor, diameter: float | Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`texture_pair` on a CPU."""
+    from pose6d.search import texture_loops  # imports numba, which a GPU does not need
+
+    count, size = len(transforms), drawn.color.shape[1]
+    textures = torch.empty((count, texture_loops.CHANNELS, size, size))
+    same, seen = torch.empty((2, count, 1, size, size)).unbind()
+    u, v = source_pixels(transforms, size)
+    limit = _HIDDEN * torch.as_tensor(diameter, dtype=torch.float32).expand(count)
+    seen_there = (observation.rgb.float(), observation.xyz[2].float())
+    inputs = (drawn.color, drawn.depth, *seen_there, u, v, *nearest_pixels(u, v), limit)
+    outputs = (textures, same, seen)
+    texture_loops.sample(*(x.numpy() for x in inputs), np.float32(_OUTSIDE), *(x.numpy() for x in outputs))
+    textures.add_(_DARK).log_()
+    texture_loops.compare_surroundings(textures.numpy(), same.numpy(), _FINE, _around(size))
+    return textures[:, :3], textures[:, 3:], same, seen
 
 
 def _texture_kernels(
