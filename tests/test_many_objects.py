@@ -57,7 +57,7 @@ def test_each_object_is_found_and_followed_as_if_it_were_alone(
     wanted = [e.register(K, *images, mask, 1) for e, mask in zip(alone, frame["masks"], strict=True)]
     found = together.register_many(K, *images, frame["masks"], 1)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    np.testing.assert_allclose(together.confidences, [e.confidence for e in alone], atol=1e-4)
+    np.testing.assert_allclose(together.confidences, [e.confidence for e in alone], atol=5e-4)
     tolerance = 5e-3 if device.type == "cpu" else 3e-2  # random networks magnify rounding, that of float16 most
     for judge in (False, True):
         wanted = [e.track_one(*images, K, judge=judge) for e in alone]

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, ScalarFormatter
 from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import BenchmarkedEstimator, Effort, begin_record, register_scene
@@ -202,11 +203,14 @@ def write_picture(path: Path, outcomes: dict[str, RivalOutcome], facts: dict[str
         axis.plot(time, right, "o", markersize=10, color="tab:green" if ours else "tab:gray")
         axis.annotate(NAMES[name], (time, right), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=9)
     axis.set_xscale("log")
-    axis.margins(x=0.25, y=0.18)
+    axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    for write_labels in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        write_labels(ScalarFormatter())
+    axis.margins(x=0.3, y=0.18)
     axis.grid(color="0.92")
     axis.set_axisbelow(True)
     scenes = len(next(iter(outcomes.values())).records)
-    weights = facts.get("options", {}).get("weights")
+    weights = Path(str(facts.get("options", {}).get("weights"))).name
     axis.set(xlabel="time of register, ms, median", ylabel="right by ADD(-S), %")
     axis.set_title(f"{scenes} frames, weights {weights}, {facts.get('device')}", fontsize=10)
     with whole_file(path) as partial:
