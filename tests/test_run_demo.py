@@ -300,7 +300,7 @@ def test_of_several_objects_one_is_chosen_by_its_number(tmp_path: Path, capsys: 
     ):
         with pytest.raises(SceneError, match=problem):
             run(scene, tmp_path, **options)
-    assert run(scene, tmp_path, object_id=str(ROD), debug=0, debug_dir=tmp_path / "of the rod") == run_demo.OK
+    assert run(scene, tmp_path, object_id=str(ROD), debug=0, debug_dir=tmp_path / "of the rod") == recorded_run.OK
     assert "obj_000005.ply" in capsys.readouterr().out
 
 
