@@ -18,6 +18,7 @@ import pytest
 from estimater import object_from_views
 from live.objects import load_objects
 from live.options import LiveOptions
+from live.recorded_objects import RecordedObjects
 from mesh_creation.__main__ import main as command
 from mesh_creation.object_field.make_object import MadeObject, ObjectOptions
 from mesh_creation.reference_views import object_from_views as keeping
@@ -196,11 +197,11 @@ def test_run_demo_tracks_an_object_of_views(
 
 def test_live_tracking_takes_views_for_an_object(maker: Maker, folder: Path, recording: Path) -> None:
     frame = open_scene(recording)[0]
-    (named,) = load_objects(LiveOptions("", objects=[f"cup={folder}"]), frame, None)
-    (single,) = load_objects(LiveOptions("", reference_views=folder), frame, None)
+    (named,) = load_objects(LiveOptions("", objects=[f"cup={folder}"]), frame, RecordedObjects())
+    (single,) = load_objects(LiveOptions("", reference_views=folder), frame, RecordedObjects())
     assert (named.name, single.name) == ("cup", "house") and maker.counts == [7]
     with pytest.raises(OptionError, match="--mesh_file and --reference_views"):
-        load_objects(LiveOptions("", reference_views=folder, mesh_file=Path("cup.obj")), frame, None)
+        load_objects(LiveOptions("", reference_views=folder, mesh_file=Path("cup.obj")), frame, RecordedObjects())
 
 
 def test_quality_is_that_of_the_picture(views: list[ReferenceView]) -> None:
