@@ -140,8 +140,9 @@ def test_round_bodies_are_known(device: str) -> None:
     pen = trimesh.creation.cylinder(radius=0.004, height=0.15, sections=32)
     round_meshes = [can(), Mesh(ball.vertices, ball.faces, ball.vertex_normals)]
     others = [can(handle=True), block(marked=False), Mesh(pen.vertices, pen.faces, pen.vertex_normals)]
-    dented = ball.vertices * (1 - 0.2 * np.exp(-((ball.vertex_normals[:, 2:] - 1) ** 2) / 0.05))
-    round_meshes.append(Mesh((dented * [1.0, 1.06, 0.95]).astype(np.float32), ball.faces, ball.vertex_normals))  # fruit
+    phases = np.sin(3.0 * ball.vertex_normals + [1.0, 2.0, 0.5])
+    fruit = ball.vertices * (1 + 0.1 * phases.prod(axis=1, keepdims=True))  # lumps about each axis
+    round_meshes.append(Mesh(fruit.astype(np.float32), ball.faces, ball.vertex_normals))
     others.append(Mesh.from_trimesh(trimesh.creation.box((0.07, 0.07, 0.07))))
     found = [is_round(RenderedObject.from_mesh(m, device), torch.device(device)) for m in (*round_meshes, *others)]
     assert found == [True, True, True, False, False, False, False]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,9 @@ def test_icp_lays_what_is_seen_onto_the_mesh() -> None:
 
 
 def test_the_published_schedule_moves_all_hypotheses_and_returns_the_original_mesh() -> None:
-    scene = render_scene(box(), TRUTH)
+    mesh = box()
+    far = make_transform(TRUTH[:3, :3], TRUTH[:3, 3] - TRUTH[:3, :3] @ torch.tensor([0.2, 0.1, 0.0]))
+    scene = render_scene(replace(mesh, vertices=mesh.vertices + np.float32([0.2, 0.1, 0.0])), far)
     torch.manual_seed(0)
     networks = (
         RefineNet(NetworkConfig(kind="refiner", **SMALL)),
