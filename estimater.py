@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learning.inference.scouts import load_scouts
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
@@ -39,6 +40,7 @@ from pose6d.search.interfaces import (
     Progress,
     Refiner,
     Scorer,
+    Scouts,
     Watch,
     check_part,
 )
@@ -67,13 +69,15 @@ class FoundationPose:
         refiner: moves hypotheses. What is asked of both is in `pose6d.search.interfaces`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
-        schedule: `full` refines all 252 hypotheses of the published method, `thorough` goes on with the best 24 of
-            them, `pruned` with 12 of only 120, and tries thorough too where that leaves doubt; or a Schedule.
-            `auto` is pruned, or full if the scorer has no confidence.
+        schedule: `full` refines all 252 hypotheses of the published method; `pruned` the 60 that fit depth and mask
+            best, once, and goes on with 12; `thorough` 120, twice, and goes on with 24. Where pruned leaves doubt, it
+            tries thorough too. Or a Schedule. `auto` is pruned, or full if the scorer has no confidence.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
         profile: wait for the device after each stage and use no CUDA graph, so that `timings` is exact on CUDA.
-        sampler: where the search starts, in place of the schedule's grid; `symmetries` and `seed` are then its own.
+        sampler: where the search starts; `symmetries` and `seed` are then its own.
+        scouts: smaller networks that refine and score the many starts of pruned and thorough. Where networks are made
+            from `weights`, those of the released set that scouts for these weights (`lite` for `base`).
 
     Attributes:
         poses: (N, 4, 4) float32 hypotheses that the last `register` ranked in the end, original mesh in camera, best
@@ -89,6 +93,7 @@ class FoundationPose:
             one that looks like that of another resolution is refused.
         object, diameter: what is looked for, and its size in metres; mesh: in its original frame, None without one.
         symmetries: (S, 4, 4) those given, of the centred object, on the device; None without any.
+        scouts: those that are used; None without any.
 
     Raises:
         MeshError, WeightsError, DeviceError: unusable mesh, weights or device.
@@ -107,14 +112,20 @@ class FoundationPose:
         seed: int = 0,
         profile: bool = False,
         sampler: HypothesisSampler | None = None,
+        scouts: Scouts | None = None,
     ):
         self.device, self.cropped = resolve_device(device), False
         self.object = self._make_object(mesh)
+        if refiner is None and scorer is None and scouts is None:
+            scouts = load_scouts(weights, self.device)
+        self.scouts = scouts
         self.refiner: Refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
         self.scorer: Scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
         check_part(self.object, ObjectModel)
         check_part(self.refiner, Refiner)
         check_part(self.scorer, Scorer)
+        for part, protocol in zip(scouts or (), (Refiner, Scorer), strict=False):
+            check_part(part, protocol)
         self.mesh: Mesh | None = getattr(self.object, "mesh", None)
         self.diameter = float(self.object.diameter)
         self.schedule = choose_schedule(schedule, self.scorer.has_confidence)
@@ -122,16 +133,16 @@ class FoundationPose:
         turns = None if symmetries is None else centred_symmetries(symmetries, center)
         self.symmetries = None if turns is None else turns.float().to(self.device)
         if sampler is None:
-            sampler = GridSampler(turns, self.device, seed)
+            sampler = GridSampler(self.object, self.symmetries, self.device, seed)
         check_part(sampler, HypothesisSampler)
         self._sampler = sampler
-        self._sampler.count(self.schedule.grid)  # made here, so that the first frame need not wait
+        self._sampler.count(self.schedule.starts)  # made here, so that the first frame need not wait
         self._textured = self.object.textured and self.scorer.texture_weight > 0
         self._rotations: AxisRotations | None = None
         if self._textured or self.scorer.choice_weights is not None:
             self._rotations = AxisRotations.about(self.object.principal_axes().to(self.device))
         self._round_body = self.scorer.choice_weights is not None and is_round(self.object, self.device)
-        self._runner = DeviceRunner(self.device, (self.refiner, self.scorer, self.object), profile)
+        self._runner = DeviceRunner(self.device, (self.refiner, self.scorer, *(scouts or ()), self.object), profile)
         self._tracker = Tracker(self.object, np.asarray(center)[None], self.refiner, self.scorer, self._runner)
         # Networks and renderer know only the object moved by -center; poses are converted where they enter and leave.
         offset = -torch.as_tensor(center, dtype=torch.float32)
@@ -205,7 +216,7 @@ class FoundationPose:
         results: list[tuple[float, tuple[Tensor, ...]]] = []
         for schedule in (self.schedule, SCHEDULES[FALLBACK]):
             plan = schedule if self._textured else schedule.without_texture(self._rotations is not None)
-            pairs = plan.pairs(iteration, self._sampler.count(plan.grid))
+            pairs = plan.pairs(iteration, self._sampler.count(plan.starts))
             done.expect(pairs)
             # A GPU is not waited for: what has been launched is not yet done.
             report = done if self.device.type == "cpu" else None
@@ -244,9 +255,10 @@ class FoundationPose:
         """Search for the object as a schedule says.
 
         1. Filter the depth and turn it into points.
-        2. Guess the translation, the middle of the mask at its median depth, and set up the hypotheses: that
-           translation with rotations that cover all viewpoints.
+        2. Set up the hypotheses: rotations that cover all viewpoints, behind the middle of the mask at its median
+           depth; or only those that fit depth and mask best, each where it fits best.
         3. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
+           Scouts, where there are some, do this for the many, the large networks for the best.
         4. Hypotheses whose texture agrees with the picture are worth more.
         5. Rotations of the object about its axes, those that its texture favours and quarter turns, compete with the
            best.
@@ -259,7 +271,7 @@ class FoundationPose:
         """
         observation = self._runner.observe(rgb, depth, K)
         with self._runner.stage("hypotheses"):
-            hypotheses = self._sampler.sample(observation, mask, middle, schedule.grid)
+            hypotheses = self._sampler.sample(observation, mask, middle, schedule.starts)
             if not len(hypotheses):
                 raise Pose6DError(f"{type(self._sampler).__name__} gave no hypotheses: a search needs at least one")
             start = hypotheses.poses[0, :3, 3]
@@ -270,10 +282,8 @@ class FoundationPose:
         steps = self._steps(observation, mask, middle, progress, watch)
         hypotheses = steps.start(hypotheses)
         for stage in schedule.plan(iteration):
-            hypotheses = steps.refine(hypotheses, stage.steps)
-            if stage.texture_top_k is not None:
-                hypotheses = steps.select_by_texture(hypotheses, stage.texture_top_k, stage.nms_degrees)
-            hypotheses = steps.score(hypotheses)
+            own = steps.by(self.scouts) if stage.scouted else steps
+            hypotheses = own.score(own.refine(hypotheses, stage.steps))
             if stage.top_k is not None:
                 hypotheses = steps.select(hypotheses, stage.top_k, stage.nms_degrees)
         hypotheses = self._add_texture(steps, hypotheses)

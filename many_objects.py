@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from estimater import FoundationPose
+from learning.inference.scouts import load_scouts
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
@@ -29,7 +30,7 @@ class ManyObjects:
 
     Args:
         estimators: one for each object, of a mesh each, with the same networks:
-            `FoundationPose(mesh, refiner=first.refiner, scorer=first.scorer)`.
+            `FoundationPose(mesh, refiner=first.refiner, scorer=first.scorer, scouts=first.scouts)`.
 
     Attributes:
         confidences: (M,) of the last call, see `FoundationPose.confidence`; None before, and where there is none.
@@ -134,7 +135,7 @@ class EstimatorFactory:
         amp: the fastest number format, float16 on CUDA; False is float32.
 
     Attributes:
-        refiner, scorer: of all estimators that are made from now on.
+        refiner, scorer, scouts: of all estimators that are made from now on.
     """
 
     def __init__(
@@ -148,13 +149,20 @@ class EstimatorFactory:
         self.device, self.schedule = resolve_device(device), schedule
         self.refiner: Refiner = PoseRefinePredictor(weights, self.device, amp, quantized)
         self.scorer: Scorer = ScorePredictor(weights, self.device, amp, quantized)
+        self.scouts = load_scouts(weights, self.device, amp)
         self._made: dict[int, tuple[Mesh, FoundationPose]] = {}  # with its mesh, so that no other one gets its id
 
     def __call__(self, mesh: Mesh, symmetries: np.ndarray | None = None) -> FoundationPose:
         """The estimator of a mesh, the same one for the same mesh."""
         if id(mesh) not in self._made:
             estimator = FoundationPose(
-                mesh, symmetries, self.scorer, self.refiner, device=self.device, schedule=self.schedule
+                mesh,
+                symmetries,
+                self.scorer,
+                self.refiner,
+                device=self.device,
+                schedule=self.schedule,
+                scouts=self.scouts,
             )
             self._made[id(mesh)] = mesh, estimator
         return self._made[id(mesh)][1]

@@ -3,9 +3,10 @@
 `python -m benchmarks.schedules --weights base --device cuda --mesh-folder MESHES --symmetric bowl --output out.json`
 
 prints a table and leaves it beside the records as out.md, with the curve out.png; `--from-json out.json` makes both
-again from the records. A schedule is named by its starting rotations and its stages: 120/1k24/1k8 starts with 120,
-refines them once, keeps 24, refines these once, keeps 8, and gives these the steps that are left; 120/1k24a25 keeps
-those first that are 25 degrees apart; and 120/1s40k24a25 scores only the 40 of these whose texture fits best.
+again from the records. A schedule is named by its starts and its stages: 60/1k24/1k8 starts from the 60 rotations that
+fit depth and mask best, refines them once, keeps 24, refines these once, keeps 8, and gives these the steps that are
+left; 60/1k24a25 keeps those first that are 25 degrees apart; 60/1k24a25s leaves the stage to the scouts, where the
+weights have some; and all/1k24 starts from all 252.
 
 No schedule falls back to another one while it is measured. What the fallback would have given below any confidence
 follows from the thorough schedule's result of the same scene, if that is surer; its time, from the sum of both.
@@ -42,12 +43,12 @@ from pose6d.errors import FrameError, OptionError
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.paired_difference import difference_of_shares
 from pose6d.evaluation.record import RIGHT, Record, column
-from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.json_file import write_json
-from pose6d.search.schedule import FALLBACK, SCHEDULES, Grid, Schedule, Stage
+from pose6d.search.schedule import FALLBACK, SCHEDULES, Schedule, Stage
 from pose6d.whole_file import write_whole
 
-_GRIDS: dict[str, Grid] = {"120": "covering_120", "252": "views"}
+_ALL = "all"
 _FULL = "full"
 _PERMITTED_LOSS = 0.5  # points
 _SAVE_EVERY = 30.0  # seconds
@@ -60,14 +61,14 @@ class Options(SceneChoice):
 
     schedules: tuple[str, ...] = (
         "pruned",
-        "120/1k12a25",
-        "120/1k12",
-        "120/1k16a25",
-        "120/1k24a25",
-        "120/1k24a25/1k8a15",
-        "120/2k12a15",
+        "40/1k12a25s",
+        "60/1k12a25",
+        "60/1k24a25s",
+        "60/2k12a15s",
+        "120/1k12a25s",
+        "all/2k24a15s",
     )
-    """besides full and thorough; named ones, or START/STEPS[sSCREEN]kKEEP[aAPART][/...] with 120 or 252 rotations"""
+    """besides full and thorough; named ones, or STARTS/STEPSkKEEP[aAPART][s][/...], STARTS a number or all"""
     sure: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9, 0.95)
     """the confidences below which the thorough schedule follows; 0: never"""
     scenes: int = 500
@@ -135,12 +136,12 @@ def parse_schedule(text: str) -> Schedule:
     if text in SCHEDULES:
         return replace(SCHEDULES[text], min_confidence=0.0)
     start, *stages = text.split("/")
-    matches = [re.fullmatch(r"([1-9]\d*)(?:s([1-9]\d*))?k([1-9]\d*)(?:a([1-9]\d*))?", stage) for stage in stages]
-    if start not in _GRIDS or not all(matches):
-        known = f"{', '.join(SCHEDULES)}, or START/STEPS[sSCREEN]kKEEP[aAPART][/...] with START {', '.join(_GRIDS)}"
+    matches = [re.fullmatch(r"([1-9]\d*)k([1-9]\d*)(?:a([1-9]\d*))?(s?)", stage) for stage in stages]
+    if not (start == _ALL or re.fullmatch(r"[1-9]\d*", start)) or not all(matches):
+        known = f"{', '.join(SCHEDULES)}, or STARTS/STEPSkKEEP[aAPART][s][/...] with STARTS a number or {_ALL}"
         raise OptionError(f"--schedules {text}: unknown; choose {known}")
-    plan = tuple(Stage(int(m[1]), int(m[3]), float(m[4] or 10), int(m[2]) if m[2] else None) for m in matches if m)
-    return Schedule(text, _GRIDS[start], plan)
+    plan = tuple(Stage(int(m[1]), int(m[2]), float(m[3] or 10), bool(m[4])) for m in matches if m)
+    return Schedule(text, None if start == _ALL else int(start), plan)
 
 
 def run(options: Options) -> Results:
@@ -200,7 +201,8 @@ def _warm_up(estimators: Sequence[FoundationPose], scene: EvaluationScene, itera
 
 def count_pairs(schedule: Schedule, iterations: int) -> int:
     """How many pairs of images the networks see in one registration of a textured object without symmetries."""
-    return schedule.pairs(iterations, len(starting_rotations(schedule.grid)))
+    rotations = len(rotation_hypotheses())
+    return schedule.pairs(iterations, min(schedule.starts or rotations, rotations))
 
 
 def with_fallback(own: Sequence[Record], second: Sequence[Record], sure: float) -> tuple[list[Record], np.ndarray]:

@@ -33,6 +33,7 @@ MANIFEST = "manifest.json"
 _CHECKSUM = "sha256"  # fact in a safetensors file: of the file, with zeros in its place
 _NOT_YET = "0" * 64
 _PREFERRED = {"cuda": ("base", "lite"), "cpu": ("lite", "base")}
+_SCOUTS = {"base": "lite"}
 _WHERE_BASE_IS = (
     "an installed package holds lite alone; base lies in weights/ of a checkout: run there, or name that folder in the "
     "variable POSE6D_WEIGHTS"
@@ -66,6 +67,25 @@ def available_weights(kind: str) -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and _file_in(entry, kind) is not None)
+
+
+def find_scouts(weights: str | Path, device_type: str = "cpu") -> str | None:
+    """The released set of smaller networks that may look at the many starts of a search for a larger set.
+
+    Args:
+        weights, device_type: of the larger set, as of `find_weights`.
+
+    Returns:
+        Its name; None where there is none, as for weights that are not released ones.
+
+    Raises:
+        WeightsError: there is no such larger set.
+    """
+    folder = find_weights(weights, "refiner", device_type).resolve().parent
+    scouts = _SCOUTS.get(folder.name)
+    released = folder.parent == weights_folder().resolve()
+    there = all(scouts in available_weights(kind) for kind in PUBLISHED_RUNS)
+    return scouts if released and there else None
 
 
 def find_weights(weights: str | Path, kind: str, device_type: str = "cpu") -> Path:

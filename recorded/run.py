@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from estimater import FoundationPose
+from learning.inference.scouts import load_scouts
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.command import exit_code, finish_what_is_begun
@@ -97,6 +98,8 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
             parts: dict[str, Any] = {"refiner": PoseRefinePredictor, "scorer": ScorePredictor}
             variant = options.quantized
             networks = {n: p(options.weights, device, quantized=variant) for n, p in parts.items() if variant}
+            if variant:
+                networks["scouts"] = load_scouts(options.weights, device)
             estimator = make_estimator(
                 mesh,
                 symmetries=symmetries,

@@ -69,7 +69,7 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
 
 @pytest.mark.parametrize(
     ("schedule", "first", "last"),
-    [("full", 252, 252), ("pruned", 120, 12), (Schedule("other", "covering_120", (Stage(1, top_k=5),)), 120, 5)],
+    [("full", 252, 252), ("pruned", 60, 12), (Schedule("other", 30, (Stage(1, top_k=5),)), 30, 5)],
 )
 def test_hypotheses_start_on_the_object_and_come_back_sorted(
     scene: Scene, schedule: str | Schedule, first: int, last: int
@@ -78,9 +78,11 @@ def test_hypotheses_start_on_the_object_and_come_back_sorted(
     pose = estimator.register(K, scene.rgb, scene.depth, scene.mask)
     assert refiner.seen.shape == (first, 4, 4)
     starts = refiner.seen[:, :3, 3].numpy()
-    assert np.ptp(starts, axis=0).max() == 0
-    # The near side of the object, so within a radius of its middle.
-    assert np.linalg.norm(starts[0] - refiner.pose[:3, 3].numpy()) < estimator.diameter / 2
+    # All at one point of the near side, within a radius of the object's middle, or each where it fits.
+    together = schedule == "full"
+    assert (np.ptp(starts, axis=0).max() == 0) == together
+    off = np.linalg.norm(starts - refiner.pose[:3, 3].numpy(), axis=1)
+    assert np.median(off) < estimator.diameter * (0.5 if together else 0.2)
     assert estimator.poses.shape == (last, 4, 4)
     assert (np.diff(estimator.scores) <= 0).all()
     np.testing.assert_array_equal(estimator.poses[0], pose)
@@ -141,7 +143,7 @@ def test_hypotheses_in_one_place_may_share_their_window(scene: Scene) -> None:
     assert (wanted - poses).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("schedule", "pairs"), [("full", 20 * 4), ("pruned", 28 * 2 + 12 * 3 + 20 * 3 + 20 * 2)])
+@pytest.mark.parametrize(("schedule", "pairs"), [("full", 20 * 4), ("pruned", 20 * 2 + 12 * 3 + 20 * 3 + 20 * 2)])
 def test_progress_counts_every_pair(scene: Scene, schedule: str, pairs: int) -> None:
     symmetries = symmetry_transforms(continuous=[((0.0, 0.0, 1.0), scene.mesh.center)])
     estimator = FoundationPose(scene.mesh, symmetries, schedule=schedule, **random_networks(batch_size=8))
@@ -209,7 +211,7 @@ def test_tracking_starts_from_a_given_pose_and_ends_with_reset(scene: Scene) -> 
 
 
 def test_warming_up_leaves_an_estimator_as_new(scene: Scene, device: torch.device) -> None:
-    brief = Schedule("brief", "covering_120")
+    brief = Schedule("brief", 40)
     fresh, warm = (FoundationPose(scene.mesh, schedule=brief, **random_networks(device)) for _ in range(2))
     assert warm.warm_up(240, 320) > 0
     assert warm.poses is None and warm.confidence is None
@@ -233,7 +235,7 @@ def test_missing_depth_is_missing_however_it_is_written(scene: Scene, device: to
     written = generator.choice(np.float32([np.nan, np.inf, -np.inf, -1, 65.535, 65535]), scene.depth.shape)
     results = []
     for missing in (np.float32(0), written):
-        estimator = FoundationPose(scene.mesh, schedule=Schedule("brief", "covering_120"), **random_networks(device))
+        estimator = FoundationPose(scene.mesh, schedule=Schedule("brief", 40), **random_networks(device))
         depth = np.where(unseen, missing, scene.depth)
         found = estimator.register(K, scene.rgb, depth, scene.mask, 1)
         results.append([found, estimator.track_one(scene.rgb, depth, K, 1)])

@@ -45,7 +45,7 @@ def frame() -> dict[str, np.ndarray]:
 
 def estimators(frame: dict, device: torch.device | str = "cpu", **changes: int) -> list[FoundationPose]:
     networks = random_networks(device, **changes)
-    return [FoundationPose(mesh, schedule=Schedule("brief", "covering_120"), **networks) for mesh in frame["meshes"]]
+    return [FoundationPose(mesh, schedule=Schedule("brief", 40), **networks) for mesh in frame["meshes"]]
 
 
 @pytest.mark.parametrize("batch_size", [1, 512])

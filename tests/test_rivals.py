@@ -22,7 +22,7 @@ from learning.models.score_network import ScoreNetMultiPair
 from pose6d.errors import FrameError, MissingDependencyError, OptionError
 from pose6d.evaluation.pose_errors import add_s
 from pose6d.evaluation.record import Record
-from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.geometry.transforms import make_transform, so3_exp
 from tests.estimater_scene import SMALL, render_scene
 from tests.rendering_scenes import box
@@ -50,7 +50,7 @@ def test_the_published_schedule_moves_all_hypotheses_and_returns_the_original_me
         ScoreNetMultiPair(NetworkConfig(kind="scorer", **SMALL)),
     )
     refiner, scorer = (network.eval() for network in networks)
-    rotations = starting_rotations("views")[:6]
+    rotations = rotation_hypotheses()[:6]
     estimator = PublishedEstimator(scene.mesh, refiner, scorer, rotations, torch.device("cpu"))
     start, moved = (estimator.register(**scene.frame, ob_mask=scene.mask, iteration=n) for n in (0, 1))
     assert any(np.allclose(start[:3, :3], rotation, atol=1e-5) for rotation in rotations.numpy())

@@ -10,7 +10,7 @@ import torch
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
-from pose6d.geometry.rotation_grids import covering_rotations, icosphere, rotation_hypotheses, starting_rotations
+from pose6d.geometry.rotation_grids import covering_rotations, icosphere, rotation_hypotheses
 from pose6d.geometry.transforms import random_rotations, rotation_angle
 from pose6d.mesh.symmetry import parse_symmetry
 
@@ -74,13 +74,6 @@ def test_symmetries_thin_a_covering_and_the_identity_does_not() -> None:
     assert 10 < len(kept) < 60
     angles = torch.rad2deg(rotation_angle(kept[:, None, None], every[None, None] @ S[None, :, None])).amin((0, 1))
     assert angles.max() < 30
-
-
-def test_a_grid_is_found_by_its_name_only() -> None:
-    assert torch.equal(starting_rotations("covering_120"), covering_rotations())
-    assert len(starting_rotations("views", parse_symmetry("180 z"))) == 126
-    with pytest.raises(ValueError, match="grid 'cube': choose views, covering_120"):
-        starting_rotations("cube")
 
 
 @pytest.mark.parametrize("symmetry", ["continuous z", "180 x; 180 y", "90 z; 120 1 1 1"])

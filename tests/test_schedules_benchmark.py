@@ -49,14 +49,16 @@ def results() -> Results:
 
 
 def test_a_name_says_what_a_schedule_does() -> None:
-    assert parse_schedule("120/1k24/2k8") == Schedule("120/1k24/2k8", "covering_120", (Stage(1, 24), Stage(2, 8)))
-    assert parse_schedule("252") == Schedule("252", "views")
-    assert parse_schedule("252/1k16a25") == Schedule("252/1k16a25", "views", (Stage(1, 16, 25.0),))
-    assert parse_schedule("120/1s40k12a25").stages == (Stage(1, 12, 25.0, texture_top_k=40),)
+    assert parse_schedule("120/1k24/2k8") == Schedule("120/1k24/2k8", 120, (Stage(1, 24), Stage(2, 8)))
+    assert parse_schedule("all") == Schedule("all")
+    assert parse_schedule("all/1k16a25") == Schedule("all/1k16a25", None, (Stage(1, 16, 25.0),))
+    assert parse_schedule("60/1k12a25s").stages == (Stage(1, 12, 25.0, scouted=True),)
     assert parse_schedule("pruned").min_confidence == 0  # no fallback while it is measured
 
 
-@pytest.mark.parametrize("name", ["fast", "60/1k12", "120/2", "120/0k12", "120/2k0", "120/2k12/", "120/2s0k12"])
+@pytest.mark.parametrize(
+    "name", ["fast", "0/1k12", "120/2", "120/0k12", "120/2k0", "120/2k12/", "120/2k12s40", "some/2k12"]
+)
 def test_an_unknown_schedule_is_refused_by_name(name: str) -> None:
     with pytest.raises(Pose6DError, match=f"--schedules {name}: unknown; choose full, thorough, pruned"):
         parse_schedule(name)
@@ -160,7 +162,7 @@ def test_one_command_registers_every_scene_with_every_schedule(tmp_path: Path, m
     main(Options(schedules=("pruned", "120/1k12"), scenes=3, suites=("easy",), workers=0, device="cpu", output=file))
     results = read_results(file)
     names = ["full", "thorough", "pruned", "120/1k12"]
-    pairs = [252 * 6 + 39, 252 * 3 + 24 * 4 + 39, 120 + 40 + 12 * 5 + 39, 120 * 2 + 12 * 5 + 39]
+    pairs = [252 * 6 + 39, 120 * 3 + 24 * 4 + 39, 60 * 2 + 12 * 5 + 39, 120 * 2 + 12 * 5 + 39]
     assert list(results.records) == names and list(results.pairs.values()) == pairs
     # Scenes 0 and 2 show the first object, and come first; all schedules are recorded in the same order.
     assert all([r.index for r in own] == [0, 2, 1] for own in results.records.values())

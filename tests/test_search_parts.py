@@ -88,10 +88,10 @@ def test_a_foreign_renderer_draws_all_that_is_compared(scene: Scene) -> None:
 
 def test_a_foreign_sampler_says_where_the_search_starts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     class NearTheTruth:
-        def count(self, grid: str) -> int:
+        def count(self, starts: int | None) -> int:
             return 3
 
-        def sample(self, observation: Observation, mask: Tensor, middle: Tensor, grid: str) -> Hypotheses:
+        def sample(self, observation: Observation, mask: Tensor, middle: Tensor, starts: int | None) -> Hypotheses:
             assert mask.dtype == torch.bool and observation.xyz.shape == (3, *mask.shape)
             return Hypotheses(torch.as_tensor(scene.truth).expand(3, 4, 4))
 
@@ -156,7 +156,7 @@ def test_who_watches_sees_where_each_hypothesis_comes_from(scene: Scene) -> None
     estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=scorer, device="cpu", schedule="pruned")
     watched = estimator.register(**scene.frame, ob_mask=scene.mask, watch=lambda *step: steps.append(step))
     names = [name for name, _, _ in steps]
-    assert names[:4] == ["start", "refine", "select", "select"] and names[-1] == "sort"
+    assert names[:4] == ["start", "refine", "select", "refine"] and names[-1] == "sort"
     assert names.count("refine") == 5 + 1 + 2 and names.count("rotate") == 2 and "align" in names
     for (_, before, _), (name, after, parents) in pairwise(steps):
         assert len(parents) == len(after) and parents.max() < len(before)

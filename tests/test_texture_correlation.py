@@ -231,22 +231,3 @@ class ThirdTurnRefiner:
         if len(given) > 20:
             turn[len(given) // 2 : 3 * len(given) // 4] = 0
         return poses()[turn]
-
-
-@pytest.mark.parametrize("colored", [True, False])
-def test_texture_screens_what_is_scored(colored: bool) -> None:
-    scored: list[Tensor] = []
-
-    class WatchedScorer(UndecidedScorer):
-        def predict(self, hypotheses: Hypotheses, *_: object) -> Scores:
-            scored.append(hypotheses.poses)
-            return super().predict(hypotheses)
-
-    given = can(0.5) if colored else replace(can(0.5), colors=None)
-    refiner = ThirdTurnRefiner()
-    estimator = FoundationPose(given, refiner=refiner, scorer=WatchedScorer(2.0), device="cpu", schedule="pruned")
-    estimator.register(*frame())
-    assert len(scored[0]) == (40 if colored else 120)
-    right = degrees_off(scored[0]) < 1
-    assert right.sum() == 30 and bool(right[0]) == colored  # none of those that fit is left out, and they come first
-    assert refiner.shared == [True] + [False] * (len(refiner.shared) - 1) and len(refiner.shared) > 1

@@ -44,13 +44,13 @@ from pose6d.search.pair_evidence import PairEvidence, compare_poses
 from pose6d.search.schedule import SCHEDULES
 from pose6d.search.texture_correlation import texture_correlation
 
-_SUITES = ("cluttered", "occluded", "noisy_depth", "absent")
+_SUITES = ("cluttered", "occluded", "absent")
 _FIRST_SEED = HELD_OUT_SEED + 2_000_000
 _DIAMETERS = (0.03, 0.35)  # metres, the smallest and the largest
 _START = (0.5, 1.0, 1.0, 1.0, 1.0)
-# Of the judgement. Real pictures correlate less than simulated ones: fitted to these, texture would count twice as
-# much, and right poses of glossy things would be doubted.
-_TEXTURE = 4.0
+# Of the judgement. Real pictures correlate less than simulated ones: fitted to these, texture would count half as
+# much again, and right poses of glossy things would be doubted.
+_TEXTURE = 6.0
 _RIDGE = 1e-3  # times the square of the weights
 _STEPS, _RATE = 200, 0.06
 _POINTS = 1000  # of the surface
@@ -65,9 +65,9 @@ class Options:
     """folder with refiner.* and scorer.*; scorer.json gets the new numbers"""
     objects: int = 120
     scenes: int = 200
-    """of each suite: cluttered, occluded, noisy_depth and absent"""
+    """of each suite: cluttered, occluded and absent"""
     absent: float = 0.1
-    """what a scene without the object counts: such masks are rarer in use than one in four"""
+    """what a scene without the object counts: such masks are rarer in use than one in three"""
     device: str = "auto"
     workers: int | None = None
     """processes that make scenes"""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rivals.point_clouds import frame_cloud, model_cloud, open3d
-from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.mesh.mesh import Mesh
 
 _SPACING = 0.03  # diameters between points
@@ -24,7 +24,7 @@ class IcpFromViews:
 
     def __init__(self, mesh: Mesh):
         self._model, self._diameter, self._center = model_cloud(mesh, _SPACING), float(mesh.diameter), mesh.center
-        self._rotations = starting_rotations("views").numpy().astype(np.float64)
+        self._rotations = rotation_hypotheses().numpy().astype(np.float64)
 
     def register(
         self, K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, ob_mask: np.ndarray, iteration: int = 5

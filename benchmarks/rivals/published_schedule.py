@@ -16,7 +16,7 @@ from learning.models.score_network import ScoreNetMultiPair
 from pose6d.device import resolve_device
 from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.observation import Observation, observe
-from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.geometry.transforms import make_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.rendered_object import RenderedObject
@@ -40,7 +40,7 @@ class PublishedSchedule:
         refiner, scorer = (load_network(weights, kind, self._device.type) for kind in ("refiner", "scorer"))
         assert isinstance(refiner, RefineNet) and isinstance(scorer, ScoreNetMultiPair)
         self._refiner, self._scorer = (network.eval().to(self._device) for network in (refiner, scorer))
-        self._rotations = starting_rotations("views").to(self._device)
+        self._rotations = rotation_hypotheses().to(self._device)
 
     def __call__(self, mesh: Mesh) -> PublishedEstimator:
         return PublishedEstimator(mesh, self._refiner, self._scorer, self._rotations, self._device)

@@ -13,9 +13,11 @@ from benchmarks.speed.timing import median, until_done
 from learning.models.blocks import image_encoder
 from learning.models.config import NetworkConfig
 from learning.models.loading import build_network
+from learning.training.predict_pose_refine import PoseRefinePredictor
+from learning.training.predict_score import ScorePredictor
 from pose6d.device import fast_dtype
 from pose6d.geometry.observation import Observation
-from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner, Scorer, Scores
+from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Scores
 
 _SIDE = {"cuda": 8192, "cpu": 2048}  # of the matrices that the ceiling is measured with
 
@@ -56,8 +58,14 @@ def matrix_ceiling(device: torch.device) -> tuple[float, str]:
 class CountingRefiner:
     """A refiner that keeps count of the pairs it has seen, and of the images that it needed not encode."""
 
-    def __init__(self, refiner: Refiner):
+    def __init__(self, refiner: PoseRefinePredictor):
         self._refiner, self.pairs, self.shared, self.recordable = refiner, 0, 0, False
+
+    @property
+    def flops(self) -> float:
+        """Of what it has seen."""
+        config = self._refiner.config
+        return self.pairs * network_flops(config, 1) - self.shared * image_flops(config)
 
     def predict(
         self,
@@ -75,10 +83,15 @@ class CountingRefiner:
 class CountingScorer:
     """A scorer that keeps count of the pairs it has seen."""
 
-    def __init__(self, scorer: Scorer):
+    def __init__(self, scorer: ScorePredictor):
         self._scorer, self.pairs = scorer, 0
         self.has_confidence, self.texture_weight = scorer.has_confidence, scorer.texture_weight
         self.choice_weights, self.recordable = scorer.choice_weights, False
+
+    @property
+    def flops(self) -> float:
+        """Of what it has seen, as if it had been compared in sets of 252."""
+        return self.pairs * network_flops(self._scorer.config, 252) / 252
 
     def predict(
         self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None

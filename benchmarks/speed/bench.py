@@ -15,6 +15,7 @@ from benchmarks.speed.frames import TimedFrame, cluttered_frame
 from benchmarks.speed.options import Options
 from benchmarks.speed.timing import median
 from estimater import FoundationPose
+from learning.inference.scouts import load_scouts
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from pose6d.device import resolve_device
@@ -70,6 +71,10 @@ class Bench:
         return ScorePredictor(self.options.weights, self.device)
 
     @cached_property
+    def scouts(self) -> tuple[PoseRefinePredictor, ScorePredictor] | None:
+        return load_scouts(self.options.weights, self.device)
+
+    @cached_property
     def _pool(self) -> ScenePool:
         return ScenePool.from_meshes([self.mesh])
 
@@ -82,8 +87,9 @@ class Bench:
 
     def estimator(self, mesh: Mesh | None = None, schedule: str | Schedule = "auto", **more: Any) -> FoundationPose:
         """An estimator with the shared networks, unless `more` says otherwise."""
-        networks = {} if "weights" in more else {"refiner": self.refiner, "scorer": self.scorer}
-        return FoundationPose(mesh or self.mesh, device=self.device, schedule=schedule, **networks, **more)
+        if "weights" not in more:
+            more = {"refiner": self.refiner, "scorer": self.scorer, "scouts": self.scouts} | more
+        return FoundationPose(mesh or self.mesh, device=self.device, schedule=schedule, **more)
 
     def estimator_without_doubt(self, mesh: Mesh | None = None, **more: Any) -> FoundationPose:
         """One whose schedule never falls back to another one, so that rows of a table did the same work."""

@@ -100,6 +100,7 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
         import torch
 
         from estimater import FoundationPose
+        from learning.inference.scouts import load_scouts
         from learning.training.predict_pose_refine import PoseRefinePredictor
         from learning.training.predict_score import ScorePredictor
         from pose6d.mesh.mesh_files import load_mesh
@@ -111,8 +112,9 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
     lap("mesh")
     refiner = PoseRefinePredictor(request.weights, request.device)
     scorer = ScorePredictor(request.weights, request.device)
+    scouts = load_scouts(request.weights, request.device)
     lap("weights")
-    estimator = FoundationPose(mesh, refiner=refiner, scorer=scorer, device=request.device)
+    estimator = FoundationPose(mesh, refiner=refiner, scorer=scorer, device=request.device, scouts=scouts)
     lap("estimator")
     frame = np.load(request.frame)
     images = [frame[name] for name in ("K", "rgb", "depth", "mask")]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rendering import median_ms
-from benchmarks.speed.arithmetic import CountingRefiner, CountingScorer, image_flops, matrix_ceiling, network_flops
+from benchmarks.speed.arithmetic import CountingRefiner, CountingScorer, matrix_ceiling, network_flops
 from benchmarks.speed.bench import Bench, Table
 from benchmarks.speed.frames import TimedFrame
 from benchmarks.speed.timing import median, percentiles, time_calls, until_done
@@ -131,21 +131,19 @@ def register(bench: Bench) -> Table:
         "matrix products, 2 for each multiplication with its addition, over the time of the whole call. Confidence is "
         "the result's; where a pruned schedule leaves doubt, the pairs of the thorough one that follows are counted."
     )
-    pair_flops = {
-        "refine": network_flops(bench.refiner.config, 1),
-        "score": network_flops(bench.scorer.config, 252) / 252,
-    }
     first = None
     for schedule in options.schedules:
         refiner, scorer = CountingRefiner(bench.refiner), CountingScorer(bench.scorer)
-        counting = FoundationPose(bench.mesh, refiner=refiner, scorer=scorer, device=bench.device, schedule=schedule)
+        scouts = None
+        if bench.scouts is not None:
+            scouts = CountingRefiner(bench.scouts[0]), CountingScorer(bench.scouts[1])
+        counting = bench.estimator(schedule=schedule, refiner=refiner, scorer=scorer, scouts=scouts)
         bench.register_call(counting, frame)()
         estimator = bench.estimator(schedule=schedule)
         milliseconds = time_calls(bench.register_call(estimator, frame), options.repeats, options.warm_ups)
         p50 = float(np.median(milliseconds))
         first = first or p50
-        flops = refiner.pairs * pair_flops["refine"] + scorer.pairs * pair_flops["score"]
-        flops -= refiner.shared * image_flops(bench.refiner.config)
+        flops = refiner.flops + scorer.flops + sum(scout.flops for scout in scouts or ())
         table.rows.append(
             {
                 "schedule": schedule,
@@ -153,6 +151,7 @@ def register(bench: Bench) -> Table:
                 f"times {options.schedules[0]}": first / p50,
                 "pairs refined": refiner.pairs,
                 "pairs scored": scorer.pairs,
+                "by scouts": sum(scout.pairs for scout in scouts or ()),
                 "TFLOP": 1e-12 * flops,
                 "TFLOP/s": 1e-9 * flops / p50,
                 "% of ceiling": 1e5 * flops / p50 / ceiling,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -79,23 +78,6 @@ def _tetrahedral_group() -> torch.Tensor:
     diagonals = torch.cartesian_prod(sign[1:], sign, sign) / math.sqrt(3)
     thirds = 2 * math.pi / 3 * diagonals
     return so3_exp(torch.cat([math.pi * axes, 0 * axes[:1], thirds, -thirds]))
-
-
-def starting_rotations(grid: str, symmetries: torch.Tensor | None = None) -> torch.Tensor:
-    """(N, 3, 3) float32 on the CPU, the starting rotations that a schedule names; symmetries as above.
-
-    Raises:
-        ValueError: there is no such grid.
-    """
-    if grid not in _STARTS:
-        raise ValueError(f"grid {grid!r}: choose {', '.join(_STARTS)}")
-    return _STARTS[grid](symmetries)
-
-
-_STARTS: dict[str, Callable[[torch.Tensor | None], torch.Tensor]] = {
-    "views": rotation_hypotheses,
-    "covering_120": covering_rotations,
-}
 
 
 def _without_symmetric(

@@ -1,4 +1,4 @@
-"""Where the search for an object starts: rotations from all around, at the place under the mask."""
+"""Where the search for an object starts: rotations from all around, where the mask is."""
 
 from __future__ import annotations
 
@@ -6,44 +6,52 @@ import torch
 from torch import Tensor
 
 from pose6d.geometry.observation import Observation
-from pose6d.geometry.rotation_grids import starting_rotations
+from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.geometry.transforms import make_transform, random_rotations
-from pose6d.search.interfaces import Hypotheses
+from pose6d.search.interfaces import Hypotheses, ObjectModel
+from pose6d.search.placement import NearSides, place_rotations
 
 _ASIDE = 0.6  # diameters between an object's centre and the middle of what is seen of it; half, and some noise
 
 
 class GridSampler:
-    """Rotations of a grid, all at the point behind the middle of the mask.
+    """The 252 rotations of the published method: all at the point behind the middle of the mask, or some, each where it
+    fits depth and mask best.
 
     Args:
+        object: that is looked for.
         symmetries: (S, 4, 4) transforms of the centred object that leave its look unchanged, identity included; they
             thin out the grid.
         device: of the hypotheses.
         seed: 0 is the plain grid; any other number turns the whole grid by a random rotation drawn from it.
     """
 
-    def __init__(self, symmetries: Tensor | None, device: torch.device, seed: int = 0):
-        self._symmetries, self._device, self._seed = symmetries, device, seed
-        self._grids: dict[str, Tensor] = {}
+    def __init__(self, object: ObjectModel, symmetries: Tensor | None, device: torch.device, seed: int = 0):
+        rotations = rotation_hypotheses(symmetries)
+        if seed:
+            rotations = random_rotations(1, torch.Generator().manual_seed(seed)) @ rotations
+        self._object, self._rotations = object, rotations.to(device)
+        self._near: NearSides | None = None
 
-    def count(self, grid: str) -> int:
+    def count(self, starts: int | None) -> int:
         """How many hypotheses `sample` gives."""
-        return len(self.rotations(grid))
+        count = len(self._rotations)
+        if starts is None:
+            return count
+        if self._near is None:
+            self._near = NearSides.of(self._object, self._rotations)
+        return min(starts, count)
 
-    def sample(self, observation: Observation, mask: Tensor, middle: Tensor, grid: str) -> Hypotheses:
+    def sample(self, observation: Observation, mask: Tensor, middle: Tensor, starts: int | None) -> Hypotheses:
         """See `HypothesisSampler.sample`; the poses are infinite where there is no depth under the mask."""
+        count = self.count(starts)
         translation = initial_translation(observation.xyz[2], mask, middle, observation.K)
-        return Hypotheses(make_transform(self.rotations(grid), translation), shared_window=True)
-
-    def rotations(self, grid: str) -> Tensor:
-        """(N, 3, 3) of a grid (`pose6d.search.schedule.Grid`); made when first asked for."""
-        if grid not in self._grids:
-            rotations = starting_rotations(grid, self._symmetries)
-            if self._seed:
-                rotations = random_rotations(1, torch.Generator().manual_seed(self._seed)) @ rotations
-            self._grids[grid] = rotations.to(self._device)
-        return self._grids[grid]
+        if starts is None:
+            return Hypotheses(make_transform(self._rotations, translation), shared_window=True)
+        assert self._near is not None
+        translations, cost = place_rotations(self._near, translation, observation, mask)
+        best = torch.argsort(cost, stable=True)[:count]
+        return Hypotheses(make_transform(self._rotations[best], translations[best]))
 
 
 def initial_translation(depth: Tensor, mask: Tensor, middle: Tensor, K: Tensor) -> Tensor:

@@ -116,18 +116,18 @@ class ObjectModel(Protocol):
 class HypothesisSampler(Protocol):
     """Where the search starts; `pose6d.search.hypotheses.GridSampler` is the one that the estimator makes itself."""
 
-    def count(self, grid: str) -> int:
-        """How many hypotheses `sample` gives for a schedule's grid."""
+    def count(self, starts: int | None) -> int:
+        """How many hypotheses `sample` gives where a schedule wants so many."""
         ...
 
-    def sample(self, observation: Observation, mask: Tensor, middle: Tensor, grid: str) -> Hypotheses:
+    def sample(self, observation: Observation, mask: Tensor, middle: Tensor, starts: int | None) -> Hypotheses:
         """Hypotheses for the object under a mask.
 
         Args:
             observation: one frame, with its depth filtered.
             mask: (H, W) bool.
             middle: (2,) float32 (u, v), the middle of the mask's bounding box, pixels.
-            grid: of the schedule.
+            starts: of the schedule: how many it wants, the likeliest; all where None.
 
         Returns:
             Poses; not finite where the frame gives no start.
@@ -186,6 +186,10 @@ class Scorer(Protocol):
     def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:
         """The same of the last hypotheses, more carefully; asked for where `has_confidence`."""
         ...
+
+
+Scouts = tuple[Refiner, Scorer]
+"""smaller networks that look at the many starts of a search; the large ones see what these leave"""
 
 
 def check_part(part: Any, protocol: type) -> None:

@@ -6,13 +6,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from pose6d.errors import Pose6DError
 from pose6d.search.axis_rotations import QUARTER_TURNS
-
-Grid = Literal["views", "covering_120"]
-"""Starting rotations by name; `pose6d.geometry.rotation_grids.starting_rotations` makes them."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +20,13 @@ class Stage:
         top_k: how many distinct hypotheses go on; all where None.
         nms_degrees: by how much rotations must differ to be distinct; the fewer steps, the farther hypotheses of one
             pose still are from each other.
-        texture_top_k: how many distinct hypotheses are scored: those whose texture fits best, which takes a third of
-            the time of scoring on a CPU, less on a GPU; all where None, and where there is no texture.
+        scouted: whether the estimator's scouts do it, where it has some.
     """
 
     steps: int
     top_k: int | None = None
     nms_degrees: float = 10.0
-    texture_top_k: int | None = None
+    scouted: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,8 +67,8 @@ class Schedule:
 
     Attributes:
         name: what `--schedule` calls it.
-        grid: where it starts: the 252 rotations of the published method, which leave none further than 35.7 degrees,
-            or 120 optimised ones with 37.2 degrees.
+        starts: how many of the 252 rotations of the published method it starts from: those that fit depth and mask
+            best, each where it fits best; all of them, behind the middle of the mask, where None.
         stages: all but the last, which takes the steps that the others leave.
         min_confidence: a result of less confidence is doubted: the schedule `FALLBACK` follows, and the surer of both
             counts.
@@ -81,7 +76,7 @@ class Schedule:
     """
 
     name: str
-    grid: Grid
+    starts: int | None = None
     stages: tuple[Stage, ...] = ()
     min_confidence: float = 0.0
     rotations: RotationStage | None = RotationStage()
@@ -101,18 +96,16 @@ class Schedule:
         Args:
             rotations: whether rotations compete nevertheless, since more than texture decides between them.
         """
-        stages = tuple(replace(stage, texture_top_k=None) for stage in self.stages)
         last = None
         if rotations and self.rotations is not None:
             last = replace(self.rotations, proposals=0, quarter_turns=QUARTER_TURNS)
-        return replace(self, rotations=last, stages=stages)
+        return replace(self, rotations=last)
 
     def pairs(self, steps: int, hypotheses: int) -> int:
         """How many pairs of images the networks will see of so many hypotheses."""
         pairs = 0
         for stage in self.plan(steps):
             pairs += hypotheses * stage.steps
-            hypotheses = min(hypotheses, stage.texture_top_k or hypotheses)
             pairs += hypotheses
             hypotheses = min(hypotheses, stage.top_k or hypotheses)
         if self.rotations is not None:
@@ -129,11 +122,9 @@ FALLBACK = "thorough"
 SCHEDULES = {
     schedule.name: schedule
     for schedule in (
-        Schedule("full", "views"),
-        Schedule(FALLBACK, "views", (Stage(2, top_k=24, nms_degrees=15.0),)),
-        Schedule(
-            "pruned", "covering_120", (Stage(1, top_k=12, nms_degrees=25.0, texture_top_k=40),), min_confidence=0.9
-        ),
+        Schedule("full"),
+        Schedule(FALLBACK, 120, (Stage(2, top_k=24, nms_degrees=15.0, scouted=True),)),
+        Schedule("pruned", 60, (Stage(1, top_k=12, nms_degrees=25.0, scouted=True),), min_confidence=0.9),
     )
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -14,7 +15,7 @@ from pose6d.search.axis_rotations import AxisRotations, propose_rotations, refin
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.distinct_poses import select_distinct
 from pose6d.search.hypotheses import near_mask
-from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Refiner, Scorer, Watch
+from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Refiner, Scorer, Scouts, Watch
 from pose6d.search.look_alike import look_alike
 from pose6d.search.pair_evidence import compare_poses
 from pose6d.search.schedule import RotationStage
@@ -53,6 +54,14 @@ class SearchSteps:
         self._mask, self._middle = mask, middle
         self._stage, self._progress, self._watch = runner.stage, progress, watch
 
+    def by(self, networks: Scouts | None) -> SearchSteps:
+        """The same steps, done by other networks; by the same ones where None."""
+        if networks is None:
+            return self
+        steps = copy.copy(self)
+        steps._refiner, steps._scorer = networks
+        return steps
+
     def start(self, hypotheses: Hypotheses) -> Hypotheses:
         """Nothing is done to them yet."""
         return self._tell("start", hypotheses)
@@ -83,14 +92,13 @@ class SearchSteps:
         agreement = self._agreement(hypotheses)
         return replace(hypotheses, ranking=hypotheses.ranking + self._scorer.texture_weight * agreement)
 
-    def select_by_texture(self, hypotheses: Hypotheses, top_k: int, nms_degrees: float) -> Hypotheses:
-        """The distinct ones whose texture agrees best."""
-        return self._select(hypotheses, self._agreement(hypotheses), top_k, nms_degrees)
-
     def select(self, hypotheses: Hypotheses, top_k: int, nms_degrees: float) -> Hypotheses:
         """The distinct ones that rank highest."""
         assert hypotheses.ranking is not None
-        return self._select(hypotheses, hypotheses.ranking, top_k, nms_degrees)
+        near = near_mask(hypotheses.poses, self._middle, self._observation.K, self._object.diameter)
+        ranking = torch.where(near, hypotheses.ranking, hypotheses.ranking - _ELSEWHERE)
+        chosen = select_distinct(hypotheses.poses, ranking, top_k, self._object.diameter, nms_degrees)
+        return self._take("select", hypotheses, chosen)
 
     def sort(self, hypotheses: Hypotheses) -> Hypotheses:
         """All, best first."""
@@ -159,12 +167,6 @@ class SearchSteps:
     def _agreement(self, hypotheses: Hypotheses) -> Tensor:
         with self._stage("texture"):
             return texture_correlation(hypotheses.poses, self._object, self._observation)
-
-    def _select(self, hypotheses: Hypotheses, ranking: Tensor, top_k: int, nms_degrees: float) -> Hypotheses:
-        near = near_mask(hypotheses.poses, self._middle, self._observation.K, self._object.diameter)
-        ranking = torch.where(near, ranking, ranking - _ELSEWHERE)
-        chosen = select_distinct(hypotheses.poses, ranking, top_k, self._object.diameter, nms_degrees)
-        return self._take("select", hypotheses, chosen)
 
     def _take(self, step: str, hypotheses: Hypotheses, rows: Tensor) -> Hypotheses:
         return self._tell(step, hypotheses.take(rows), rows)

@@ -1,0 +1,79 @@
+"""Smaller networks that look at the many starts of a search in place of the large ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from estimater import FoundationPose
+from many_objects import EstimatorFactory
+from pose6d.errors import Pose6DError
+from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.search.interfaces import Hypotheses, Scores
+from pose6d.weights import find_scouts, weights_folder
+from tests.estimater_scene import MatchingScorer, PlantingRefiner, Scene, random_networks, render_scene
+from tests.rendering_scenes import box
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return render_scene(
+        box(), make_transform(so3_exp(torch.tensor([0.4, -0.3, 0.2])), torch.tensor([0.01, 0.0, 0.6])).float()
+    )
+
+
+class CountingRefiner(PlantingRefiner):
+    counts: tuple[int, ...] = ()
+
+    def predict(self, hypotheses: Hypotheses, *arguments: Any, **more: Any) -> Tensor:
+        self.counts += (len(hypotheses),)
+        return super().predict(hypotheses, *arguments, **more)
+
+
+class CountingScorer(MatchingScorer):
+    counts: tuple[int, ...] = ()
+
+    def predict(self, hypotheses: Hypotheses, *arguments: Any) -> Scores:
+        self.counts += (len(hypotheses),)
+        return super().predict(hypotheses, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "many", "few"), [("pruned", (60,), (12,)), ("thorough", (120,), (24,)), ("full", (), (252,))]
+)
+def test_scouts_see_the_many_and_the_large_networks_the_few(
+    scene: Scene, schedule: str, many: tuple[int, ...], few: tuple[int, ...]
+) -> None:
+    pairs = [
+        (CountingRefiner(scene.truth, scene.mesh.center), CountingScorer()) for _ in ("the large ones", "the scouts")
+    ]
+    (refiner, scorer), scouts = pairs
+    estimator = FoundationPose(
+        scene.mesh, refiner=refiner, scorer=scorer, scouts=scouts, schedule=schedule, device="cpu"
+    )
+    estimator.register(**scene.frame, ob_mask=scene.mask)
+    assert tuple(part.counts for part in scouts) == (many, many)
+    assert refiner.counts[:1] == scorer.counts[:1] == few
+
+
+def test_released_large_weights_bring_the_small_ones_as_scouts(scene: Scene, tmp_path: Path) -> None:
+    estimator = FoundationPose(scene.mesh, weights="base", device="cpu")
+    assert estimator.scouts is not None
+    assert [part.config.width for part in estimator.scouts] == [32, 32]
+    assert estimator.refiner.config.width == estimator.scorer.config.width == 64
+    assert EstimatorFactory("base", "cpu").scouts is not None
+    assert FoundationPose(scene.mesh, weights="lite", device="cpu").scouts is None
+    assert FoundationPose(scene.mesh, **random_networks()).scouts is None  # who brings networks brings scouts
+    assert find_scouts(weights_folder() / "base") == "lite"
+    shutil.copytree(weights_folder() / "base", tmp_path / "base")
+    assert find_scouts(tmp_path / "base") is None  # somebody's own
+
+
+def test_what_is_no_network_is_refused(scene: Scene) -> None:
+    with pytest.raises(Pose6DError, match="object is no Refiner: it has no "):
+        FoundationPose(scene.mesh, scouts=(object(), MatchingScorer()), **random_networks())
