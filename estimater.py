@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learning.inference.scouts import load_scouts
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
+from learning.training.scouts import load_scouts
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.geometry.observation import Observation
@@ -34,7 +34,6 @@ from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import check_frame, check_mask, check_result, check_translation, mask_middle
 from pose6d.search.hypotheses import GridSampler
 from pose6d.search.interfaces import (
-    Hypotheses,
     HypothesisSampler,
     ObjectModel,
     Progress,
@@ -81,8 +80,7 @@ class FoundationPose:
 
     Attributes:
         poses: (N, 4, 4) float32 hypotheses that the last `register` ranked in the end, original mesh in camera, best
-            first; None before.
-        scores: (N,) float32, descending, comparable with each other only; None before.
+            first, and scores: (N,) float32, comparable with each other only; None before.
         confidence: of the last call's pose, the probability that it is within 0.1 diameter; None before, and where the
             scorer has no head for it or tracking does not ask for it. After `register` it is the first alternative's;
             `track_one` judges whether the object is where the pose says, and knows nothing of other sides.
@@ -92,8 +90,7 @@ class FoundationPose:
         cropped: set to True for pictures that are cut out of larger ones: their principal point may lie anywhere. Else
             one that looks like that of another resolution is refused.
         object, diameter: what is looked for, and its size in metres; mesh: in its original frame, None without one.
-        symmetries: (S, 4, 4) those given, of the centred object, on the device; None without any.
-        scouts: those that are used; None without any.
+        symmetries: (S, 4, 4) those given, of the centred object, on the device; None without any. scouts: those used.
 
     Raises:
         MeshError, WeightsError, DeviceError: unusable mesh, weights or device.
@@ -116,37 +113,35 @@ class FoundationPose:
     ):
         self.device, self.cropped = resolve_device(device), False
         self.object = self._make_object(mesh)
-        if refiner is None and scorer is None and scouts is None:
-            scouts = load_scouts(weights, self.device)
-        self.scouts = scouts
+        made_here = refiner is None and scorer is None and scouts is None
+        self.scouts = load_scouts(weights, self.device) if made_here else scouts
         self.refiner: Refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
         self.scorer: Scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
         check_part(self.object, ObjectModel)
-        check_part(self.refiner, Refiner)
-        check_part(self.scorer, Scorer)
-        for part, protocol in zip(scouts or (), (Refiner, Scorer), strict=False):
-            check_part(part, protocol)
+        networks = [self.refiner, self.scorer, *(self.scouts or ())]
+        for network, protocol in zip(networks, (Refiner, Scorer) * 2, strict=False):
+            check_part(network, protocol)
         self.mesh: Mesh | None = getattr(self.object, "mesh", None)
         self.diameter = float(self.object.diameter)
         self.schedule = choose_schedule(schedule, self.scorer.has_confidence)
-        center = self.object.center
-        turns = None if symmetries is None else centred_symmetries(symmetries, center)
-        self.symmetries = None if turns is None else turns.float().to(self.device)
+        center, self.symmetries = self.object.center, None
+        if symmetries is not None:
+            self.symmetries = centred_symmetries(symmetries, center).float().to(self.device)
         if sampler is None:
             sampler = GridSampler(self.object, self.symmetries, self.device, seed)
         check_part(sampler, HypothesisSampler)
         self._sampler = sampler
-        self._sampler.count(self.schedule.starts)  # made here, so that the first frame need not wait
+        sampler.count(self.schedule.starts)  # prepared here, so that the first frame need not wait
         self._textured = self.object.textured and self.scorer.texture_weight > 0
-        self._rotations: AxisRotations | None = None
-        if self._textured or self.scorer.choice_weights is not None:
-            self._rotations = AxisRotations.about(self.object.principal_axes().to(self.device))
-        self._round_body = self.scorer.choice_weights is not None and is_round(self.object, self.device)
-        self._runner = DeviceRunner(self.device, (self.refiner, self.scorer, *(scouts or ()), self.object), profile)
+        chooses = self.scorer.choice_weights is not None
+        axes = self.object.principal_axes().to(self.device) if self._textured or chooses else None
+        self._rotations = None if axes is None else AxisRotations.about(axes)
+        self._round_body = chooses and is_round(self.object, self.device)
+        self._runner = DeviceRunner(self.device, (*networks, self.object), profile)
         self._tracker = Tracker(self.object, np.asarray(center)[None], self.refiner, self.scorer, self._runner)
         # Networks and renderer know only the object moved by -center; poses are converted where they enter and leave.
-        offset = -torch.as_tensor(center, dtype=torch.float32)
-        self._centred_from_original = make_transform(torch.eye(3), offset).to(self.device)
+        moved = make_transform(torch.eye(3), -torch.as_tensor(center, dtype=torch.float32))
+        self._centred_from_original = moved.to(self.device)
         self.poses: np.ndarray | None = None
         self.scores: np.ndarray | None = None
         self.confidence: float | None = None
@@ -257,8 +252,8 @@ class FoundationPose:
         1. Filter the depth and turn it into points.
         2. Set up the hypotheses: rotations that cover all viewpoints, behind the middle of the mask at its median
            depth; or only those that fit depth and mask best, each where it fits best.
-        3. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again.
-           Scouts, where there are some, do this for the many, the large networks for the best.
+        3. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again,
+           scouts, if any, with the many.
         4. Hypotheses whose texture agrees with the picture are worth more.
         5. Rotations of the object about its axes, those that its texture favours and quarter turns, compete with the
            best.
@@ -286,16 +281,16 @@ class FoundationPose:
             hypotheses = own.score(own.refine(hypotheses, stage.steps))
             if stage.top_k is not None:
                 hypotheses = steps.select(hypotheses, stage.top_k, stage.nms_degrees)
-        hypotheses = self._add_texture(steps, hypotheses)
+        add_texture = steps.add_texture if self._textured else lambda hypotheses: hypotheses
+        hypotheses = add_texture(hypotheses)
         probability, alike = hypotheses.poses.new_empty(0), hypotheses.poses.new_empty(0, 0)
-
         if (last := schedule.rotations) is not None:
             assert self._rotations is not None
             hypotheses = steps.select(hypotheses, last.competitors, last.nms_degrees)
             competitors = len(hypotheses)
             hypotheses = steps.propose_rotations(hypotheses, self._rotations, last)
             hypotheses = steps.refine(hypotheses, last.steps, first=competitors)
-            hypotheses = self._add_texture(steps, steps.score(hypotheses))
+            hypotheses = add_texture(steps.score(hypotheses))
             hypotheses = steps.select(hypotheses, last.finalists, last.final_nms_degrees)
             if self._textured:  # it decides between what has converged only
                 hypotheses = steps.refine_rotations(hypotheses, self._rotations)
@@ -310,17 +305,13 @@ class FoundationPose:
                     symmetries=self.symmetries,
                 )
             else:
-                hypotheses = steps.sort(self._add_texture(steps, hypotheses))
+                hypotheses = steps.sort(add_texture(hypotheses))
         else:
             hypotheses = steps.align(steps.sort(hypotheses), last=1)
 
         assert hypotheses.ranking is not None
         confidence = hypotheses.ranking[:0] if hypotheses.confidence is None else hypotheses.confidence
         return hypotheses.poses, hypotheses.ranking, confidence, start, probability, alike
-
-    def _add_texture(self, steps: SearchSteps, hypotheses: Hypotheses) -> Hypotheses:
-        """Hypotheses whose texture agrees rank higher, as far as the object has one."""
-        return steps.add_texture(hypotheses) if self._textured else hypotheses
 
     def _steps(
         self, observation: Observation, mask: Tensor, middle: Tensor, progress: Progress | None, watch: Watch | None

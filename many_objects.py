@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from estimater import FoundationPose
-from learning.inference.scouts import load_scouts
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
+from learning.training.scouts import load_scouts
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.mesh.mesh import Mesh

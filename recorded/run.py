@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from estimater import FoundationPose
-from learning.inference.scouts import load_scouts
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
+from learning.training.scouts import load_scouts
 from pose6d.command import exit_code, finish_what_is_begun
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, OptionError, Pose6DError, SceneError

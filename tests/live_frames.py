@@ -131,7 +131,7 @@ class Stage:
         self._meshes = {"box": box(), "torus": torus()}
         self.estimators = {
             name: FoundationPose(
-                mesh, refiner=self.refiner, scorer=scorer, device="cpu", schedule=Schedule("brief", "covering_120")
+                mesh, refiner=self.refiner, scorer=scorer, device="cpu", schedule=Schedule("brief", 40)
             )
             for name, mesh in self._meshes.items()
         }

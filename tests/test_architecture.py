@@ -50,7 +50,7 @@ MESH = (*GEOMETRY, "pose6d.mesh")
 SCENES_AND_RENDERING = (*MESH, "pose6d.rendering", "pose6d.scenes")
 SCAN_FILES = (*SCENES_AND_RENDERING, "mesh_creation.scan_folder", "mesh_creation.step_files")
 SCAN_BOARD = (*SCAN_FILES, "mesh_creation.board")
-PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predict_score")
+PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predict_score", "learning.training.scouts")
 
 # Module (pattern) -> own modules it may import besides those of its own package. The first matching pattern counts.
 ALLOWED: list[tuple[str, tuple[str, ...]]] = [

@@ -103,9 +103,10 @@ def test_depth_overrules_a_confidence_that_is_wrong(stage: Stage, monkeypatch: p
     frame = stage.show()  # the wall alone
     box = stage.estimators["box"]
     monkeypatch.setattr(box.scorer, "predict", scorer_that_says(0.99))
-    on_the_wall = np.zeros(SIZE, bool)
-    on_the_wall[100:140, 100:140] = True
-    assert find_object(box, frame, propose=lambda *_: [on_the_wall]) is None
+    post = np.zeros(SIZE, bool)
+    post[40:200, 118:124] = True  # too thin for the box: beside it the wall is seen
+    frame.depth[post] *= 0.6
+    assert find_object(box, frame, propose=lambda *_: [post]) is None
 
 
 def test_what_cannot_be_looked_through_is_an_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from benchmarks.speed.frames import TimedFrame, cluttered_frame
 from benchmarks.speed.options import Options
 from benchmarks.speed.timing import median
 from estimater import FoundationPose
-from learning.inference.scouts import load_scouts
 from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
+from learning.training.scouts import load_scouts
 from pose6d.device import resolve_device
 from pose6d.errors import OptionError
 from pose6d.mesh.mesh import Mesh

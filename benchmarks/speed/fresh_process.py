@@ -100,9 +100,9 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
         import torch
 
         from estimater import FoundationPose
-        from learning.inference.scouts import load_scouts
         from learning.training.predict_pose_refine import PoseRefinePredictor
         from learning.training.predict_score import ScorePredictor
+        from learning.training.scouts import load_scouts
         from pose6d.mesh.mesh_files import load_mesh
 
     lap("Python and imports")
