@@ -335,7 +335,7 @@ def test_each_tracked_frame_starts_from_the_result_of_the_last(scene: Scene) -> 
     away[0, 3] += 1.0  # where nothing of the object is seen, alignment leaves the pose
     estimator.start_from(away)
     for _ in range(3):
-        tracked = estimator.track_one(scene.rgb, scene.depth, K)
+        tracked = estimator.track_one(scene.rgb, scene.depth, K, iteration=1)
     middles = torch.cat(refiner.starts)[:, 0, 3]
     np.testing.assert_allclose(middles - middles[0], [0.0, 0.05, 0.1], atol=1e-3)
     assert tracked[0, 3] - away[0, 3] == pytest.approx(0.15, abs=1e-3)
@@ -367,3 +367,21 @@ def test_a_mesh_in_millimetres_is_refused(scene: Scene) -> None:
 def test_a_mesh_of_another_library_is_refused_with_the_way_to_convert_it() -> None:
     with pytest.raises(MeshError, match=r"mesh is a Trimesh.*Mesh\.from_trimesh"):
         FoundationPose(trimesh.creation.box((0.1, 0.1, 0.1)), **random_networks())
+
+
+@pytest.mark.parametrize(("shift", "steps"), [(0.0, 1), (0.02, 1), (0.04, 3)])
+def test_where_a_step_hardly_moves_the_object_a_cpu_takes_no_other(scene: Scene, shift: float, steps: int) -> None:
+    class Shifting(PlantingRefiner):
+        taken = 0
+
+        def predict(self, hypotheses: Hypotheses, *arguments: Any) -> Tensor:
+            self.taken += arguments[2]
+            poses = hypotheses.poses.clone()
+            poses[:, 0, 3] += shift * estimator.diameter
+            return poses
+
+    refiner = Shifting(scene.truth, scene.mesh.center)
+    estimator = FoundationPose(scene.mesh, refiner=refiner, scorer=MatchingScorer(), device="cpu")
+    estimator.start_from(scene.truth)
+    estimator.track_one(scene.rgb, scene.depth, K, iteration=3)
+    assert refiner.taken == steps

@@ -7,11 +7,15 @@ import torch
 from torch import Tensor
 
 from pose6d.errors import FrameError
-from pose6d.geometry.transforms import make_transform
+from pose6d.geometry.observation import Observation
+from pose6d.geometry.transforms import make_transform, rotation_angle
 from pose6d.search.alignment import TRACKING_ROUNDS, align_poses
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import check_depth_roughly, check_frame, check_result, cut_around
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Refiner, Scorer
+
+# What a step moves at most, radians and diameters, where no other one follows on a CPU.
+_STILL_TURN, _STILL_SHIFT = 0.07, 0.03
 
 
 class Tracker:
@@ -85,7 +89,7 @@ class Tracker:
         runner = self._runner
         observation = runner.observe(rgb, depth, K)
         with runner.stage("refine"):
-            poses = self._refiner.predict(Hypotheses(poses), self._object, observation, iteration)
+            poses = self._refine(poses, observation, iteration)
         with runner.stage("align"):
             poses = align_poses(poses, self._object, observation, TRACKING_ROUNDS[runner.device.type])
         confidence = None
@@ -93,3 +97,19 @@ class Tracker:
             with runner.stage("judge"):
                 confidence = self._scorer.judge(Hypotheses(poses), self._object, observation).confidence
         return poses, poses @ self._centred_from_original, poses.new_empty(0) if confidence is None else confidence
+
+    def _refine(self, poses: Tensor, observation: Observation, steps: int) -> Tensor:
+        """Poses after so many steps of the refiner; on a CPU fewer where a step hardly moves any: what is left then is
+        the alignment's. A GPU would have to be waited for to know."""
+        on_cpu = poses.device.type == "cpu"
+        for _ in range(steps if on_cpu else 1):
+            before = poses
+            poses = self._refiner.predict(Hypotheses(before), self._object, observation, 1 if on_cpu else steps)
+            if on_cpu and self._hardly_moved(before, poses):
+                break
+        return poses
+
+    def _hardly_moved(self, before: Tensor, after: Tensor) -> bool:
+        turn = rotation_angle(before[:, :3, :3], after[:, :3, :3])
+        shift = (after[:, :3, 3] - before[:, :3, 3]).norm(dim=1) / self._object.diameter
+        return bool(((turn < _STILL_TURN) & (shift < _STILL_SHIFT)).all())
