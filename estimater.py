@@ -341,7 +341,7 @@ class FoundationPose:
             rgb: (H, W, 3) uint8.
             depth: (H, W) metres, 0 = missing.
             K: (3, 3) intrinsics of both images.
-            iteration: refinement steps.
+            iteration: refinement steps; on a CPU no more where one hardly moves the object.
             judge: set `confidence`, which costs about as much as one refinement step.
 
         Returns:
