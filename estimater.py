@@ -41,6 +41,7 @@ from pose6d.search.interfaces import (
     Scorer,
     Scouts,
     Watch,
+    check_networks,
     check_part,
 )
 from pose6d.search.look_alike import is_round
@@ -118,9 +119,7 @@ class FoundationPose:
         self.refiner: Refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
         self.scorer: Scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
         check_part(self.object, ObjectModel)
-        networks = [self.refiner, self.scorer, *(self.scouts or ())]
-        for network, protocol in zip(networks, (Refiner, Scorer) * 2, strict=False):
-            check_part(network, protocol)
+        networks = check_networks(self.refiner, self.scorer, self.scouts)
         self.mesh: Mesh | None = getattr(self.object, "mesh", None)
         self.diameter = float(self.object.diameter)
         self.schedule = choose_schedule(schedule, self.scorer.has_confidence)

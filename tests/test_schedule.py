@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pose6d.errors import Pose6DError
 from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.search.distinct_poses import select_distinct
-from pose6d.search.schedule import SCHEDULES
+from pose6d.search.schedule import SCHEDULES, Schedule
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -59,3 +60,10 @@ def test_what_counts_as_the_same_may_be_set() -> None:
     poses, ranking = poses_at(0.0, 20.0, 90.0), torch.tensor([3.0, 2.0, 1.0])
     assert select_distinct(poses, ranking, 2, diameter=0.2).tolist() == [0, 1]
     assert select_distinct(poses, ranking, 2, diameter=0.2, nms_degrees=25.0).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("starts", [0, -3, 2.5, "covering_120"])
+def test_a_search_starts_from_a_number_of_rotations_or_from_all(starts: object) -> None:
+    with pytest.raises(Pose6DError, match=r"schedule 'mine': starts is .*; give a number from 1, or None for all"):
+        Schedule("mine", starts)
+    assert Schedule("mine").starts is None

@@ -77,3 +77,5 @@ def test_released_large_weights_bring_the_small_ones_as_scouts(scene: Scene, tmp
 def test_what_is_no_network_is_refused(scene: Scene) -> None:
     with pytest.raises(Pose6DError, match="object is no Refiner: it has no "):
         FoundationPose(scene.mesh, scouts=(object(), MatchingScorer()), **random_networks())
+    with pytest.raises(Pose6DError, match=r"scouts is MatchingScorer: a pair \(refiner, scorer\) is needed, or None"):
+        FoundationPose(scene.mesh, scouts=MatchingScorer(), **random_networks())

@@ -53,6 +53,18 @@ def backproject(depth: torch.Tensor, K: torch.Tensor) -> torch.Tensor:
     return torch.stack([x * depth, y * depth, depth], dim=-1)
 
 
+def distant_camera(size: int, diameters_away: float, window: float, device: torch.device) -> torch.Tensor:
+    """(3, 3) intrinsics of a square picture of a thing in its middle, from far away.
+
+    Args:
+        size: pixels, side of the picture.
+        diameters_away: how far, in diameters of the thing.
+        window: the picture's side over the diameter.
+    """
+    focal, half = diameters_away * size / window, (size - 1) / 2
+    return torch.tensor([[focal, 0, half], [0, focal, half], [0, 0, 1]], device=device)
+
+
 def crop_transforms(
     poses: torch.Tensor, K: torch.Tensor, diameter: float | torch.Tensor, ratio: float, size: int
 ) -> torch.Tensor:

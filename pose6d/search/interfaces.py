@@ -192,6 +192,21 @@ Scouts = tuple[Refiner, Scorer]
 """smaller networks that look at the many starts of a search; the large ones see what these leave"""
 
 
+def check_networks(refiner: Any, scorer: Any, scouts: Any) -> list[Any]:
+    """All networks of a search, the scouts' last.
+
+    Raises:
+        Pose6DError: one lacks something that is asked of it, or the scouts, where there are any, are no pair.
+    """
+    pairs = [(refiner, scorer)] if scouts is None else [(refiner, scorer), scouts]
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise Pose6DError(f"scouts is {type(pair).__name__}: a pair (refiner, scorer) is needed, or None")
+        check_part(pair[0], Refiner)
+        check_part(pair[1], Scorer)
+    return [network for pair in pairs for network in pair]
+
+
 def check_part(part: Any, protocol: type) -> None:
     """Refuse a part that lacks something that the estimator asks of it.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from pose6d.geometry.camera import distant_camera
 from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering.interface import ALBEDO, Rendering
 from pose6d.search.interfaces import ObjectModel
@@ -108,8 +109,7 @@ def _draw_sides(poses: Tensor, object: ObjectModel) -> Rendering:
 @functools.cache  # a CUDA graph cannot make it
 def _camera(device: torch.device) -> Tensor:
     """(3, 3) intrinsics of the pictures."""
-    focal, half = _AWAY * _SIZE / _WINDOW, (_SIZE - 1) / 2
-    return torch.tensor([[focal, 0, half], [0, focal, half], [0, 0, 1]], device=device)
+    return distant_camera(_SIZE, _AWAY, _WINDOW, device)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pose6d.geometry.camera import nearest_pixels
+from pose6d.geometry.camera import distant_camera, nearest_pixels
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform
 from pose6d.rendering.interface import ALBEDO
@@ -53,8 +53,7 @@ class NearSides(NamedTuple):
         """Those of rotations (N, 3, 3), object in camera, on the object's device; the same each time."""
         count, device, diameter = len(rotations), rotations.device, float(object.diameter)
         center = torch.tensor([0.0, 0.0, _AWAY * diameter], device=device)
-        focal, half = _AWAY * _SIZE / _WINDOW, (_SIZE - 1) / 2
-        K = torch.tensor([[focal, 0, half], [0, focal, half], [0, 0, 1]], device=device)
+        K = distant_camera(_SIZE, _AWAY, _WINDOW, device)
         poses = make_transform(rotations, center.expand(count, 3))
         drawn = object.render(poses, K.expand(count, 3, 3).contiguous(), (_SIZE, _SIZE), shading=ALBEDO)
         there = drawn.depth.flatten(1) > 0

@@ -73,6 +73,9 @@ class Schedule:
         min_confidence: a result of less confidence is doubted: the schedule `FALLBACK` follows, and the surer of both
             counts.
         rotations: what is done about sides that look alike by shape; nothing where None.
+
+    Raises:
+        Pose6DError: `starts` is no such number.
     """
 
     name: str
@@ -80,6 +83,12 @@ class Schedule:
     stages: tuple[Stage, ...] = ()
     min_confidence: float = 0.0
     rotations: RotationStage | None = RotationStage()
+
+    def __post_init__(self) -> None:
+        if self.starts is not None and not (isinstance(self.starts, int) and self.starts > 0):
+            raise Pose6DError(
+                f"schedule {self.name!r}: starts is {self.starts!r}; give a number from 1, or None for all rotations"
+            )
 
     def plan(self, steps: int) -> Iterator[Stage]:
         """The stages when what they leave shall have taken so many steps."""
