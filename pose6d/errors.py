@@ -63,7 +63,7 @@ class OptionError(Pose6DError):
 
 
 class TrainingError(Pose6DError):
-    """A training run that cannot go on: it has diverged."""
+    """A training run that cannot go on: it has diverged, or a process that made its objects was killed."""
 
 
 class TextureError(Pose6DError):

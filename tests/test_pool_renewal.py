@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.pool_renewal import EVALUATION_SEED, RenewedPool
 from learning.datasets.objects.random_objects import make_object, make_objects
 from learning.datasets.objects.training_pool import PoolConfig, make_pool
+from pose6d.errors import TrainingError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering.backend import MeshRenderer
@@ -97,14 +99,24 @@ def test_the_oldest_objects_go_first_and_a_fixed_pool_keeps_all() -> None:
         _assert_same(fixed.pool, make_pool(CONFIG, CPU, progress=False))
 
 
+def test_a_process_that_is_killed_is_named_and_does_not_keep_the_run_from_ending() -> None:
+    with RenewedPool(replace(CONFIG, workers=2), CPU, progress=False) as renewed:
+        renewed.renew(10)  # the processes have started
+        for process in multiprocessing.active_children():
+            process.terminate()  # as `timeout` and `docker stop` do with all processes of a group
+            process.join()
+        with pytest.raises(TrainingError, match=r"killed.*--pool.workers"):
+            renewed.renew(1000)
+
+
 def test_other_processes_make_the_same_objects_and_end_with_the_pool() -> None:
     with RenewedPool(replace(CONFIG, workers=2), CPU, progress=False) as renewed:
         renewed.renew(45)
         processes = renewed._processes
         assert processes is not None
     assert renewed._processes is None
-    with pytest.raises(ValueError, match="not running"):
-        processes.apply(int)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        processes.submit(int)
     with RenewedPool(CONFIG, CPU, 45, progress=False) as expected:
         _assert_same(renewed.pool, expected.pool)
 

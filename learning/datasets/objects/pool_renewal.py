@@ -5,12 +5,12 @@ from __future__ import annotations
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from multiprocessing.pool import Pool
 
 import torch
 
-from learning.datasets.objects.random_objects import make_object, usable_cores
+from learning.datasets.objects.random_objects import lost_workers_named, make_object, usable_cores
 from learning.datasets.objects.training_pool import PoolConfig, make_pool, read_own_files, wear_images
 from pose6d.mesh.mesh import Mesh
 
@@ -53,7 +53,7 @@ class RenewedPool:
         newest = self._done * self._lot + config.objects
         numbers = sorted(range(newest - config.objects, newest), key=lambda number: number % config.objects)
         self.pool = make_pool(config, device, progress, self._own, [self._seed(number) for number in numbers])
-        self._processes: Pool | None = None
+        self._processes: ProcessPoolExecutor | None = None
         self._lots: deque[Callable[[], list[Mesh]]] = deque()
         if config.renew_every:
             self._start()
@@ -65,25 +65,29 @@ class RenewedPool:
         self.close()
 
     def renew(self, step: int) -> None:
-        """Bring the pool to what it holds at this step; waits where the objects are not ready."""
-        while self._done < self._due(step):
-            if not self._lots:
+        """Bring the pool to what it holds at this step; waits where the objects are not ready.
+
+        Raises:
+            TrainingError: a process that makes objects was killed.
+        """
+        with lost_workers_named():
+            while self._done < self._due(step):
+                if not self._lots:
+                    self._ask()
+                meshes, seeds = self._lots.popleft()(), self._seeds(self._done)
+                meshes = wear_images(meshes, seeds, self._own.images, self._config.own_share)
+                first = self._done * self._lot % self._config.objects
+                before_the_end = self._config.objects - first
+                self.pool.replace_objects(first, meshes[:before_the_end])
+                if meshes[before_the_end:]:
+                    self.pool.replace_objects(0, meshes[before_the_end:])
+                self._done += 1
                 self._ask()
-            meshes, seeds = self._lots.popleft()(), self._seeds(self._done)
-            meshes = wear_images(meshes, seeds, self._own.images, self._config.own_share)
-            first = self._done * self._lot % self._config.objects
-            before_the_end = self._config.objects - first
-            self.pool.replace_objects(first, meshes[:before_the_end])
-            if meshes[before_the_end:]:
-                self.pool.replace_objects(0, meshes[before_the_end:])
-            self._done += 1
-            self._ask()
 
     def close(self) -> None:
         """End the processes; the pool stays as it is."""
         if self._processes:
-            self._processes.terminate()
-            self._processes.join()
+            self._processes.shutdown(cancel_futures=True)
             self._processes = None
 
     def _due(self, step: int) -> int:
@@ -103,7 +107,7 @@ class RenewedPool:
         if workers is None or workers > 1:  # otherwise this process makes them, as in make_objects
             # Not fork: this process may hold CUDA and threads, neither of which survives it.
             count = workers or max(1, usable_cores() // self._ranks - 1)
-            self._processes = multiprocessing.get_context("spawn").Pool(count)
+            self._processes = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
             for _ in range(_LOTS_AHEAD):
                 self._ask()
 
@@ -111,7 +115,11 @@ class RenewedPool:
         """Have one more lot made: by other processes, or by this one when it is needed."""
         make, seeds = partial(make_object, marked_share=self._config.marked_share), self._seeds(self._asked)
         if self._processes:
-            self._lots.append(self._processes.map_async(make, seeds, chunksize=1).get)
+            self._lots.append(partial(_finish, [self._processes.submit(make, seed) for seed in seeds]))
         else:
             self._lots.append(lambda: [make(seed) for seed in seeds])
         self._asked += 1
+
+
+def _finish(lot: Sequence[Future[Mesh]]) -> list[Mesh]:
+    return [mesh.result() for mesh in lot]

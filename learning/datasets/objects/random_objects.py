@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -32,6 +35,7 @@ from learning.datasets.objects.tools import ARTICULATED, THIN
 from learning.datasets.surfaces.marks import draw_mark
 from learning.datasets.surfaces.materials import choose_material, material_palette, paint_material
 from learning.datasets.surfaces.textures import PLAIN_SHARE, choose_kind, make_palette
+from pose6d.errors import TrainingError
 from pose6d.mesh.mesh import Mesh
 
 TEXTURE_SIZE = 256
@@ -171,8 +175,20 @@ def spread_over_processes(
     if workers <= 1:
         return list(tqdm(map(make, seeds), **bar))
     # Not fork: the caller may hold CUDA and threads, neither of which survives it.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return list(tqdm(pool.imap(make, seeds, chunksize=8), **bar))
+    with lost_workers_named(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as processes:
+        return list(tqdm(processes.map(make, seeds, chunksize=8), **bar))
+
+
+@contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Say what may have happened where a process that makes objects is gone: TrainingError."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a process that makes objects was killed, perhaps for lack of memory: with fewer workers (--pool.workers "
+            "of the trainers) it takes less; training goes on from its last checkpoint"
+        ) from error
 
 
 def _compose(rng: np.random.Generator) -> list[Shape]:
