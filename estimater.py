@@ -123,7 +123,7 @@ class FoundationPose:
         self.mesh: Mesh | None = getattr(self.object, "mesh", None)
         self.diameter = float(self.object.diameter)
         self.schedule = choose_schedule(schedule, self.scorer.has_confidence)
-        center, self.symmetries = self.object.center, None
+        center, self.symmetries = np.asarray(self.object.center), None
         if symmetries is not None:
             self.symmetries = centred_symmetries(symmetries, center).float().to(self.device)
         if sampler is None:
@@ -137,7 +137,7 @@ class FoundationPose:
         self._rotations = None if axes is None else AxisRotations.about(axes)
         self._round_body = chooses and is_round(self.object, self.device)
         self._runner = DeviceRunner(self.device, (*networks, self.object), profile)
-        self._tracker = Tracker(self.object, np.asarray(center)[None], self.refiner, self.scorer, self._runner)
+        self._tracker = Tracker(self.object, center[None], self.refiner, self.scorer, self._runner, self.scouts)
         # Networks and renderer know only the object moved by -center; poses are converted where they enter and leave.
         moved = make_transform(torch.eye(3), -torch.as_tensor(center, dtype=torch.float32))
         self._centred_from_original = moved.to(self.device)

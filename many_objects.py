@@ -59,7 +59,7 @@ class ManyObjects:
         objects = RenderedObject.from_meshes(meshes, first.device)
         self._runner = DeviceRunner(first.device, (first.refiner, first.scorer, objects))
         centers = np.stack([mesh.center for mesh in meshes])
-        self._tracker = Tracker(objects, centers, first.refiner, first.scorer, self._runner)
+        self._tracker = Tracker(objects, centers, first.refiner, first.scorer, self._runner, first.scouts)
         self.confidences: np.ndarray | None = None
 
     @property

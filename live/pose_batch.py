@@ -19,6 +19,7 @@ from pose6d.search.alignment import align_poses
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import check_depth_roughly, check_frame, cut_around
 from pose6d.search.interfaces import Hypotheses
+from pose6d.search.tracker import refine_tracked
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class PoseBatch:
             raise Pose6DError("following objects draws them from their meshes: an estimator has none")
         self._watch = watch
         self.device, self._cropped = first.device, first.cropped
-        self._refiner, self._scorer = first.refiner, first.scorer
+        self._refiner, self._scorer, self._scouts = first.refiner, first.scorer, first.scouts
         self._objects = RenderedObject.from_meshes(meshes, first.device)
         self._diameters = torch.tensor([float(mesh.diameter) for mesh in meshes])
         self._offsets = make_transform(
@@ -179,7 +180,7 @@ class PoseBatch:
         observation = runner.observe(rgb, depth, K)
         if iteration:
             with runner.stage("refine"):
-                poses = self._refiner.predict(Hypotheses(poses), objects, observation, iteration)
+                poses = refine_tracked(poses, objects, observation, self._refiner, self._scouts, iteration)
         if rounds:
             with runner.stage("align"):
                 poses = align_poses(poses, objects, observation, rounds)

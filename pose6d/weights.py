@@ -33,10 +33,10 @@ MANIFEST = "manifest.json"
 _CHECKSUM = "sha256"  # fact in a safetensors file: of the file, with zeros in its place
 _NOT_YET = "0" * 64
 _PREFERRED = {"cuda": ("base", "lite"), "cpu": ("lite", "base")}
-_SCOUTS = {"base": "lite"}
+_SCOUTS = {"base": "lite", "lite": "mini"}
 _WHERE_BASE_IS = (
-    "an installed package holds lite alone; base lies in weights/ of a checkout: run there, or name that folder in the "
-    "variable POSE6D_WEIGHTS"
+    "an installed package holds lite and mini alone; base lies in weights/ of a checkout: run there, or name that "
+    "folder in the variable POSE6D_WEIGHTS"
 )
 
 

@@ -48,9 +48,10 @@ def run(installed: Path, folder: Path, code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_lite_is_in_the_wheel_and_base_is_not(installed: Path) -> None:
+def test_lite_and_its_scouts_are_in_the_wheel_and_base_is_not(installed: Path) -> None:
     files = {str(path.relative_to(installed)) for path in (installed / "weights").rglob("*") if path.is_file()}
-    networks = {f"weights/lite/{kind}.{ending}" for kind in ("refiner", "scorer") for ending in ("json", "safetensors")}
+    parts = [f"{kind}.{ending}" for kind in ("refiner", "scorer") for ending in ("json", "safetensors")]
+    networks = {f"weights/{name}/{part}" for name in ("lite", "mini") for part in parts}
     assert files == networks | {"weights/manifest.json"}
 
 

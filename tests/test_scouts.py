@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from estimater import FoundationPose
-from many_objects import EstimatorFactory
+from many_objects import EstimatorFactory, ManyObjects
 from pose6d.errors import Pose6DError
 from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.search.interfaces import Hypotheses, Scores
@@ -67,9 +67,12 @@ def test_released_large_weights_bring_the_small_ones_as_scouts(scene: Scene, tmp
     assert [part.config.width for part in estimator.scouts] == [32, 32]
     assert estimator.refiner.config.width == estimator.scorer.config.width == 64
     assert EstimatorFactory("base", "cpu").scouts is not None
-    assert FoundationPose(scene.mesh, weights="lite", device="cpu").scouts is None
+    lite = FoundationPose(scene.mesh, weights="lite", device="cpu")
+    assert lite.scouts is not None
+    assert [part.config.width for part in lite.scouts] == [16, 16]
+    assert FoundationPose(scene.mesh, weights="mini", device="cpu").scouts is None
     assert FoundationPose(scene.mesh, **random_networks()).scouts is None  # who brings networks brings scouts
-    assert find_scouts(weights_folder() / "base") == "lite"
+    assert (find_scouts(weights_folder() / "base"), find_scouts("lite")) == ("lite", "mini")
     shutil.copytree(weights_folder() / "base", tmp_path / "base")
     assert find_scouts(tmp_path / "base") is None  # somebody's own
 
@@ -79,3 +82,26 @@ def test_what_is_no_network_is_refused(scene: Scene) -> None:
         FoundationPose(scene.mesh, scouts=(object(), MatchingScorer()), **random_networks())
     with pytest.raises(Pose6DError, match=r"scouts is MatchingScorer: a pair \(refiner, scorer\) is needed, or None"):
         FoundationPose(scene.mesh, scouts=MatchingScorer(), **random_networks())
+
+
+@pytest.mark.parametrize(("shift", "steps", "taken"), [(0.0, 2, (1, 0)), (0.04, 3, (1, 2)), (0.04, 1, (0, 1))])
+def test_on_a_cpu_a_scout_takes_the_first_of_several_steps_of_tracking(
+    scene: Scene, shift: float, steps: int, taken: tuple[int, int]
+) -> None:
+    class Shifting(CountingRefiner):
+        def predict(self, hypotheses: Hypotheses, *arguments: Any, **more: Any) -> Tensor:
+            self.counts += (len(hypotheses),)
+            poses = hypotheses.poses.clone()
+            poses[:, 0, 3] += shift * estimator.diameter
+            return poses
+
+    scout, own = (Shifting(scene.truth, scene.mesh.center) for _ in range(2))
+    networks = {"refiner": own, "scorer": MatchingScorer(), "scouts": (scout, MatchingScorer())}
+    estimator = FoundationPose(scene.mesh, device="cpu", **networks)
+    for one_of_many in (estimator, ManyObjects([estimator])):
+        scout.counts = own.counts = ()
+        start = scene.truth if one_of_many is estimator else scene.truth[None]
+        one_of_many.start_from(start)
+        track = one_of_many.track_one if one_of_many is estimator else one_of_many.track_many
+        track(scene.rgb, scene.depth, scene.frame["K"], steps)
+        assert (len(scout.counts), len(own.counts)) == taken

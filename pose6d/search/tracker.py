@@ -12,7 +12,7 @@ from pose6d.geometry.transforms import make_transform, rotation_angle
 from pose6d.search.alignment import TRACKING_ROUNDS, align_poses
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import check_depth_roughly, check_frame, check_result, cut_around
-from pose6d.search.interfaces import Hypotheses, ObjectModel, Refiner, Scorer
+from pose6d.search.interfaces import Hypotheses, ObjectModel, Refiner, Scorer, Scouts
 
 # What a step moves at most, radians and diameters, where no other one follows on a CPU.
 _STILL_TURN, _STILL_SHIFT = 0.07, 0.03
@@ -26,15 +26,23 @@ class Tracker:
         centers: (M, 3) metres, the origins of the centred objects in their original frames.
         refiner, scorer: what moves the poses and judges them.
         runner: of the device.
+        scouts: smaller networks, see `refine_tracked`.
 
     Attributes:
         poses: (M, 4, 4) on the device, centred objects in camera, where the next frame starts from; None before.
     """
 
     def __init__(
-        self, object: ObjectModel, centers: np.ndarray, refiner: Refiner, scorer: Scorer, runner: DeviceRunner
+        self,
+        object: ObjectModel,
+        centers: np.ndarray,
+        refiner: Refiner,
+        scorer: Scorer,
+        runner: DeviceRunner,
+        scouts: Scouts | None = None,
     ):
         self._object, self._refiner, self._scorer, self._runner = object, refiner, scorer, runner
+        self._scouts = scouts
         offsets = torch.as_tensor(centers, dtype=torch.float32)
         self._centred_from_original = make_transform(torch.eye(3), -offsets).to(runner.device)
         self._original_from_centred = make_transform(torch.eye(3), offsets).to(runner.device)
@@ -89,7 +97,7 @@ class Tracker:
         runner = self._runner
         observation = runner.observe(rgb, depth, K)
         with runner.stage("refine"):
-            poses = self._refine(poses, observation, iteration)
+            poses = refine_tracked(poses, self._object, observation, self._refiner, self._scouts, iteration)
         with runner.stage("align"):
             poses = align_poses(poses, self._object, observation, TRACKING_ROUNDS[runner.device.type])
         confidence = None
@@ -98,18 +106,41 @@ class Tracker:
                 confidence = self._scorer.judge(Hypotheses(poses), self._object, observation).confidence
         return poses, poses @ self._centred_from_original, poses.new_empty(0) if confidence is None else confidence
 
-    def _refine(self, poses: Tensor, observation: Observation, steps: int) -> Tensor:
-        """Poses after so many steps of the refiner; on a CPU fewer where a step hardly moves any: what is left then is
-        the alignment's. A GPU would have to be waited for to know."""
-        on_cpu = poses.device.type == "cpu"
-        for _ in range(steps if on_cpu else 1):
-            before = poses
-            poses = self._refiner.predict(Hypotheses(before), self._object, observation, 1 if on_cpu else steps)
-            if on_cpu and self._hardly_moved(before, poses):
-                break
-        return poses
 
-    def _hardly_moved(self, before: Tensor, after: Tensor) -> bool:
-        turn = rotation_angle(before[:, :3, :3], after[:, :3, :3])
-        shift = (after[:, :3, 3] - before[:, :3, 3]).norm(dim=1) / self._object.diameter
-        return bool(((turn < _STILL_TURN) & (shift < _STILL_SHIFT)).all())
+def refine_tracked(
+    poses: Tensor,
+    object: ObjectModel,
+    observation: Observation,
+    refiner: Refiner,
+    scouts: Scouts | None,
+    steps: int,
+) -> Tensor:
+    """Poses of the frame before, refined to this one.
+
+    On a CPU the scouts' refiner, if there are any, takes the first of several steps, and where that hardly moves any
+    object no other one follows: what is left then is the alignment's. A GPU would have to be waited for to know.
+
+    Args:
+        poses: (N, 4, 4) float32, centred objects in camera.
+        object: of each pose, or of all.
+        observation: one frame.
+        refiner, scouts: what moves the poses.
+        steps: at most so many.
+
+    Returns:
+        (N, 4, 4) float32.
+    """
+    if poses.device.type != "cpu":
+        return refiner.predict(Hypotheses(poses), object, observation, steps)
+    for done in range(steps):
+        before, own = poses, refiner if scouts is None or done or steps == 1 else scouts[0]
+        poses = own.predict(Hypotheses(before), object, observation, 1)
+        if _hardly_moved(before, poses, object.diameter):
+            break
+    return poses
+
+
+def _hardly_moved(before: Tensor, after: Tensor, diameter: float | Tensor) -> bool:
+    turn = rotation_angle(before[:, :3, :3], after[:, :3, :3])
+    shift = (after[:, :3, 3] - before[:, :3, 3]).norm(dim=1) / diameter
+    return bool(((turn < _STILL_TURN) & (shift < _STILL_SHIFT)).all())
