@@ -65,8 +65,8 @@ class ObjectSearch:
     ):
         self._batch, self._propose, self._effort, self._refinement = batch, propose, effort, refinement
         self._texture_weight = texture_weight
-        # It needs no network, and takes longer than a frame on a GPU: what is followed need not wait for it. What others
-        # wrote is called in the frame: it may use the device, which must not be disturbed while graphs are recorded.
+        # It needs no network, and takes longer than a frame on a GPU: what is followed need not wait for it. What
+        # others wrote is called in the frame: it may use the device, while graphs are recorded, too.
         self._beside = ThreadPoolExecutor(1, "regions") if propose is depth_regions else None
 
     def warm_up(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> None:
