@@ -136,8 +136,8 @@ class ObjectSearch:
 
     def _lay(self, track: ObjectTrack, frame: Frame, regions: list[np.ndarray]) -> np.ndarray:
         """(N, 4, 4) of the rotations from all around, laid against some regions (H, W), those that explain most of the
-        frame: of each place as many, and others each time that it is tried. Places of another colour are passed over
-        while there are others."""
+        frame: half of them of each place as many, others each time that it is tried, the rest the best of all places.
+        Places of another colour are passed over while there are others."""
         places = region_places(regions, frame, track.diameter)
         chosen = track.search.choose([place.middle for place in places], track.diameter)
         if not chosen:
@@ -146,12 +146,18 @@ class ObjectSearch:
         explained = explained_share(placed.evidence)
         alike = track.judge.lost_by_color(placed.evidence).min(axis=1) < _OTHER_COLOR
         rows = np.flatnonzero(alike if alike.any() else ~alike)
-        each = min(max(self._effort.starts // len(rows), 1), explained.shape[1])
+        each = min(max(self._effort.starts // (2 * len(rows)), 1), explained.shape[1])
+        chance = np.full(explained.shape, -np.inf)
+        chance[rows] = explained[rows]
         starts = []
         for row in rows:
             order = np.argsort(-explained[row], kind="stable")
-            starts.append(placed.poses[row, np.roll(order, -each * chosen[row][1])[:each]])
-        return np.concatenate(starts)
+            own = np.roll(order, -each * chosen[row][1])[:each]
+            starts.append(placed.poses[row, own])
+            chance[row, own] = -np.inf
+        best = np.argsort(-chance, axis=None, kind="stable")[: max(self._effort.starts - each * len(rows), 0)]
+        best = best[np.isfinite(chance.flat[best])]
+        return np.concatenate([*starts, placed.poses.reshape(-1, 4, 4)[best]])
 
     def _place(self, track: ObjectTrack, frame: Frame, places: list[PossiblePlace]) -> PlacedPoses:
         """All rotations at at most `MOST_PLACES` places."""
