@@ -107,7 +107,7 @@ def find_object(
         )
     batch = PoseBatch([estimator])
     batch.check(frame)
-    regions = _propose(propose, frame, estimator.diameter)
+    regions = propose_regions(propose, frame, estimator.diameter)
     best = trial = None
     tried = 0
     for trial in try_regions(estimator, batch, frame, regions):
@@ -154,8 +154,12 @@ def _register(estimator: FoundationPose, batch: PoseBatch, frame: Frame, region:
     return Trial(pose, estimator.confidence or 0.0, region, fit, visible * inside)
 
 
-def _propose(propose: Propose, frame: Frame, diameter: float) -> list[np.ndarray]:
-    """The regions, checked, those without a pixel left out."""
+def propose_regions(propose: Propose, frame: Frame, diameter: float) -> list[np.ndarray]:
+    """The regions (H, W) bool, checked, those without a pixel left out.
+
+    Raises:
+        Pose6DError: one has another size than the frame.
+    """
     regions = [np.asarray(region) for region in propose(frame.rgb, frame.depth, frame.K, diameter)]
     for region in regions:
         if region.shape != frame.depth.shape:

@@ -19,6 +19,7 @@ _WINDOW = 1.2  # their side over the diameter
 _SAME = 0.05  # diameters by which observed depth may be off where it is still the object's surface
 _SAME_FAR = 0.004  # metres at one metre, added to it: noise of depth cameras grows with the square of the distance
 _RING = 3  # pixels around the silhouette in which the same depth goes on or ends
+_DARK = 0.01  # brightness added to mean colours: in the dark there is no colour
 _LEAST_CONTRAST = 1e-5  # mean square of the logarithm's contrast: without texture nothing correlates
 
 
@@ -36,6 +37,7 @@ class PoseEvidence(NamedTuple):
             is larger than the object, or the object stands on something.
         offset: (N,) metres, by how much what is seen within half a diameter lies farther away than the pose, mean.
         texture: (N,) correlation of drawn and seen texture where the object is visible, -1..1; 0 without texture.
+        red, green, blue: (N,) logarithms of how much brighter the mean colour of what is visible is than the drawn one.
     """
 
     visible: Tensor
@@ -46,6 +48,9 @@ class PoseEvidence(NamedTuple):
     beyond: Tensor
     offset: Tensor
     texture: Tensor
+    red: Tensor
+    green: Tensor
+    blue: Tensor
 
 
 def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observation) -> PoseEvidence:
@@ -84,6 +89,11 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
     pixels = 3.0 * same.sum((1, 2, 3)).clamp(min=1.0)
     power = [(x**2).sum((1, 2, 3)) / pixels + _LEAST_CONTRAST for x in (expected, found)]
     texture = (expected * found).sum((1, 2, 3)) / pixels * torch.rsqrt(power[0] * power[1])
+
+    colors = crop_images(observation.rgb, transforms, _SIZE), drawn.color.permute(0, 3, 1, 2)
+    count = near.sum((1, 2)).clamp(min=1)[:, None]
+    seen_color, drawn_color = (((color * near[:, None]).sum((2, 3)) / count + _DARK).log() for color in colors)
+    red, green, blue = (seen_color - drawn_color).unbind(dim=1)
     return PoseEvidence(
         visible=share(near, measured),
         hidden=share(measured & (off <= -limit), measured),
@@ -93,4 +103,7 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
         beyond=share(goes_on, ring),
         offset=torch.where(around_it, off, 0.0).sum((1, 2)) / around_it.sum((1, 2)).clamp(min=1),
         texture=texture,
+        red=red,
+        green=green,
+        blue=blue,
     )

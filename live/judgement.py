@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,9 @@ _FOUND = 2.5  # log odds from which a pose that was searched for is looked at ag
 _MARGIN = 0.5  # log odds above that limit at the start
 _STRANGE = 6.0  # log odds that a texture loses which correlates by so much less than it does for this object
 _WOBBLE = 0.3  # by which the correlation may fall short of the usual one: light and blur change it
+_COLORED = 8.0  # log odds for each unit (logarithms of ratios of colours) that the colour is off by more than this:
+_LIGHT = 0.6  # which light, exposure and another side of the object may change it by
+_BRIGHTNESS = 0.5  # what brightness, which shade and exposure change most, counts for beside the tint
 _WELL_SEEN = 0.7  # share of the silhouette that must be seen to learn what is usual
 _LEARNING = 0.1  # share of a new frame in it
 _MOST_CREDIT = 4.0  # log odds that an object which is judged too low at a start that people vouch for may get
@@ -58,11 +63,17 @@ def log_odds(judged: JudgedPoses) -> np.ndarray:
     return np.where(unseen, _UNSEEN, total)
 
 
-def explained_share(judged: JudgedPoses) -> np.ndarray:
-    """(N,) how much of the frame each pose explains, before it is refined to the end."""
-    seen = judged.evidence
-    there = seen["visible"] * (1.0 - 0.5 * seen["spread"]) - seen["through"] - 0.5 * seen["beyond"]
-    return (there + 0.5 * seen["texture"]) * seen["inside"]
+def explained_share(evidence: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How much of the frame each pose explains, before it is refined to the end; of the shape of the evidence."""
+    there = evidence["visible"] * (1.0 - 0.5 * evidence["spread"]) - evidence["through"] - 0.5 * evidence["beyond"]
+    return (there + 0.5 * evidence["texture"]) * evidence["inside"]
+
+
+def _colors(seen: Mapping[str, Any]) -> np.ndarray:
+    """(..., 3) logarithms: by how much more red, and blue, there is for as much green than in the drawing, and by how
+    much it is brighter, which counts for less."""
+    red, green, blue = (np.asarray(seen[name]) for name in ("red", "green", "blue"))
+    return np.stack([red - green, blue - green, _BRIGHTNESS * green], axis=-1)
 
 
 @dataclass
@@ -76,6 +87,7 @@ class StateJudge:
         weak: it was too low to be believed, and no frame since has been sure without the credit.
         rivals: the registration left other poses open, and no frame since has told them apart.
         usual: correlation of this object's texture while it is tracked and well seen; 0 before.
+        color: what its tint and brightness beside the drawn ones are then, see `_colors`; None before.
         good, bad: frames in a row with and without a good pose.
     """
 
@@ -85,21 +97,33 @@ class StateJudge:
     weak: bool = False
     rivals: bool = False
     usual: float = 0.0
+    color: np.ndarray | None = None
     good: int = 0
     bad: int = 0
 
     def log_odds(self, judged: JudgedPoses) -> np.ndarray:
-        """(N,) log odds that poses of this object are right: `log_odds`, and how strange their texture is.
+        """(N,) log odds that poses of this object are right: `log_odds`, and how strange their texture and colour are.
 
-        What has the shape and the light of the object, such as a plain board in front of it, does not have its texture.
+        What has the shape and the light of the object, such as a plain board in front of it, does not have its texture;
+        what has its shape and no texture either, such as another block, has another colour.
         """
-        missing = self.usual - _WOBBLE - judged.evidence["texture"]
-        return log_odds(judged) - _STRANGE * np.maximum(missing, 0.0)
+        strange = _STRANGE * np.maximum(self.usual - _WOBBLE - judged.evidence["texture"], 0.0)
+        return log_odds(judged) - strange - self.lost_by_color(judged.evidence)
 
-    def learn(self, texture: float, seen: float) -> None:
-        """What the texture of a good pose correlates by of which the share `seen` of the silhouette is seen."""
-        if seen >= _WELL_SEEN:
-            self.usual += (_LEARNING if self.usual > 0 else 1.0) * (max(texture, 0.0) - self.usual)
+    def lost_by_color(self, seen: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Log odds that poses lose because they have not the colour of this object; of the shape of the evidence."""
+        if self.color is None:
+            return np.zeros_like(seen["red"])
+        off = np.linalg.norm(_colors(seen) - self.color, axis=-1)
+        return _COLORED * np.maximum(off - _LIGHT, 0.0)
+
+    def learn(self, seen: Mapping[str, float]) -> None:
+        """What the texture and the colour of a good pose are, by its evidence, if enough of it is seen."""
+        if seen["visible"] * seen["inside"] < _WELL_SEEN:
+            return
+        self.usual += (_LEARNING if self.usual > 0 else 1.0) * (max(seen["texture"], 0.0) - self.usual)
+        now = _colors(seen)
+        self.color = now if self.color is None else self.color + _LEARNING * (now - self.color)
 
     @property
     def unsure(self) -> bool:

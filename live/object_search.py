@@ -2,104 +2,197 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import NamedTuple
+
 import numpy as np
 
-from live.automatic_start import Propose
+from live.automatic_start import Propose, propose_regions
 from live.judgement import explained_share
-from live.motion import place_at
 from live.object_track import ObjectTrack
-from live.pose_batch import PoseBatch
-from live.recovery import best_distinct, quarter_turns, region_middles
+from live.pose_batch import PlacedPoses, PoseBatch
+from live.recovery import MOST_PLACES, PossiblePlace, best_distinct, quarter_turns, region_places
 from pose6d.scenes.frame import Frame
 from pose6d.search.axis_rotations import QUARTER_TURNS
+from pose6d.segmentation.depth_regions import depth_regions
 
-_POOL = 4  # times as many starts are drawn as are refined
 SHOWS_ITS_SIDE = 0.7
 """share of the silhouette that must be visible to tell which side of an object is seen"""
-_FINALISTS = 4  # of so many starts, one is refined to the end
+_PLACED = 24  # rotations at each place that a small drawing is compared of
+_OTHER_COLOR = 3.0  # log odds that a colour loses which is certainly another thing's
+
+
+class SearchEffort(NamedTuple):
+    """How much work goes into looking for a lost object.
+
+    Attributes:
+        starts: poses that are refined in one round.
+        at_once: of these, in one frame.
+        finalists: of these, refined to the end and judged.
+        sides: that compete where an object was found.
+    """
+
+    starts: int
+    at_once: int
+    finalists: int
+    sides: int
+
+
+EFFORTS = {"cpu": SearchEffort(16, 8, 3, 4), "cuda": SearchEffort(64, 64, 16, QUARTER_TURNS + 1)}
+"""by the kind of device"""
 
 
 class ObjectSearch:
-    """Makes attempts to find an object, near its last place first, then wherever something has its size.
+    """Looks for an object, where it was last, and wherever something has its size; a piece of the work in each frame.
 
     Args:
         batch: of all objects.
         propose: where an object may be, see `live.automatic_start`.
-        starts: that are refined in one attempt.
-        effort: refinement steps and rounds of the alignment for those that are refined to the end.
+        effort: how much work.
+        refinement: steps and rounds of the alignment for poses that are refined to the end.
         texture_weight: what a texture that agrees adds to the ranking of two sides.
     """
 
-    def __init__(self, batch: PoseBatch, propose: Propose, starts: int, effort: tuple[int, int], texture_weight: float):
-        self._batch, self._propose, self._starts, self._effort = batch, propose, starts, effort
-        self._finalists, self._texture_weight = max(starts // _FINALISTS, 1), texture_weight
+    def __init__(
+        self,
+        batch: PoseBatch,
+        propose: Propose,
+        effort: SearchEffort,
+        refinement: tuple[int, int],
+        texture_weight: float,
+    ):
+        self._batch, self._propose, self._effort, self._refinement = batch, propose, effort, refinement
+        self._texture_weight = texture_weight
+        # It needs no network, and takes longer than a frame on a GPU: what is followed need not wait for it. What
+        # others wrote is called in the frame: it may use the device, while graphs are recorded, too.
+        self._beside = ThreadPoolExecutor(1, "regions") if propose is depth_regions else None
 
-    def warm_up(self, frame: Frame, pose: np.ndarray) -> None:
-        """Do once with a pose (4, 4) what an attempt does."""
-        for count in (self._finalists, QUARTER_TURNS + 1):
-            self._batch.follow(frame, [0] * count, np.stack([pose] * count), *self._effort)
-        self._batch.look(frame, [0] * _POOL * self._starts, np.stack([pose] * _POOL * self._starts))
-        self._batch.follow(frame, [0] * self._starts, np.stack([pose] * self._starts), 1, 0, judge=False)
+    def warm_up(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> None:
+        """Do once with a pose (4, 4) of the first object all that a search for an object does."""
+        for count in (self._effort.finalists, self._effort.sides):
+            self._batch.follow(frame, [0] * count, np.stack([pose] * count), *self._refinement)
+        for count in (self._effort.sides, QUARTER_TURNS + 1):
+            self._batch.look(frame, [0] * count, np.stack([pose] * count))
+        place = PossiblePlace(np.ones(frame.depth.shape, bool), pose[:3, 3], pose[:3, 3])
+        self._place(track, frame, [place])
+        self._batch.follow(frame, [0] * self._effort.at_once, np.stack([pose] * self._effort.at_once), 1, 0, False)
 
-    def attempt(self, track: ObjectTrack, frame: Frame) -> None:
-        """Look for a lost object; what is come upon the next frames confirm.
+    def go_on(self, track: ObjectTrack, frame: Frame) -> None:
+        """Do the next piece of looking for a lost object; what is come upon the next frames confirm."""
+        pieces, track.search.pieces = track.search.pieces, None  # after an error, and when it ends, all begins anew
+        with suppress(StopIteration):
+            if pieces is None:
+                pieces = self._pieces(track, frame)
+                next(pieces)
+            else:
+                pieces.send(frame)
+            track.search.pieces = pieces
 
-        1. Choose starts (`_choose_starts`).
-        2. Refine them once; go on with those that explain most of the frame.
-        3. Refine and judge these. The surest counts, if it is sure enough.
-        4. Other sides of it that look alike by shape compete with it.
+    def _pieces(self, track: ObjectTrack, frame: Frame) -> Generator[None, Frame, None]:
+        """The work of a search, a piece for each frame that is sent; it ends when the object is found.
+
+        1. Ask where something has the object's size. Meanwhile look where it was last, and go on with the best so far.
+        2. Lay rotations against four of these places; go on with those that explain most of the frame (`_lay`).
+        3. Refine them once, some in each frame; go on with those that explain most.
+        4. Refine and judge these. The surest counts, if it is sure enough.
+
+        Steps 2 to 4 are one piece where they take no longer than a frame: where all starts are refined at once.
         """
-        starts = self._choose_starts(track, frame)
-        if not len(starts):
-            return
-        once = self._batch.follow(frame, [track.index] * len(starts), starts, 1, 0, judge=False)
-        finalists = once.poses[
-            best_distinct(once.poses, explained_share(once), self._finalists, track.center, track.diameter)
-        ]
-        judged = self._batch.follow(frame, [track.index] * len(finalists), finalists, *self._effort)
+        spread = self._effort.at_once < self._effort.starts
+        while True:
+            asked = self._ask(track, frame)
+            known = [*track.search.kept, *([] if track.trusted is None else [track.trusted])]
+            if known and self._is_found(track, frame, np.stack(known)):
+                return
+            asked_of, frame = frame, (yield)
+            starts = self._lay(track, asked_of, asked.result())
+            refined, explained = [], []
+            for begin in range(0, len(starts), self._effort.at_once):
+                if spread:
+                    frame = yield
+                some = starts[begin : begin + self._effort.at_once]
+                once = self._batch.follow(frame, [track.index] * len(some), some, 1, 0, judge=False)
+                refined.append(once.poses)
+                explained.append(explained_share(once.evidence))
+            if refined:
+                if spread:
+                    frame = yield
+                poses, value = np.concatenate(refined), np.concatenate(explained)
+                best = best_distinct(poses, value, self._effort.finalists, track.center, track.diameter)
+                if self._is_found(track, frame, poses[best]):
+                    return
+            frame = yield
+
+    def _ask(self, track: ObjectTrack, frame: Frame) -> Future[list[np.ndarray]]:
+        """Where something has the object's size: masks (H, W), likeliest first."""
+        wanted = self._propose, frame, track.diameter
+        if self._beside is not None:
+            return self._beside.submit(propose_regions, *wanted)
+        done: Future[list[np.ndarray]] = Future()
+        done.set_result(propose_regions(*wanted))
+        return done
+
+    def _lay(self, track: ObjectTrack, frame: Frame, regions: list[np.ndarray]) -> np.ndarray:
+        """(N, 4, 4) of the rotations from all around, laid against some regions (H, W), those that explain most of the
+        frame: half of them of each place as many, others each time that it is tried, the rest the best of all places.
+        Places of another colour are passed over while there are others."""
+        places = region_places(regions, frame, track.diameter)
+        chosen = track.search.choose([place.middle for place in places], track.diameter)
+        if not chosen:
+            return np.zeros((0, 4, 4), np.float32)
+        placed = self._place(track, frame, [places[row] for row, _ in chosen])
+        explained = explained_share(placed.evidence)
+        alike = track.judge.lost_by_color(placed.evidence).min(axis=1) < _OTHER_COLOR
+        rows = np.flatnonzero(alike if alike.any() else ~alike)
+        each = min(max(self._effort.starts // (2 * len(rows)), 1), explained.shape[1])
+        chance = np.full(explained.shape, -np.inf)
+        chance[rows] = explained[rows]
+        starts = []
+        for row in rows:
+            order = np.argsort(-explained[row], kind="stable")
+            own = np.roll(order, -each * chosen[row][1])[:each]
+            starts.append(placed.poses[row, own])
+            chance[row, own] = -np.inf
+        best = np.argsort(-chance, axis=None, kind="stable")[: max(self._effort.starts - each * len(rows), 0)]
+        best = best[np.isfinite(chance.flat[best])]
+        return np.concatenate([*starts, placed.poses.reshape(-1, 4, 4)[best]])
+
+    def _place(self, track: ObjectTrack, frame: Frame, places: list[PossiblePlace]) -> PlacedPoses:
+        """All rotations at at most `MOST_PLACES` places."""
+        rows = np.arange(len(places) if self._batch.device.type == "cpu" else MOST_PLACES) % len(places)
+        fronts, masks = (np.stack([getattr(places[row], name) for row in rows]) for name in ("front", "mask"))
+        placed = self._batch.place(frame, track.index, track.rotations, track.near, fronts, masks, _PLACED)
+        evidence = {name: values[: len(places)] for name, values in placed.evidence.items()}
+        return PlacedPoses(placed.poses[: len(places)], evidence)
+
+    def _is_found(self, track: ObjectTrack, frame: Frame, poses: np.ndarray) -> bool:
+        """Refine and judge poses (N, 4, 4); the surest is where the object is, if it is sure enough. Which side of it
+        is seen the next frame asks."""
+        judged = self._batch.follow(frame, [track.index] * len(poses), poses, *self._refinement)
         odds = track.judge.log_odds(judged)
         best = int(odds.argmax())
         if not track.judge.is_found(float(odds[best])):
             track.search.keep(judged.poses, odds)
-            return
-        pose, chance = self.choose_side(track, frame, judged.poses[best])
-        seen = judged.evidence["visible"][best] * judged.evidence["inside"][best]
+            return False
         track.judge.found()
-        track.accept(pose, chance, frame.seconds)
-        track.side_unsure = bool(seen < SHOWS_ITS_SIDE)
+        track.accept(judged.poses[best], float(odds[best]), frame.seconds)
+        track.side_unsure = True
+        return True
 
     def choose_side(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> tuple[np.ndarray, float]:
-        """Let the quarter turns of a pose (4, 4) compete with it: a search has tried few rotations.
+        """Let the quarter turns of a pose (4, 4) compete with it, those that explain most of the frame: other sides may
+        look alike by shape.
 
         Returns:
             The best pose, refined, and its log odds.
         """
         turns = quarter_turns(pose, track.axes, track.center)
-        sides = self._batch.follow(frame, [track.index] * len(turns), turns, *self._effort)
+        explained = explained_share(self._batch.look(frame, [track.index] * len(turns), turns).evidence)
+        others = 1 + np.argsort(-explained[1:], kind="stable")[: self._effort.sides - 1]
+        turns = turns[[0, *others]]
+        sides = self._batch.follow(frame, [track.index] * len(turns), turns, *self._refinement)
         ranking = sides.ranking + self._texture_weight * sides.evidence["texture"] * sides.evidence["visible"]
         side = int(ranking.argmax())
-        track.side_unsure = False
         return sides.poses[side], float(track.judge.log_odds(sides)[side])
-
-    def _choose_starts(self, track: ObjectTrack, frame: Frame) -> np.ndarray:
-        """(N, 4, 4) the best of the last attempt, the last trusted pose, its rotation at each place, and there also
-        rotations of the grid, those that explain most of the frame."""
-        regions = self._propose(frame.rgb, frame.depth, frame.K, track.diameter)
-        places = track.search.choose(region_middles(regions, frame, track.diameter), track.diameter)
-        first = list(track.search.kept)
-        if track.trusted is not None:
-            first.append(track.trusted)
-            first += [place_at(track.trusted[:3, :3], place, track.center) for place in places]
-        if not places:
-            return np.array(first, dtype=np.float32).reshape(-1, 4, 4)
-        rotations = track.search.take(_POOL * self._starts // len(places))
-        pool = np.stack([place_at(turn, place, track.center) for place in places for turn in rotations])
-        objects = [track.index] * len(pool)
-        offset = self._batch.look(frame, objects, pool).evidence["offset"]
-        rays = np.repeat(np.stack([place / place[2] for place in places]), len(rotations), axis=0)
-        pool[:, :3, 3] += offset[:, None] * rays
-        explained = explained_share(self._batch.look(frame, objects, pool))
-        each = max((self._starts - len(first)) // len(places), 1)
-        order = np.argsort(-explained.reshape(len(places), -1), axis=1, kind="stable")[:, :each]
-        chosen = np.take_along_axis(pool.reshape(len(places), -1, 16), order[..., None], axis=1).reshape(-1, 4, 4)
-        return np.concatenate([np.array(first, dtype=np.float32).reshape(-1, 4, 4), chosen])

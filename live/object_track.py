@@ -12,6 +12,8 @@ from live.motion import Motion
 from live.recovery import SearchProgress
 from live.smoothing import PoseFilter
 from live.tracked_pose import TrackedPose
+from pose6d.geometry.rotation_grids import covering_rotations
+from pose6d.search.placement import NearSides
 
 _RIVAL = 1 / 3  # of the likeliest pose's probability, above which another one is a rival
 MOST_RIVALS = 3
@@ -28,6 +30,7 @@ class ObjectTrack:
 
     Attributes:
         center, diameter, axes: of its mesh: the middle (3,) and the size in metres, and the principal axes (3, 3).
+        rotations, near: (R, 3, 3) from all around, and what a camera sees of it in each, for the search.
         judge: its state.
         motion: its velocity.
         search: how far the search has got while it is lost.
@@ -47,7 +50,9 @@ class ObjectTrack:
         self.center = np.asarray(estimator.mesh.center, dtype=np.float32)
         self.diameter = float(estimator.diameter)
         self.axes = estimator.object.principal_axes()
-        self.search = SearchProgress.with_grid(estimator.symmetries)
+        self.rotations = covering_rotations(estimator.symmetries).to(estimator.device)
+        self.near = NearSides.of(estimator.object, self.rotations)
+        self.search = SearchProgress()
         self.motion = Motion(self.center)
         self._filter = PoseFilter(self.center) if smoothing else None
         self.reset()

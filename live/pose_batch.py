@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +14,14 @@ from estimater import FoundationPose
 from live.evidence import PoseEvidence, measure_evidence
 from pose6d.errors import Pose6DError
 from pose6d.geometry.transforms import make_transform
+from pose6d.pieces import run_pieces
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.scenes.frame import Frame
 from pose6d.search.alignment import align_poses
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import check_depth_roughly, check_frame, cut_around
 from pose6d.search.interfaces import Hypotheses
+from pose6d.search.placement import NearSides, place_rotations
 from pose6d.search.tracker import refine_tracked
 
 
@@ -40,6 +43,18 @@ class JudgedPoses:
 
     def __len__(self) -> int:
         return len(self.poses)
+
+
+class PlacedPoses(NamedTuple):
+    """Rotations of one object, laid against R regions of a frame.
+
+    Attributes:
+        poses: (R, C, 4, 4) float32, original mesh in camera, metres: of each region those that fit it best.
+        evidence: arrays (R, C) by the names of `PoseEvidence`.
+    """
+
+    poses: np.ndarray
+    evidence: dict[str, np.ndarray]
 
 
 JudgedWatch = Callable[[Frame, Sequence[int], JudgedPoses], object]
@@ -157,6 +172,87 @@ class PoseBatch:
         """What the frame says of poses as they are, without any network; arguments as of `follow`."""
         return self.follow(frame, objects, poses, 0, 0, judge=False)
 
+    def place(
+        self,
+        frame: Frame,
+        object: int,
+        rotations: Tensor,
+        near: NearSides,
+        fronts: np.ndarray,
+        masks: np.ndarray,
+        count: int,
+    ) -> PlacedPoses:
+        """Lay rotations of one object against regions of a frame, without any network.
+
+        Args:
+            frame: with depth in metres.
+            object: index of its estimator.
+            rotations: (N, 3, 3) object in camera, on the device; near: the near sides of these.
+            fronts: (R, 3) metres, a point of what was seen in each region.
+            masks: (R, H, W) bool, the regions. On CUDA each number of them is recorded as a graph of its own.
+            count: of poses of each region.
+
+        Raises:
+            SceneError: K does not fit the image.
+            FrameError: the frame cannot be used.
+        """
+        runner, count = self._runner, min(count, len(rotations))
+        runner.timings.clear()
+        with runner.stage("check"):
+            rgb, depth = self.check(frame)
+        with runner.stage("upload"):
+            inputs = [
+                *runner.upload_frame(rgb, depth, frame.K),
+                runner.upload("fronts", np.ascontiguousarray(fronts, dtype=np.float32)),
+                runner.upload("masks", np.ascontiguousarray(masks)),
+                torch.full((len(masks) * count,), object),
+                rotations,
+                near.points,
+            ]
+        poses, evidence = runner.run(self._place, inputs, count, len(masks), len(rotations))
+        with runner.stage("copy"):
+            original = poses.cpu() @ torch.linalg.inv(self._offsets[object])
+            values = dict(zip(PoseEvidence._fields, evidence.cpu().numpy(), strict=True))
+        return PlacedPoses(original.numpy(), values)
+
+    def _place(
+        self,
+        rgb: Tensor,
+        depth: Tensor,
+        K: Tensor,
+        fronts: Tensor,
+        masks: Tensor,
+        index: Tensor,
+        rotations: Tensor,
+        points: Tensor,
+        count: int,
+        regions: int,
+        size: int,
+    ) -> tuple[Tensor, ...]:
+        """`regions` and `size` are those of the inputs: see `_follow`.
+
+        Returns:
+            Centred poses (R, C, 4, 4), and the evidence (11, R, C).
+        """
+        runner = self._runner
+        assert isinstance(self._objects.diameter, Tensor)
+        diameter = self._objects.diameter[index]
+        observation = runner.observe(rgb, depth, K)
+
+        def best(region: int) -> Tensor:
+            near = NearSides(points, diameter[0])
+            centers, cost = place_rotations(near, fronts[region], observation, masks[region])
+            chosen = cost.argsort(stable=True)[:count]
+            return make_transform(rotations[chosen], centers[chosen])
+
+        with runner.stage("place"):
+            on_cpu = self.device.type == "cpu"
+            poses = torch.cat(run_pieces(best, range(regions)) if on_cpu else [best(row) for row in range(regions)])
+        objects = replace(self._objects, diameter=diameter, index=index)
+        with runner.stage("evidence"):
+            evidence = torch.stack(measure_evidence(poses, objects, observation))
+        return poses.unflatten(0, (regions, count)), evidence.unflatten(1, (regions, count))
+
     def _follow(
         self,
         rgb: Tensor,
@@ -172,7 +268,7 @@ class PoseBatch:
         """`size` is that of the batch: a graph is kept for each, as for each of the other options.
 
         Returns:
-            Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (8, N).
+            Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (11, N).
         """
         runner = self._runner
         assert isinstance(self._objects.diameter, Tensor)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from live.motion import is_far, place_at
-from pose6d.geometry.rotation_grids import covering_rotations
 from pose6d.geometry.transforms import so3_exp
 from pose6d.scenes.frame import Frame
 from pose6d.search.axis_rotations import AxisRotations
@@ -18,10 +18,11 @@ from pose6d.search.distinct_poses import select_distinct
 _NEARBY = 30.0  # degrees by which starts in doubt are turned about the axes of the camera
 _SAME_START = 5.0, 0.05  # degrees and diameters: starts nearer than that are refined to the same pose
 _BEHIND = 0.25  # diameters by which the middle of an object lies behind the surface that is seen
-_MOST_PLACES = 4  # that one attempt looks at
+MOST_PLACES = 4
+"""that one round of a search looks at"""
 _MOST_TRIED = 32  # places that a search remembers
 _SAME_PLACE = 0.2  # diameters
-_KEPT = 2  # poses of a search that the next attempt starts from
+_KEPT = 1  # poses of a search that the next round goes on with
 _WORTH_KEEPING = -4.0  # log odds
 _DISTINCT = 15.0  # degrees between poses that are worth refining further
 
@@ -68,11 +69,25 @@ def quarter_turns(pose: np.ndarray, principal_axes: torch.Tensor, center: np.nda
     return np.stack([pose, *(place_at(pose[:3, :3] @ turn, middle, center) for turn in turns)]).astype(np.float32)
 
 
-def region_middles(regions: Sequence[np.ndarray], frame: Frame, diameter: float) -> list[np.ndarray]:
-    """(3,) metres each, where the middle of an object that fills a region (H, W) would be."""
+class PossiblePlace(NamedTuple):
+    """Where an object may be.
+
+    Attributes:
+        mask: (H, W) bool, the region that it would fill.
+        front: (3,) metres, camera axes: the middle of the region at its median depth.
+        middle: (3,) metres, where the middle of the object would be, behind that.
+    """
+
+    mask: np.ndarray
+    front: np.ndarray
+    middle: np.ndarray
+
+
+def region_places(regions: Sequence[np.ndarray], frame: Frame, diameter: float) -> list[PossiblePlace]:
+    """The places of regions (H, W) bool; those without depth are left out."""
     places = []
-    for mask in regions:
-        rows, columns = np.nonzero(mask & (frame.depth > 0))
+    for region in regions:
+        rows, columns = np.nonzero(region & (frame.depth > 0))
         if len(rows) == 0:
             continue
         depth = float(np.median(frame.depth[rows, columns]))
@@ -80,60 +95,50 @@ def region_middles(regions: Sequence[np.ndarray], frame: Frame, diameter: float)
         K = frame.K
         y = (v - K[1, 2]) / K[1, 1]
         ray = np.array([(u - K[0, 2] - K[0, 1] * y) / K[0, 0], y, 1.0])
-        places.append(ray * (depth + _BEHIND * diameter))
+        places.append(PossiblePlace(region, ray * depth, ray * (depth + _BEHIND * diameter)))
     return places
 
 
 @dataclass
 class SearchProgress:
-    """How far the search for one lost object has got: each attempt looks at some rotations at some places.
+    """How far the search for one lost object has got.
 
     Attributes:
-        rotations: (R, 3, 3) of a grid, in the order in which they are tried.
-        next: index of the rotation that the next attempt begins with.
-        kept: (K, 4, 4) the best poses of the last attempt.
+        pieces: the work that is left, a piece for each frame; None before it begins.
+        kept: (K, 4, 4) the best poses so far.
         tried: places (3,) in metres that were looked at, and how often, latest last.
     """
 
-    rotations: np.ndarray
-    next: int = 0
+    pieces: Generator[None, Frame, None] | None = None
     kept: list[np.ndarray] = field(default_factory=list)
     tried: list[tuple[np.ndarray, int]] = field(default_factory=list)
 
-    @classmethod
-    def with_grid(cls, symmetries: torch.Tensor | None) -> SearchProgress:
-        rotations = covering_rotations(symmetries).numpy()
-        # Neighbours in the grid look alike: any few in a row should cover all sides.
-        return cls(rotations[np.random.default_rng(0).permutation(len(rotations))])
-
     def restart(self) -> None:
         """Begin again: the object has just been lost."""
-        self.next, self.kept, self.tried = 0, [], []
+        self.pieces, self.kept, self.tried = None, [], []
 
-    def choose(self, places: Sequence[np.ndarray], diameter: float) -> list[np.ndarray]:
-        """The places (3,) to look at now, likeliest first: where nothing has been tried yet, or least often.
+    def choose(self, middles: Sequence[np.ndarray], diameter: float) -> list[tuple[int, int]]:
+        """Which places to look at now, by their middles (3,), given likeliest first: where nothing has been tried yet,
+        or least often.
 
         What stands around is soon known, so that what comes into the picture has its turn at once.
+
+        Returns:
+            The index of each, and how often it has been tried.
         """
-        counts = [self._times_tried(place, diameter) for place in places]
-        chosen = sorted(range(len(places)), key=counts.__getitem__)[:_MOST_PLACES]
+        counts = [self._times_tried(middle, diameter) for middle in middles]
+        chosen = sorted(range(len(middles)), key=counts.__getitem__)[:MOST_PLACES]
         for row in chosen:
-            self.tried = [known for known in self.tried if not _near(known[0], places[row], diameter)]
-            self.tried.append((places[row], counts[row] + 1))
+            self.tried = [known for known in self.tried if not _near(known[0], middles[row], diameter)]
+            self.tried.append((middles[row], counts[row] + 1))
         self.tried = self.tried[-_MOST_TRIED:]
-        return [places[row] for row in chosen]
+        return [(row, counts[row]) for row in chosen]
 
     def _times_tried(self, place: np.ndarray, diameter: float) -> int:
         return max((count for known, count in self.tried if _near(known, place, diameter)), default=0)
 
-    def take(self, count: int) -> np.ndarray:
-        """The next (count, 3, 3) rotations, around and around."""
-        rows = (self.next + np.arange(min(count, len(self.rotations)))) % len(self.rotations)
-        self.next = int(rows[-1] + 1) % len(self.rotations)
-        return self.rotations[rows]
-
     def keep(self, poses: np.ndarray, odds: np.ndarray) -> None:
-        """Go on with the best of the poses (N, 4, 4) at the next attempt, if they are worth it."""
+        """Go on with the best of the poses (N, 4, 4), if they are worth it."""
         best = np.argsort(-odds, kind="stable")[:_KEPT]
         self.kept = [poses[row] for row in best if odds[row] > _WORTH_KEEPING]
 

@@ -13,7 +13,7 @@ from estimater import FoundationPose
 from live.automatic_start import Propose, find_object
 from live.judgement import log_odds
 from live.motion import is_far, place_at
-from live.object_search import SHOWS_ITS_SIDE, ObjectSearch
+from live.object_search import EFFORTS, SHOWS_ITS_SIDE, ObjectSearch
 from live.object_track import MOST_RIVALS, ObjectTrack
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
@@ -27,10 +27,8 @@ _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velo
 _FAR = 12.0, 0.2  # the same from a start to where it was refined to, from which on it is refined again
 _SAME = 10.0, 0.05  # degrees and diameters within which two poses are one
 _TELLS_APART = 1.5  # log odds between two poses of which one frame says that only one is right
-_INTERVALS = {"cpu": 2, "cuda": 1}
-_BESIDE_OTHERS = {"cpu": 6, "cuda": 1}
-_STARTS = {"cpu": 24, "cuda": 128}
-_STARTS_IN_DOUBT = {"cpu": 8, "cuda": 16}  # a batch that is full on CUDA, see `filled_size`
+_BESIDE_OTHERS = {"cpu": 2, "cuda": 1}  # frames from one piece of a search to the next
+_STARTS_IN_DOUBT = {"cpu": 4, "cuda": 16}  # a batch that is full on CUDA, see `filled_size`
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,10 @@ class TrackingOptions:
     Attributes:
         iteration: refinement steps of each frame.
         rounds: of the alignment of texture and depth in each frame.
-        starts: of one attempt to find a lost object; by device where None: 24 on a CPU, 128.
+        starts: that are refined in one round of the search for a lost object; by device where None: 16 on a CPU, 64.
         starts_in_doubt: of one frame in which objects are in doubt, of all these objects together; by device where
-            None: 8 on a CPU, 16.
-        interval: frames from one attempt to find a lost object to the next; by device where None: 2 on a CPU, 6 while
-            others are followed, which must not wait; 1 on a GPU.
+            None: 4 on a CPU, 16.
+        interval: frames from one piece of a search to the next; where None 1, and 2 on a CPU while others are followed.
         register_iteration: refinement steps of a registration.
         smoothing: filter the poses that are reported (`live.smoothing`): calm where nothing moves, but late where fast
             motion begins or turns back. The next frame starts from the unfiltered ones.
@@ -99,12 +96,14 @@ class StateTracker:
         ]
         self.options, self._propose = options, propose
         device = self._batch.device.type
-        starts, self._interval = options.starts or _STARTS[device], options.interval or _INTERVALS[device]
-        self._interval_beside_others = options.interval or _BESIDE_OTHERS[device]
+        effort = EFFORTS[device]
+        if options.starts is not None:
+            effort = effort._replace(starts=options.starts, at_once=min(effort.at_once, options.starts))
+        self._interval, self._interval_beside_others = options.interval or 1, options.interval or _BESIDE_OTHERS[device]
         self._starts_in_doubt = options.starts_in_doubt or _STARTS_IN_DOUBT[device]
         texture_weight = float(self._tracks[0].estimator.scorer.texture_weight)
-        effort = options.iteration, options.rounds
-        self._search = ObjectSearch(self._batch, propose, starts, effort, texture_weight)
+        refinement = options.iteration, options.rounds
+        self._search = ObjectSearch(self._batch, propose, effort, refinement, texture_weight)
         self._frames = 0
 
     @property
@@ -132,7 +131,8 @@ class StateTracker:
             for count in {1, len(self._tracks), 2 * len(self._tracks), MOST_RIVALS, self._starts_in_doubt}:
                 self._follow(frame, [0] * count, np.stack([pose] * count))
             self._batch.follow(frame, [0], pose[None], 0, 0)
-            self._search.warm_up(frame, pose)
+            for track in {len(track.rotations): track for track in self._tracks}.values():
+                self._search.warm_up(track, frame, pose)
         return time.perf_counter() - begun
 
     def reset(self) -> None:
@@ -221,7 +221,7 @@ class StateTracker:
         waiting = [track for track in self._tracks if track.judge.state == "lost" and track not in followed]
         interval = self._interval_beside_others if followed else self._interval
         if waiting and self._frames % interval == 0:  # one at a time
-            self._search.attempt(waiting[self._frames // interval % len(waiting)], frame)
+            self._search.go_on(waiting[self._frames // interval % len(waiting)], frame)
         self._frames += 1
         return [track.tracked_pose() for track in self._tracks]
 
@@ -244,7 +244,7 @@ class StateTracker:
         judged = self._batch.follow(frame, [track.index], pose[None], 0, 0)
         odds, seen = float(log_odds(judged)[0]), {name: float(values[0]) for name, values in judged.evidence.items()}
         track.begin(pose, odds, frame.seconds, alternatives)
-        track.judge.learn(seen["texture"], seen["visible"] * seen["inside"])
+        track.judge.learn(seen)
 
     def _follow(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
         return self._batch.follow(frame, objects, poses, self.options.iteration, self.options.rounds)
@@ -278,7 +278,7 @@ class StateTracker:
         doubtful = [
             row
             for row, (track, candidate) in enumerate(zip(tracks, best, strict=True))
-            if not track.judge.is_good(candidate.odds) and track.judge.bad % self._interval == 0
+            if not track.judge.is_good(candidate.odds)
         ]
         if not doubtful:
             return list(best)
@@ -293,7 +293,7 @@ class StateTracker:
                 track.center,
                 track.diameter,
                 each,
-                track.judge.bad // self._interval,
+                track.judge.bad,
             )
             rows += [row] * len(around)
             starts.append(around)
@@ -324,14 +324,16 @@ class StateTracker:
             best = self._weigh_rivals(track, frame, best)
         pose, odds, seen = best
         good = track.judge.is_good(odds)
-        if good and track.side_unsure and seen["visible"] * seen["inside"] >= SHOWS_ITS_SIDE:
+        shown = seen["visible"] * seen["inside"] >= SHOWS_ITS_SIDE
+        if good and track.side_unsure and (shown or track.judge.state == "doubtful"):
             pose, odds = self._search.choose_side(track, frame, pose)
+            track.side_unsure = not shown
         if track.judge.update(odds, seen["hidden"]) == "lost":
             track.lose()
         elif good:
             track.accept(pose, odds, frame.seconds)
             if track.judge.state == "tracking":
-                track.judge.learn(seen["texture"], seen["visible"] * seen["inside"])
+                track.judge.learn(seen)
         else:
             track.hold(pose, odds)
 

@@ -7,18 +7,24 @@ import pytest
 import torch
 
 from live.evidence import measure_evidence
-from live.judgement import StateJudge, log_odds
+from live.judgement import StateJudge, explained_share, log_odds
 from live.motion import Motion
-from live.pose_batch import JudgedPoses
-from live.recovery import SearchProgress, quarter_turns, region_middles, starts_in_doubt
+from live.object_track import ObjectTrack
+from live.pose_batch import JudgedPoses, PoseBatch
+from live.recovery import SearchProgress, quarter_turns, region_places, starts_in_doubt
 from live.smoothing import PoseFilter
 from pose6d.geometry.observation import observe
-from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.rendering.rendered_object import RenderedObject
-from tests.live_frames import draw_frame, pose_at
+from tests.live_frames import Stage, draw_frame, pose_at
 from tests.rendering_scenes import box
 
 CENTER = np.array([0.01, -0.02, 0.03])
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
 
 
 def evidence(shown: torch.Tensor | None, asked: torch.Tensor, cover: tuple[slice, slice] | None = None) -> dict:
@@ -37,6 +43,7 @@ def test_the_evidence_of_a_pose_is_what_is_in_the_frame() -> None:
     assert right["texture"] > 0.8
     assert max(right["beyond"], right["hidden"], right["through"]) < 0.02
     assert right["inside"] == 1.0
+    assert max(abs(right[name]) for name in ("red", "green", "blue")) < 0.1, "the silhouette's pixels are mixed ones"
 
     half = evidence(pose, pose, (slice(0, 240), slice(0, 158)))
     assert 0.3 < half["hidden"] < 0.7
@@ -53,6 +60,16 @@ def test_the_evidence_of_a_pose_is_what_is_in_the_frame() -> None:
     assert outside["visible"] > 0.9
     on_the_wall = evidence(None, pose_at(0.0, z=1.52))
     assert on_the_wall["beyond"] > 0.4 > 10 * right["beyond"]
+
+
+def test_the_colour_is_that_of_the_light() -> None:
+    pose = pose_at(0.0)
+    frame, _ = draw_frame([pose], [box()])
+    for light in ((0.5, 0.5, 0.5), (0.9, 0.6, 0.6), (0.4, 0.4, 0.8)):
+        rgb = (frame.rgb * np.array(light)).astype(np.uint8)
+        seen = measure_evidence(pose[None], RenderedObject.from_mesh(box(), "cpu"), observe(rgb, frame.depth, frame.K))
+        found = (float(seen.red), float(seen.green), float(seen.blue))
+        assert found == pytest.approx(tuple(np.log(light)), abs=0.12), "0.05 of the silhouette, 0.03 of the dark"
 
 
 def test_motion_goes_on_as_it_went() -> None:
@@ -122,23 +139,37 @@ def test_of_a_pose_of_which_next_to_nothing_is_seen_nobody_is_sure() -> None:
     assert odds[0] > 2 and (odds[1:] < -5).all()
 
 
-def judged(texture: float) -> JudgedPoses:
-    values = {"visible": 0.9, "inside": 1.0, "texture": texture, "through": 0.0, "spread": 0.1, "beyond": 0.0}
-    seen = {name: np.array([value]) for name, value in values.items()}
+def cue_values(texture: float, red: float = 0.0, blue: float = 0.0, visible: float = 0.9) -> dict[str, float]:
+    values = {"visible": visible, "inside": 1.0, "texture": texture, "through": 0.0, "spread": 0.1, "beyond": 0.0}
+    return values | {"red": red, "green": 0.0, "blue": blue}
+
+
+def judged(texture: float, red: float = 0.0, blue: float = 0.0) -> JudgedPoses:
+    seen = {name: np.array([value]) for name, value in cue_values(texture, red, blue).items()}
     return JudgedPoses(np.eye(4)[None], np.zeros(1), np.full(1, 0.98), seen)
 
 
 def test_a_pose_without_the_texture_that_its_object_usually_has_is_not_believed() -> None:
     printed, plain = StateJudge(), StateJudge()
     for _ in range(5):
-        printed.learn(0.9, 1.0)
-        plain.learn(0.05, 1.0)
+        printed.learn(cue_values(0.9))
+        plain.learn(cue_values(0.05))
     strange = judged(0.0)
     assert printed.log_odds(strange)[0] < log_odds(strange)[0] - 2
     assert plain.log_odds(strange)[0] == log_odds(strange)[0], "nothing is missing of a plain object"
     assert printed.log_odds(judged(0.7))[0] == log_odds(judged(0.7))[0], "light changes a texture a little"
-    printed.learn(0.0, 0.3)
+    printed.learn(cue_values(0.0, 2.0, visible=0.3))
     assert printed.usual == pytest.approx(0.9), "of what is hardly seen nothing is learned"
+    assert printed.color is not None and not printed.color.any()
+
+
+def test_a_thing_of_another_colour_is_not_believed() -> None:
+    judge, other = StateJudge(), judged(0.1, -1.0, -0.9)  # a grey block for a blue one
+    assert judge.log_odds(other)[0] == log_odds(other)[0], "nobody knows yet how it looks in this light"
+    judge.learn(cue_values(0.1, 0.1, -0.2))
+    assert judge.log_odds(other)[0] < log_odds(other)[0] - 3
+    in_warmer_light = judged(0.1, 0.4, -0.5)
+    assert judge.log_odds(in_warmer_light)[0] == log_odds(in_warmer_light)[0]
 
 
 def test_an_object_that_is_always_judged_low_is_tracked_where_people_said_that_it_is() -> None:
@@ -210,22 +241,40 @@ def test_the_turns_of_what_is_known_are_shared_out_over_the_frames_of_a_doubt() 
 
 
 def test_a_search_turns_to_what_is_new_in_the_picture() -> None:
-    search = SearchProgress.with_grid(None)
+    search = SearchProgress()
     known = [np.array([0.1 * i, 0.0, 1.0]) for i in range(6)]
-    for _ in range(3):
-        assert len(search.choose(known, 0.1)) == 4
-    new = np.array([0.05, 0.3, 0.8])
-    np.testing.assert_array_equal(search.choose([*known, new], 0.1)[0], new)
+    chosen = [search.choose(known, 0.1) for _ in range(3)]
+    assert [[row for row, _ in rows] for rows in chosen] == [[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5]]
+    assert [count for _, count in chosen[1]] == [0, 0, 1, 1]
+    assert search.choose([*known, np.array([0.05, 0.3, 0.8])], 0.1)[0] == (6, 0)
     for i in range(200):
         search.choose([np.array([0.0, i, 1.0])], 0.1)
     assert len(search.tried) <= 32
-    taken = np.concatenate([search.take(50) for _ in range(3)])
-    assert len(np.unique(taken.reshape(-1, 9), axis=0)) == 120, "all rotations have their turn"
+
+
+def test_rotations_are_laid_against_regions_without_a_network(stage: Stage) -> None:
+    """Of the places of a box and a torus, the box's has poses that explain more, among them one near the true one."""
+    poses = {"box": pose_at(-0.08), "torus": pose_at(0.1)}
+    frame, estimator = stage.show(**poses), stage.estimators["box"]
+    track = ObjectTrack("box", 0, estimator, smoothing=False)
+    places = region_places(stage.masks, frame, track.diameter)
+    fronts, masks = np.stack([p.front for p in places]), np.stack([p.mask for p in places])
+    placed = PoseBatch([estimator]).place(frame, 0, track.rotations, track.near, fronts, masks, 10)
+    assert placed.poses.shape == (2, 10, 4, 4)
+    explained = explained_share(placed.evidence)
+    assert explained.shape == (2, 10)
+    assert explained[0].max() > explained[1].max() + 0.2
+    on_box = torch.from_numpy(placed.poses[0])
+    assert (on_box[:, :3, 3] - poses["box"][:3, 3]).norm(dim=1).max() < 0.03
+    assert min(float(rotation_angle(pose[:3, :3], poses["box"][:3, :3])) for pose in on_box) < 0.65, "0.648 at most"
+    assert stage.refiner.pairs == 0
 
 
 def test_the_middle_of_an_object_lies_behind_what_is_seen_of_it() -> None:
     pose = pose_at(0.05, -0.03)
     frame, (mask,) = draw_frame([pose], [box()])
     diameter = float(box().diameter)
-    (place,) = region_middles([mask, np.zeros_like(mask)], frame, diameter)
-    assert np.linalg.norm(place - pose[:3, 3].numpy()) < 0.2 * diameter
+    (place,) = region_places([np.zeros_like(mask), mask], frame, diameter)
+    assert np.linalg.norm(place.middle - pose[:3, 3].numpy()) < 0.2 * diameter
+    assert place.front[2] < place.middle[2]
+    assert (place.mask == mask).all()

@@ -10,7 +10,7 @@ import torch
 
 from live.state_tracker import StateTracker, TrackingOptions
 from live.tracked_pose import TrackedPose
-from pose6d.errors import FrameError, OptionError, SceneError
+from pose6d.errors import FrameError, OptionError, Pose6DError, SceneError
 from pose6d.search.alternatives import Alternative
 from pose6d.search.interfaces import Scores
 from tests.live_frames import Stage, pose_at
@@ -89,6 +89,29 @@ def test_an_object_that_leaves_is_lost_and_found_elsewhere_in_another_pose(stage
             break
     assert found.state == "tracking", "not found again within 15 frames"
     assert is_there(found, AWAY)
+
+
+def test_a_search_finds_regions_of_depth_by_itself(stage: Stage) -> None:
+    tracker = StateTracker({"box": stage.estimators["box"]}, TrackingOptions(rounds=0, starts=12))
+    tracker.start(stage.show(box=pose_at(0.0)), [stage.masks[0]])
+    tracker.look_again("box")
+    states = [tracker.step(stage.show(box=AWAY))[0].state for _ in range(15)]
+    assert "tracking" in states
+
+
+def test_a_search_goes_on_after_an_error_of_what_proposes_regions(stage: Stage) -> None:
+    masks: list[np.ndarray] = [np.ones((2, 2), bool)]
+
+    def segment(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: float) -> list[np.ndarray]:
+        return masks
+
+    tracker = StateTracker({"box": stage.estimators["box"]}, TrackingOptions(rounds=0, starts=12), segment)
+    frame = stage.show(box=AWAY)
+    with pytest.raises(Pose6DError, match=r"segment proposed a mask of shape \(2, 2\)"):
+        tracker.step(frame)
+    masks[:] = stage.masks[:1]
+    states = [tracker.step(stage.show(box=AWAY))[0].state for _ in range(10)]
+    assert "tracking" in states
 
 
 def test_one_lost_object_does_not_disturb_another(stage: Stage) -> None:
@@ -228,8 +251,7 @@ def test_doubt_and_loss_cost_a_bounded_amount_of_work(stage: Stage) -> None:
         work.append(stage.refiner.pairs - before)
     assert tracker.step(frame)[0].state == "lost"
     assert max(work[16:]) <= max(work[:16]), "the search must not grow with time"
-    assert max(work) <= 60
-    assert min(work[-2:]) == 0, "on a CPU every other frame is left for what is tracked"
+    assert max(work) <= 8, "on a CPU a frame that searches refines no more than a few poses"
 
 
 def test_the_work_of_doubt_does_not_grow_with_the_number_of_objects_in_doubt(stage: Stage) -> None:
@@ -242,4 +264,4 @@ def test_the_work_of_doubt_does_not_grow_with_the_number_of_objects_in_doubt(sta
         states = [found.state for found in tracker.step(stage.show((slice(None), slice(None)), **poses))]
         assert states == ["doubtful"] * len(names)
         work.append(stage.refiner.pairs - before - len(names))
-    assert work == [7, 2 * 4]  # eight starts for both; of the box alone there are seven that differ
+    assert work == [4, 2 * 2]

@@ -42,11 +42,11 @@ class NearSides(NamedTuple):
 
     Attributes:
         points: (N, P, 3) metres, from the object's centre, in camera axes.
-        diameter: metres.
+        diameter: metres; a tensor without dimensions where one recorded graph is for objects of any size.
     """
 
     points: Tensor
-    diameter: float
+    diameter: float | Tensor
 
     @classmethod
     def of(cls, object: ObjectModel, rotations: Tensor) -> NearSides:

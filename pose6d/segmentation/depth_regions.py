@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 
 from pose6d.geometry.depth import FAR
-from pose6d.segmentation.planes import extent, large_planes, noise_limit
+from pose6d.segmentation.planes import EXTENT_POINTS, extent, large_planes, noise_limit
 from pose6d.segmentation.small_picture import SmallPicture, shrink_frame
 
 MOST_REGIONS = 12
 _PLANE_SIZE = 1.25  # diameters; planes that are longer are not of the object
 _SIZES = (0.3, 1.15)  # shortest and longest region, diameters
+_RING = 2  # pixels around a region that are looked at
 _FEWEST_PIXELS = 20  # of a region in the working picture
 _SAME = 0.75  # intersection over union from which two regions count as one
 # Logarithms of odds, fitted to regions of simulated clutter and of real tables and bins, rounded.
@@ -50,8 +51,10 @@ def depth_regions(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: f
     for _, mask in planes:
         on_plane |= mask
     regions = []
+    points = picture.points.reshape(-1, 3)
     for region in _all_parts(picture, [mask for _, mask in planes], on_plane, diameter):
-        length = extent(picture.points[region & picture.known]) / diameter
+        rows = np.flatnonzero(region & picture.known)
+        length = extent(points[rows[:: max(1, len(rows) // EXTENT_POINTS)]]) / diameter
         if _SIZES[0] < length < _SIZES[1]:
             regions.append((region, length))
     if not regions:
@@ -154,20 +157,31 @@ def _score(
     on_plane: np.ndarray,
 ) -> float:
     """The logarithm of the odds, but for a constant, that a region (h, w) of a length in diameters is the object."""
-    ring = (cv2.dilate(region.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & ~region
+    edge = region[0].any() or region[-1].any() or region[:, 0].any() or region[:, -1].any()
+    part = _bounds(region, _RING)
+    region, known = region[part], picture.known[part]
+    ring = (cv2.dilate(region.astype(np.uint8), np.ones((2 * _RING + 1,) * 2, np.uint8)) > 0) & ~region
     around = max(1, int(ring.sum()))
-    alone = float((ring & (on_plane | ~picture.known)).sum()) / around
+    alone = float((ring & (on_plane[part] | ~known)).sum()) / around
     score = -_WEIGHT_LENGTH * abs(np.log(length / _USUAL_LENGTH)) - _WEIGHT_SHORT * max(0.0, 0.5 - length)
     score += _WEIGHT_ALONE * alone
-    edge = region[0].any() or region[-1].any() or region[:, 0].any() or region[:, -1].any()
     score -= _WEIGHT_BORDER * bool(edge)
-    touching = [int((ring & mask).sum()) for _, mask in planes]
+    touching = [int((ring & mask[part]).sum()) for _, mask in planes]
     if not touching or max(touching) < 0.1 * around:
         return score + _WEIGHT_FREE
     normal = planes[int(np.argmax(touching))][0]
-    inside = picture.points[region & picture.known]
+    inside = picture.points[part][region & known]
     height = float(np.median((inside @ normal[:3] + normal[3]) / noise_limit(inside[:, 2])))
     return score + _WEIGHT_HEIGHT * min(max(height / 4, 0.0), 1.0)
+
+
+def _bounds(region: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of a region (h, w) that is not empty, and a margin in pixels around it."""
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    return (
+        slice(max(rows[0] - margin, 0), rows[-1] + margin + 1),
+        slice(max(columns[0] - margin, 0), columns[-1] + margin + 1),
+    )
 
 
 class _Shared(NamedTuple):

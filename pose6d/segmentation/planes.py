@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+EXTENT_POINTS = 400
+"""of which the extent of more points is taken, about"""
 _MOST_PLANES = 6
 _SAMPLES = 3000  # points that a hypothesis is judged by
 _HYPOTHESES = 150
@@ -19,10 +21,11 @@ def noise_limit(depth: np.ndarray) -> np.ndarray:
 
 def extent(points: np.ndarray) -> float:
     """Length of points (N, 3) along their longest axis, without outliers; their unit."""
-    points = points[:: max(1, len(points) // 400)].astype(np.float64)
+    points = points[:: max(1, len(points) // EXTENT_POINTS)].astype(np.float64)
     points = points - points.mean(axis=0)
     _, axes = np.linalg.eigh(points.T @ points)
-    low, high = np.percentile(points @ axes[:, 2], [1.5, 98.5])
+    along = np.sort(points @ axes[:, 2])  # np.percentile takes longer than all the rest
+    low, high = np.interp(np.array([0.015, 0.985]) * (len(along) - 1), np.arange(len(along)), along)
     return float(high - low)
 
 
