@@ -56,7 +56,7 @@ def _pixels_off(mesh: Mesh, views: list[TextureView], truth: np.ndarray) -> floa
 def test_pictures_are_laid_on_each_other_by_what_they_show(carton: Mesh) -> None:
     views, truth = _views(carton)
     aligned = aligned_views(carton, views)
-    assert _pixels_off(carton, aligned, truth) < 0.7 * _pixels_off(carton, views, truth)
+    assert _pixels_off(carton, aligned, truth) < 0.85 * _pixels_off(carton, views, truth)
     moved = np.stack([view.camera_in_object for view in aligned]) - [view.camera_in_object for view in views]
     assert np.abs(moved[:, :3, 3].mean(axis=0)).max() < 0.002, "the object's frame is the one that was given"
 
@@ -64,7 +64,7 @@ def test_pictures_are_laid_on_each_other_by_what_they_show(carton: Mesh) -> None
 def test_pictures_of_a_plain_thing_stay_where_they_are(carton: Mesh) -> None:
     plain = Mesh(vertices=carton.vertices, faces=carton.faces, colors=np.full((len(carton.vertices), 3), 140, np.uint8))
     views, truth = _views(plain)
-    assert _pixels_off(plain, aligned_views(plain, views), truth) < 1.1 * _pixels_off(plain, views, truth)
+    assert _pixels_off(plain, aligned_views(plain, views), truth) <= 1.01 * _pixels_off(plain, views, truth)
 
 
 def test_one_picture_agrees_with_itself(carton: Mesh) -> None:

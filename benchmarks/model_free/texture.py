@@ -1,16 +1,28 @@
-"""How near the look of a made mesh comes to that of the true one, from sides that no view was taken from."""
+"""How near the look of made meshes comes to that of the true ones, from sides that no view was taken from.
+
+`python -m benchmarks.model_free.texture --mesh-folder MESHES --made made/around_16`
+
+prints a table, with the meshes that `python -m benchmarks.model_free` has made. No network has a part in it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from tqdm import tqdm
 
+from benchmarks.accuracy.objects import load_objects
+from pose6d.command import run_command_line
+from pose6d.errors import OptionError
+from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.geometry.rotation_grids import icosphere
 from pose6d.geometry.transforms import random_rotations
 from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.mesh_files import load_mesh
 from pose6d.rendering import ALBEDO, make_renderer
 
 _SIZE = 240  # pixels, of a square picture
@@ -25,36 +37,50 @@ _LEAST_INNER = 0.3  # share of the object's pixels that are left without their e
 
 
 @dataclass(frozen=True)
+class Options:
+    """Which meshes are compared with which."""
+
+    mesh_folder: Path
+    """folder of the true meshes, metres"""
+    made: Path
+    """folder of the made ones, each under the path of its true mesh, as .glb"""
+
+
+@dataclass(frozen=True)
 class TextureScore:
     """Means over pictures from all sides, over pixels of the object in both renderings, without their edge.
 
     Attributes:
         psnr: dB, of colours, after the gain of each picture and channel and the shift of each picture that fit best:
             exposure, and where the poses of the views have put the object's frame, are no fault of the texture.
-        psnr_seen: the same without the pixels on faces that no view has shown.
         sharpness: energy of the gradients of the made mesh's pictures over that of the true mesh's; 1 is as sharp.
         alike: correlation of the gradients, which blur and shifts lower, and light does not.
     """
 
     psnr: float
-    psnr_seen: float
     sharpness: float
     alike: float
 
 
-def score_texture(made: Mesh, true: Mesh, unseen: np.ndarray | None = None) -> TextureScore:
-    """Compare renderings of two meshes that lie in one frame, metres.
+def main(options: Options) -> None:
+    """Print the scores of all objects that were made, and their means."""
+    names = [field.name for field in fields(TextureScore)]
+    scores = {}
+    for mesh in tqdm(load_objects(options.mesh_folder), desc="compare", unit="object"):
+        file = options.made / Path(mesh.name).with_suffix(".glb")
+        if file.is_file():
+            scores[mesh.name] = astuple(score_texture(load_mesh(file), mesh))
+    if not scores:
+        raise OptionError(f"--made {options.made}: holds none of the meshes of {options.mesh_folder} as .glb")
+    rows = [["object", *names], *([name, *(f"{value:.2f}" for value in row)] for name, row in scores.items())]
+    means = np.mean(list(scores.values()), axis=0)
+    print("\n".join(markdown_table([*rows, ["mean", *(f"{value:.2f}" for value in means)]])))
 
-    Args:
-        made: with its texture.
-        true: what it should look like.
-        unseen: (F,) bool, faces of `made` that no view shows.
-    """
+
+def score_texture(made: Mesh, true: Mesh) -> TextureScore:
+    """Compare renderings of two meshes that lie in one frame, metres; `true` is what `made` should look like."""
     poses, K = _cameras(true)
     shown = [make_renderer(mesh, "cpu").render(poses, K, (_SIZE, _SIZE), shading=ALBEDO) for mesh in (made, true)]
-    marks = np.zeros((len(poses), _SIZE, _SIZE), bool)
-    if unseen is not None and unseen.any():
-        marks = _marked(made, unseen, poses, K)
     values = []
     for i in range(len(poses)):
         mask = (shown[0].mask[i] & shown[1].mask[i]).numpy()
@@ -63,13 +89,12 @@ def score_texture(made: Mesh, true: Mesh, unseen: np.ndarray | None = None) -> T
             inner = mask
         if inner.any():
             ours, theirs = (255 * one.color[i].numpy() for one in shown)
-            values.append(_compare(ours, theirs, inner, inner & ~marks[i]))
+            values.append(_compare(ours, theirs, inner))
     if not values:
-        return TextureScore(0.0, 0.0, 0.0, 0.0)
-    square, seen, ours_energy, theirs_energy, product = np.nanmean(np.array(values), axis=0)
+        return TextureScore(0.0, 0.0, 0.0)
+    square, ours_energy, theirs_energy, product = np.mean(values, axis=0)
     return TextureScore(
-        psnr=_decibels(square),
-        psnr_seen=_decibels(seen),
+        psnr=float(10 * np.log10(255**2 / max(square, 1e-3))),
         sharpness=float(ours_energy / max(theirs_energy, 1e-9)),
         alike=float(product / max(np.sqrt(ours_energy * theirs_energy), 1e-9)),
     )
@@ -91,21 +116,12 @@ def _cameras(mesh: Mesh) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(poses).float(), K
 
 
-def _marked(mesh: Mesh, faces: np.ndarray, poses: torch.Tensor, K: torch.Tensor) -> np.ndarray:
-    """(N, H, W) bool: pixels that show the marked faces (F,) bool."""
-    corners = mesh.vertices[mesh.faces].reshape(-1, 3)
-    colors = np.repeat(np.where(faces, 255, 0).astype(np.uint8), 3)[:, None].repeat(3, axis=1)
-    marked = Mesh(vertices=corners, faces=np.arange(len(corners)).reshape(-1, 3), colors=colors)
-    return make_renderer(marked, "cpu").render(poses, K, (_SIZE, _SIZE), shading=ALBEDO).color[..., 0].numpy() > 0.5
-
-
-def _compare(ours: np.ndarray, theirs: np.ndarray, inner: np.ndarray, seen: np.ndarray) -> tuple[float, ...]:
-    """Mean square error of colours (H, W, 3) on two masks (H, W), and what their gradients have of their own."""
+def _compare(ours: np.ndarray, theirs: np.ndarray, inner: np.ndarray) -> tuple[float, ...]:
+    """Of pictures (H, W, 3) within a mask (H, W): mean square error, energies of the gradients, and their product."""
     ours = _fit(ours.astype(np.float32), theirs.astype(np.float32), inner)
     square = np.square(ours - theirs).mean(axis=-1)
     a, b = (_gradients(image, inner) for image in (ours, theirs))
-    unseen = float("nan") if not seen.any() else float(square[seen].mean())
-    return float(square[inner].mean()), unseen, float((a * a).sum()), float((b * b).sum()), float((a * b).sum())
+    return float(square[inner].mean()), float((a * a).sum()), float((b * b).sum()), float((a * b).sum())
 
 
 def _fit(ours: np.ndarray, theirs: np.ndarray, inner: np.ndarray) -> np.ndarray:
@@ -138,5 +154,5 @@ def _gradients(image: np.ndarray, inner: np.ndarray) -> np.ndarray:
     )  # a wide kernel would not see blur of a pixel
 
 
-def _decibels(square: float) -> float:
-    return float(10 * np.log10(255**2 / max(square, 1e-3)))
+if __name__ == "__main__":
+    run_command_line(main, Options, description=__doc__)

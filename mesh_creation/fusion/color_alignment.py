@@ -19,13 +19,14 @@ from pose6d.mesh.mesh import Mesh
 
 _POINTS = 5000  # that colours are compared at
 _BLURS = (2.0,) * 4 + (1.0,) * 4  # pixels, of the pictures in each round
-_EFFECTIVE = 0.05  # independent measurements in a point's colour: neighbours are alike
-_LEAST_NOISE = 3.0  # grey levels
+_EFFECTIVE = 0.02  # independent measurements in a point's colour: neighbours are alike
+_LEAST_NOISE = 4.0  # grey levels
 _TURN = np.radians(0.3)  # by which poses may be off
 _SHIFT = np.array([0.0015, 0.0015, 0.0005])  # metres; depth has told how far away things are
 _FEWEST = 100  # points that a picture shares with the others
-_DARK, _BRIGHT = 8, 247  # grey levels beyond which a picture says nothing of its exposure
-_BETTER = 0.98  # times the difference of colours
+_WIDE = 8.0  # times the blur: what is wider than that is light, and not print
+_RIM = 3  # pixels along the edge of a mask that may show background
+_BETTER = 0.95  # times the difference of colours
 
 
 @dataclass
@@ -34,6 +35,7 @@ class PointsSeen:
 
     Attributes:
         rgb: (H, W, 3) uint8, the picture.
+        mask: (H, W) bool, where the object is.
         K: (3, 3) intrinsics.
         camera_in_object: (4, 4) its pose, metres.
         index: (N,) which of the points it sees.
@@ -41,6 +43,7 @@ class PointsSeen:
     """
 
     rgb: np.ndarray
+    mask: np.ndarray
     K: np.ndarray
     camera_in_object: np.ndarray
     index: np.ndarray
@@ -51,18 +54,23 @@ def aligned_views(mesh: Mesh, views: Sequence[TextureView]) -> list[TextureView]
     """Pictures of a surface, each with the pose under which it agrees best with the others: see `align_pictures`."""
     points, normals = surface_points(mesh, _POINTS)
     seen = [
-        PointsSeen(view.rgb, view.K, view.camera_in_object, index, weight)
+        PointsSeen(view.rgb, _mask(view), view.K, view.camera_in_object, index, weight)
         for view, (index, _, weight) in zip(views, ViewBlender(mesh, views).samples(points, normals), strict=True)
     ]
     poses = align_pictures(points, seen)
     return [replace(view, camera_in_object=pose) for view, pose in zip(views, poses, strict=True)]
 
 
+def _mask(view: TextureView) -> np.ndarray:
+    return np.ones(view.rgb.shape[:2], bool) if view.mask is None else view.mask
+
+
 def align_pictures(points: np.ndarray, pictures: Sequence[PointsSeen]) -> list[np.ndarray]:
     """Poses under which the pictures agree best.
 
     Gauss-Newton steps on the differences of colours, each picture against the mean of the others, softened at first.
-    The given poses hold what colours do not tell. If the pictures do not agree clearly better in the end, they stay.
+    What varies slowly is taken out: it is light, which moves with the camera, and exposure. The given poses hold what
+    colours do not tell. If the pictures do not agree clearly better in the end, they stay.
 
     Args:
         points: (P, 3) on the surface, metres, object frame.
@@ -84,13 +92,17 @@ def align_pictures(points: np.ndarray, pictures: Sequence[PointsSeen]) -> list[n
 
 
 class _Soft:
-    """A softened picture with its slopes, and the points that it sees."""
+    """A softened picture without what varies slowly, with its slopes, and the points that it sees."""
 
     def __init__(self, picture: PointsSeen, points: np.ndarray, blur: float) -> None:
         self.index, self.weight = picture.index, picture.weight
         self._K, self._given = picture.K, np.linalg.inv(picture.camera_in_object)
         self._points, self._middle = points[picture.index], points.mean(axis=0)
-        self._rgb = cv2.GaussianBlur(picture.rgb.astype(np.float32), (0, 0), blur)
+        to_edge = cv2.distanceTransform(np.pad(picture.mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        inside = (to_edge > _RIM).astype(np.float32)[..., None]
+        rgb = picture.rgb.astype(np.float32)
+        self._rgb = (_mean(rgb, inside, blur) - _mean(rgb, inside, _WIDE * blur)) * inside
+        self._inside = inside
         self._slopes = [cv2.Sobel(self._rgb, cv2.CV_32F, *way, ksize=1, scale=0.5) for way in ((1, 0), (0, 1))]
 
     def colors(self, pose: np.ndarray) -> np.ndarray:
@@ -106,6 +118,9 @@ class _Soft:
         noise = max(1.48 * float(np.median(np.abs(residual[weight > 0]))), _LEAST_NOISE)
         # Highlights, shadows, and what lies beside the object.
         robust = 1 / (1 + np.square(residual / (2 * noise)).mean(axis=1)) ** 2
+        weight = weight * (_look_up(self._inside, u, v) > 0.99)[:, 0]
+        if not weight.any():
+            return pose
         trust = weight / weight.max() * robust * _EFFECTIVE / noise**2
         T = np.linalg.inv(pose)
         center = T[:3, :3] @ self._middle + T[:3, 3]
@@ -134,9 +149,15 @@ class _Soft:
 Compared = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
+def _mean(image: np.ndarray, inside: np.ndarray, blur: float) -> np.ndarray:
+    """(H, W, 3) Gaussian means of an image over the pixels of a mask (H, W, 1) of 0 and 1."""
+    total = cv2.GaussianBlur(image * inside, (0, 0), blur)
+    return total / np.maximum(cv2.GaussianBlur(inside, (0, 0), blur), 1e-3)[..., None]
+
+
 def _compare(pictures: Sequence[_Soft], poses: Sequence[np.ndarray], count: int) -> Compared:
     """For each picture, its points' colours (N, 3), those that the others show, and the trust in both (N,)."""
-    colors = _balanced([one.colors(pose) for one, pose in zip(pictures, poses, strict=True)], pictures, count)
+    colors = [one.colors(pose) for one, pose in zip(pictures, poses, strict=True)]
     total, weights = _sum_up(colors, pictures, count)
     found = []
     for color, one in zip(colors, pictures, strict=True):
@@ -144,22 +165,6 @@ def _compare(pictures: Sequence[_Soft], poses: Sequence[np.ndarray], count: int)
         mean = (total[one.index] - color * one.weight[:, None]) / np.maximum(rest, 1e-3)[:, None]
         found.append((color, mean, np.where(rest > 1e-3, np.minimum(one.weight, rest), 0)))
     return found
-
-
-def _balanced(colors: list[np.ndarray], pictures: Sequence[_Soft], count: int) -> list[np.ndarray]:
-    """The colours (N, 3) of each picture times a gain for each channel under which the pictures agree."""
-    for _ in range(2):
-        total, weights = _sum_up(colors, pictures, count)
-        mean = total / np.maximum(weights, 1e-9)[:, None]
-        gains = np.ones((len(colors), 3))
-        for gain, color, one in zip(gains, colors, pictures, strict=True):
-            usable = (color.min(axis=1) > _DARK) & (color.max(axis=1) < _BRIGHT)
-            if usable.sum() >= _FEWEST:
-                weight = one.weight[usable]
-                gain[:] = weight @ mean[one.index][usable] / np.maximum(weight @ color[usable], 1e-9)
-        gains /= np.median(gains, axis=0)
-        colors = [color * gain for color, gain in zip(colors, gains, strict=True)]
-    return colors
 
 
 def _sum_up(colors: Sequence[np.ndarray], pictures: Sequence[_Soft], count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -179,9 +184,10 @@ def _disagreement(compared: Compared) -> float:
 
 
 def _look_up(image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """(N, 3) values of an image at columns and rows (N,); of the border outside. N is at most 32766."""
-    at = (values.astype(np.float32)[:, None] for values in (u, v))
-    return cv2.remap(image, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0].astype(np.float64)
+    """(N, C) values of an image at columns and rows (N,); of the border outside. N is at most 32766."""
+    column, row = (values.astype(np.float32)[:, None] for values in (u, v))
+    found = cv2.remap(image, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return found.reshape(len(u), -1).astype(np.float64)
 
 
 def _moved(T: np.ndarray, step: np.ndarray, center: np.ndarray) -> np.ndarray:
