@@ -39,6 +39,7 @@ BAD = {
     "benchmarks/live_tracking/__main__.py": "--weights none",
     "benchmarks/model_free/__main__.py": "--output out --mesh-folder none",
     "benchmarks/model_free/markerless.py": "--meshes none.obj",
+    "benchmarks/model_free/texture.py": "--mesh-folder none --made none",
     "live/__main__.py": "--source none",
     "pose6d/scenes/__main__.py": "doctor none",
     "benchmarks/quantization/__main__.py": "--weights none",

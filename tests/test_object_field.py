@@ -176,3 +176,18 @@ def test_views_without_depth_on_the_object_are_refused(around: Views) -> None:
     blind = [replace(view, depth=np.where(view.mask, 0, view.depth)) for view in around[0]]
     with pytest.raises(SceneError, match="0 pixels of depth inside the masks"):
         make_object(blind, OPTIONS)
+
+
+def test_background_beyond_a_dark_part_is_no_tip_of_the_object() -> None:
+    """A dark bar that leads away: depth at its near end, none in the middle, then a little, and the wall at its tip."""
+    mask, depth = np.zeros((120, 320), bool), np.full((120, 320), 1.2, np.float32)
+    mask[50:70, 20:300] = True
+    depth[mask] = 0
+    depth[50:70, 20:100] = np.linspace(0.70, 0.74, 80)
+    depth[50:70, 200:250] = np.linspace(0.80, 0.83, 50)
+    depth[50:70, 280:300] = 0.99  # within what a steep surface could reach from the near end, not from the piece before
+    K = np.array([[600.0, 0, 160], [0, 600, 60], [0, 0, 1]])
+    view = ReferenceView("dark", np.zeros((120, 320, 3), np.uint8), depth, mask, K, np.eye(4))
+    (found,) = collect_evidence([view])
+    assert found.surface[60, 60] and found.surface[60, 225]
+    assert not found.surface[:, 275:].any()

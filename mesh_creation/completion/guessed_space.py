@@ -15,8 +15,7 @@ from scipy import ndimage
 
 from mesh_creation.completion.support_plane import find_support
 from mesh_creation.fusion.tsdf_volume import TsdfVolume, project_grid
-from mesh_creation.reference_views.view import ReferenceView
-from mesh_creation.registration.depth_cleaning import clean_depth
+from mesh_creation.reference_views.view import ReferenceView, object_depth
 
 _DEEPER = 1.5  # times as deep as wide: a round bar that leads away from the camera by 48 degrees is that deep
 _LEAST_WIDTH = 2.0  # pixels
@@ -97,7 +96,7 @@ def below_support(volume: TsdfVolume, views: Sequence[ReferenceView], points: np
 
 def _deepest(view: ReferenceView, slack: float) -> np.ndarray | None:
     """(H, W) float32 metres along the camera's axis that the object may reach to, infinite beside it."""
-    depth, _ = clean_depth(np.where(view.mask, view.depth, 0), view.K)
+    depth, _ = object_depth(view)
     if not (depth > 0).any():
         return None
     row, column = ndimage.distance_transform_edt(depth == 0, return_distances=False, return_indices=True)

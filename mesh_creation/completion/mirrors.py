@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from mesh_creation.completion.seen_space import SeenSpace
+from mesh_creation.completion.seen_space import SeenSpace, Verdict
 from mesh_creation.completion.surface_samples import sample_surface
 from mesh_creation.reference_views.view import ReferenceView
 from pose6d.geometry.rotation_grids import icosphere
@@ -30,6 +30,7 @@ _TOP = 95  # percentile of the heights that counts as the top: noise reaches hig
 _TILT = 16.0  # degrees by which the top may slope
 _ROUNDS, _TRIALS = 6, 60  # of the refinement, each round in a smaller neighbourhood
 _BATCH = 400  # planes judged at once
+_COARSE, _COARSE_VIEWS = 3, 6  # every so many points, and at most so many views, judge planes before they are refined
 
 # What a plane costs beside the contradictions of 0 to 1, fitted by eye to scanned and generated objects.
 _GROWTH, _BURIED, _MATCHED = 0.25, 0.3, -0.1
@@ -129,14 +130,18 @@ class _PlaneSearch:
         self._size = float(np.linalg.norm(np.ptp(samples, axis=0)))
         self._tolerance = max(_TOLERANCE[0], _TOLERANCE[1] * self._size)
         self.space = SeenSpace(views, points, self._tolerance)
-        self._noise = self._contradicted(self.space.judge(samples, normals).contradiction)
+        self._noise = [
+            self._contradicted(self._judge(samples[::every], normals[::every], every > 1).contradiction)
+            for every in (1, _COARSE)
+        ]
 
     def best_offsets(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cost (N,) and offset (N,) of the best plane along each of the unit vectors (N, 3)."""
         low, high = self._extent(directions)
         reach = np.maximum(_REACH * (high - low), _SHIFT * self._size)
         offsets = (low + high)[:, None] / 2 + reach[:, None] * np.linspace(-1, 1, _OFFSETS)
-        costs = self._cost(np.repeat(directions, _OFFSETS, axis=0), offsets.ravel()).reshape(offsets.shape)
+        costs = self._cost(np.repeat(directions, _OFFSETS, axis=0), offsets.ravel(), coarse=True)
+        costs = costs.reshape(offsets.shape)
         best = costs.argmin(axis=1)[:, None]
         return np.take_along_axis(costs, best, 1)[:, 0], np.take_along_axis(offsets, best, 1)[:, 0]
 
@@ -170,23 +175,30 @@ class _PlaneSearch:
         score = max(0.0, 1 - deep / _MOST_CONTRADICTED) * max(0.0, 1 - hidden / _MOST_BURIED)
         return Mirror(normal, offset, score if rise >= _LEAST_RISE else 0.0, deep, on, hidden, rise)
 
-    def _cost(self, normals: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    def _cost(self, normals: np.ndarray, offsets: np.ndarray, *, coarse: bool = False) -> np.ndarray:
         """(N,) what each of the planes costs."""
         low, high = self._extent(normals)
         growth = 2 * np.abs(offsets - (low + high) / 2) / self._size
         parts = [slice(i, i + _BATCH) for i in range(0, len(normals), _BATCH)]
-        measured = [self._measure(normals[part], offsets[part]) for part in parts]
+        measured = [self._measure(normals[part], offsets[part], coarse=coarse) for part in parts]
         contradicted, matched, buried = (np.concatenate(values) for values in zip(*measured, strict=True))
         return contradicted + _GROWTH * growth + _BURIED * buried + _MATCHED * matched
 
-    def _measure(self, normals: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _measure(
+        self, normals: np.ndarray, offsets: np.ndarray, *, coarse: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(N,) contradicted, matched and buried of planes; see `Mirror`."""
-        away = normals @ self._points.T - offsets[:, None]
-        images = self._points - 2 * away[..., None] * normals[:, None]
-        turned = self._normals - 2 * (normals @ self._normals.T)[..., None] * normals[:, None]
-        verdict = self.space.judge(images, turned)
-        contradicted = np.maximum(self._contradicted(verdict.contradiction) - self._noise, 0)
+        every = _COARSE if coarse else 1
+        points, facing = self._points[::every], self._normals[::every]
+        away = normals @ points.T - offsets[:, None]
+        images = points - 2 * away[..., None] * normals[:, None]
+        turned = facing - 2 * (normals @ facing.T)[..., None] * normals[:, None]
+        verdict = self._judge(images, turned, coarse)
+        contradicted = np.maximum(self._contradicted(verdict.contradiction) - self._noise[int(coarse)], 0)
         return contradicted, verdict.matched.mean(axis=-1), verdict.buried.mean(axis=-1)
+
+    def _judge(self, points: np.ndarray, normals: np.ndarray, coarse: bool) -> Verdict:
+        return self.space.judge(points, normals, _COARSE_VIEWS if coarse else None)
 
     def _contradicted(self, depth: np.ndarray) -> np.ndarray:
         """Mean over the last axis of the squared depth in empty space, of which three tolerances are the most."""

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 
 from mesh_creation.completion.support_plane import find_support
-from mesh_creation.reference_views.view import ReferenceView
-from mesh_creation.registration.depth_cleaning import clean_depth, pixels_of, surface_normals
+from mesh_creation.reference_views.view import ReferenceView, object_depth, object_window
+from mesh_creation.registration.depth_cleaning import pixels_of, surface_normals
 
 _SAME_WAY = 0.6  # cosine from which two normals may be of one surface
 _SAME_WAY_UP = 0.985  # cosine between the normals that several views show of one support plane
 _FACING = -0.3  # cosine to the ray, of a surface that a camera would see
+_AROUND = 4  # pixels around a pixel that its normal depends on
 _BEHIND = 0.01  # metres behind something else's depth from which on a point is hidden by it
 
 
@@ -62,8 +63,11 @@ class SeenSpace:
         mean = normals.mean(axis=0)
         return mean / np.linalg.norm(mean)
 
-    def judge(self, points: np.ndarray, normals: np.ndarray) -> Verdict:
-        """Look up points (..., 3) with unit normals (..., 3), both in the object's frame."""
+    def judge(self, points: np.ndarray, normals: np.ndarray, most: int | None = None) -> Verdict:
+        """Look up points (..., 3) with unit normals (..., 3), both in the object's frame.
+
+        At `most` so many of the views are asked, if given.
+        """
         shape = points.shape[:-1]
         points, normals = points.reshape(-1, 3).astype(np.float32), normals.reshape(-1, 3).astype(np.float32)
         contradiction = np.zeros(len(points), np.float32)
@@ -71,7 +75,7 @@ class SeenSpace:
         for plane in (plane for plane in self.supports if plane is not None):
             below = -(points @ plane[:3].astype(np.float32) + np.float32(plane[3]))
             contradiction = np.maximum(contradiction, below)
-        for view in self._views:
+        for view in self._views[:: 1 if most is None else -(-len(self._views) // most)]:
             front, on, behind = view.compare(points, normals, self._tolerance)
             contradiction = np.maximum(contradiction, front)
             matched |= on
@@ -88,10 +92,13 @@ class _PreparedView:
         self._t = object_in_camera[:3, 3].astype(np.float32)
         self._K = view.K.astype(np.float32)
         self._size = view.mask.shape
-        depth, cosine = clean_depth(np.where(view.mask, view.depth, 0), view.K)
+        depth, cosine = object_depth(view)
         self._depth = depth.ravel()
         self._cosine = cosine.ravel()
-        self._normal = surface_normals(depth, view.K).reshape(-1, 3)
+        window, K = object_window(view, _AROUND)
+        normal = np.zeros((*depth.shape, 3), np.float32)
+        normal[window] = surface_normals(depth[window], K)
+        self._normal = normal.reshape(-1, 3)
         beside = cv2.distanceTransform((~view.mask).astype(np.uint8), cv2.DIST_L2, 5)
         self._beside = beside.ravel()
         self._other = np.where(view.mask, 0, view.depth).astype(np.float32).ravel()

@@ -8,10 +8,11 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from mesh_creation.reference_views.view import ReferenceView
+from mesh_creation.reference_views.view import ReferenceView, object_window
 from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth, pixel_rays, surface_normals
 
 _OUTLIER = 0.004  # metres from all given points, from which on depth is not of the object
+_AROUND = 4  # pixels around a pixel that its normal depends on
 _RIM = 8  # pixels by which the surface is continued up to the edge of the mask
 _RIM_DEPTH = 0.02  # metres that it may lead away over these
 _GRAZING = -0.2  # towards the ray; surfaces seen flatter are not continued
@@ -44,13 +45,12 @@ def sample_surface(views: Sequence[ReferenceView], points: np.ndarray, most: int
 
 def _view_samples(view: ReferenceView, tree: cKDTree) -> np.ndarray:
     """(N, 2, 3) points and normals of one view; beside the depth, on the plane that touches the nearest of it."""
-    rows, columns = np.nonzero(view.mask)
-    box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
-    depth, _ = clean_depth(np.where(view.mask, view.depth, 0), view.K)
-    seen, normals = backproject_pixels(depth, view.K)[box], surface_normals(depth, view.K)[box]
-    rays, mask = pixel_rays(depth.shape, view.K)[box], view.mask[box]
+    window, K = object_window(view, _AROUND)
+    mask = view.mask[window]
+    depth, _ = clean_depth(np.where(mask, view.depth[window], 0), K)
+    seen, normals, rays = backproject_pixels(depth, K), surface_normals(depth, K), pixel_rays(depth.shape, K)
     R, t = view.camera_in_object[:3, :3], view.camera_in_object[:3, 3]
-    known = depth[box] > 0
+    known = depth > 0
     known[known] = tree.query(seen[known] @ R.T + t)[0] < _OUTLIER
     if not known.any():
         return np.zeros((0, 2, 3))

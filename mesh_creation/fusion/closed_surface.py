@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import open3d as o3d
 from scipy import ndimage
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
@@ -16,6 +18,11 @@ from pose6d.geometry.rotation_grids import icosphere
 
 _MIN_SHARE = 0.01  # of the weight of the voxel seen most
 _MIN_WEIGHT = (0.1, 0.6)
+_GAP = 5  # voxels that may lie between two pieces of one object
+_LARGE_PIECE = 0.02  # of the largest piece; less are specks
+_MOST_PIECES, _SMALLEST_PIECE = 60, 3  # that are looked at, and voxels of a stepping stone
+_BRIDGE = -0.5  # value of voxels that join pieces
+_PIECE = 20_000  # voxels; what one step computes then stays in the processor's cache
 _HULL_SLACK = 0.002  # metres that the surface may lie outside the convex hull of the points seen
 
 
@@ -57,7 +64,8 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -
     values, known = volume.distances(least_weight(volume))
     if floor is not None:  # under what is seen may be a wall that was not: only rays tell that there is none
         points = np.concatenate([points, points * [1.0, 1.0, 0.0]])
-    values[~_in_hull(volume, points) & ~(known & (values < 0))] = 1.0
+    doubtful = (values < 1) & ~(known & (values < 0))
+    values[doubtful] = np.where(_in_hull(volume, points, doubtful), values[doubtful], 1.0)
     if floor is not None:
         z = volume.axis(2)
         first = int(np.searchsorted(z, floor))
@@ -90,32 +98,38 @@ def decimate(surface: ClosedSurface, faces: int) -> ClosedSurface:
     )
     small = mesh.simplify_quadric_decimation(faces)
     small.remove_degenerate_triangles()
-    # Decimation leaves slivers of a few faces where thin parts have collapsed.
+    # Decimation leaves slivers of a few faces where thin parts have collapsed; what they held together stays.
     labels, counts, _ = small.cluster_connected_triangles()
-    small.remove_triangles_by_mask(np.asarray(labels) != int(np.argmax(counts)))
+    large = np.asarray(counts) >= _LARGE_PIECE * np.max(counts)
+    small.remove_triangles_by_mask(~large[np.asarray(labels)])
     small.remove_unreferenced_vertices()
     vertices, triangles = np.asarray(small.vertices), np.asarray(small.triangles).astype(np.int64)
     nearest = cKDTree(surface.vertices[surface.faces].mean(axis=1)).query(vertices[triangles].mean(axis=1))[1]
     return ClosedSurface(vertices, triangles, surface.filled[nearest])
 
 
-def _in_hull(volume: TsdfVolume, points: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) bool: voxels within the convex hull of `points`, bounded by 162 planes."""
-    inside = np.ones(volume.shape, bool)
-    x, y, z = (volume.axis(i).astype(np.float32) for i in range(3))
-    for normal in icosphere(2):
-        limit = float(np.max(points @ normal)) + _HULL_SLACK
-        extent = (normal[0] * x)[:, None, None] + (normal[1] * y)[None, :, None] + (normal[2] * z)[None, None, :]
-        inside &= extent <= limit
+def _in_hull(volume: TsdfVolume, points: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """(N,) bool: which of the voxels of a mask (X, Y, Z) lie in the convex hull of `points`, bounded by 162 planes."""
+    normals = icosphere(2).astype(np.float32)
+    limits = (points @ icosphere(2).T).max(axis=0).astype(np.float32) + np.float32(_HULL_SLACK)
+    index = np.nonzero(asked)
+    inside = np.ones(len(index[0]), bool)
+    places = np.stack([volume.axis(i).astype(np.float32)[index[i]] for i in range(3)], axis=1)
+    for start in range(0, len(places), _PIECE):
+        part = slice(start, start + _PIECE)
+        inside[part] = (places[part] @ normals.T <= limits).all(axis=1)
     return inside
 
 
 def _keep_one_piece(values: np.ndarray) -> np.ndarray:
-    """Distances with all solid pieces but the largest made empty, and enclosed cavities made solid."""
+    """Distances (X, Y, Z) with all solid pieces but one made empty, and enclosed cavities made solid.
+
+    Where a part is as thin as the noise of its depth, it breaks: large pieces across a narrow gap are joined.
+    """
     labels, count = ndimage.label(values < 0)
     if count > 1:
-        largest = int(np.argmax(np.bincount(labels.ravel())[1:])) + 1
-        values = np.where((labels != largest) & (values < 0), 1.0, values)
+        values, kept = _join_pieces(values, labels)
+        values = np.where((values < 0) & ~kept, 1.0, values)
     labels, count = ndimage.label(values >= 0)
     if count > 1:
         border = np.ones(values.shape, bool)
@@ -123,6 +137,51 @@ def _keep_one_piece(values: np.ndarray) -> np.ndarray:
         open_air = np.unique(labels[border & (labels > 0)])
         values = np.where((labels > 0) & ~np.isin(labels, open_air), -1.0, values)
     return values.astype(np.float32)
+
+
+def _join_pieces(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances with bridges from the largest of the labelled pieces to other large ones, and where all these are.
+
+    Small pieces count only as stepping stones on the shortest way.
+    """
+    sizes = np.bincount(labels.ravel())[1:]
+    order = [int(i) for i in np.argsort(-sizes, kind="stable")[:_MOST_PIECES] if sizes[i] >= _SMALLEST_PIECE]
+    kept = labels == int(np.argmax(sizes)) + 1
+    large = [i for i, label in enumerate(order) if sizes[label] >= _LARGE_PIECE * sizes.max()]
+    if len(large) < 2:
+        return values, kept
+    boxes = ndimage.find_objects(labels)
+    rims = [_rim(labels, label + 1, boxes[label]) for label in order]
+    trees = [cKDTree(rim) for rim in rims]
+    gaps, ends = np.zeros((len(order),) * 2), {}
+    for i, rim in enumerate(rims):
+        for j in range(i):
+            distance, nearest = trees[j].query(rim, distance_upper_bound=_GAP)
+            here = int(np.argmin(distance))
+            if np.isfinite(distance[here]):
+                gaps[i, j], ends[i, j] = distance[here], (rim[here], rims[j][nearest[here]])
+    _, before = dijkstra(csr_matrix(gaps), directed=False, indices=0, return_predecessors=True)
+    values = values.copy()
+    for i in large[1:]:
+        while before[i] >= 0:
+            one, other = ends[max(i, before[i]), min(i, before[i])]
+            kept |= labels == order[i] + 1
+            bridge = tuple(np.rint(np.linspace(one, other, 2 * _GAP)).astype(int).T)
+            for offset in np.ndindex(3, 3, 3):
+                at = tuple(
+                    np.clip(axis + step - 1, 0, size - 1)
+                    for axis, step, size in zip(bridge, offset, values.shape, strict=True)
+                )
+                values[at] = np.minimum(values[at], _BRIDGE)
+                kept[at] = True
+            i = int(before[i])
+    return values, kept
+
+
+def _rim(labels: np.ndarray, label: int, box: tuple[slice, ...]) -> np.ndarray:
+    """(N, 3) voxels of the surface of a labelled piece that lies in a box."""
+    piece = labels[box] == label
+    return np.argwhere(piece & ~ndimage.binary_erosion(piece)) + [part.start for part in box]
 
 
 def _measured_vertices(known: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -169,15 +169,35 @@ def _tensor(values: np.ndarray) -> Any:
 def _texels(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Points (P, 3), unit normals (P, 3), rows (P,) and columns (P,) of the texels whose centre a face covers."""
     assert mesh.uv is not None
-    tensor = _tensor_mesh(mesh.vertices, mesh.faces)
-    tensor.vertex["place"] = _tensor(mesh.vertices)
-    tensor.vertex["facing"] = _tensor(mesh.normals)
-    tensor.triangle.texture_uvs = _tensor(mesh.uv[mesh.faces])
-    baked = tensor.bake_vertex_attr_textures(
-        size, {"place", "facing"}, margin=1.0, fill=float("nan"), update_material=False
+    # Row 0 of a texture is its top, v = 1; the centre of texel (r, c) lies at ((c + 0.5) / size, 1 - (r + 0.5) / size).
+    corners = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=1).astype(np.float64)[mesh.faces] * size - 0.5
+    low = np.maximum(np.ceil(corners.min(axis=1)), 0).astype(np.int64)
+    high = np.minimum(np.floor(corners.max(axis=1)), size - 1).astype(np.int64)
+    wide, tall = np.maximum(high - low + 1, 0).T
+    face = np.repeat(np.arange(len(low)), wide * tall)
+    number = np.arange(len(face)) - np.repeat(np.cumsum(wide * tall) - wide * tall, wide * tall)
+    column = low[face, 0] + number % np.maximum(wide[face], 1)
+    row = low[face, 1] + number // np.maximum(wide[face], 1)
+    # Barycentric coordinates are linear in the texel's place.
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    ab, ac = b - a, c - a
+    area = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
+    scale = 1 / np.where(np.abs(area) < 1e-12, np.inf, area)
+    x, y = column - a[face, 0], row - a[face, 1]
+    second = (x * ac[face, 1] - y * ac[face, 0]) * scale[face]
+    third = (y * ab[face, 0] - x * ab[face, 1]) * scale[face]
+    inside = (second >= 0) & (third >= 0) & (second + third <= 1) & (area[face] != 0)
+    face, row, column = face[inside], row[inside], column[inside]
+    second, third = second[inside, None], third[inside, None]
+    owner = np.zeros(size * size, np.int64)
+    owner[row * size + column] = np.arange(len(row))
+    first = owner[row * size + column] == np.arange(len(row))  # a texel on an edge has two faces
+    face, row, column, second, third = face[first], row[first], column[first], second[first], third[first]
+    places, normals = (
+        values[mesh.faces[face, 0]] * (1 - second - third)
+        + values[mesh.faces[face, 1]] * second
+        + values[mesh.faces[face, 2]] * third
+        for values in (mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64))
     )
-    place, facing = (baked[name].numpy() for name in ("place", "facing"))
-    row, column = np.nonzero(np.isfinite(place).all(axis=2))
-    normals = facing[row, column].astype(np.float64)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    return place[row, column].astype(np.float64), normals, row, column
+    return places, normals, row, column

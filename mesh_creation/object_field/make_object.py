@@ -12,13 +12,14 @@ import torch
 from mesh_creation.completion.completed_surface import complete_surface, mirror_colors
 from mesh_creation.completion.mirrors import Mirror, find_mirrors, reflect
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, decimate
+from mesh_creation.fusion.color_alignment import aligned_views
 from mesh_creation.fusion.mesh_folder import face_share
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.fusion.uv_atlas import atlas_size, paint, unwrap, vertex_colors
 from mesh_creation.fusion.view_blending import TextureView, ViewBlender
 from mesh_creation.object_field.pose_refinement import refine_poses
 from mesh_creation.object_field.view_evidence import ViewEvidence, collect_evidence, largest_piece
-from mesh_creation.reference_views.view import ReferenceView
+from mesh_creation.reference_views.view import ReferenceView, object_window
 from mesh_creation.registration.keyframes import sharpness
 from pose6d.device import resolve_device
 from pose6d.geometry.transforms import rotation_angle
@@ -26,7 +27,10 @@ from pose6d.mesh.mesh import Mesh
 
 _MARGIN = 0.006  # metres around the points that the volume covers
 _CELLS = 180  # voxels along the diagonal of the box, at most
+_VOXELS = 1_000_000  # in the box, at least
 _VOXEL = 0.0005, 0.003  # metres
+_AROUND = 8  # pixels around the mask that belong to a picture of the object
+_SHARPENING = 3.0  # of the blended texture
 _MUCH = 0.15  # share of the surface; where less is not seen, no mirrors are looked for
 
 Completion = Literal["auto", "mirror", "hull"]
@@ -77,7 +81,7 @@ def make_object(views: Sequence[ReferenceView], options: ObjectOptions = ObjectO
     1. What each view says of surface and empty space; background that masks let in is left out.
     2. Poses refined so that the views fit each other.
     3. All depth in one volume; its surface, closed and decimated. Where much was not seen, across mirrors.
-    4. Colours and texture from the pictures.
+    4. Colours and texture from the pictures, which are laid on each other by their colours for that.
 
     Raises:
         SceneError: the views show no surface.
@@ -91,7 +95,7 @@ def make_object(views: Sequence[ReferenceView], options: ObjectOptions = ObjectO
     surface, mirrors = _surface(evidence, volume, points, options.completion)
     surface = decimate(surface, options.faces)
     mesh = Mesh(vertices=surface.vertices, faces=surface.faces, name=options.name)
-    blender = ViewBlender(mesh, _texture_views(evidence))
+    blender = ViewBlender(mesh, aligned_views(mesh, _texture_views(evidence)), _SHARPENING)
     look_up = mirror_colors(blender.colors, mirrors)
     colors, _ = vertex_colors(mesh, look_up)
     size = atlas_size(mesh, options.texel)
@@ -133,19 +137,23 @@ def _points(evidence: Sequence[ViewEvidence]) -> np.ndarray:
 def _volume(evidence: Sequence[ViewEvidence], points: np.ndarray, device: str) -> TsdfVolume:
     """All depth in one volume around points (P, 3)."""
     low, high = points.min(axis=0) - _MARGIN, points.max(axis=0) + _MARGIN
-    voxel = float(np.clip(np.linalg.norm(high - low) / _CELLS, *_VOXEL))
-    volume = TsdfVolume.around(low, high, voxel, device)
+    # Flat and long things get as many voxels as others: finer ones keep the two sides of thin parts apart.
+    voxel = min(float(np.linalg.norm(high - low)) / _CELLS, float(np.cbrt(np.prod(high - low) / _VOXELS)))
+    volume = TsdfVolume.around(low, high, float(np.clip(voxel, *_VOXEL)), device)
     for one in evidence:
         one.integrate(volume)
     return volume
 
 
 def _texture_views(evidence: Sequence[ViewEvidence]) -> list[TextureView]:
-    views = [one.view for one in evidence]
-    return [
-        TextureView(view.rgb, view.depth, view.K, one.pose, sharpness(view.rgb), view.mask)
-        for view, one in zip(views, evidence, strict=True)
-    ]
+    """The part of each picture that shows the object."""
+    views = []
+    for one in evidence:
+        view = one.view
+        window, K = object_window(view, _AROUND)
+        rgb = np.ascontiguousarray(view.rgb[window])
+        views.append(TextureView(rgb, view.depth[window], K, one.pose, sharpness(rgb), view.mask[window]))
+    return views
 
 
 def _pose_change(evidence: Sequence[ViewEvidence]) -> dict[str, float]:

@@ -12,8 +12,8 @@ from scipy.spatial import cKDTree
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.pose_evidence import object_core
-from mesh_creation.reference_views.view import ReferenceView
-from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth, pixels_of
+from mesh_creation.reference_views.view import ReferenceView, object_window
+from mesh_creation.registration.depth_cleaning import clean_depth, pixels_of
 from pose6d.errors import SceneError
 
 _RIM = 1  # pixels inside the mask's edge that count as background: masks bleed
@@ -25,8 +25,10 @@ _BEHIND = 0.01  # metres in front of what is beside the object from which on spa
 _WITHIN_SHARE = 0.5  # of the other views in which a point of the object lies within the mask at least
 _STEP = 0.03  # of the distance between neighbouring pixels at which a surface ends
 _SLOPE = 1.5  # tangent of the angle at which a surface may go on across a gap
+_NEAREST = 8  # pixels that a surface is continued over first
 _FEWEST = 200  # pixels of surface in all views
 _SPARSE = 7  # every so many points are enough to compare poses
+_AROUND = 12  # pixels around the mask that say something of the depth in it
 _ALONE = 3.0  # times the median distance of neighbours
 
 
@@ -53,7 +55,9 @@ class ViewEvidence:
     @property
     def points_in_camera(self) -> np.ndarray:
         """(P, 3) float32 of the surface."""
-        return backproject_pixels(self.depth, self.view.K)[self.surface]
+        row, column = np.nonzero(self.surface)
+        z, K = self.depth[row, column], self.view.K.astype(np.float32)
+        return np.stack([(column - K[0, 2]) / K[0, 0] * z, (row - K[1, 2]) / K[1, 1] * z, z], axis=1).astype(np.float32)
 
     @property
     def points(self) -> np.ndarray:
@@ -91,7 +95,9 @@ def collect_evidence(views: Sequence[ReferenceView]) -> list[ViewEvidence]:
 
 def _evidence(view: ReferenceView) -> ViewEvidence:
     mask = view.mask.astype(np.uint8)
-    depth, cosine = clean_depth(view.depth.astype(np.float32), view.K)
+    depth, cosine = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, np.float32)
+    window, K = object_window(view, _AROUND)
+    depth[window], cosine[window] = clean_depth(view.depth[window].astype(np.float32), K)
     inner = cv2.erode(mask, np.ones((2 * _RIM + 1,) * 2, np.uint8)) > 0
     thin = (mask > 0) & (cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((_THIN,) * 2, np.uint8)) == 0)
     kept = thin & (depth == 0) & (view.depth > 0)
@@ -135,15 +141,38 @@ def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> No
 
 
 def _drop_far(one: ViewEvidence) -> None:
-    """Leave out what lies farther before or behind the piece that is surely the object than its surface can go on."""
-    if not (main := one.surface & object_core(one.view.mask, one.view.depth)).any():
+    """Leave out what lies farther before or behind what is surely the object than its surface can go on to there.
+
+    The object grows from its core over the nearest pieces first. Where dark parts have no depth, the core is far from
+    the tip: from there, the slope that a surface may have would let in what is far behind.
+    """
+    window, _ = object_window(one.view, _AROUND)
+    surface, depth = one.surface[window], one.depth[window]
+    main = surface & object_core(one.view.mask, one.view.depth)[window]
+    if not main.any():
         return
-    pixels, nearest = ndimage.distance_transform_edt(~main, return_indices=True)
-    there = one.depth[tuple(nearest)]
-    reach = _STEP * there + _SLOPE * pixels * there / one.view.K[0, 0]
-    far = one.surface & (np.abs(one.depth - there) > reach)
+    main, waiting = main.copy(), surface & (_misfit(main, depth, one.view.K[0, 0])[1] <= 0) & ~main
+    radius = _NEAREST
+    while waiting.any():
+        pixels, misfit = _misfit(main, depth, one.view.K[0, 0])
+        fits = waiting & (pixels <= radius) & (misfit <= 0)
+        if fits.any():
+            main, waiting = main | fits, waiting & ~fits
+        elif (waiting & (pixels > radius)).any():
+            radius *= 2
+        else:
+            break
+    far = np.zeros_like(one.surface)
+    far[window] = surface & ~main
     for image in (one.depth, one.cosine, one.surface):
         image[far] = 0
+
+
+def _misfit(main: np.ndarray, depth: np.ndarray, focal: float) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) pixels to the nearest of `main`, and metres by which depth is farther from its than a surface can go."""
+    pixels, nearest = ndimage.distance_transform_edt(~main, return_indices=True)
+    there = depth[tuple(nearest)]
+    return pixels, np.abs(depth - there) - (_STEP * there + _SLOPE * pixels * there / focal)
 
 
 def share_beside_masks(evidence: Sequence[ViewEvidence]) -> float:
