@@ -347,22 +347,21 @@ def test_a_recording_that_is_not_downloaded_is_named(
 
 
 @pytest.fixture
-def avocado(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def avocado(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
     """The scene that is looked for where none is named, made because it is not there; its first frames only."""
     monkeypatch.delenv("TEST_SCENE_URL", raising=False)
     monkeypatch.setattr(recorded_run, "SCENES", tmp_path)
     monkeypatch.setattr(avocado_scene, "make_avocado_scene", partial(avocado_scene.make_avocado_scene, frames=3))
     monkeypatch.chdir(tmp_path)
-    return recorded_run.find_scene(RecordedOptions().test_scene_dir)
+    scene = recorded_run.find_scene(RecordedOptions().test_scene_dir)
+    assert scene == tmp_path / recorded_run.AVOCADO
+    assert f"making the scene {scene} (once" in capsys.readouterr().out
+    return scene
 
 
 @pytest.mark.slow
-def test_avocado_end_to_end(
-    repository: Path, avocado: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_avocado_end_to_end(repository: Path, avocado: Path, tmp_path: Path) -> None:
     """The command of the README on the first frames of its scene, with the released weights."""
-    assert avocado == tmp_path / recorded_run.AVOCADO
-    assert f"making the scene {avocado} (once" in capsys.readouterr().out
     if not (repository / "weights" / "manifest.json").is_file():
         pytest.skip("there are no released weights in this checkout")
     command = [sys.executable, "run_demo.py", "--compare", "--device", "cpu", "--frames", "3"]
