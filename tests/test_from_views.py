@@ -237,8 +237,9 @@ def test_missing_views_are_an_error_of_the_option(maker: Maker, tmp_path: Path) 
         main(FromViewsOptions(tmp_path / "nowhere", tmp_path / "mesh"))
 
 
-def test_views_become_a_mesh_of_the_object_they_show(tmp_path: Path) -> None:
+def test_views_become_a_mesh_of_the_object_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what really makes it; a pixel of the views is 2 mm, and their poses are the wrong way round and in mm."""
+    monkeypatch.setattr("mesh_creation.object_field.make_object._CELLS", 90)  # as coarse as the views
     noisy = render_views(around(12), wall=0.9, noise=0.0005, rotation_off=0.25, position_off=0.001)
     wrong = [replace(view, camera_in_object=np.linalg.inv(view.camera_in_object)) for view in noisy]
     for view in wrong:

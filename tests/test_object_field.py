@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import cv2
@@ -24,6 +25,14 @@ from pose6d.mesh.mesh import Mesh
 
 OPTIONS = ObjectOptions(device="cpu", faces=4000, texel=0.001)
 Views = tuple[list[ReferenceView], np.ndarray]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse() -> Iterator[None]:
+    """A third of the voxels: enough for what is asked here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mesh_creation.object_field.make_object._CELLS", 125)
+        yield
 
 
 @pytest.fixture(scope="module")
