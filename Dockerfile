@@ -55,7 +55,7 @@ RUN pip install ".[test]" && pip uninstall --yes pose6d
 WORKDIR /workspace
 COPY --chown=10001 . .
 USER 10001
-CMD ["python", "-m", "pytest"]
+CMD ["python", "-m", "pytest", "--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile"]
 
 # ---- the whole program in one image, for machines without a checkout
 FROM runtime AS application

@@ -18,6 +18,8 @@ VENV ?= .venv
 # PIP_EXTRA_INDEX_URL, which pip reads) to choose another build.
 TORCH_SPEC ?= torch==2.13.0
 PYTEST_ARGS ?=
+# Each of the tests' processes needs up to 2 GB.
+TEST_PROCESSES ?= $(if $(has_gpu),0,logical)
 
 # The first interpreter that can make the virtual environment.
 suits := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
@@ -53,6 +55,7 @@ help: ## show this list
 	@echo "  PYTHON, VENV     interpreter that makes the virtual environment, and its place ($(PYTHON), $(VENV))"
 	@echo "  TORCH_SPEC       the PyTorch to install ($(TORCH_SPEC))"
 	@echo "  PYTEST_ARGS      further arguments of pytest"
+	@echo "  TEST_PROCESSES   that share the tests: a number, or logical: one for each core, at most 4 ($(TEST_PROCESSES))"
 
 leap-run: ## set up what is needed and run the demo on TEST_SCENE_DIR (container with GPU, container, or .venv)
 	@./run_container.sh '$(TEST_SCENE_DIR)' $(ARGS)
@@ -124,7 +127,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed-test
 	@touch '$@'
 
 test: system-libraries venv-test ## set up what the tests need and run them (PYTEST_ARGS='-k camera')
-	$(python) -m pytest $(PYTEST_ARGS)
+	$(python) -m pytest --numprocesses='$(TEST_PROCESSES)' --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
 
 lint: venv-dev ## ruff, mypy, shellcheck and hadolint; changes nothing
 	$(VENV)/bin/ruff check .

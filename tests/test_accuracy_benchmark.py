@@ -323,7 +323,7 @@ def test_one_command_leaves_records_tables_and_diagram(
         return lambda mesh: asked.append(mesh) or blind  # type: ignore[func-returns-value]
 
     monkeypatch.setattr("benchmarks.accuracy.scoreboard.EstimatorFactory", factory)
-    monkeypatch.setattr("benchmarks.accuracy.scoreboard.load_objects", lambda folder: [t.mesh for t in targets])
+    monkeypatch.setattr("benchmarks.accuracy.scoreboard.load_objects", lambda folder: [targets[0].mesh])
     file = tmp_path / "new" / "scores.json"
     suites = ("reconstructed_mesh", "textureless", "symmetric", "absent")
     options = Options(suites=suites, scenes=1, workers=0, device="cpu", quantized="torch-int8", output=file)

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -158,6 +158,7 @@ FREE = ("tests/*", "benchmarks/*", "assets/*")  # may import anything
 SHARED_CLASS_NAMES = {"Options"}
 
 
+@cache
 def source_files() -> list[Path]:
     """Python files of the project, not of environments and results that lie in the checkout."""
     skipped = {"venv", "debug", "runs", "build", "dist"}
@@ -185,13 +186,18 @@ def imports(tree: ast.Module, path: Path) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             prefix = ".".join([*base, node.module] if node.module else base)
             yield from (f"{prefix}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "cv2.aruco":
+        elif isinstance(node, ast.Attribute) and node.attr == "aruco" and ast.unparse(node) == "cv2.aruco":
             yield "cv2.aruco"
+
+
+@cache
+def imports_of(path: Path) -> tuple[str, ...]:
+    return tuple(imports(tree_of(path), path))
 
 
 def imported_files(path: Path, files: dict[str, Path]) -> set[str]:
     """The modules among `files` that a file imports, wherever in it."""
-    names = ((name, name.rpartition(".")[0]) for name in imports(tree_of(path), path))
+    names = ((name, name.rpartition(".")[0]) for name in imports_of(path))
     return {next(module for module in pair if module in files) for pair in names if files.keys() & set(pair)}
 
 
@@ -216,7 +222,7 @@ def home_package(module: str) -> str:
     return ".".join(parts[:2]) if len(parts) > 2 or REPOSITORY.joinpath(*parts).is_dir() else module
 
 
-def forbidden_imports(module: str, names: Iterator[str]) -> list[str]:
+def forbidden_imports(module: str, names: Iterable[str]) -> list[str]:
     allowed = next((names for pattern, names in ALLOWED if fnmatch(module, pattern)), ())
     own = (home_package(module),)
     return [
@@ -252,7 +258,7 @@ def test_imports_point_in_the_allowed_directions() -> None:
         f"{path} imports {name}"
         for path in source_files()
         if not any(fnmatch(str(path), pattern) for pattern in FREE)
-        for name in forbidden_imports(module_name(path), imports(tree_of(path), path))
+        for name in forbidden_imports(module_name(path), imports_of(path))
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -295,7 +301,7 @@ def test_package_stays_in_its_home(package: str) -> None:
     strays = [
         str(path)
         for path in source_files()
-        if any(within(name, (package,)) for name in imports(tree_of(path), path))
+        if any(within(name, (package,)) for name in imports_of(path))
         and not any(fnmatch(str(path), pattern) for pattern in (*HOMES[package], *FREE))
     ]
     assert not strays, f"{package} belongs into {HOMES[package]}, found in {strays}"
@@ -304,7 +310,7 @@ def test_package_stays_in_its_home(package: str) -> None:
 def test_command_lines_are_read_only_in_entry_points() -> None:
     strays = []
     for path in source_files():
-        if not any(within(name, ("tyro", "argparse")) for name in imports(tree_of(path), path)):
+        if not any(within(name, ("tyro", "argparse")) for name in imports_of(path)):
             continue
         runs = (
             path.name == "__main__.py"

@@ -20,6 +20,7 @@ from pose6d.geometry.color_depth_offset import (
 from pose6d.scenes import open_scene
 from pose6d.scenes.__main__ import main
 from pose6d.scenes.images import read_color, write_depth, write_image
+from tests.rendering_scenes import box
 
 HEIGHT, WIDTH = 240, 320
 K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
@@ -137,7 +138,10 @@ def test_what_is_taken_back_is_what_is_asked_for() -> None:
     assert resolve_depth_offset("1,2", rgb, depth)[0] == (1, 2)
 
 
-def test_the_benchmark_prints_a_row_without_and_one_with_offsets(capsys: pytest.CaptureFixture) -> None:
+def test_the_benchmark_prints_a_row_without_and_one_with_offsets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("benchmarks.accuracy.scoreboard.load_objects", lambda folder: [box()])
     color_depth_offset.main(color_depth_offset.OffsetOptions(scenes=2))
     rows = capsys.readouterr().out.splitlines()[-2:]
     assert [row.split("|")[1:3] for row in rows] == [[" none ", " 2 "], [" up to 6 pixels ", " 2 "]]

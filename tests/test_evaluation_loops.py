@@ -141,7 +141,7 @@ def test_a_killed_run_goes_on_without_repeating_or_losing_a_target(tmp_path: Pat
         with output.open("ab") as file:
             file.write(b"2,3,1,1,0.5 0.5")  # as if the kill had come in the middle of a line
     kept = output.read_text().splitlines()[: before - 2]
-    subprocess.run(command_line, env=environment, check=True, capture_output=True)
+    predict_truth(bop, output)
     assert keys(output, bop) == wanted_rows(bop)
     assert output.read_text().splitlines()[: len(kept)] == kept
     alternatives = read_alternatives(output)
@@ -272,28 +272,3 @@ def test_command_line_scores_and_checks(bop: Path, tmp_path: Path, capsys: pytes
     assert f"line {len(lines) + 1}: duplicate target" in capsys.readouterr().err
     assert command.main(["check", str(output), "--dataset", str(bop)]) == command.PROBLEMS
     assert f"line {len(lines) + 1}: duplicate target" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_two_processes_of_ray_give_the_same_rows(
-    bop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
-) -> None:
-    (tmp_path / "absent").mkdir()
-    ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
-    monkeypatch.setenv("PYTHONPATH", str(repository))
-    handler = signal.getsignal(signal.SIGTERM)
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)
-    try:
-        predict_truth(bop, tmp_path / "one.csv")
-        lines = (tmp_path / "one.csv").read_text().splitlines(keepends=True)
-        (tmp_path / "two.csv").write_text("".join(lines[:4]))
-        (tmp_path / "two.csv.settings.json").write_text((tmp_path / "one.csv.settings.json").read_text())
-        summary = predict_truth(bop, tmp_path / "two.csv", workers=2)
-        assert (summary.skipped, summary.predicted) == (1, 5)  # type: ignore[attr-defined]
-        with pytest.raises(SceneError, match="absent has none of test"):
-            predict(TrueJob(tmp_path / "absent"), BopDataset(bop).images(), tmp_path / "three.csv", {}, workers=2)
-    finally:
-        ray.shutdown()
-        signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
-    assert keys(tmp_path / "two.csv", bop) == wanted_rows(bop)
-    assert score(BopDataset(bop), tmp_path / "two.csv")["AR"] == pytest.approx(1, abs=1e-9)

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from live.objects import load_objects
 from live.options import LiveOptions
 from live.recorded_objects import RecordedObjects
 from mesh_creation.__main__ import main as command
+from mesh_creation.fusion.symmetry_proposal import propose_symmetries
 from mesh_creation.object_field.make_object import MadeObject, ObjectOptions
+from mesh_creation.reference_views import from_views, object_steps
 from mesh_creation.reference_views import object_from_views as keeping
-from mesh_creation.reference_views import object_steps
 from mesh_creation.reference_views.from_views import FromViewsOptions, main
 from mesh_creation.reference_views.object_from_views import keep_object
 from mesh_creation.reference_views.open_views import ViewOptions
@@ -58,9 +60,16 @@ class Maker:
         return MadeObject(house, colored, unseen, np.stack([v.camera_in_object for v in views]), {"steps": 3})
 
 
+@cache
+def proposed() -> dict[str, Any]:
+    house = block().centered()
+    return propose_symmetries(house, np.full((len(house.vertices), 3), 120, np.uint8))
+
+
 @pytest.fixture
 def maker(monkeypatch: pytest.MonkeyPatch) -> Maker:
     made = Maker()
+    monkeypatch.setattr(from_views, "propose_symmetries", lambda *_: dict(proposed()))  # the house's, found once
     monkeypatch.setattr(object_steps, "make_object", made)
     monkeypatch.setattr(keeping, "make_object", made)
     return made
@@ -228,8 +237,9 @@ def test_missing_views_are_an_error_of_the_option(maker: Maker, tmp_path: Path) 
         main(FromViewsOptions(tmp_path / "nowhere", tmp_path / "mesh"))
 
 
-def test_views_become_a_mesh_of_the_object_they_show(tmp_path: Path) -> None:
+def test_views_become_a_mesh_of_the_object_they_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what really makes it; a pixel of the views is 2 mm, and their poses are the wrong way round and in mm."""
+    monkeypatch.setattr("mesh_creation.object_field.make_object._CELLS", 90)  # as coarse as the views
     noisy = render_views(around(12), wall=0.9, noise=0.0005, rotation_off=0.25, position_off=0.001)
     wrong = [replace(view, camera_in_object=np.linalg.inv(view.camera_in_object)) for view in noisy]
     for view in wrong:

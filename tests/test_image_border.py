@@ -57,6 +57,8 @@ def share_inside(mesh: Mesh, pose: Tensor) -> float:
 def cut_pose(mesh: Mesh, direction: tuple[int, int], share: float, seed: int) -> Tensor:
     """(4, 4), turned anyhow, and moved towards a border or a corner until so much is left inside."""
     R = random_rotations(1, torch.Generator().manual_seed(seed))
+    if direction == (0, 0):
+        return make_transform(R, torch.tensor([[0, 0, Z]]))[0]
     towards = torch.tensor(direction) * torch.tensor([WIDTH / 600, HEIGHT / 600]) * Z
     low, high = 0.0, 1.0 + mesh.diameter / Z * 300 / HEIGHT
     for _ in range(12):

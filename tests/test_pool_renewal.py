@@ -52,11 +52,11 @@ def _assert_same(first: MeshPool, second: MeshPool) -> None:
 
 @pytest.mark.parametrize(("first", "count"), [(0, 1), (0, 2), (1, 2), (3, 2), (2, 3), (0, 5)])
 @pytest.mark.parametrize("textured", [(True,) * 5, (False,) * 5, (True, False, True, False, True)])
-def test_replaced_buffers_are_those_of_the_new_list(first: int, count: int, textured: tuple[bool, ...]) -> None:
-    meshes = [
-        mesh if has else _plain(mesh) for mesh, has in zip(make_objects(range(5), 1, False), textured, strict=True)
-    ]
-    new = [_plain(make_object(10 + i)) if i % 2 else make_object(10 + i) for i in range(count)]
+def test_replaced_buffers_are_those_of_the_new_list(
+    objects: list[Mesh], first: int, count: int, textured: tuple[bool, ...]
+) -> None:
+    meshes = [mesh if has else _plain(mesh) for mesh, has in zip(objects, textured, strict=False)]
+    new = [_plain(mesh) if i % 2 else mesh for i, mesh in enumerate(objects[5 : 5 + count])]
     replaced = MeshBuffers.from_meshes(meshes, CPU).replaced(first, new)
     meshes[first : first + count] = new
     _assert_same_buffers(replaced, MeshBuffers.from_meshes(meshes, CPU))

@@ -127,7 +127,7 @@ def test_a_reader_that_does_not_read_is_dropped_not_waited_for(caplog: pytest.Lo
         with socket.create_connection(output.address) as slow:
             for i in range(1000):
                 began = time.monotonic()
-                output.write(str(i), i / 30, POSES * 100)
+                output.write(f"{i:030000}", i / 30, POSES)  # a long line
                 slowest = max(slowest, time.monotonic() - began)
                 if caplog.records:
                     break

@@ -1,4 +1,7 @@
-"""Predicting on a cluster of two machines, one of which dies in the middle, and with a job that kills its workers."""
+"""Predicting with Ray: on two machines, one of which dies in the middle, with a job that kills its workers, and on one.
+
+All its tests are in this file, which one process runs: Ray takes what runs on the machine already for its own.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pose6d.errors import Pose6DError
+from pose6d.errors import Pose6DError, SceneError
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.detections import VisibleMasks
 from pose6d.evaluation.prediction import Job, PoseRequest, predict
 from pose6d.evaluation.ray_workers import ray_session
 from pose6d.evaluation.results_file import HEADER
-from tests.evaluation_dataset import TrueEstimator, predict_truth, write_dataset
+from pose6d.evaluation.scoring import score
+from tests.evaluation_dataset import TrueEstimator, TrueJob, predict_truth, write_dataset
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent
@@ -136,3 +140,28 @@ def test_the_signal_to_stop_stays_ours_while_ray_runs() -> None:
         assert not ray.is_initialized()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_two_processes_of_ray_give_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    bop = write_dataset(tmp_path / "tiny")
+    (tmp_path / "absent").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    handler = signal.getsignal(signal.SIGTERM)
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)
+    try:
+        predict_truth(bop, tmp_path / "one.csv")
+        lines = (tmp_path / "one.csv").read_text().splitlines(keepends=True)
+        (tmp_path / "two.csv").write_text("".join(lines[:4]))
+        (tmp_path / "two.csv.settings.json").write_text((tmp_path / "one.csv.settings.json").read_text())
+        summary = predict_truth(bop, tmp_path / "two.csv", workers=2)
+        assert (summary.skipped, summary.predicted) == (1, 5)  # type: ignore[attr-defined]
+        with pytest.raises(SceneError, match="absent has none of test"):
+            predict(TrueJob(tmp_path / "absent"), BopDataset(bop).images(), tmp_path / "three.csv", {}, workers=2)
+    finally:
+        ray.shutdown()
+        signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
+    assert poses(tmp_path / "two.csv") == poses(tmp_path / "one.csv")
+    assert score(BopDataset(bop), tmp_path / "two.csv")["AR"] == pytest.approx(1, abs=1e-9)

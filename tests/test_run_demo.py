@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pose6d.scenes import open_scene
 from pose6d.scenes.images import read_color, read_depth, write_depth, write_image
 from recorded import run as recorded_run
 from recorded.options import RecordedOptions
+from test_data import make_avocado_scene as avocado_scene
 from tests.demo_recording import BOX, FRAMES, HEIGHT, WIDTH, FakeEstimator, K, estimated_pose
 from tests.evaluation_dataset import BOX as NUMBER
 from tests.evaluation_dataset import ROD, write_dataset
@@ -84,7 +86,9 @@ def test_compare_writes_errors_per_axis_and_figures(scene: Path, tmp_path: Path,
     assert str(out / "errors_per_axis.png") in text
 
 
-def test_compare_draws_the_ground_truth(scene: Path, tmp_path: Path) -> None:
+def test_compare_draws_the_ground_truth(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_run, "write_comparison", lambda *_: [])  # slow, and not what is looked at
+
     def magenta(folder: str) -> int:
         picture = read_color(tmp_path / folder / "track_vis" / "0001.png")
         return int((np.abs(picture.astype(int) - MAGENTA).max(axis=2) < 40).sum())
@@ -342,14 +346,26 @@ def test_a_recording_that_is_not_downloaded_is_named(
     assert "TEST_SCENE_URL is not used" in capsys.readouterr().out
 
 
+@pytest.fixture
+def avocado(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The scene that is looked for where none is named, made because it is not there; its first frames only."""
+    monkeypatch.delenv("TEST_SCENE_URL", raising=False)
+    monkeypatch.setattr(recorded_run, "SCENES", tmp_path)
+    monkeypatch.setattr(avocado_scene, "make_avocado_scene", partial(avocado_scene.make_avocado_scene, frames=3))
+    monkeypatch.chdir(tmp_path)
+    scene = recorded_run.find_scene(RecordedOptions().test_scene_dir)
+    assert scene == tmp_path / recorded_run.AVOCADO
+    assert f"making the scene {scene} (once" in capsys.readouterr().out
+    return scene
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # makes the scene first; a busy machine needs five minutes in all
-def test_avocado_end_to_end(repository: Path, tmp_path: Path) -> None:
+def test_avocado_end_to_end(repository: Path, avocado: Path, tmp_path: Path) -> None:
     """The command of the README on the first frames of its scene, with the released weights."""
     if not (repository / "weights" / "manifest.json").is_file():
         pytest.skip("there are no released weights in this checkout")
     command = [sys.executable, "run_demo.py", "--compare", "--device", "cpu", "--frames", "3"]
-    command += ["--debug_dir", str(tmp_path / "out")]
+    command += ["--test_scene_dir", str(avocado), "--debug_dir", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, env={**os.environ, "DISPLAY": ""})
     assert done.returncode == 0, done.stderr
     assert "within 0.1 d: 3 of 3" in done.stdout

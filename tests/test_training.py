@@ -37,7 +37,7 @@ from pose6d.geometry.transforms import rotation_angle
 from pose6d.weights import save_weights
 
 _SCENES = SceneConfig(image_size=(96, 96), pixels_per_diameter=(25.0, 50.0))
-_POOL = PoolConfig(objects=2, backgrounds=2, workers=1)
+_POOL = PoolConfig(objects=2, backgrounds=2, hands=1, workers=1)
 _LOOP = LoopConfig(steps=20, warmup_steps=2)
 
 
