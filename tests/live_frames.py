@@ -59,7 +59,7 @@ class KnowingRefiner:
 
     Attributes:
         truths: by diameter of the object, (4, 4) centred object in camera, or None where it is out of the picture.
-        pairs: how many poses it has refined.
+        pairs: how many poses it has been given.
     """
 
     recordable = False
