@@ -43,18 +43,8 @@ class ManyObjects:
 
     def __init__(self, estimators: Sequence[FoundationPose]):
         self.estimators = list(estimators)
-        if not self.estimators:
-            raise Pose6DError("ManyObjects got no estimators: one for each object is needed")
+        meshes = meshes_of_batch(self.estimators)
         first = self.estimators[0]
-        for i, other in enumerate(self.estimators):
-            if (other.refiner, other.scorer, other.device) != (first.refiner, first.scorer, first.device):
-                raise Pose6DError(
-                    f"estimator {i} has other networks or another device than the first: make it with "
-                    "refiner=first.refiner, scorer=first.scorer, device=first.device"
-                )
-        meshes = [estimator.mesh for estimator in self.estimators if estimator.mesh is not None]
-        if len(meshes) < len(self.estimators):
-            raise Pose6DError("ManyObjects draws all objects at once, from their meshes: an estimator has none")
         self.cropped = first.cropped
         objects = RenderedObject.from_meshes(meshes, first.device)
         self._runner = DeviceRunner(first.device, (first.refiner, first.scorer, objects))
@@ -122,6 +112,27 @@ class ManyObjects:
     def start_from(self, objects_in_camera: np.ndarray) -> None:
         """Set the poses (M, 4, 4) of the original meshes that the next `track_many` starts from, metres."""
         self._tracker.start_from(objects_in_camera)
+
+
+def meshes_of_batch(estimators: Sequence[FoundationPose]) -> list[Mesh]:
+    """The meshes of estimators whose objects are to be followed in one batch.
+
+    Raises:
+        Pose6DError: no estimators, or they differ in networks or device, or one has no mesh.
+    """
+    if not estimators:
+        raise Pose6DError("no estimators: one for each object is needed")
+    first = estimators[0]
+    for i, other in enumerate(estimators):
+        if (other.refiner, other.scorer, other.device) != (first.refiner, first.scorer, first.device):
+            raise Pose6DError(
+                f"estimator {i} has other networks or another device than the first: make it with "
+                "refiner=first.refiner, scorer=first.scorer, scouts=first.scouts, device=first.device"
+            )
+    meshes = [estimator.mesh for estimator in estimators if estimator.mesh is not None]
+    if len(meshes) < len(estimators):
+        raise Pose6DError("a batch draws all objects at once, from their meshes: an estimator has none")
+    return meshes
 
 
 class EstimatorFactory:

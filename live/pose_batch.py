@@ -12,7 +12,7 @@ from torch import Tensor
 
 from estimater import FoundationPose
 from live.evidence import PoseEvidence, measure_evidence
-from pose6d.errors import Pose6DError
+from many_objects import meshes_of_batch
 from pose6d.geometry.transforms import make_transform
 from pose6d.pieces import run_pieces
 from pose6d.rendering.rendered_object import RenderedObject
@@ -83,18 +83,7 @@ class PoseBatch:
     """
 
     def __init__(self, estimators: Sequence[FoundationPose], watch: JudgedWatch | None = None):
-        if not estimators:
-            raise Pose6DError("no estimators: one for each object is needed")
-        first = estimators[0]
-        for i, other in enumerate(estimators):
-            if (other.refiner, other.scorer, other.device) != (first.refiner, first.scorer, first.device):
-                raise Pose6DError(
-                    f"estimator {i} has other networks or another device than the first: make it with "
-                    "refiner=first.refiner, scorer=first.scorer, device=first.device"
-                )
-        meshes = [estimator.mesh for estimator in estimators if estimator.mesh is not None]
-        if len(meshes) < len(estimators):
-            raise Pose6DError("following objects draws them from their meshes: an estimator has none")
+        meshes, first = meshes_of_batch(estimators), estimators[0]
         self._watch = watch
         self.device, self._cropped = first.device, first.cropped
         self._refiner, self._scorer, self._scouts = first.refiner, first.scorer, first.scouts

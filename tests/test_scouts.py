@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from estimater import FoundationPose
+from live.pose_batch import PoseBatch
 from many_objects import EstimatorFactory, ManyObjects
 from pose6d.errors import Pose6DError
 from pose6d.geometry.transforms import make_transform, so3_exp
+from pose6d.scenes.frame import Frame
 from pose6d.search.interfaces import Hypotheses, Scores
 from pose6d.weights import find_scouts, weights_folder
 from tests.estimater_scene import MatchingScorer, PlantingRefiner, Scene, random_networks, render_scene
@@ -98,6 +100,9 @@ def test_on_a_cpu_a_scout_takes_the_first_of_several_steps_of_tracking(
     scout, own = (Shifting(scene.truth, scene.mesh.center) for _ in range(2))
     networks = {"refiner": own, "scorer": MatchingScorer(), "scouts": (scout, MatchingScorer())}
     estimator = FoundationPose(scene.mesh, device="cpu", **networks)
+    follow = PoseBatch([estimator]).follow
+    follow(Frame("0", scene.rgb, scene.depth, scene.frame["K"]), [0], scene.truth[None], steps, 0, judge=False)
+    assert (len(scout.counts), len(own.counts)) == taken
     for one_of_many in (estimator, ManyObjects([estimator])):
         scout.counts = own.counts = ()
         start = scene.truth if one_of_many is estimator else scene.truth[None]
