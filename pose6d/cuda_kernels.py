@@ -29,22 +29,23 @@ class Kernel:
         self._function = function
         self._index = device_index
 
-    def __call__(self, blocks: int, *values: torch.Tensor | int | float | None) -> None:
+    def __call__(self, blocks: int, *values: torch.Tensor | int | float | None, shared_bytes: int = 0) -> None:
         """Launch on PyTorch's current stream of the kernel's GPU.
 
         Args:
             blocks: how many blocks of BLOCK threads, at least 1.
             values: the kernel's arguments: tensors as pointers to their first element (None as a null pointer), int as
                 int and float as float.
+            shared_bytes: of dynamic shared memory for each block, at most 48 KiB.
         """
         arguments = tuple(map(_argument, values))
         stream = _stream(self._index, torch._C._cuda_getCurrentRawStream(self._index))
         if torch.cuda.current_device() == self._index:
             with stream:
-                self._function((blocks,), (BLOCK,), arguments)
+                self._function((blocks,), (BLOCK,), arguments, shared_mem=shared_bytes)
         else:
             with load_cupy().cuda.Device(self._index), stream:
-                self._function((blocks,), (BLOCK,), arguments)
+                self._function((blocks,), (BLOCK,), arguments, shared_mem=shared_bytes)
 
 
 def length(diameter: float | torch.Tensor, share: float, like: torch.Tensor) -> tuple[torch.Tensor | None, int, float]:
@@ -64,6 +65,14 @@ def length(diameter: float | torch.Tensor, share: float, like: torch.Tensor) -> 
     one = len(diameters) == 1
     check_inputs(like.device, diameter=(diameters, (1 if one else len(like),)))
     return diameters, 0 if one else diameters.stride(0), float(share)
+
+
+def strided(*tensors: torch.Tensor) -> list[torch.Tensor | int]:
+    """Tensors as kernels take them that read any layout: each, then its strides in elements."""
+    values: list[torch.Tensor | int] = []
+    for tensor in tensors:
+        values += [tensor, *tensor.stride()]
+    return values
 
 
 def check_inputs(device: torch.device, **tensors: tuple[torch.Tensor, tuple[int, ...]]) -> None:

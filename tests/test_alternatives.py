@@ -194,12 +194,21 @@ class UnsureScorer(MatchingScorer):
         return scores._replace(confidence=scores.confidence.amax().expand(len(hypotheses)))
 
 
+class BlindScorer(UnsureScorer):
+    """Ranks all alike."""
+
+    def predict(
+        self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None
+    ) -> Scores:
+        return Scores(torch.zeros(len(hypotheses)), torch.full((len(hypotheses),), 0.9))
+
+
 @pytest.mark.parametrize("textured", [True, False])
 def test_the_likeliest_comes_first_with_its_own_probability_and_its_like(textured: bool) -> None:
     mesh = block(marked=True)
     true, near, rival = turned((0.0, 0.0, 1.0), 0.0, 3.0, 180.0)
-    steps = search_steps(mesh, true, UnsureScorer())
-    same = Hypotheses(torch.stack([rival, true, near]), ranking=torch.zeros(3), confidence=torch.full((3,), 0.9))
+    steps = search_steps(mesh, true, BlindScorer())
+    same = Hypotheses(torch.stack([rival, true, near]))
     best, probability, alike = steps.choose(same, WEIGHTS, textured=textured, round_body=False, symmetries=None)
     of_rival = float(probability[(best.poses == rival).all(dim=(1, 2)).nonzero()[0, 0]])
     if textured:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
-from pose6d.search.cuda_graphs import Recorder
+from pose6d.search.cuda_graphs import Recorder, side_by_side
 
 pytestmark = pytest.mark.cuda
 
@@ -44,6 +46,25 @@ def test_what_runs_once_is_not_recorded(recorder: Recorder) -> None:
     recorded = len(calls)
     recorder("counted", counted, [x])
     assert len(calls) == recorded
+
+
+def test_branches_give_in_a_graph_what_they_give_in_turn(recorder: Recorder) -> None:
+    def branches(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        def turn(y: torch.Tensor) -> torch.Tensor:
+            wave, (other, mean), sums = side_by_side(
+                lambda: (y @ y).cos(),
+                lambda: side_by_side(lambda: (y @ y.T).sin(), lambda: (y + 1).exp().mean(0, keepdim=True)),
+                lambda: y.cumsum(0) / len(y),
+            )
+            return wave + other * mean - sums
+
+        for _ in range(3):  # memory of one fork is used again by the next
+            x = turn(x)
+        return (x,)
+
+    for _ in range(6):
+        x = torch.rand(300, 300, device="cuda")
+        torch.testing.assert_close(recorder("branches", branches, [x])[0], branches(x)[0])
 
 
 def test_inputs_may_lie_in_page_locked_memory_of_the_host(recorder: Recorder) -> None:
@@ -100,3 +121,19 @@ def test_a_function_that_waits_for_the_device_still_runs(recorder: Recorder, cap
         torch.testing.assert_close(recorder("waits", step, [x]), (torch.full_like(x, 3.0),))
     assert "without a CUDA graph" in caplog.text
     assert torch.rand(3, device="cuda").std() > 0  # random numbers may still be drawn
+
+
+def test_after_one_recording_failed_others_are_recorded(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    test_a_function_that_waits_for_the_device_still_runs(recorder, caplog)
+    caplog.clear()
+    test_a_recorded_function_follows_its_inputs(recorder)
+    assert "without a CUDA graph" not in caplog.text
+
+
+def test_graphs_of_branches_may_all_go_before_another_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        recorder = Recorder(torch.device("cuda", torch.cuda.current_device()))
+        test_branches_give_in_a_graph_what_they_give_in_turn(recorder)
+        del recorder
+        gc.collect()
+    assert "without a CUDA graph" not in caplog.text

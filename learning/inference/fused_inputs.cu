@@ -2,29 +2,12 @@
 // functions of fused_inputs.py, which name their twins on tensors. Compiled without fused multiply-add (--fmad=false),
 // so that rounding to whole pixels decides as it does there.
 
+#include "learning/inference/half.cuh"
 #include "pose6d/geometry/camera.cuh"
 #include "pose6d/geometry/transforms.cuh"
 
 // As in learning/inference/inputs.py.
 #define XYZ_LIMIT 2.0f
-
-typedef unsigned short Half;  // the bits of a float16; spelt in PTX, which needs no header
-
-__device__ __forceinline__ Half to_half(float value) {
-    Half bits;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-    return bits;
-}
-
-__device__ __forceinline__ float to_float(Half bits) {
-    float value;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
-    return value;
-}
-
-__device__ __forceinline__ float load(const void* values, int half, int i) {
-    return half ? to_float(((const Half*)values)[i]) : ((const float*)values)[i];
-}
 
 __device__ __forceinline__ float normalised(float coordinate, float centre, float radius) {
     float local = (coordinate - centre) / radius;

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from learning.models.config import NetworkConfig
+from pose6d.cuda_kernels import available, blocks_for, check_inputs, load_kernels, strided
 from pose6d.geometry.camera import crop_transforms
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import ALBEDO
@@ -45,6 +46,9 @@ def relight(A: Tensor, B: Tensor, albedo: Tensor, normal: Tensor) -> None:
         A, B: (N, 6, s, s) or more channels, inputs of a network (`inputs.pair_inputs`).
         albedo, normal: (N, 3, s, s) of `drawn_surface`.
     """
+    if available(A.device) and A.dtype in (torch.float16, torch.float32):
+        _relight_kernels(A, B, albedo, normal)
+        return
     own, seen = A[:, 3:6].float(), B[:, 3:6].float()
     both = (own != 0).any(1) & (seen != 0).any(1) & ((own[:, 2] - seen[:, 2]).abs() < _NEAR)
     color = B[:, :3].float()
@@ -52,3 +56,18 @@ def relight(A: Tensor, B: Tensor, albedo: Tensor, normal: Tensor) -> None:
     light = fit_light(*surface, color.flatten(-2), both.flatten(-2).float()[:, None])
     lit = lit_colors(*surface, light)[:, 0].view_as(color)
     B[:, :3] = torch.where(both[:, None], (A[:, :3].float() + color - lit).clamp(0, 1), color).to(B.dtype)
+
+
+def _relight_kernels(A: Tensor, B: Tensor, albedo: Tensor, normal: Tensor) -> None:
+    """`relight` on a GPU."""
+    (count, channels, size, _), device = A.shape, A.device
+    check_inputs(device, B=(B, (count, channels, size, size)), albedo=(albedo, (count, 3, size, size)))
+    check_inputs(device, normal=(normal, albedo.shape))
+    if not count:
+        return
+    read_seen, relight = load_kernels("learning.inference", "relight.cu", ("read_seen", "relight"), A.get_device())
+    blocks, half = blocks_for(count * size**2), A.dtype == torch.float16
+    colors, both = torch.empty((count, 3, size**2), device=device), torch.empty((count, 1, size**2), device=device)
+    read_seen(blocks, half, *strided(A, B), count, size, _NEAR, colors, both)
+    light = fit_light(albedo.flatten(-2), normal.flatten(-2), colors, both)
+    relight(blocks, half, *strided(A, B), count, size, *strided(albedo, normal), colors, both, light)

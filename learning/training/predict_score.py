@@ -11,6 +11,7 @@ from learning.inference.predictor import Predictor
 from learning.inference.relight import drawn_surface, relight
 from learning.inference.torch_runner import NetworkRunner
 from pose6d.geometry.observation import Observation
+from pose6d.search.cuda_graphs import side_by_side
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Scores
 from pose6d.search.texture_correlation import texture_correlation
 
@@ -91,19 +92,27 @@ class ScorePredictor(Predictor):
                 progress(len(part))
             return A, B
 
-        if isinstance(self._runner, NetworkRunner):
-            encode = self._runner.encode
-            features = self._in_batches(lambda part, of: encode(*look(part, of)), hypotheses, object)
-            ranking, logit = self._runner.compare(features)
-        else:
+        def rank() -> tuple[Tensor, Tensor | None]:
+            if isinstance(self._runner, NetworkRunner):
+                encode = self._runner.encode
+                features = self._in_batches(lambda part, of: encode(*look(part, of)), hypotheses, object)
+                return self._runner.compare(features)
             earlier: Tensor | None = None
             for part, of in self._batches(hypotheses, object):
-                earlier, (ranking, logit) = self._runner.score(*look(part, of), earlier)
+                earlier, results = self._runner.score(*look(part, of), earlier)
+            return results
+
+        if weights is None:
+            ranking, logit = rank()
+        else:
+            (ranking, logit), texture = side_by_side(
+                rank, lambda: texture_correlation(hypotheses.poses, object, observation)
+            )
         ranking = ranking.float()
         if logit is None:
             return Scores(ranking, None)
         if weights is None:
             odds = self.config.confidence_scale * logit.float() + self.config.confidence_offset
         else:
-            odds = weights.log_odds(logit.float(), texture_correlation(hypotheses.poses, object, observation))
+            odds = weights.log_odds(logit.float(), texture)
         return Scores(ranking, torch.sigmoid(odds))

@@ -9,6 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pose6d.cuda_kernels import BLOCK, available, check_inputs, load_kernels, strided
+
+_SUMS = 38  # over pixels, for each system of equations of the kernels
+_BLOCKS = 256  # that a GPU should have at least; more for each system where there are few
 _RIDGE = 1e-3  # against pixels that show one direction only
 _LEAST_PIXELS = 30.0
 
@@ -22,6 +26,8 @@ def fit_light(albedo: Tensor, normal: Tensor, color: Tensor, weight: Tensor) -> 
         color: (..., 3, P) as seen.
         weight: (..., M, P), 0 where a pixel does not count.
     """
+    if available(albedo.device) and albedo.ndim == 3 and albedo.dtype == torch.float32:
+        return _fit_kernels(albedo, normal, color, weight)
     around = _around(normal)
     products = (around[..., :, None, :] * around[..., None, :, :]).flatten(-3, -2)  # (..., 16, P)
     weight = weight[..., None, :]  # (..., M, 1, P)
@@ -34,6 +40,26 @@ def fit_light(albedo: Tensor, normal: Tensor, color: Tensor, weight: Tensor) -> 
     ridge = _RIDGE * weight.sum(-1).clamp(min=_LEAST_PIXELS)[..., None, None]
     hessian = hessian + ridge * torch.eye(8, dtype=albedo.dtype, device=albedo.device)
     return _solve(torch.cat([hessian, slope[..., None]], dim=-1))
+
+
+def _fit_kernels(albedo: Tensor, normal: Tensor, color: Tensor, weight: Tensor) -> Tensor:
+    """`fit_light` on a GPU, of (N, 3, P)."""
+    (count, _, pixels), device = albedo.shape, albedo.device
+    check_inputs(device, albedo=(albedo, (count, 3, pixels)), normal=(normal, albedo.shape))
+    choices = weight.shape[1]
+    check_inputs(device, color=(color, albedo.shape), weight=(weight, (count, choices, pixels)))
+    light = torch.empty((count, choices, 3, 8), device=device)
+    systems = count * choices * 3
+    if systems:
+        sum_light, solve_light = load_kernels(
+            "pose6d.rendering", "light.cu", ("sum_light", "solve_light"), albedo.get_device()
+        )
+        slices = max(1, min(-(-_BLOCKS // systems), -(-pixels // BLOCK)))
+        sums = torch.empty((systems, slices, _SUMS), device=device)
+        images = strided(albedo, normal.float(), color.float())
+        sum_light(systems * slices, *images, weight.float().contiguous(), choices, pixels, slices, sums)
+        solve_light(systems, sums, slices, _RIDGE, _LEAST_PIXELS, light)
+    return light
 
 
 def lit_colors(albedo: Tensor, normal: Tensor, light: Tensor) -> Tensor:

@@ -5,11 +5,12 @@
 
 #include "pose6d/geometry/camera.cuh"
 #include "pose6d/geometry/transforms.cuh"
-#include "pose6d/search/block_sums.cuh"
+#include "pose6d/block_sums.cuh"
 
 #define GAINS 6      // sums of expected * expected and expected * found, of 3 channels each
 #define SPREADS 4    // of the squares of colour residuals, how many pixels have one, and the same of the depth's
 #define SYSTEM 27    // the upper triangle of J'WJ and J'Wr
+#define LANES 8      // threads that sum what the blocks of an image found
 #define NEAREST_SHARE 1e-3f  // diameters, that a drawn point is from the camera at least
 
 // The sums of an image's blocks, (blocks, K), for every thread of this one.

@@ -5,9 +5,11 @@ Launching the kernels of one tracking step takes the host longer than running th
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from torch import Tensor
 TensorFunction = Callable[..., tuple[Tensor, ...]]
 
 _WARM_UP = 1  # calls outside the graph, in which kernels are compiled and chosen, and their memory set aside
+
+_branching = contextvars.ContextVar("branching", default=False)  # whether functions run side by side
 
 _log = logging.getLogger(__name__)
 
@@ -36,13 +40,14 @@ class GraphedFunction:
         self._inputs = [x.detach().to(device, copy=True) for x in inputs]
         current, stream = torch.cuda.current_stream(device), _stream(device)
         stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP):
-                function(*self._inputs)
-        current.wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=_memory(device), stream=stream):
-            self._outputs = function(*self._inputs)
+        with _branches():  # in the warm-up, too: what libraries set aside for a stream must outlive the graph
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP):
+                    function(*self._inputs)
+            current.wait_stream(stream)
+            with torch.cuda.graph(self._graph, pool=_memory(device), stream=stream):
+                self._outputs = function(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The function's results for other values; the host does not wait for them."""
@@ -50,6 +55,42 @@ class GraphedFunction:
             held.copy_(given, non_blocking=True)
         self._graph.replay()
         return tuple(output.clone() for output in self._outputs)
+
+
+def side_by_side(*functions: Callable[[], Any]) -> list[Any]:
+    """The results of functions that do not need each other's: in a graph they run beside each other, else in turn.
+
+    Small kernels leave most of a GPU idle; those of another branch fill it. Nothing that a function is given may be
+    changed by another one, and the caller must hold it until the results are there.
+    """
+    if not _branching.get():
+        return [function() for function in functions]
+    current, (first, *others) = torch.cuda.current_stream(), functions
+    streams = [_side_stream(current, index) for index in range(len(others))]
+    for stream in streams:
+        stream.wait_stream(current)
+    results = [first()]
+    for stream, function in zip(streams, others, strict=True):
+        with torch.cuda.stream(stream):
+            results.append(function())
+    for stream in streams:
+        current.wait_stream(stream)
+    return results
+
+
+@contextlib.contextmanager
+def _branches() -> Iterator[None]:
+    token = _branching.set(True)
+    try:
+        yield
+    finally:
+        _branching.reset(token)
+
+
+@functools.cache
+def _side_stream(main: torch.cuda.Stream, index: int) -> torch.cuda.Stream:
+    """The same one at each fork of a stream, so that its memory is used again, after what was there has been read."""
+    return torch.cuda.Stream(main.device)
 
 
 @functools.cache
@@ -65,9 +106,14 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def _leave_recording(device: torch.device) -> None:
-    """After a recording that failed, PyTorch's generator of random numbers believes itself in it, and draws none."""
-    generator = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    """After a recording that failed, PyTorch's generator of random numbers believes itself in it, and draws none; and
+    so does its memory, in which nothing more could be recorded."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator = torch.cuda.default_generators[index]
     generator.graphsafe_set_state(generator.clone_state())
+    with contextlib.suppress(RuntimeError):  # it has been left
+        torch._C._cuda_endAllocateToPool(index, _memory(device))
+    _memory.cache_clear()
 
 
 class Recorder:

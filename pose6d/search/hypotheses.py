@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pose6d.cuda_kernels import available, blocks_for, check_inputs, load_kernels
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.geometry.transforms import make_transform, random_rotations
@@ -68,6 +69,8 @@ def initial_translation(depth: Tensor, mask: Tensor, middle: Tensor, K: Tensor) 
     Returns:
         (3,) metres, camera axes; infinite where there is no depth under the mask.
     """
+    if available(depth.device):
+        return _translation_kernels(depth, mask, middle, K)
     under = mask & (depth > 0)
     ascending = torch.where(under, depth, torch.inf).flatten().sort().values
     lower_middle = (under.sum()[None] - 1).clamp(min=0) // 2
@@ -75,6 +78,22 @@ def initial_translation(depth: Tensor, mask: Tensor, middle: Tensor, K: Tensor) 
     y = (v - K[1, 2]) / K[1, 1]
     x = (u - K[0, 2] - K[0, 1] * y) / K[0, 0]
     return torch.stack([x, y, torch.ones_like(x)]) * ascending.gather(0, lower_middle)
+
+
+def _translation_kernels(depth: Tensor, mask: Tensor, middle: Tensor, K: Tensor) -> Tensor:
+    """`initial_translation` on a GPU, where sorting an image takes ten times as long."""
+    device = depth.device
+    check_inputs(device, mask=(mask, depth.shape), middle=(middle, (2,)), K=(K, (3, 3)))
+    names = ("depths_under_mask", "point_at_median")
+    gather, point_at_median = load_kernels(
+        "pose6d.search", "placement.cu", names, depth.get_device(), ("--fmad=false",)
+    )
+    depth, mask = depth.float(), mask.contiguous()
+    found, point = torch.empty(depth.numel(), device=device), torch.empty(3, device=device)
+    count = torch.zeros(1, dtype=torch.int32, device=device)
+    gather(blocks_for(depth.numel()), depth, *depth.stride(), mask, *depth.shape, found, count)
+    point_at_median(1, found, count, middle.float().contiguous(), K.float().contiguous(), point)
+    return point
 
 
 def near_mask(poses: Tensor, middle: Tensor, K: Tensor, diameter: float | Tensor) -> Tensor:

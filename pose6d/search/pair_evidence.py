@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pose6d.cuda_kernels import available, load_kernels
 from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import ALBEDO
@@ -27,6 +28,7 @@ _SIGMA = 1.2  # pixels; drawn and observed colours are blurred alike
 _EDGE = 2  # pixels from the edge of what is seen that do not count
 _PART = 0.5  # of the mask that one pose explains; another one that explains less than this is of another thing
 _ELSEWHERE = 1e5  # standard scores: certain
+_LEAST = 1e-3  # sum of the squares of what colours say; it leaves the score of two equal poses at 0
 _LARGEST = 0.2  # of a residual; more is a highlight or another thing
 
 
@@ -95,10 +97,22 @@ def _color_scores(albedo: Tensor, color: Tensor, normal: Tensor, core: Tensor) -
     """(N, N) of albedo and observed colours (N, 3, P), normals (N, 3, P) and what counts (N, P), 1.0 or 0.0."""
     both = core[:, None] * core  # (N, N, P)
     light = fit_light(albedo, normal, color, both)  # of pose i, that fits pixels (i, j)
+    if available(albedo.device):
+        return _color_scores_kernel(albedo, color, normal, both, light)
     lit = lit_colors(albedo, normal, light)  # (N, N, 3, P)
     error = (lit - color[:, None]).abs().clamp(max=_LARGEST).sum(2)
     better = (error.transpose(0, 1) - error) * both
-    return better.sum(-1) * torch.rsqrt((better**2).sum(-1) + 1e-3)
+    return better.sum(-1) * torch.rsqrt((better**2).sum(-1) + _LEAST)
+
+
+def _color_scores_kernel(albedo: Tensor, color: Tensor, normal: Tensor, both: Tensor, light: Tensor) -> Tensor:
+    """`_color_scores` on a GPU, with the light (N, N, 3, 8) that fits pose i in the pixels of i and j."""
+    count, _, pixels = albedo.shape
+    (color_scores,) = load_kernels("pose6d.search", "pair_evidence.cu", ("color_scores",), albedo.get_device())
+    scores = torch.empty((count, count), device=albedo.device)
+    maps = (x.contiguous() for x in (albedo, color, normal, both, light))
+    color_scores(count * count, *maps, count, pixels, _LARGEST, _LEAST, scores)
+    return scores
 
 
 def _standard_scores(cost: Tensor) -> Tensor:

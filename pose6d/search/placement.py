@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pose6d.cuda_kernels import available, check_inputs, length, load_kernels
 from pose6d.geometry.camera import distant_camera, nearest_pixels
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform
@@ -80,6 +81,8 @@ def place_rotations(near: NearSides, start: Tensor, observation: Observation, ma
         (N, 3) metres, the object's centre in camera axes, and (N,) costs, lower is better; those of `start` and of no
         meaning where that is not finite.
     """
+    if available(near.points.device):
+        return _place_kernel(near, start, observation, mask)
     seen, usable = _samples(observation, mask), start.isfinite().all()
     away = torch.where(usable, start[2], 1.0)
     image = torch.where(usable, seen[:, :2] / seen[:, 2:] * away, 0.0)  # (M, 2) metres, as far away as the start
@@ -103,6 +106,22 @@ def place_rotations(near: NearSides, start: Tensor, observation: Observation, ma
     cost, best = cost.min(dim=1)
     center = centers.gather(1, best[:, None, None].expand(-1, 1, 3))[:, 0]
     return torch.where(usable, center, start), cost
+
+
+def _place_kernel(near: NearSides, start: Tensor, observation: Observation, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """`place_rotations` on a GPU; the kernel has the constants of this module but for those it is given."""
+    count, xyz, device = len(near.points), observation.xyz.float(), near.points.device
+    check_inputs(device, points=(near.points, (count, _POINTS, 3)), start=(start, (3,)), xyz=(xyz, (3, *mask.shape)))
+    centers, costs = torch.empty((count, 3), device=device), torch.empty(count, device=device)
+    if count:
+        counted = (mask & (xyz[2] > 0)).flatten().cumsum(0)
+        (kernel,) = load_kernels(
+            "pose6d.search", "placement.cu", ("place_rotations",), near.points.get_device(), ("--fmad=false",)
+        )
+        frame = (xyz, *xyz.stride(), *mask.shape, mask.contiguous(), observation.K.float().contiguous())
+        limits = (*length(near.diameter, 1.0, start), _SAME, _APART)
+        kernel(count, near.points.contiguous(), start.contiguous(), counted, *frame, *limits, centers, costs)
+    return centers, costs
 
 
 def _samples(observation: Observation, mask: Tensor) -> Tensor:

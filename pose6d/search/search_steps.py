@@ -12,12 +12,13 @@ from pose6d.geometry.observation import Observation
 from pose6d.search.alignment import align_poses
 from pose6d.search.alternatives import weigh
 from pose6d.search.axis_rotations import AxisRotations, propose_rotations, refine_rotations
+from pose6d.search.cuda_graphs import side_by_side
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.distinct_poses import select_distinct
 from pose6d.search.hypotheses import near_mask
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Refiner, Scorer, Scouts, Watch
 from pose6d.search.look_alike import look_alike
-from pose6d.search.pair_evidence import compare_poses
+from pose6d.search.pair_evidence import PairEvidence, compare_poses
 from pose6d.search.schedule import RotationStage
 from pose6d.search.texture_correlation import texture_correlation
 
@@ -141,7 +142,7 @@ class SearchSteps:
         round_body: bool,
         symmetries: Tensor | None,
     ) -> tuple[Hypotheses, Tensor, Tensor]:
-        """Weighed against each other by all there is to go by, likeliest first.
+        """Scored, and weighed against each other by all there is to go by, likeliest first.
 
         Args:
             weights: of the scorer.
@@ -151,18 +152,37 @@ class SearchSteps:
         Returns:
             The hypotheses, their probabilities (N,), and (N, N) bool which of them count as one.
         """
-        with self._stage("score"):
-            judged = self._scorer.judge(hypotheses, self._object, self._observation).confidence
+        poses = hypotheses.poses
+        parts = (self._object, self._observation)
+
+        def alike() -> Tensor:
+            with self._stage("compare"):
+                return look_alike(poses, self._object, round_body, symmetries)
+
+        def compare() -> PairEvidence:
+            with self._stage("compare"):
+                return compare_poses(poses, *parts, self._mask)
+
+        def judge() -> Tensor:
+            with self._stage("score"):
+                judged = self._scorer.judge(hypotheses, *parts).confidence
             assert judged is not None, "a scorer with choice weights has a confidence"
-        texture = self._agreement(hypotheses) if textured else torch.zeros_like(hypotheses.poses[:, 0, 0])
+            return judged
+
+        scored, judged, evidence, one, texture = side_by_side(
+            lambda: self.score(hypotheses),
+            judge,
+            compare,
+            alike,
+            lambda: self._agreement(hypotheses) if textured else torch.zeros_like(poses[:, 0, 0]),
+        )
         with self._stage("compare"):
-            evidence = compare_poses(hypotheses.poses, self._object, self._observation, self._mask)
             if not textured:
                 evidence = evidence._replace(color=torch.zeros_like(evidence.color))
-            utility, probability = weigh(hypotheses, judged, texture, evidence, weights)
+            utility, probability = weigh(scored, judged, texture, evidence, weights)
             order = torch.argsort(utility, descending=True, stable=True)
-            best = self._take("sort", replace(hypotheses, ranking=utility, confidence=judged), order)
-            return best, probability[order], look_alike(best.poses, self._object, round_body, symmetries)
+            best = self._take("sort", replace(scored, ranking=utility, confidence=judged), order)
+            return best, probability[order], one[order][:, order]
 
     def _agreement(self, hypotheses: Hypotheses) -> Tensor:
         with self._stage("texture"):

@@ -1,11 +1,12 @@
 // The texture of N hypotheses and of what is seen there: the functions of texture_correlation.py, which explain the steps.
 
 #include "pose6d/geometry/camera.cuh"
-#include "pose6d/search/block_sums.cuh"
+#include "pose6d/block_sums.cuh"
 
 #define TEXTURES 6  // 3 channels expected, 3 found
 #define PLANES 7    // and where both are seen
-#define NO_MEAN 1e-6f
+#define TILE 4      // rows of a crop that a block compares with their surroundings
+#define RUN 7       // pixels of a row that a thread compares; odd, so that threads read from different banks
 #define SUMS 5  // squares of what is expected and found, their products, how many pixels are seen, and drawn
 
 // One thread per pixel of N crops. `planes` (N, 7, s, s): logarithms of the drawn and of the observed colour, 0 where
@@ -38,20 +39,66 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     for (int c = 0; c < PLANES; c++) planes[((size_t)i * PLANES + c) * pixels + pixel] = values[c];
 }
 
-// One thread per pixel: what the planes are beside their surroundings, (N, 6, s, s), from the means of `planes` over
-// small and over large squares.
+// Sums over windows of 2 * `reach` + 1 values that slide along a line of `size` values, `step` apart: the next one, by
+// what enters and what leaves.
+struct Sliding {
+    const float* line;
+    int step, size, reach;
+    float sum;
+
+    __device__ Sliding(const float* line, int step, int size, int reach, int first)
+        : line(line), step(step), size(size), reach(reach), sum(0.0f) {
+        for (int i = max(first - reach, 0); i <= min(first + reach, size - 1); i++) sum += line[i * step];
+    }
+    __device__ void slide(int from) {
+        if (from + reach + 1 < size) sum += line[(from + reach + 1) * step];
+        if (from - reach >= 0) sum -= line[(from - reach) * step];
+    }
+};
+
+// What the planes are beside their surroundings, (N, 6, s, s): means over squares of 2 * `fine` + 1 pixels less means over
+// squares of 2 * `around` + 1, of the pixels that count. One block per TILE rows of a crop. Dynamic shared memory:
+// 2 * (PLANES + 1) * TILE * s floats.
 extern "C" __global__ void __launch_bounds__(BLOCK)
-    compare_surroundings(const float* __restrict__ planes, const float* __restrict__ fine,
-                         const float* __restrict__ coarse, int size, float* __restrict__ textures) {
-    int pixels = size * size, blocks = (pixels + BLOCK - 1) / BLOCK;
-    int i = blockIdx.x / blocks, pixel = (blockIdx.x - i * blocks) * BLOCK + threadIdx.x;
-    if (pixel >= pixels) return;
-    size_t mask = ((size_t)i * PLANES + PLANES - 1) * pixels + pixel;
-    bool same = planes[mask] > 0.0f;
-    float close = fmaxf(fine[mask], NO_MEAN), around = fmaxf(coarse[mask], NO_MEAN);
-    for (int c = 0; c < TEXTURES; c++) {
-        size_t at = ((size_t)i * PLANES + c) * pixels + pixel;
-        textures[((size_t)i * TEXTURES + c) * pixels + pixel] = same ? fine[at] / close - coarse[at] / around : 0.0f;
+    compare_surroundings(const float* __restrict__ planes, int size, int fine, int around, float* __restrict__ textures) {
+    extern __shared__ float shared[];
+    int pixels = size * size, tiles = (size + TILE - 1) / TILE, image = blockIdx.x / tiles;
+    int first = (blockIdx.x - image * tiles) * TILE, rows = min(TILE, size - first), plane_sums = TILE * size;
+    float *close = shared, *far = close + PLANES * plane_sums;  // sums along columns, (7, TILE, s)
+    float *close_count = far + PLANES * plane_sums, *far_count = close_count + plane_sums;
+    planes += (size_t)image * PLANES * pixels, textures += (size_t)image * TEXTURES * pixels;
+    for (int i = threadIdx.x; i < PLANES * size; i += BLOCK) {
+        int c = i / size, column = i - c * size;
+        const float* line = planes + c * pixels + column;
+        Sliding small(line, size, size, fine, first), large(line, size, size, around, first);
+        for (int row = 0; row < rows; row++) {
+            int at = c * plane_sums + row * size + column;
+            close[at] = small.sum, far[at] = large.sum;
+            small.slide(first + row), large.slide(first + row);
+        }
+    }
+    __syncthreads();
+    int runs = (size + RUN - 1) / RUN;
+    for (int i = threadIdx.x; i < rows * runs; i += BLOCK) {
+        int row = i / runs, start = (i - row * runs) * RUN, at = row * size, mask = TEXTURES * plane_sums + at;
+        Sliding small(close + mask, 1, size, fine, start), large(far + mask, 1, size, around, start);
+        for (int column = start; column < min(start + RUN, size); column++) {
+            close_count[at + column] = small.sum, far_count[at + column] = large.sum;
+            small.slide(column), large.slide(column);
+        }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < TEXTURES * rows * runs; i += BLOCK) {
+        int c = i / (rows * runs), row = i / runs - c * rows, start = i % runs * RUN, at = row * size;
+        int plane = c * plane_sums + at;
+        Sliding small(close + plane, 1, size, fine, start), large(far + plane, 1, size, around, start);
+        for (int column = start; column < min(start + RUN, size); column++) {
+            int pixel = (first + row) * size + column;
+            bool same = planes[TEXTURES * pixels + pixel] > 0.0f;  // and then its own squares hold at least one
+            textures[c * pixels + pixel] =
+                same ? small.sum / close_count[at + column] - large.sum / far_count[at + column] : 0.0f;
+            small.slide(column), large.slide(column);
+        }
     }
 }
 

@@ -27,6 +27,7 @@ _AROUND = 0.19  # of the crop, side of the neighbourhood that a pixel is compare
 _DARK = 0.03  # brightness below which noise drowns the texture
 _HIDDEN = 0.04  # diameters by which a surface in front of or behind the hypothesis is another one
 _OUTSIDE = -1.0  # the depth of a pixel outside the image
+_TILE = 4  # rows of a crop that a block of the kernel compares with their surroundings
 _LEAST = 1e-5  # mean square of the logarithm's contrast: without texture nothing correlates
 
 
@@ -177,14 +178,15 @@ def _texture_kernels(
     textures = torch.empty((count, 6, size, size), device=device)
     if count:
         sample, compare, _ = _kernels(device)
-        blocks = count * blocks_for(size * size)
         sample(
-            blocks,
+            count * blocks_for(size * size),
             *(drawn.color.contiguous(), drawn.xyz.contiguous()),
             *(rgb, *rgb.stride(), depth, *depth.stride(), *depth.shape, transforms.contiguous()),
             *(*length(diameter, _HIDDEN, transforms), _DARK, _OUTSIDE, size, planes, seen),
         )
-        compare(blocks, planes, _box(planes, _FINE), _box(planes, _around(size)), size, textures)
+        shared = 2 * 4 * (planes.shape[1] + 1) * _TILE * size
+        blocks = count * -(-size // _TILE)
+        compare(blocks, planes, size, _FINE // 2, _around(size) // 2, textures, shared_bytes=shared)
     return textures[:, :3], textures[:, 3:], planes[:, 6:], seen[:, None]
 
 
