@@ -70,7 +70,7 @@ class FoundationPose:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
         schedule: `full` refines all 252 hypotheses of the published method; `pruned` the 60 that fit depth and mask
-            best, twice, and goes on with 8; `thorough` 120, and goes on with 24. Where pruned leaves doubt, it
+            best, once, and goes on with 12; `thorough` 120, twice, and goes on with 24. Where pruned leaves doubt, it
             tries thorough too. Or a Schedule. `auto` is pruned, or full if the scorer has no confidence.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.

@@ -62,10 +62,9 @@ class Options(SceneChoice):
     schedules: tuple[str, ...] = (
         "pruned",
         "40/1k12a25s",
-        "60/2k8a15",
+        "60/1k12a25",
         "60/1k24a25s",
         "60/2k12a15s",
-        "60/1k12a25s",
         "120/1k12a25s",
         "all/2k24a15s",
     )

@@ -11,6 +11,7 @@ import torch
 import trimesh
 from scipy.spatial import cKDTree
 
+from mesh_creation.completion import mirrors as mirrors_module
 from mesh_creation.completion.completed_surface import (
     CompletedSurface,
     complete_surface,
@@ -21,6 +22,7 @@ from mesh_creation.completion.guessed_space import behind_narrow_parts, beside_m
 from mesh_creation.completion.mirrors import Mirror, combined_mirrors, find_mirrors, reflect
 from mesh_creation.completion.seen_space import SeenSpace
 from mesh_creation.completion.support_plane import find_support
+from mesh_creation.completion.surface_samples import sample_surface
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.view import ReferenceView
@@ -145,6 +147,17 @@ def test_a_crooked_thing_has_no_plane_and_is_closed_by_its_hull(azimuths: tuple[
     completed, plain = made(views)
     assert completed.mirrors == []
     assert chamfer(completed.surface, crooked()) < 1.1 * chamfer(plain, crooked())
+
+
+def test_planes_are_compared_by_all_that_many_views_saw() -> None:
+    """A few views and points choose what is looked at; between two planes they would decide wrongly."""
+    views = [picture(house(), camera(azimuth, 40), seed=int(azimuth)) for azimuth in range(0, 360, 45)]
+    points = points_of(views)
+    search = mirrors_module._PlaneSearch(views, points, *sample_surface(views, points, 500))
+    directions = np.eye(3)[:2]
+    costs, offsets = search.best_offsets(directions)
+    np.testing.assert_allclose(costs, search._cost(directions, offsets), atol=1e-6)
+    assert abs(offsets[1]) < 0.003
 
 
 def test_planes_are_found_without_depth_around_the_object() -> None:

@@ -26,13 +26,13 @@ def test_pruned_shows_the_networks_less_than_a_seventh_of_what_full_does() -> No
     # Five turns that texture favours and four quarter turns, refined once, compete with six hypotheses; five of all
     # are refined twice again.
     turns = 9 + 9 + 6 + 5 * 3
-    assert (full.pairs(5, 252), pruned.pairs(5, 60)) == (1512 + turns, 60 * 3 + 8 * 4 + turns)
+    assert (full.pairs(5, 252), pruned.pairs(5, 60)) == (1512 + turns, 60 * 2 + 12 * 5 + turns)
     # Texture turns nothing where there is none.
     assert full.without_texture(rotations=False).pairs(5, 252) == 1512
-    assert pruned.without_texture(rotations=False).pairs(5, 60) == 60 * 3 + 8 * 4
-    assert pruned.without_texture(rotations=False).pairs(5, 30) == 30 * 3 + 8 * 4
+    assert pruned.without_texture(rotations=False).pairs(5, 60) == 60 * 2 + 12 * 5
+    assert pruned.without_texture(rotations=False).pairs(5, 30) == 30 * 2 + 12 * 5
     # Where more than texture decides, quarter turns compete nevertheless.
-    assert pruned.without_texture(rotations=True).pairs(5, 60) == 60 * 3 + 8 * 4 + 9 + 9 + 6 + 5 * 3
+    assert pruned.without_texture(rotations=True).pairs(5, 60) == 60 * 2 + 12 * 5 + 9 + 9 + 6 + 5 * 3
 
 
 def poses_at(*degrees: float, shift: float = 0.0) -> torch.Tensor:

@@ -109,7 +109,7 @@ def test_arithmetic_of_a_registration_is_that_of_its_pairs(options: Options) -> 
     tables, _ = run(replace(options, sections=("register",), schedules=("full", "pruned")))
     full, pruned = tables["register"].rows
     assert (full["pairs refined"], full["pairs scored"]) == (252 * 2, 252) and full["times full"] == 1.0
-    assert (pruned["pairs refined"], pruned["pairs scored"]) == (60 + 8, 60 + 8) and pruned["confidence"] > 0.99
+    assert (pruned["pairs refined"], pruned["pairs scored"]) == (60 + 12, 60 + 12) and pruned["confidence"] > 0.99
     refined, shared = network_flops(NetworkConfig(**SMALL), 1), image_flops(NetworkConfig(**SMALL))
     scored = network_flops(NetworkConfig(kind="scorer", confidence=True, **SMALL), 252)
     assert full["TFLOP"] == pytest.approx(1e-12 * (504 * refined - 251 * shared + scored))
@@ -122,7 +122,7 @@ def test_turns_of_a_textured_object_are_counted(options: Options, weights: Path,
     (folder / "scorer.json").write_text(json.dumps({**config, "appearance_weight": 3.0}))
     tables, _ = run(replace(options, weights=str(folder), sections=("register",), schedules=("pruned",)))
     (pruned,) = tables["register"].rows
-    assert (pruned["pairs refined"], pruned["pairs scored"]) == (60 + 8 + 9 + 5 * 2, 60 + 8 + 15 + 5)
+    assert (pruned["pairs refined"], pruned["pairs scored"]) == (60 + 12 + 9 + 5 * 2, 60 + 12 + 15 + 5)
 
 
 def test_flops_of_known_layers() -> None:

@@ -91,13 +91,12 @@ class Schedule:
             )
 
     def plan(self, steps: int) -> Iterator[Stage]:
-        """The stages when what they leave shall have taken so many steps, at least one of them the last one."""
+        """The stages when what they leave shall have taken so many steps."""
         for stage in self.stages:
-            if steps == 1:
+            if steps <= stage.steps:
                 break
-            taken = min(stage.steps, steps - 1)
-            yield replace(stage, steps=taken)
-            steps -= taken
+            yield stage
+            steps -= stage.steps
         yield Stage(steps)
 
     def without_texture(self, rotations: bool) -> Schedule:
@@ -134,7 +133,7 @@ SCHEDULES = {
     for schedule in (
         Schedule("full"),
         Schedule(FALLBACK, 120, (Stage(2, top_k=24, nms_degrees=15.0, scouted=True),)),
-        Schedule("pruned", 60, (Stage(2, top_k=8, nms_degrees=15.0, scouted=True),), min_confidence=0.7),
+        Schedule("pruned", 60, (Stage(1, top_k=12, nms_degrees=25.0, scouted=True),), min_confidence=0.7),
     )
 }
 
