@@ -30,7 +30,8 @@ _TOP = 95  # percentile of the heights that counts as the top: noise reaches hig
 _TILT = 16.0  # degrees by which the top may slope
 _ROUNDS, _TRIALS = 6, 60  # of the refinement, each round in a smaller neighbourhood
 _BATCH = 400  # planes judged at once
-_COARSE, _COARSE_VIEWS = 3, 6  # every so many points, and at most so many views, judge planes before they are refined
+_COARSE, _COARSE_VIEWS = 3, 6  # every so many points, and at most so many views, judge planes first
+_LIKELIEST = 4  # offsets along each direction, which all points and views judge then
 
 # What a plane costs beside the contradictions of 0 to 1, fitted by eye to scanned and generated objects.
 _GROWTH, _BURIED, _MATCHED = 0.25, 0.3, -0.1
@@ -141,7 +142,9 @@ class _PlaneSearch:
         reach = np.maximum(_REACH * (high - low), _SHIFT * self._size)
         offsets = (low + high)[:, None] / 2 + reach[:, None] * np.linspace(-1, 1, _OFFSETS)
         costs = self._cost(np.repeat(directions, _OFFSETS, axis=0), offsets.ravel(), coarse=True)
-        costs = costs.reshape(offsets.shape)
+        likeliest = costs.reshape(offsets.shape).argsort(axis=1)[:, :_LIKELIEST]
+        offsets = np.take_along_axis(offsets, likeliest, 1)
+        costs = self._cost(np.repeat(directions, _LIKELIEST, axis=0), offsets.ravel()).reshape(offsets.shape)
         best = costs.argmin(axis=1)[:, None]
         return np.take_along_axis(costs, best, 1)[:, 0], np.take_along_axis(offsets, best, 1)[:, 0]
 
