@@ -98,7 +98,7 @@ class StateTracker:
         device = self._batch.device.type
         effort = EFFORTS[device]
         if options.starts is not None:
-            effort = effort._replace(starts=options.starts)
+            effort = effort._replace(starts=options.starts, at_once=min(effort.at_once, options.starts))
         self._interval, self._interval_beside_others = options.interval or 1, options.interval or _BESIDE_OTHERS[device]
         self._starts_in_doubt = options.starts_in_doubt or _STARTS_IN_DOUBT[device]
         texture_weight = float(self._tracks[0].estimator.scorer.texture_weight)
