@@ -31,7 +31,7 @@ _TILT = 16.0  # degrees by which the top may slope
 _ROUNDS, _TRIALS = 6, 60  # of the refinement, each round in a smaller neighbourhood
 _BATCH = 400  # planes judged at once
 _COARSE, _COARSE_VIEWS = 3, 6  # every so many points, and at most so many views, judge planes first
-_LIKELIEST = 4  # offsets along each direction, which all points and views judge then
+_LIKELIEST = 6  # offsets along each direction, which all points and views judge then
 
 # What a plane costs beside the contradictions of 0 to 1, fitted by eye to scanned and generated objects.
 _GROWTH, _BURIED, _MATCHED = 0.25, 0.3, -0.1
