@@ -20,6 +20,8 @@ BASELINE = 0.02  # metres from the depth to the colour camera, along x
 DOT = (85, 62)  # column and row
 BARREL = 0.2  # first coefficient of the distorted lens
 NEAR, FAR = 0.5, 1.0  # metres: a square in front of a wall
+# Seconds between two pictures. On a busy machine the SDK's recorder loses the first ones of those that come faster.
+_PAUSE = 0.04
 
 
 def depth_units() -> np.ndarray:
@@ -87,7 +89,7 @@ def make_recording(path: Path, *, distorted: bool = False, streams: tuple[str, .
             if name == "depth":
                 frame.depth_units = DEPTH_SCALE
             sensors[name].on_video_frame(frame)
-            time.sleep(0.005)
+            time.sleep(_PAUSE)
     for sensor in recorder.query_sensors():
         sensor.stop()
         sensor.close()
