@@ -70,8 +70,8 @@ class FoundationPose:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
         schedule: `full` refines all 252 hypotheses of the published method; `pruned` the 60 that fit depth and mask
-            best, once, and goes on with 12; `thorough` 120, twice, and goes on with 24. Where pruned leaves doubt, it
-            tries thorough too. Or a Schedule. `auto` is pruned, or full if the scorer has no confidence.
+            best, 12 of them to the third step and 8 to the end; `thorough` 120, and 24 of them to the end. Where pruned
+            leaves doubt, it tries thorough too. Or a Schedule. `auto` is pruned, or full without a confidence.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.
         profile: wait for the device after each stage and use no CUDA graph, so that `timings` is exact on CUDA.
@@ -277,9 +277,10 @@ class FoundationPose:
         hypotheses = steps.start(hypotheses)
         for stage in schedule.plan(iteration):
             own = steps.by(self.scouts) if stage.scouted else steps
-            hypotheses = own.score(own.refine(hypotheses, stage.steps))
+            hypotheses = own.refine(hypotheses, stage.steps)
             if stage.top_k is not None:
-                hypotheses = steps.select(hypotheses, stage.top_k, stage.nms_degrees)
+                hypotheses = steps.select(own.score(hypotheses), stage.top_k, stage.nms_degrees)
+        hypotheses = steps.score(hypotheses)
         add_texture = steps.add_texture if self._textured else lambda hypotheses: hypotheses
         hypotheses = add_texture(hypotheses)
         probability, alike = hypotheses.poses.new_empty(0), hypotheses.poses.new_empty(0, 0)

@@ -13,11 +13,11 @@ from pose6d.search.axis_rotations import QUARTER_TURNS
 
 @dataclass(frozen=True)
 class Stage:
-    """Refine what is left, score it, and go on with the best.
+    """Refine what is left, and go on with those that score best.
 
     Attributes:
         steps: refinement steps of each hypothesis.
-        top_k: how many distinct hypotheses go on; all where None.
+        top_k: how many distinct hypotheses go on; all, and nothing is scored, where None.
         nms_degrees: by how much rotations must differ to be distinct; the fewer steps, the farther hypotheses of one
             pose still are from each other.
         scouted: whether the estimator's scouts do it, where it has some.
@@ -115,8 +115,10 @@ class Schedule:
         pairs = 0
         for stage in self.plan(steps):
             pairs += hypotheses * stage.steps
-            pairs += hypotheses
-            hypotheses = min(hypotheses, stage.top_k or hypotheses)
+            if stage.top_k is not None:
+                pairs += hypotheses
+                hypotheses = min(hypotheses, stage.top_k)
+        pairs += hypotheses
         if self.rotations is not None:
             last = self.rotations
             competing = min(hypotheses, last.competitors) + last.rotations
@@ -133,7 +135,15 @@ SCHEDULES = {
     for schedule in (
         Schedule("full"),
         Schedule(FALLBACK, 120, (Stage(2, top_k=24, nms_degrees=15.0, scouted=True),)),
-        Schedule("pruned", 60, (Stage(1, top_k=12, nms_degrees=25.0, scouted=True),), min_confidence=0.7),
+        Schedule(
+            "pruned",
+            60,
+            (
+                Stage(1, top_k=12, nms_degrees=25.0, scouted=True),
+                Stage(2, top_k=8, nms_degrees=20.0, scouted=True),
+            ),
+            min_confidence=0.7,
+        ),
     )
 }
 
