@@ -13,13 +13,10 @@ from live.automatic_start import Propose, propose_regions
 from live.judgement import explained_share
 from live.object_track import ObjectTrack
 from live.pose_batch import PlacedPoses, PoseBatch
-from live.recovery import MOST_PLACES, PossiblePlace, best_distinct, quarter_turns, region_places
+from live.recovery import MOST_PLACES, PossiblePlace, best_distinct, region_places
 from pose6d.scenes.frame import Frame
-from pose6d.search.axis_rotations import QUARTER_TURNS
 from pose6d.segmentation.depth_regions import depth_regions
 
-SHOWS_ITS_SIDE = 0.7
-"""share of the silhouette that must be visible to tell which side of an object is seen"""
 _PLACED = 24  # rotations at each place that a small drawing is compared of
 _OTHER_COLOR = 3.0  # log odds that a colour loses which is certainly another thing's
 
@@ -31,16 +28,14 @@ class SearchEffort(NamedTuple):
         starts: poses that are refined in one round.
         at_once: of these, in one frame.
         finalists: of these, refined to the end and judged.
-        sides: that compete where an object was found.
     """
 
     starts: int
     at_once: int
     finalists: int
-    sides: int
 
 
-EFFORTS = {"cpu": SearchEffort(16, 8, 3, 4), "cuda": SearchEffort(64, 64, 16, QUARTER_TURNS + 1)}
+EFFORTS = {"cpu": SearchEffort(16, 8, 3), "cuda": SearchEffort(64, 64, 16)}
 """by the kind of device"""
 
 
@@ -52,7 +47,6 @@ class ObjectSearch:
         propose: where an object may be, see `live.automatic_start`.
         effort: how much work.
         refinement: steps and rounds of the alignment for poses that are refined to the end.
-        texture_weight: what a texture that agrees adds to the ranking of two sides.
     """
 
     def __init__(
@@ -61,20 +55,16 @@ class ObjectSearch:
         propose: Propose,
         effort: SearchEffort,
         refinement: tuple[int, int],
-        texture_weight: float,
     ):
         self._batch, self._propose, self._effort, self._refinement = batch, propose, effort, refinement
-        self._texture_weight = texture_weight
         # It needs no network, and takes longer than a frame on a GPU: what is followed need not wait for it. What
         # others wrote is called in the frame: it may use the device, while graphs are recorded, too.
         self._beside = ThreadPoolExecutor(1, "regions") if propose is depth_regions else None
 
     def warm_up(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> None:
         """Do once with a pose (4, 4) of the first object all that a search for an object does."""
-        for count in (self._effort.finalists, self._effort.sides):
-            self._batch.follow(frame, [0] * count, np.stack([pose] * count), *self._refinement)
-        for count in (self._effort.sides, QUARTER_TURNS + 1):
-            self._batch.look(frame, [0] * count, np.stack([pose] * count))
+        count = self._effort.finalists
+        self._batch.follow(frame, [0] * count, np.stack([pose] * count), *self._refinement)
         place = PossiblePlace(np.ones(frame.depth.shape, bool), pose[:3, 3], pose[:3, 3])
         self._place(track, frame, [place])
         self._batch.follow(frame, [0] * self._effort.at_once, np.stack([pose] * self._effort.at_once), 1, 0, False)
@@ -180,19 +170,3 @@ class ObjectSearch:
         track.accept(judged.poses[best], float(odds[best]), frame.seconds)
         track.side_unsure = True
         return True
-
-    def choose_side(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> tuple[np.ndarray, float]:
-        """Let the quarter turns of a pose (4, 4) compete with it, those that explain most of the frame: other sides may
-        look alike by shape.
-
-        Returns:
-            The best pose, refined, and its log odds.
-        """
-        turns = quarter_turns(pose, track.axes, track.center)
-        explained = explained_share(self._batch.look(frame, [track.index] * len(turns), turns).evidence)
-        others = 1 + np.argsort(-explained[1:], kind="stable")[: self._effort.sides - 1]
-        turns = turns[[0, *others]]
-        sides = self._batch.follow(frame, [track.index] * len(turns), turns, *self._refinement)
-        ranking = sides.ranking + self._texture_weight * sides.evidence["texture"] * sides.evidence["visible"]
-        side = int(ranking.argmax())
-        return sides.poses[side], float(track.judge.log_odds(sides)[side])
