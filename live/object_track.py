@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,7 +42,7 @@ class ObjectTrack:
         kept: (4, 4) the best pose of the last frame if it was not good; the next frame starts from there, too.
         rivals: (N, 4, 4) the poses that the registration left open beside its own, in the mesh frame of that one, until
             a frame tells them apart.
-        side_unsure: it was found while little of it was seen, and other sides have not competed since.
+        odds: log odds of the pose of the last frame.
         turns, quarter_turns: (21, 3, 3) of the mesh about its principal axes, all around in steps of 45 degrees, axis
             by axis, and (9, 3, 3) in steps of 90.
         challengers: (N, 4, 4) other poses that compete with its own (`live.other_sides`), in the mesh frame of that
@@ -78,7 +79,7 @@ class ObjectTrack:
         self.pose: np.ndarray | None = None
         self.kept: np.ndarray | None = None
         self.rivals: np.ndarray | None = None
-        self.side_unsure = False
+        self.odds = -math.inf
         self.challengers: np.ndarray | None = None
         self.favoured, self.looks, self.since_look = 0.0, 0, 0
         self.shown: np.ndarray | None = None
@@ -112,7 +113,8 @@ class ObjectTrack:
 
     def accept(self, pose: np.ndarray, odds: float, seconds: float | None) -> None:
         """It is there, as far as its state says."""
-        self.pose, self.kept, self.probability = pose.astype(np.float32), None, self.judge.probability(odds)
+        self.pose, self.kept = pose.astype(np.float32), None
+        self.odds, self.probability = odds, self.judge.probability(odds)
         self.shown = self.pose if self._filter is None else self._filter(self.pose)
         self.motion.add(pose, seconds)
         if self.judge.state == "tracking":
@@ -120,7 +122,7 @@ class ObjectTrack:
 
     def hold(self, pose: np.ndarray, odds: float) -> None:
         """It stays where it was last: what hides it must not carry its pose off."""
-        self.kept, self.probability = pose, self.judge.probability(odds)
+        self.kept, self.odds, self.probability = pose, odds, self.judge.probability(odds)
 
     def tracked_pose(self) -> TrackedPose:
         """What is reported."""

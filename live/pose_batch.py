@@ -76,6 +76,9 @@ class PlacedPoses(NamedTuple):
     evidence: dict[str, np.ndarray]
 
 
+_USUAL_WEIGHTS = ChoiceWeights(ranking=0.0, texture=1.0, confidence=1.0, color=0.75, shape=0.35)
+"""of scorers that bring none: about those of the released ones, but for the ranking, whose unit nobody knows"""
+
 JudgedWatch = Callable[[Frame, Sequence[int], JudgedPoses], object]
 
 
@@ -212,7 +215,7 @@ class PoseBatch:
         color, shape = (x.cpu()[:count, :count] for x in runner.run(self._compare, inputs, len(index)))
         if not self._textured[object]:
             color = torch.zeros_like(color)
-        weights = self._scorer.choice_weights or ChoiceWeights(1.0, float(self._scorer.texture_weight), 0.0, 0.0, 0.0)
+        weights = self._scorer.choice_weights or _USUAL_WEIGHTS
         known = torch.full((count,), 0.5) if judged.confidence is None else torch.as_tensor(judged.confidence)
         poses = Hypotheses(torch.as_tensor(judged.poses), torch.as_tensor(judged.ranking), known)
         texture = torch.as_tensor(judged.evidence["texture"])

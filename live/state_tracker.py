@@ -89,7 +89,7 @@ class StateTracker:
         device = self._batch.device.type
         effort = EFFORTS[device]
         if options.starts is not None:
-            effort = effort._replace(starts=options.starts, at_once=min(effort.at_once, options.starts))
+            effort = effort._replace(starts=options.starts)
         self._interval, self._interval_beside_others = options.interval or 1, options.interval or _BESIDE_OTHERS[device]
         self._starts_in_doubt = options.starts_in_doubt or _STARTS_IN_DOUBT[device]
         refinement = options.iteration, options.rounds
@@ -210,7 +210,11 @@ class StateTracker:
             best = [_best(track, judged, rows, row) for row, track in enumerate(followed)]
             for track, candidate in zip(followed, self._look_around(followed, best, frame), strict=True):
                 self._settle(track, frame, candidate)
-        waiting = [track for track in self._tracks if track.judge.state == "lost" and track not in followed]
+        waiting = [
+            track
+            for track in self._tracks
+            if track.judge.unproven or (track.judge.state == "lost" and track not in followed)
+        ]
         interval = self._interval_beside_others if followed else self._interval
         if waiting and self._frames % interval == 0:  # one at a time
             self._search.go_on(waiting[self._frames // interval % len(waiting)], frame)
@@ -300,9 +304,9 @@ class StateTracker:
             best = self._sides.weigh_rivals(track, frame, best)
             good = track.judge.is_good(best.odds)
         shown = best.shows_its_side
-        if good and track.side_unsure and (shown or track.judge.state == "doubtful"):
+        if good and shown and track.judge.unproven:
             best = self._sides.choose(track, frame, best)
-            track.side_unsure = not shown
+            track.judge.unproven = not track.judge.is_good(best.odds)
         elif good and shown and track.judge.state == "tracking" and track.rivals is None:
             best = self._sides.look(track, frame, best)
         pose, odds, seen = best.pose, best.odds, best.seen
