@@ -128,6 +128,10 @@ class StateJudge:
         now = _colors(seen)
         self.color = now if self.color is None else self.color + _LEARNING * (now - self.color)
 
+    def forget_looks(self) -> None:
+        """What was learned of its texture and colour is not its own: another side of it was followed."""
+        self.usual, self.color = 0.0, None
+
     @property
     def unsure(self) -> bool:
         """Whether the registration itself did not know the pose, so that it is followed, but not called `tracking`."""

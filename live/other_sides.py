@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from live.judgement import explained_share
+from live.judgement import explained_share, log_odds
 from live.motion import is_far, place_at
 from live.object_track import MOST_RIVALS, ObjectTrack
 from live.pose_batch import JudgedPoses, PoseBatch
@@ -147,15 +147,16 @@ class OtherSides:
         judged = best.judged + challengers.take(others)
         odds = self._batch.weigh(frame, track.index, judged)
         first = int(odds.argmax())
-        better, candidate = float(odds[first] - odds[0]), Candidate.of(track, judged, first)
-        if better < _BETTER or not track.judge.is_good(candidate.odds):
+        better, winner = float(odds[first] - odds[0]), judged.take([first])
+        if better < _BETTER or not track.judge.is_good(float(log_odds(winner)[0])):
             return best
         if favoured == 0.0 or favoured + better < _BELIEVED:
-            track.challengers = (np.linalg.inv(best.pose) @ candidate.pose)[None]
+            track.challengers = np.linalg.inv(best.pose) @ winner.poses
             track.favoured = favoured + better
             return best
         track.motion.clear()
-        return candidate
+        track.judge.forget_looks()
+        return Candidate.of(track, winner, 0)
 
     def _try_turns(self, track: ObjectTrack, frame: Frame, best: Candidate) -> None:
         """Refine some turns once; those that explain most are the next challengers."""
