@@ -80,7 +80,7 @@ class LookEffort(NamedTuple):
     interval: int
 
 
-EFFORTS = {"cpu": LookEffort(4, 4, 1, 4), "cuda": LookEffort(10, 16, 3, 4)}
+EFFORTS = {"cpu": LookEffort(4, 2, 1, 4), "cuda": LookEffort(10, 16, 3, 4)}
 """by the kind of device"""
 
 
