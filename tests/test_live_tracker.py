@@ -307,7 +307,7 @@ def test_a_tracked_object_is_turned_to_the_side_that_its_colours_show(
     monkeypatch.setattr(estimator, "register", lambda *given: start.numpy())
     tracker = make_tracker(stage)
     tracker.start(stage.show(box=truth), [stage.masks[0]])
-    found = [tracker.step(stage.show(box=truth))[0] for _ in range(40)]
+    found = [tracker.step(stage.show(box=truth))[0] for _ in range(70)]
     assert is_there(found[0], start)
     assert {one.state for one in found} == {"tracking"}
     assert is_there(found[-1], truth)
