@@ -86,6 +86,8 @@ class StateJudge:
         said: probability that the registration gave the pose it started from.
         weak: it was too low to be believed, and no frame since has been sure without the credit.
         rivals: the registration left other poses open, and no frame since has told them apart.
+        unproven: a search came upon it, and no frame since has shown enough of it to tell it from what looks like a
+            part of it, and which side of it is seen.
         usual: correlation of this object's texture while it is tracked and well seen; 0 before.
         color: what its tint and brightness beside the drawn ones are then, see `_colors`; None before.
         good, bad: frames in a row with and without a good pose.
@@ -96,6 +98,7 @@ class StateJudge:
     said: float = 1.0
     weak: bool = False
     rivals: bool = False
+    unproven: bool = False
     usual: float = 0.0
     color: np.ndarray | None = None
     good: int = 0
@@ -125,6 +128,10 @@ class StateJudge:
         now = _colors(seen)
         self.color = now if self.color is None else self.color + _LEARNING * (now - self.color)
 
+    def forget_looks(self) -> None:
+        """What was learned of its texture and colour is not its own: another side of it was followed."""
+        self.usual, self.color = 0.0, None
+
     @property
     def unsure(self) -> bool:
         """Whether the registration itself did not know the pose, so that it is followed, but not called `tracking`."""
@@ -145,13 +152,13 @@ class StateJudge:
 
     def found(self) -> None:
         """A search came upon the object: what it is worth the next frames tell."""
-        self.state, self.good, self.bad = "doubtful", 1, 0
+        self.state, self.good, self.bad, self.unproven = "doubtful", 1, 0, True
 
     def lose(self) -> None:
         """It is looked for from now on. A credit that rested on an unsure registration is not kept."""
         if self.unsure:
             self.credit, self.weak, self.rivals = 0.0, False, False
-        self.state, self.good, self.bad = "lost", 0, 0
+        self.state, self.good, self.bad, self.unproven = "lost", 0, 0, False
 
     def is_good(self, odds: float) -> bool:
         """Whether a pose of these log odds would let the object be, or stay, `tracking`."""
@@ -175,7 +182,7 @@ class StateJudge:
         if self.is_good(odds):
             self.good, self.bad = self.good + 1, 0
             self.weak = self.weak and odds < _ENTER
-            if not self.unsure and (self.state == "tracking" or self.good >= _CONFIRM):
+            if not (self.unsure or self.unproven) and (self.state == "tracking" or self.good >= _CONFIRM):
                 self.state = "tracking"
         else:
             self.good, self.bad = 0, self.bad + 1

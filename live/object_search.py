@@ -13,14 +13,12 @@ from live.automatic_start import Propose, propose_regions
 from live.judgement import explained_share
 from live.object_track import ObjectTrack
 from live.pose_batch import PlacedPoses, PoseBatch
-from live.recovery import MOST_PLACES, PossiblePlace, best_distinct, quarter_turns, region_places
+from live.recovery import MOST_PLACES, PossiblePlace, best_distinct, region_places
 from pose6d.scenes.frame import Frame
-from pose6d.search.axis_rotations import QUARTER_TURNS
 from pose6d.segmentation.depth_regions import depth_regions
 
-SHOWS_ITS_SIDE = 0.7
-"""share of the silhouette that must be visible to tell which side of an object is seen"""
 _PLACED = 24  # rotations at each place that a small drawing is compared of
+_SURER = 1.0  # log odds by which another place must be better than the one that was come upon
 _OTHER_COLOR = 3.0  # log odds that a colour loses which is certainly another thing's
 
 
@@ -29,18 +27,16 @@ class SearchEffort(NamedTuple):
 
     Attributes:
         starts: poses that are refined in one round.
-        at_once: of these, in one frame.
         finalists: of these, refined to the end and judged.
-        sides: that compete where an object was found.
+        spread: over frames, because a round takes much longer than a frame.
     """
 
     starts: int
-    at_once: int
     finalists: int
-    sides: int
+    spread: bool
 
 
-EFFORTS = {"cpu": SearchEffort(16, 8, 3, 4), "cuda": SearchEffort(64, 64, 16, QUARTER_TURNS + 1)}
+EFFORTS = {"cpu": SearchEffort(16, 3, True), "cuda": SearchEffort(64, 16, False)}
 """by the kind of device"""
 
 
@@ -52,7 +48,6 @@ class ObjectSearch:
         propose: where an object may be, see `live.automatic_start`.
         effort: how much work.
         refinement: steps and rounds of the alignment for poses that are refined to the end.
-        texture_weight: what a texture that agrees adds to the ranking of two sides.
     """
 
     def __init__(
@@ -61,23 +56,19 @@ class ObjectSearch:
         propose: Propose,
         effort: SearchEffort,
         refinement: tuple[int, int],
-        texture_weight: float,
     ):
         self._batch, self._propose, self._effort, self._refinement = batch, propose, effort, refinement
-        self._texture_weight = texture_weight
         # It needs no network, and takes longer than a frame on a GPU: what is followed need not wait for it. What
         # others wrote is called in the frame: it may use the device, while graphs are recorded, too.
         self._beside = ThreadPoolExecutor(1, "regions") if propose is depth_regions else None
 
     def warm_up(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> None:
         """Do once with a pose (4, 4) of the first object all that a search for an object does."""
-        for count in (self._effort.finalists, self._effort.sides):
-            self._batch.follow(frame, [0] * count, np.stack([pose] * count), *self._refinement)
-        for count in (self._effort.sides, QUARTER_TURNS + 1):
-            self._batch.look(frame, [0] * count, np.stack([pose] * count))
+        count = self._effort.finalists
+        self._batch.follow(frame, [0] * count, np.stack([pose] * count), *self._refinement)
         place = PossiblePlace(np.ones(frame.depth.shape, bool), pose[:3, 3], pose[:3, 3])
         self._place(track, frame, [place])
-        self._batch.follow(frame, [0] * self._effort.at_once, np.stack([pose] * self._effort.at_once), 1, 0, False)
+        self._batch.follow(frame, [0] * self._effort.starts, np.stack([pose] * self._effort.starts), 1, 0, False)
 
     def go_on(self, track: ObjectTrack, frame: Frame) -> None:
         """Do the next piece of looking for a lost object; what is come upon the next frames confirm."""
@@ -93,37 +84,47 @@ class ObjectSearch:
     def _pieces(self, track: ObjectTrack, frame: Frame) -> Generator[None, Frame, None]:
         """The work of a search, a piece for each frame that is sent; it ends when the object is found.
 
-        1. Ask where something has the object's size. Meanwhile look where it was last, and go on with the best so far.
-        2. Lay rotations against four of these places; go on with those that explain most of the frame (`_lay`).
-        3. Refine them once, some in each frame; go on with those that explain most.
+        First ask where something has the object's size (regions), and look where it was last. Then, in rounds:
+
+        1. Look where it was last, and go on with the best so far.
+        2. Lay rotations against four regions of the last frame; go on with those that explain most of it (`_lay`).
+        3. Refine them once; go on with those that explain most.
         4. Refine and judge these. The surest counts, if it is sure enough.
 
-        Steps 2 to 4 are one piece where they take no longer than a frame: where all starts are refined at once.
+        A round is one frame, and the next regions are asked for at its beginning; or, where it is spread, it is three:
+        1 and 2, 3, and 4, where they are asked for. Either way they are of the frame before the one that uses them.
         """
-        spread = self._effort.at_once < self._effort.starts
+        spread = self._effort.spread
+        asked_of, asked = frame, self._ask(track, frame)
+        if self._is_where_it_was(track, frame):
+            return
+        frame = yield
         while True:
-            asked = self._ask(track, frame)
-            known = [*track.search.kept, *([] if track.trusted is None else [track.trusted])]
-            if known and self._is_found(track, frame, np.stack(known)):
+            seen, regions = asked_of, asked
+            if not spread:
+                asked_of, asked = frame, self._ask(track, frame)
+            if self._is_where_it_was(track, frame):
                 return
-            asked_of, frame = frame, (yield)
-            starts = self._lay(track, asked_of, asked.result())
-            refined, explained = [], []
-            for begin in range(0, len(starts), self._effort.at_once):
+            starts = self._lay(track, seen, regions.result())
+            if len(starts):
                 if spread:
                     frame = yield
-                some = starts[begin : begin + self._effort.at_once]
-                once = self._batch.follow(frame, [track.index] * len(some), some, 1, 0, judge=False)
-                refined.append(once.poses)
-                explained.append(explained_share(once.evidence))
-            if refined:
+                once = self._batch.follow(frame, [track.index] * len(starts), starts, 1, 0, judge=False)
                 if spread:
                     frame = yield
-                poses, value = np.concatenate(refined), np.concatenate(explained)
-                best = best_distinct(poses, value, self._effort.finalists, track.center, track.diameter)
-                if self._is_found(track, frame, poses[best]):
-                    return
+                best = best_distinct(
+                    once.poses, explained_share(once.evidence), self._effort.finalists, track.center, track.diameter
+                )
+            if spread:
+                asked_of, asked = frame, self._ask(track, frame)
+            if len(starts) and self._is_found(track, frame, once.poses[best]):
+                return
             frame = yield
+
+    def _is_where_it_was(self, track: ObjectTrack, frame: Frame) -> bool:
+        """Whether it is found at the last trusted pose, or the best so far."""
+        known = [*track.search.kept, *([] if track.trusted is None else [track.trusted])]
+        return bool(known) and self._is_found(track, frame, np.stack(known))
 
     def _ask(self, track: ObjectTrack, frame: Frame) -> Future[list[np.ndarray]]:
         """Where something has the object's size: masks (H, W), likeliest first."""
@@ -168,31 +169,16 @@ class ObjectSearch:
         return PlacedPoses(placed.poses[: len(places)], evidence)
 
     def _is_found(self, track: ObjectTrack, frame: Frame, poses: np.ndarray) -> bool:
-        """Refine and judge poses (N, 4, 4); the surest is where the object is, if it is sure enough. Which side of it
-        is seen the next frame asks."""
+        """Refine and judge poses (N, 4, 4); the surest is where the object is, if it is sure enough, and surer than
+        what was come upon before. Which side of it is seen the next frames ask."""
         judged = self._batch.follow(frame, [track.index] * len(poses), poses, *self._refinement)
         odds = track.judge.log_odds(judged)
         best = int(odds.argmax())
-        if not track.judge.is_found(float(odds[best])):
+        surer = track.pose is None or odds[best] > track.odds + _SURER
+        if not (surer and track.judge.is_found(float(odds[best]))):
             track.search.keep(judged.poses, odds)
             return False
+        track.motion.clear()
         track.judge.found()
         track.accept(judged.poses[best], float(odds[best]), frame.seconds)
-        track.side_unsure = True
         return True
-
-    def choose_side(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> tuple[np.ndarray, float]:
-        """Let the quarter turns of a pose (4, 4) compete with it, those that explain most of the frame: other sides may
-        look alike by shape.
-
-        Returns:
-            The best pose, refined, and its log odds.
-        """
-        turns = quarter_turns(pose, track.axes, track.center)
-        explained = explained_share(self._batch.look(frame, [track.index] * len(turns), turns).evidence)
-        others = 1 + np.argsort(-explained[1:], kind="stable")[: self._effort.sides - 1]
-        turns = turns[[0, *others]]
-        sides = self._batch.follow(frame, [track.index] * len(turns), turns, *self._refinement)
-        ranking = sides.ranking + self._texture_weight * sides.evidence["texture"] * sides.evidence["visible"]
-        side = int(ranking.argmax())
-        return sides.poses[side], float(track.judge.log_odds(sides)[side])

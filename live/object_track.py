@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from estimater import FoundationPose
 from live.judgement import StateJudge
@@ -13,6 +15,7 @@ from live.recovery import SearchProgress
 from live.smoothing import PoseFilter
 from live.tracked_pose import TrackedPose
 from pose6d.geometry.rotation_grids import covering_rotations
+from pose6d.geometry.transforms import so3_exp
 from pose6d.search.placement import NearSides
 
 _RIVAL = 1 / 3  # of the likeliest pose's probability, above which another one is a rival
@@ -29,7 +32,7 @@ class ObjectTrack:
         smoothing: whether what is reported is filtered.
 
     Attributes:
-        center, diameter, axes: of its mesh: the middle (3,) and the size in metres, and the principal axes (3, 3).
+        center, diameter: of its mesh: the middle (3,) and the size in metres.
         rotations, near: (R, 3, 3) from all around, and what a camera sees of it in each, for the search.
         judge: its state.
         motion: its velocity.
@@ -39,7 +42,12 @@ class ObjectTrack:
         kept: (4, 4) the best pose of the last frame if it was not good; the next frame starts from there, too.
         rivals: (N, 4, 4) the poses that the registration left open beside its own, in the mesh frame of that one, until
             a frame tells them apart.
-        side_unsure: it was found while little of it was seen, and other sides have not competed since.
+        odds: log odds of the pose of the last frame.
+        turns, quarter_turns: (21, 3, 3) of the mesh about its principal axes, all around in steps of 45 degrees, axis
+            by axis, and (9, 3, 3) in steps of 90.
+        challengers: (N, 4, 4) other poses that compete with its own (`live.other_sides`), in the mesh frame of that
+            one; None without any. favoured: log odds by which frames have favoured the only one; 0 before.
+        looks, since_look: how often turns have been tried, and frames since then.
         shown: (4, 4) what is reported.
         probability: that the pose is right.
     """
@@ -49,7 +57,9 @@ class ObjectTrack:
         assert estimator.mesh is not None
         self.center = np.asarray(estimator.mesh.center, dtype=np.float32)
         self.diameter = float(estimator.diameter)
-        self.axes = estimator.object.principal_axes()
+        axes = estimator.object.principal_axes().cpu()
+        turns = so3_exp(axes[:, None] * torch.arange(45, 360, 45).deg2rad()[:, None]).numpy()  # (3, 7, 3, 3)
+        self.turns, self.quarter_turns = turns.reshape(-1, 3, 3), turns[:, 1::2].reshape(-1, 3, 3)
         self.rotations = covering_rotations(estimator.symmetries).to(estimator.device)
         self.near = NearSides.of(estimator.object, self.rotations)
         self.search = SearchProgress()
@@ -69,7 +79,9 @@ class ObjectTrack:
         self.pose: np.ndarray | None = None
         self.kept: np.ndarray | None = None
         self.rivals: np.ndarray | None = None
-        self.side_unsure = False
+        self.odds = -math.inf
+        self.challengers: np.ndarray | None = None
+        self.favoured, self.looks, self.since_look = 0.0, 0, 0
         self.shown: np.ndarray | None = None
         self.probability: float | None = None
         self.motion.clear()
@@ -101,7 +113,8 @@ class ObjectTrack:
 
     def accept(self, pose: np.ndarray, odds: float, seconds: float | None) -> None:
         """It is there, as far as its state says."""
-        self.pose, self.kept, self.probability = pose.astype(np.float32), None, self.judge.probability(odds)
+        self.pose, self.kept = pose.astype(np.float32), None
+        self.odds, self.probability = odds, self.judge.probability(odds)
         self.shown = self.pose if self._filter is None else self._filter(self.pose)
         self.motion.add(pose, seconds)
         if self.judge.state == "tracking":
@@ -109,7 +122,7 @@ class ObjectTrack:
 
     def hold(self, pose: np.ndarray, odds: float) -> None:
         """It stays where it was last: what hides it must not carry its pose off."""
-        self.kept, self.probability = pose, self.judge.probability(odds)
+        self.kept, self.odds, self.probability = pose, odds, self.judge.probability(odds)
 
     def tracked_pose(self) -> TrackedPose:
         """What is reported."""

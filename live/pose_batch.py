@@ -18,9 +18,11 @@ from pose6d.pieces import run_pieces
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.scenes.frame import Frame
 from pose6d.search.alignment import align_poses
+from pose6d.search.alternatives import weigh
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import check_depth_roughly, check_frame, cut_around
-from pose6d.search.interfaces import Hypotheses
+from pose6d.search.interfaces import ChoiceWeights, Hypotheses
+from pose6d.search.pair_evidence import PairEvidence, compare_poses
 from pose6d.search.placement import NearSides, place_rotations
 from pose6d.search.tracker import refine_tracked
 
@@ -44,6 +46,23 @@ class JudgedPoses:
     def __len__(self) -> int:
         return len(self.poses)
 
+    def take(self, rows: Sequence[int] | np.ndarray) -> JudgedPoses:
+        """Those of some rows."""
+        rows = np.asarray(rows, dtype=np.int64)
+        confidence = None if self.confidence is None else self.confidence[rows]
+        evidence = {name: values[rows] for name, values in self.evidence.items()}
+        return JudgedPoses(self.poses[rows], self.ranking[rows], confidence, evidence)
+
+    def __add__(self, other: JudgedPoses) -> JudgedPoses:
+        """Both, one after the other."""
+        known = self.confidence is not None and other.confidence is not None
+        return JudgedPoses(
+            np.concatenate([self.poses, other.poses]),
+            np.concatenate([self.ranking, other.ranking]),
+            np.concatenate([self.confidence, other.confidence]) if known else None,
+            {name: np.concatenate([values, other.evidence[name]]) for name, values in self.evidence.items()},
+        )
+
 
 class PlacedPoses(NamedTuple):
     """Rotations of one object, laid against R regions of a frame.
@@ -56,6 +75,9 @@ class PlacedPoses(NamedTuple):
     poses: np.ndarray
     evidence: dict[str, np.ndarray]
 
+
+_USUAL_WEIGHTS = ChoiceWeights(ranking=0.0, texture=1.0, confidence=1.0, color=0.75, shape=0.35)
+"""of scorers that bring none: about those of the released ones, but for the ranking, whose unit nobody knows"""
 
 JudgedWatch = Callable[[Frame, Sequence[int], JudgedPoses], object]
 
@@ -87,6 +109,7 @@ class PoseBatch:
         self._watch = watch
         self.device, self._cropped = first.device, first.cropped
         self._refiner, self._scorer, self._scouts = first.refiner, first.scorer, first.scouts
+        self._textured = [estimator.object.textured for estimator in estimators]
         self._objects = RenderedObject.from_meshes(meshes, first.device)
         self._diameters = torch.tensor([float(mesh.diameter) for mesh in meshes])
         self._offsets = make_transform(
@@ -160,6 +183,43 @@ class PoseBatch:
     def look(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
         """What the frame says of poses as they are, without any network; arguments as of `follow`."""
         return self.follow(frame, objects, poses, 0, 0, judge=False)
+
+    def weigh(self, frame: Frame, object: int, judged: JudgedPoses) -> np.ndarray:
+        """Which of several poses of one object, all near the first, the frame favours (`pose6d.search.alternatives`).
+
+        Args:
+            frame: with depth in metres.
+            object: index of its estimator.
+            judged: N poses, of `follow`.
+
+        Returns:
+            (N,) log odds of each against the others, the likelier ones counting more.
+
+        Raises:
+            SceneError: K does not fit the image.
+            FrameError: the frame cannot be used.
+        """
+        runner, count = self._runner, len(judged)
+        runner.timings.clear()
+        with runner.stage("check"):
+            rgb, depth = self.check(frame)
+            index = torch.full((count,), object)
+            centred, K = torch.as_tensor(judged.poses) @ self._offsets[index], frame.K
+            if self.device.type == "cuda":
+                fill = torch.arange(filled_size(count)).clamp(max=count - 1)
+                centred, index = centred[fill], index[fill]
+        with runner.stage("upload"):
+            if self.device.type == "cpu":
+                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), self._diameters[index].numpy())
+            inputs = [*runner.upload_frame(rgb, depth, K), centred, index]
+        color, shape = (x.cpu()[:count, :count] for x in runner.run(self._compare, inputs, len(index)))
+        if not self._textured[object]:
+            color = torch.zeros_like(color)
+        weights = self._scorer.choice_weights or _USUAL_WEIGHTS
+        known = torch.full((count,), 0.5) if judged.confidence is None else torch.as_tensor(judged.confidence)
+        poses = Hypotheses(torch.as_tensor(judged.poses), torch.as_tensor(judged.ranking), known)
+        texture = torch.as_tensor(judged.evidence["texture"])
+        return weigh(poses, known, texture, PairEvidence(color, shape), weights)[0].numpy()
 
     def place(
         self,
@@ -241,6 +301,21 @@ class PoseBatch:
         with runner.stage("evidence"):
             evidence = torch.stack(measure_evidence(poses, objects, observation))
         return poses.unflatten(0, (regions, count)), evidence.unflatten(1, (regions, count))
+
+    def _compare(
+        self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, index: Tensor, size: int
+    ) -> tuple[Tensor, ...]:
+        """`size` is that of the batch: see `_follow`.
+
+        Returns:
+            (N, N) colour and shape, of `compare_poses`.
+        """
+        runner = self._runner
+        assert isinstance(self._objects.diameter, Tensor)
+        objects = replace(self._objects, diameter=self._objects.diameter[index], index=index)
+        observation = runner.observe(rgb, depth, K)
+        with runner.stage("compare"):
+            return tuple(compare_poses(poses, objects, observation))
 
     def _follow(
         self,

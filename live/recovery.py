@@ -12,7 +12,6 @@ import torch
 from live.motion import is_far, place_at
 from pose6d.geometry.transforms import so3_exp
 from pose6d.scenes.frame import Frame
-from pose6d.search.axis_rotations import AxisRotations
 from pose6d.search.distinct_poses import select_distinct
 
 _NEARBY = 30.0  # degrees by which starts in doubt are turned about the axes of the camera
@@ -60,13 +59,6 @@ def starts_in_doubt(
     room = min(count - len(known), len(turned))
     rows = (share * room + np.arange(room)) % len(turned)
     return np.stack([*known, *(turned[row] for row in rows)]).astype(np.float32)
-
-
-def quarter_turns(pose: np.ndarray, principal_axes: torch.Tensor, center: np.ndarray) -> np.ndarray:
-    """(10, 4, 4) the pose, and its quarter and half turns about the axes (3, 3) of the object."""
-    turns = AxisRotations.about(principal_axes.cpu()).quarter_turns(torch.eye(4))[:, :3, :3].numpy()
-    middle = pose[:3, :3] @ center + pose[:3, 3]
-    return np.stack([pose, *(place_at(pose[:3, :3] @ turn, middle, center) for turn in turns)]).astype(np.float32)
 
 
 class PossiblePlace(NamedTuple):

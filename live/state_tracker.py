@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from estimater import FoundationPose
+from live import other_sides
 from live.automatic_start import Propose, find_object
 from live.judgement import log_odds
 from live.motion import is_far, place_at
-from live.object_search import EFFORTS, SHOWS_ITS_SIDE, ObjectSearch
-from live.object_track import MOST_RIVALS, ObjectTrack
+from live.object_search import EFFORTS, ObjectSearch
+from live.object_track import ObjectTrack
+from live.other_sides import Candidate, OtherSides
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
 from live.tracked_pose import TrackedPose
@@ -25,8 +26,6 @@ from pose6d.segmentation.depth_regions import depth_regions
 
 _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
 _FAR = 12.0, 0.2  # the same from a start to where it was refined to, from which on it is refined again
-_SAME = 10.0, 0.05  # degrees and diameters within which two poses are one
-_TELLS_APART = 1.5  # log odds between two poses of which one frame says that only one is right
 _BESIDE_OTHERS = {"cpu": 2, "cuda": 1}  # frames from one piece of a search to the next
 _STARTS_IN_DOUBT = {"cpu": 4, "cuda": 16}  # a batch that is full on CUDA, see `filled_size`
 
@@ -54,14 +53,6 @@ class TrackingOptions:
     interval: int | None = None
     register_iteration: int = 5
     smoothing: bool = False
-
-
-class _Candidate(NamedTuple):
-    """The best pose of an object in a frame so far: (4, 4), its log odds, and the evidence by name."""
-
-    pose: np.ndarray
-    odds: float
-    seen: dict[str, float]
 
 
 class StateTracker:
@@ -98,12 +89,12 @@ class StateTracker:
         device = self._batch.device.type
         effort = EFFORTS[device]
         if options.starts is not None:
-            effort = effort._replace(starts=options.starts, at_once=min(effort.at_once, options.starts))
+            effort = effort._replace(starts=options.starts)
         self._interval, self._interval_beside_others = options.interval or 1, options.interval or _BESIDE_OTHERS[device]
         self._starts_in_doubt = options.starts_in_doubt or _STARTS_IN_DOUBT[device]
-        texture_weight = float(self._tracks[0].estimator.scorer.texture_weight)
         refinement = options.iteration, options.rounds
-        self._search = ObjectSearch(self._batch, propose, effort, refinement, texture_weight)
+        self._search = ObjectSearch(self._batch, propose, effort, refinement)
+        self._sides = OtherSides(self._batch, refinement, other_sides.EFFORTS[device])
         self._frames = 0
 
     @property
@@ -128,9 +119,10 @@ class StateTracker:
         frame = Frame("warm up", np.full((height, width, 3), 128, np.uint8), depth, K)
         pose = place_at(np.eye(3), np.array([0.0, 0.0, distance]), self._tracks[0].center)
         for _ in range(2 if self._batch.device.type == "cuda" else 1):  # graphs are recorded at the second call
-            for count in {1, len(self._tracks), 2 * len(self._tracks), MOST_RIVALS, self._starts_in_doubt}:
+            for count in {1, len(self._tracks), 2 * len(self._tracks), self._starts_in_doubt}:
                 self._follow(frame, [0] * count, np.stack([pose] * count))
             self._batch.follow(frame, [0], pose[None], 0, 0)
+            self._sides.warm_up(frame, pose)
             for track in {len(track.rotations): track for track in self._tracks}.values():
                 self._search.warm_up(track, frame, pose)
         return time.perf_counter() - begun
@@ -218,7 +210,11 @@ class StateTracker:
             best = [_best(track, judged, rows, row) for row, track in enumerate(followed)]
             for track, candidate in zip(followed, self._look_around(followed, best, frame), strict=True):
                 self._settle(track, frame, candidate)
-        waiting = [track for track in self._tracks if track.judge.state == "lost" and track not in followed]
+        waiting = [
+            track
+            for track in self._tracks
+            if track.judge.unproven or (track.judge.state == "lost" and track not in followed)
+        ]
         interval = self._interval_beside_others if followed else self._interval
         if waiting and self._frames % interval == 0:  # one at a time
             self._search.go_on(waiting[self._frames // interval % len(waiting)], frame)
@@ -272,7 +268,7 @@ class StateTracker:
                 starts.append(track.motion.predict(frame.seconds))
         return rows, np.stack(starts)  # type: ignore[arg-type]
 
-    def _look_around(self, tracks: Sequence[ObjectTrack], best: Sequence[_Candidate], frame: Frame) -> list[_Candidate]:
+    def _look_around(self, tracks: Sequence[ObjectTrack], best: Sequence[Candidate], frame: Frame) -> list[Candidate]:
         """Refine the objects that are in doubt from more starts, in one batch of a size that does not depend on how
         many there are; returns the best of each object (as `best`, which is what following them gave)."""
         doubtful = [
@@ -301,33 +297,20 @@ class StateTracker:
         more = {row: _best(tracks[row], judged, rows, row) for row in doubtful}
         return [max(candidate, more.get(row, candidate), key=lambda c: c.odds) for row, candidate in enumerate(best)]
 
-    def _weigh_rivals(self, track: ObjectTrack, frame: Frame, best: _Candidate) -> _Candidate:
-        """Follow the poses that a registration left open beside the one that is taken (`best`), until a frame tells
-        them apart; returns the one to go on with."""
-        assert track.rivals is not None
-        rivals = best.pose @ track.rivals
-        judged = self._follow(frame, [track.index] * len(rivals), rivals)
-        within = _SAME[0], _SAME[1] * track.diameter
-        rows = [int(is_far(best.pose, pose, track.center, *within)) for pose in judged.poses]
-        if 1 not in rows:  # they have become one
-            track.tell_apart()
-            return best
-        other = _best(track, judged, rows, 1)
-        if abs(best.odds - other.odds) < _TELLS_APART:
-            return best
-        track.tell_apart()
-        return max(best, other, key=lambda candidate: candidate.odds)
-
-    def _settle(self, track: ObjectTrack, frame: Frame, best: _Candidate) -> None:
+    def _settle(self, track: ObjectTrack, frame: Frame, best: Candidate) -> None:
         """Decide on the pose and the state of an object that has been followed into a frame."""
-        if track.rivals is not None and track.judge.is_good(best.odds):
-            best = self._weigh_rivals(track, frame, best)
-        pose, odds, seen = best
+        good = track.judge.is_good(best.odds)
+        if good and track.rivals is not None:
+            best = self._sides.weigh_rivals(track, frame, best)
+            good = track.judge.is_good(best.odds)
+        shown = best.shows_its_side
+        if good and shown and track.judge.unproven:
+            best = self._sides.choose(track, frame, best)
+            track.judge.unproven = not track.judge.is_good(best.odds)
+        elif good and shown and track.judge.state == "tracking" and track.rivals is None:
+            best = self._sides.look(track, frame, best)
+        pose, odds, seen = best.pose, best.odds, best.seen
         good = track.judge.is_good(odds)
-        shown = seen["visible"] * seen["inside"] >= SHOWS_ITS_SIDE
-        if good and track.side_unsure and (shown or track.judge.state == "doubtful"):
-            pose, odds = self._search.choose_side(track, frame, pose)
-            track.side_unsure = not shown
         if track.judge.update(odds, seen["hidden"]) == "lost":
             track.lose()
         elif good:
@@ -338,9 +321,8 @@ class StateTracker:
             track.hold(pose, odds)
 
 
-def _best(track: ObjectTrack, judged: JudgedPoses, rows: Sequence[int], row: int) -> _Candidate:
+def _best(track: ObjectTrack, judged: JudgedPoses, rows: Sequence[int], row: int) -> Candidate:
     """Of the judged poses, each of the object in `rows`, the likeliest one of object `row`, which is the track's."""
     odds = track.judge.log_odds(judged)
     best = max((i for i, of in enumerate(rows) if of == row), key=odds.__getitem__)
-    seen = {name: float(values[best]) for name, values in judged.evidence.items()}
-    return _Candidate(judged.poses[best], float(odds[best]), seen)
+    return Candidate(judged.take([best]), float(odds[best]))

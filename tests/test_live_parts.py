@@ -11,7 +11,7 @@ from live.judgement import StateJudge, explained_share, log_odds
 from live.motion import Motion
 from live.object_track import ObjectTrack
 from live.pose_batch import JudgedPoses, PoseBatch
-from live.recovery import SearchProgress, quarter_turns, region_places, starts_in_doubt
+from live.recovery import SearchProgress, region_places, starts_in_doubt
 from live.smoothing import PoseFilter
 from pose6d.geometry.observation import observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
@@ -223,9 +223,6 @@ def test_starts_lie_around_what_is_known() -> None:
     np.testing.assert_allclose(middles, middles[:1].repeat(7, 0), atol=1e-6)
     angles = np.degrees(np.arccos((np.trace(starts[1:, :3, :3] @ pose[:3, :3].T, axis1=1, axis2=2) - 1) / 2))
     np.testing.assert_allclose(angles, 30.0, atol=0.01)
-    turns = quarter_turns(pose, torch.eye(3), CENTER)
-    assert turns.shape == (10, 4, 4)
-    np.testing.assert_allclose(turns[:, :3, :3] @ CENTER + turns[:, :3, 3], middles[:1].repeat(10, 0), atol=1e-6)
 
 
 def test_the_turns_of_what_is_known_are_shared_out_over_the_frames_of_a_doubt() -> None:

@@ -45,22 +45,26 @@ class PairEvidence(NamedTuple):
     shape: Tensor
 
 
-def compare_poses(poses: Tensor, object: ObjectModel, observation: Observation, mask: Tensor) -> PairEvidence:
+def compare_poses(
+    poses: Tensor, object: ObjectModel, observation: Observation, mask: Tensor | None = None
+) -> PairEvidence:
     """Compare each pose with each other one.
 
     Args:
         poses: (N, 4, 4) float32, centred object in camera, all near the first.
-        object: what they are of.
+        object: what they are of; or several of which each pose has one, all the same.
         observation: one frame.
-        mask: (H, W) bool of the object.
+        mask: (H, W) bool of the object; where None, whatever is seen may be its.
     """
-    count = len(poses)
-    transforms, crop_K = crop_windows(poses[:1], observation.K, object.diameter, _WINDOW, _SIZE)
+    count, diameter = len(poses), object.diameter
+    if isinstance(diameter, Tensor):
+        diameter = diameter[:1]
+    transforms, crop_K = crop_windows(poses[:1], observation.K, diameter, _WINDOW, _SIZE)
     drawn = object.render(poses, crop_K.expand(count, 3, 3).contiguous(), (_SIZE, _SIZE), shading=ALBEDO, normals=True)
     seen = crop_images(observation.xyz[2:], transforms, _SIZE, mode="nearest")[:, 0]  # (1, s, s)
-    within = crop_images(mask[None].float(), transforms, _SIZE, mode="nearest")[:, 0] > 0
     inside = crop_coverage(transforms, _SIZE, *observation.xyz.shape[-2:])
-    off = (seen - drawn.depth) / (_SAME * float(object.diameter))
+    within = inside if mask is None else crop_images(mask[None].float(), transforms, _SIZE, mode="nearest")[:, 0] > 0
+    off = (seen - drawn.depth) / (_SAME * diameter)
     shape = _shape_costs(drawn.mask, off, within) * (inside & (seen > 0))
     on_mask = (drawn.mask & within).float().sum((1, 2))
     less = (on_mask[:, None] < _PART * on_mask).float()
