@@ -21,9 +21,6 @@ from learning.training.scouts import load_scouts
 from pose6d.command import exit_code, finish_what_is_begun
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, OptionError, Pose6DError, SceneError
-from pose6d.evaluation.comparison import compare_poses, require_ground_truth
-from pose6d.evaluation.run_folder import RunFolder
-from pose6d.evaluation.run_record import RunRecord
 from pose6d.evaluation.truth_check import check_frame_truth
 from pose6d.geometry.camera import describe_intrinsics, unusual_intrinsics
 from pose6d.geometry.color_depth_offset import remove_depth_offset, resolve_depth_offset
@@ -33,11 +30,14 @@ from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.symmetry import mesh_symmetries, resolve_symmetry, symmetry_beside
 from pose6d.mesh.units import resolve_unit
 from pose6d.rendering import make_renderer
+from pose6d.report.comparison import compare_poses, require_ground_truth
 from pose6d.report.comparison_plots import write_comparison
 from pose6d.report.html_report import write_html_report
 from pose6d.report.refinement_trace import RefinementTrace
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts, collect_warnings
+from pose6d.report.run_folder import RunFolder
+from pose6d.report.run_record import RunRecord
 from pose6d.scenes import Frame, Scene, open_scene
 from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import torch
 
-from pose6d.evaluation.comparison import compare_poses
-from pose6d.evaluation.run_folder import RunFolder
-from pose6d.evaluation.run_record import RunRecord
 from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.rendering import make_renderer
+from pose6d.report.comparison import compare_poses
 from pose6d.report.html_report import write_html_report
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts
+from pose6d.report.run_folder import RunFolder
+from pose6d.report.run_record import RunRecord
 from pose6d.scenes.frame import Frame, Scene
 from tests.mesh_boxes import make_box
 from tests.rendering_scenes import draw

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from pose6d.errors import SceneError
-from pose6d.evaluation.comparison import (
+from pose6d.evaluation.pose_errors import add_s
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.symmetry import parse_symmetry
+from pose6d.report.comparison import (
     PoseComparison,
     compare_poses,
     nearest_turn,
     require_ground_truth,
     unwrap_degrees,
 )
-from pose6d.evaluation.pose_errors import add_s
-from pose6d.evaluation.run_folder import RunFolder
-from pose6d.mesh.mesh import Mesh
-from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.report.comparison_plots import error_figure, pose_figure, write_comparison
+from pose6d.report.run_folder import RunFolder
 from pose6d.scenes.frame import Frame, Scene
 
 DEGREE = math.pi / 180

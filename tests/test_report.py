@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from pose6d.errors import OutputError
-from pose6d.evaluation.run_folder import RunFolder
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.rendering import make_renderer
@@ -22,6 +21,7 @@ from pose6d.report.contact_sheet import contact_sheet, hypothesis_sheet, object_
 from pose6d.report.overlay import BLUE, GREEN, ORANGE, RED, PoseOverlay, draw_axes, draw_box, draw_contour, oriented_box
 from pose6d.report.overlay import silhouette as draw_silhouette
 from pose6d.report.refinement_trace import RefinementTrace, refinement_sheet
+from pose6d.report.run_folder import RunFolder
 from pose6d.report.video import VideoWriter
 from pose6d.scenes import open_scene
 from tests.mesh_boxes import make_box
