@@ -20,7 +20,7 @@ from learning.training.predict_score import ScorePredictor
 from learning.training.scouts import load_scouts
 from pose6d.command import exit_code, finish_what_is_begun
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, OptionError, Pose6DError, SceneError
+from pose6d.errors import FrameError, OptionError, Pose6DError, SceneError, listing, shorten
 from pose6d.evaluation.truth_check import check_frame_truth
 from pose6d.geometry.camera import describe_intrinsics, unusual_intrinsics
 from pose6d.geometry.color_depth_offset import remove_depth_offset, resolve_depth_offset
@@ -39,7 +39,6 @@ from pose6d.report.run_facts import RunFacts, collect_warnings
 from pose6d.report.run_folder import RunFolder
 from pose6d.report.run_record import RunRecord
 from pose6d.scenes import Frame, Scene, open_scene
-from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames
 from pose6d.scenes.timestamps import recording_fps
 from pose6d.scenes.unused_files import same_file, unused_files

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.errors import FrameError, SceneError
+from pose6d.errors import FrameError, SceneError, shorten
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.scenes.frame import Frame, check_truth
-from pose6d.scenes.images import list_images, read_color, read_depth, read_mask, shorten
+from pose6d.scenes.images import list_images, read_color, read_depth, read_mask
 from pose6d.scenes.layout import read_json
 
 

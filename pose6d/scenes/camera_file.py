@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import yaml
 
-from pose6d.errors import SceneError
-from pose6d.scenes.images import shorten
+from pose6d.errors import SceneError, shorten
 from pose6d.scenes.lens import Lens, find_lens
 
 # Spellings of what a file states, in letters and digits only. "intrinsics" may be a matrix or hold the rest.

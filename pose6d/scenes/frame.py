@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pose6d.errors import FrameError
+from pose6d.errors import FrameError, shorten
 from pose6d.geometry.color_depth_offset import remove_depth_offset
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.mesh.symmetry import mesh_symmetries
 from pose6d.mesh.units import UnitChoice
-from pose6d.scenes.images import COLOR_SUFFIXES, read_mask, shorten
+from pose6d.scenes.images import COLOR_SUFFIXES, read_mask
 from pose6d.scenes.lens import Undistortion
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl")

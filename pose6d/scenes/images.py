@@ -42,18 +42,6 @@ def list_images(folder: Path, suffixes: tuple[str, ...] = COLOR_SUFFIXES) -> dic
     return images
 
 
-def listing(folder: Path, limit: int = 12) -> str:
-    """The entries of a folder as one line, for error messages; subfolders end in a slash."""
-    names = sorted((entry.name + "/" if entry.is_dir() else entry.name) for entry in folder.iterdir())
-    return shorten(names, limit) or "nothing"
-
-
-def shorten(names: list[str], limit: int = 8) -> str:
-    """Join names with commas; the rest beyond `limit` is counted."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
 def read_size(path: Path) -> tuple[int, int]:
     """(height, width) of an image as it is read, that is, turned as its EXIF data say, from its header only."""
     with _open_image(path) as image:

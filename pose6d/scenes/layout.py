@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pose6d import json_file
-from pose6d.errors import FrameError, SceneError
+from pose6d.errors import FrameError, SceneError, listing, shorten
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.scenes.camera_file import CameraFile, read_camera
 from pose6d.scenes.frame import MESH_SUFFIXES, Frame, Scene, SceneOptions
@@ -17,14 +17,12 @@ from pose6d.scenes.images import (
     COLOR_SUFFIXES,
     DEPTH_SUFFIXES,
     list_images,
-    listing,
     read_color,
     read_cut_out,
     read_depth,
     read_mask,
     read_orientation,
     read_size,
-    shorten,
 )
 from pose6d.scenes.lens import make_undistortion
 
