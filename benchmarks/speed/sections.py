@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.rendering import median_ms
 from benchmarks.speed.arithmetic import CountingRefiner, CountingScorer, matrix_ceiling, network_flops
 from benchmarks.speed.bench import Bench, Table
 from benchmarks.speed.frames import TimedFrame
-from benchmarks.speed.timing import median, percentiles, time_calls, until_done
+from benchmarks.speed.timing import call_ms, median, percentiles, time_calls, until_done
 from estimater import FoundationPose
 from learning.inference.inputs import observed_inputs
 from learning.inference.runners import make_runner
@@ -98,7 +97,7 @@ def _pieces(bench: Bench, frame: TimedFrame) -> list[dict[str, object]]:
     flops = {"refiner": network_flops(config, n), "scorer": network_flops(judge.config, n)}
     rows: list[dict[str, object]] = []
     for piece, call in work.items():
-        ms = median_ms(call, device, _PIECE_REPEATS[device.type])
+        ms = call_ms(call, device, _PIECE_REPEATS[device.type])
         row: dict[str, object] = {"of": "piece by itself", "stage": piece, "ms": ms}
         if "network" in piece:
             row["TFLOP/s"] = flops[piece.split()[0]] / (1e9 * ms)
