@@ -10,6 +10,7 @@ import numpy as np
 
 from mesh_creation.board.camera_pose import reprojection_information
 
+_MOST = 1500  # features of a picture
 _MIN_MATCHES = 12
 _PIXELS = 3.0
 _FEATURE_NOISE = 2.0  # pixels, with the error of the known points
@@ -32,11 +33,11 @@ class Features:
     descriptors: np.ndarray
 
 
-def find_features(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, most: int = 1500) -> Features:
+def find_features(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> Features:
     """SIFT points (Lowe, 2004) of a picture, with the depth measured there."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     sift: Any = cv2.SIFT_create  # type: ignore[attr-defined]  # missing in OpenCV 5's type information
-    found, descriptors = sift(nfeatures=most, contrastThreshold=0.02).detectAndCompute(grey, None)
+    found, descriptors = sift(nfeatures=_MOST, contrastThreshold=0.02).detectAndCompute(grey, None)
     if not found:
         return Features(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros((0, 128), np.float32))
     pixels = np.array([point.pt for point in found], np.float64)
