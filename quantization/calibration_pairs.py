@@ -22,7 +22,6 @@ from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.interfaces import Hypotheses
 
 CALIBRATION_SEED = 0  # objects that the networks were trained on
-HELD_OUT_SEED = 1_000_000  # objects that they were not
 _LEAST = 64
 _PER_SCENE = 4
 _SCENES_AT_ONCE = 4

@@ -132,10 +132,10 @@ def register(bench: Bench) -> Table:
     )
     first = None
     for schedule in options.schedules:
-        refiner, scorer = CountingRefiner(bench.refiner), CountingScorer(bench.scorer)
+        refiner, scorer = CountingRefiner(bench.networks.refiner), CountingScorer(bench.networks.scorer)
         scouts = None
-        if bench.scouts is not None:
-            scouts = CountingRefiner(bench.scouts[0]), CountingScorer(bench.scouts[1])
+        if bench.networks.scouts is not None:
+            scouts = CountingRefiner(bench.networks.scouts[0]), CountingScorer(bench.networks.scouts[1])
         counting = bench.estimator(schedule=schedule, refiner=refiner, scorer=scorer, scouts=scouts)
         bench.register_call(counting, frame)()
         estimator = bench.estimator(schedule=schedule)
@@ -192,10 +192,10 @@ def hypotheses(bench: Bench) -> Table:
         object, start, observation = _hypotheses(bench, frame, count)
 
         def refine(poses: Tensor, on: tuple = (object, observation)) -> tuple[Tensor, ...]:
-            return (bench.refiner.predict(Hypotheses(poses), *on, steps=steps),)
+            return (bench.networks.refiner.predict(Hypotheses(poses), *on, steps=steps),)
 
         def score(poses: Tensor, on: tuple = (object, observation)) -> tuple[Tensor, ...]:
-            return (bench.scorer.predict(Hypotheses(poses), *on).ranking,)
+            return (bench.networks.scorer.predict(Hypotheses(poses), *on).ranking,)
 
         works = (refine, score)
         times = {f"{work.__name__} ms": median(_record_graph(work, start.poses), repeats, warm_ups) for work in works}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,18 @@ class FolderScene(SingleCameraScene):
 
     def pose(self, index: int) -> np.ndarray | None:
         """See `Scene.pose`."""
-        name = self.names[index]
-        if name not in self._poses:
-            return None
-        try:
-            pose = read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
-        except SceneError as error:
-            raise FrameError(f"frame {name}: {error}") from error
-        return check_truth(pose, f"frame {name}: {self._poses[name]}")
+        return read_pose(self._poses, self.names[index], "object_in_camera, 4x4 in metres")
+
+
+def read_pose(files: Mapping[str, Path], frame: str, what: str) -> np.ndarray | None:
+    """The pose (4, 4) in the text file of a frame, None where it has none; FrameError where that is no pose."""
+    if frame not in files:
+        return None
+    try:
+        pose = read_matrix(files[frame], (4, 4), what)
+    except SceneError as error:
+        raise FrameError(f"frame {frame}: {error}") from error
+    return check_truth(pose, f"frame {frame}: {files[frame]}")
 
 
 def read_matrix(path: Path, shape: tuple[int, int], what: str) -> np.ndarray:

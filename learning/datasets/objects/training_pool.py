@@ -21,6 +21,8 @@ from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.images import COLOR_SUFFIXES
 
+HELD_OUT_SEED = 1_000_000
+"""of the objects that nothing is trained on are this and above"""
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
 MAXIMUM_FACES = 50_000
 """of one mesh of a user's; thousands of meshes share the GPU's memory, and crops show no finer detail"""
