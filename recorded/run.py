@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -61,51 +62,24 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
     5. Track it through the others.
     6. Report.
     """
-    for name in ("est_refine_iter", "track_refine_iter"):
-        if getattr(options, name) < 1:
-            raise Pose6DError(f"--{name} is {getattr(options, name)}: at least one refinement step is needed")
-    if not 0 <= options.debug <= 3:
-        raise Pose6DError(f"--debug is {options.debug}: wanted 0 (poses and timings) to 3 (everything)")
+    check_numbers(options)
     device = resolve_device(options.device)
     record = RunRecord()
 
     with record.stage("open scene"):
-        scene = open_scene(
-            find_scene(options.test_scene_dir),
-            object_id=options.object_id,
-            mask_dir=options.mask_file if options.mask_file and options.mask_file.is_dir() else None,
-            depth_scale=options.depth_scale,
-            cropped=options.cropped,
-        )
-        print(f"scene: {scene.path}: {scene.description}")
-        frames = select_frames(options.frames, len(scene))
-        fps = recording_fps(scene, options.fps)
-        if options.compare:
-            require_ground_truth(scene, frames)
-        first = read_first_frame(scene, frames[0], options.mask_file)
-        assert first.mask is not None  # read_first_frame has seen to it
-        align_depth(options.depth_offset, scene, first)
-        notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
-        if notes:
-            print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
-        print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}, the only mask that is used")
+        scene, frames, fps, first = open_recording(options)
     with collect_warnings() as warned:
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)
         with record.stage("load networks"):
-            weights = find_weights(options.weights, "refiner", device.type)
-            parts: dict[str, Any] = {"refiner": PoseRefinePredictor, "scorer": ScorePredictor}
-            variant = options.quantized
-            networks = {n: p(options.weights, device, quantized=variant) for n, p in parts.items() if variant}
-            if variant:
-                networks["scouts"] = load_scouts(options.weights, device)
+            weights = find_weights(options.weights, "refiner", device.type).parent
             estimator = make_estimator(
                 mesh,
                 symmetries=symmetries,
                 device=device,
                 weights=options.weights,
                 schedule=options.schedule,
-                **networks,
+                **quantized_networks(options, device),
             )
         estimator.cropped = options.cropped
         if device.type == "cuda":  # a CPU has little to warm up
@@ -115,7 +89,7 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
         folder = RunFolder.new(Path("debug") / scene.path.resolve().name)
     else:
         folder = RunFolder(options.debug_dir, overwrite=options.overwrite)
-    print(f"device: {device}\nweights: {weights.parent}\nresults: {folder.path}")
+    print(f"device: {device}\nweights: {weights}\nresults: {folder.path}")
 
     renderer = make_renderer(mesh, device)
     with ResultWriter(
@@ -129,7 +103,7 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
         stopped = track(estimator, record, writer, scene, frames[1:], options)
         finish_what_is_begun()
 
-    facts = RunFacts(scene, mesh, asdict(options), device, weights.parent, warned)
+    facts = RunFacts(scene, mesh, asdict(options), device, weights, warned)
     seconds = {scene.names[index]: index / fps for index in frames}
     lines = report(options, record, writer, symmetries, seconds, facts)
     lines += record.lost_note() + folder.leftovers(list(seconds))
@@ -138,6 +112,48 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
     if record.failures:
         print(f"failed frames: {shorten(list(record.failures), 20)}", file=sys.stderr)
     return stopped or (SOME_FRAMES_FAILED if record.failures else OK)
+
+
+def check_numbers(options: RecordedOptions) -> None:
+    """Refuse numbers that make no sense before anything is read."""
+    for name in ("est_refine_iter", "track_refine_iter"):
+        if getattr(options, name) < 1:
+            raise Pose6DError(f"--{name} is {getattr(options, name)}: at least one refinement step is needed")
+    if not 0 <= options.debug <= 3:
+        raise Pose6DError(f"--debug is {options.debug}: wanted 0 (poses and timings) to 3 (everything)")
+
+
+def open_recording(options: RecordedOptions) -> tuple[Scene, list[int], float, Frame]:
+    """The recording, which of its frames are wanted, frames per second, and the first one with the object's mask."""
+    scene = open_scene(
+        find_scene(options.test_scene_dir),
+        object_id=options.object_id,
+        mask_dir=options.mask_file if options.mask_file and options.mask_file.is_dir() else None,
+        depth_scale=options.depth_scale,
+        cropped=options.cropped,
+    )
+    print(f"scene: {scene.path}: {scene.description}")
+    frames = select_frames(options.frames, len(scene))
+    fps = recording_fps(scene, options.fps)
+    if options.compare:
+        require_ground_truth(scene, frames)
+    first = read_first_frame(scene, frames[0], options.mask_file)
+    assert first.mask is not None  # read_first_frame has seen to it
+    align_depth(options.depth_offset, scene, first)
+    notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
+    if notes:
+        print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
+    print(f"mask: {np.count_nonzero(first.mask)} pixels in frame {first.name}, the only mask that is used")
+    return scene, frames, fps, first
+
+
+def quantized_networks(options: RecordedOptions, device: torch.device) -> dict[str, Any]:
+    """What an estimator is made with to run quantised networks; nothing where it shall load the weights as they are."""
+    if not options.quantized:
+        return {}
+    parts = {"refiner": PoseRefinePredictor, "scorer": ScorePredictor}
+    networks: dict[str, Any] = {n: p(options.weights, device, quantized=options.quantized) for n, p in parts.items()}
+    return {**networks, "scouts": load_scouts(options.weights, device)}
 
 
 def find_scene(path: Path) -> Path:
