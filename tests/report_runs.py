@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.rendering import make_renderer
 from pose6d.report.comparison import compare_poses
@@ -27,10 +28,8 @@ BOX = make_box(0.1, np.array([[60 + 24 * i, 200 - 20 * i, 120] for i in range(8)
 
 
 def make_pose(index: int, error: float = 0.0) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = cv2.Rodrigues(np.array([0.4, 0.5 + 0.05 * index + error, 0.2]))[0]
-    pose[:3, 3] = [0.004 * index - 0.05 + error / 5, 0.01 * np.sin(index / 3), 0.5 + 0.002 * index]
-    return pose
+    place = [0.004 * index - 0.05 + error / 5, 0.01 * np.sin(index / 3), 0.5 + 0.002 * index]
+    return rigid_transform(cv2.Rodrigues(np.array([0.4, 0.5 + 0.05 * index + error, 0.2]))[0], place)
 
 
 class Recording(Scene):

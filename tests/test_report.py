@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from pose6d.errors import OutputError
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.rendering import make_renderer
@@ -33,10 +34,7 @@ BOX = make_box(SIDES)
 
 
 def make_pose(t: tuple[float, float, float] = (0.02, -0.01, 0.6), tilt: float = 0.5) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = cv2.Rodrigues(np.array([tilt, 0.4 * tilt, 0.9 * tilt]))[0]
-    pose[:3, 3] = t
-    return pose
+    return rigid_transform(cv2.Rodrigues(np.array([tilt, 0.4 * tilt, 0.9 * tilt]))[0], t)
 
 
 def test_the_box_is_tight_and_along_the_mesh() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pose6d.errors import FrameError, SceneError
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.scenes import Frame, open_scene
 from pose6d.scenes.images import list_images, natural_key, read_color, read_depth, read_mask, write_depth, write_image
 
@@ -34,10 +35,7 @@ def make_mask() -> np.ndarray:
 
 
 def make_pose(shift: float = 0.0) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
-    pose[:3, 3] = [0.1 + shift, 0.02, 0.5]
-    return pose
+    return rigid_transform(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]), [0.1 + shift, 0.02, 0.5])
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from mesh_creation.simulation.motion import CameraMotion, Tremor, look_at, rotat
 from mesh_creation.simulation.room import make_room
 from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
 from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, make_renderer
 from pose6d.scenes.frame import Frame
@@ -90,10 +91,9 @@ def film_held(mesh: Mesh, seed: int, shown: int | None = None) -> Video:
         poses[i, 0, :3, 3] = _HELD + move[:3] * [0.05, 0.06, 0.04] + shaken[:3, 3]
     hand, hand_in_object = _grasp(mesh, camera, poses[0, 0], rng)
     for pose, time in zip(poses, times, strict=True):  # the grip is not quite firm
-        slip = np.eye(4)
-        slip[:3, :3] = cv2.Rodrigues(np.radians(_SLIP[0]) * np.sin([0.9 * time, 1.3 * time, 0.7 * time]))[0]
-        slip[:3, 3] = _SLIP[1] * np.sin([1.1 * time, 0.8 * time, 1.4 * time])
-        pose[1] = pose[0] @ slip @ hand_in_object
+        turned = cv2.Rodrigues(np.radians(_SLIP[0]) * np.sin([0.9 * time, 1.3 * time, 0.7 * time]))[0]
+        moved = _SLIP[1] * np.sin([1.1 * time, 0.8 * time, 1.4 * time])
+        pose[1] = pose[0] @ rigid_transform(turned, moved) @ hand_in_object
     studio = _Studio(rng, [mesh, hand])
     return Video(f"held {mesh.name}", mesh, studio.film(np.tile(camera, (len(times), 1, 1)), poses, times))
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from mesh_creation.board.camera_pose import reprojection_information
+from pose6d.geometry.transforms import rigid_transform
 
 _MOST = 1500  # features of a picture
 _MIN_MATCHES = 12
@@ -92,8 +93,7 @@ def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.n
         return None
     known, seen = known[inliers.ravel()], seen[inliers.ravel()]
     rotation, translation = cv2.solvePnPRefineLM(known, seen, K, None, rotation, translation)
-    points_in_camera = np.eye(4)
-    points_in_camera[:3, :3], points_in_camera[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
+    points_in_camera = rigid_transform(cv2.Rodrigues(rotation)[0], translation.ravel())
     information = reprojection_information(known, points_in_camera, K, _FEATURE_NOISE)
     covariance = np.linalg.inv(information + np.eye(6) * 1e-3) + _SYSTEMATIC
     return FeaturePose(np.linalg.inv(points_in_camera), len(known), np.linalg.inv((covariance + covariance.T) / 2))
