@@ -148,6 +148,51 @@ def test_a_folder_without_images_lists_what_it_holds(tmp_path: Path) -> None:
     for folder in ("rgb", "depth"):
         (tmp_path / folder).mkdir()
     saved(tmp_path / "rgb" / "0.png", Image.fromarray(RGB))
-    (tmp_path / "depth" / "0.npy").write_bytes(b"")
-    with pytest.raises(SceneError, match=r"depth holds none \(found: 0\.npy\)"):
+    (tmp_path / "depth" / "0.jpg").write_bytes(b"")
+    with pytest.raises(SceneError, match=r"depth holds none \(found: 0\.jpg\).*16 bits or more"):
         pair_frames(tmp_path / "rgb", tmp_path / "depth")
+    with pytest.raises(SceneError, match=r"color does not exist \(.* holds depth/, rgb/\)"):
+        pair_frames(tmp_path / "color", tmp_path / "depth")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("suffix", [".npy", ".tiff"])
+def test_depth_in_floats(tmp_path: Path, suffix: str, dtype: type) -> None:
+    metres = np.linspace(0.3, 2, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
+    metres[0, :3] = 0, np.nan, -1
+    file = tmp_path / f"0{suffix}"
+    if suffix == ".npy":
+        np.save(file, metres[..., None])
+    else:
+        cv2.imwrite(str(file), metres)
+    depth = read_depth(file, 1.0)
+    np.testing.assert_allclose(depth[1:], metres[1:], rtol=1e-6)
+    assert depth.dtype == np.float32 and not depth[0, :3].any()
+
+
+def test_depth_as_integers_in_an_array_counts_in_the_recording_s_unit(tmp_path: Path) -> None:
+    np.save(tmp_path / "0.npy", np.full((HEIGHT, WIDTH), 800, np.uint16))
+    assert np.all(read_depth(tmp_path / "0.npy", 0.001) == np.float32(0.8))
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", "object", "colour", "8 bits"])
+def test_an_array_that_is_no_depth_is_named(tmp_path: Path, content: bytes | str) -> None:
+    arrays = {"object": np.array([None]), "colour": RGB.astype(float), "8 bits": RGB[..., 0]}
+    if isinstance(content, bytes):
+        (tmp_path / "0.npy").write_bytes(content)
+    else:
+        np.save(tmp_path / "0.npy", arrays[content], allow_pickle=True)
+    with pytest.raises(FrameError, match=r"0\.npy.*(numpy\.save|wanted)"):
+        read_depth(tmp_path / "0.npy", 0.001)
+    with pytest.raises(FrameError, match=r"gone\.npy is missing"):
+        read_depth(tmp_path / "gone.npy", 0.001)
+
+
+def test_arrays_beside_depth_images_are_left_alone(tmp_path: Path) -> None:
+    for file in ("rgb/0.png", "depth/0.png"):
+        (tmp_path / file).parent.mkdir()
+        saved(tmp_path / file, Image.fromarray(RGB[..., 0].astype(np.uint16)))
+    np.save(tmp_path / "depth" / "0.npy", RGB[..., 0])
+    assert pair_frames(tmp_path / "rgb", tmp_path / "depth")[2]["0"].suffix == ".png"
+    (tmp_path / "depth" / "0.png").unlink()
+    assert pair_frames(tmp_path / "rgb", tmp_path / "depth")[2]["0"].suffix == ".npy"

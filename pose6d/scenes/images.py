@@ -17,6 +17,7 @@ from pose6d.whole_file import whole_file, write_whole
 
 COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
+ARRAY_SUFFIXES = (".npy",)
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -46,6 +47,11 @@ def listing(folder: Path, limit: int = 12) -> str:
     """The entries of a folder as one line, for error messages; subfolders end in a slash."""
     names = sorted((entry.name + "/" if entry.is_dir() else entry.name) for entry in folder.iterdir())
     return shorten(names, limit) or "nothing"
+
+
+def beside(path: Path) -> str:
+    """For messages about a file or folder that is missing: what lies in its folder instead; "" where there is none."""
+    return f" ({path.parent} holds {listing(path.parent)})" if path.parent.is_dir() else ""
 
 
 def shorten(names: list[str], limit: int = 8) -> str:
@@ -87,10 +93,10 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
     Missing are 0, negative values, NaN, infinity, and the largest value of 16 bits or of the file's type.
 
     Args:
-        path: a single-channel image of 16 or more bits, or a floating-point TIFF.
+        path: a single-channel image of 16 or more bits, a floating-point TIFF, or a numpy array (.npy).
         scale: metres per unit of the file, 0.001 for millimetres.
     """
-    values = np.asarray(_load(path))
+    values = _load_array(path) if path.suffix.lower() == ".npy" else _load_depth_image(path)
     if values.ndim != 2 or values.dtype == np.uint8 or values.dtype == bool:
         channels = 1 if values.ndim == 2 else values.shape[2]
         raise FrameError(
@@ -192,6 +198,36 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
     """Write (H, W) metres as a 16-bit PNG in millimetres; beyond 65.535 m is written as 0 (missing)."""
     millimetres = np.round(depth.astype(np.float64) * 1000)
     write_image(path, np.where(millimetres > np.iinfo(np.uint16).max, 0, millimetres).astype(np.uint16))
+
+
+def _load_array(path: Path) -> np.ndarray:
+    """The numbers (H, W) of a .npy file; (H, W, 1) and (1, H, W) count as that."""
+    if not path.is_file():
+        raise FrameError(f"{path} is missing")
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:  # numpy's own message would suggest to load the file unsafely
+        raise FrameError(
+            f"{path} ({path.stat().st_size} bytes) cannot be read as a numpy array ({type(error).__name__}): save it "
+            "again by numpy.save, as (height, width) numbers"
+        ) from error
+    values = values.reshape([length for length in values.shape if length != 1])
+    if values.ndim != 2 or values.dtype.kind not in "iuf":
+        raise FrameError(f"{path} is no depth image: {values.dtype} of shape {values.shape}, wanted (H, W) numbers")
+    return values
+
+
+def _load_depth_image(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(_load(path))
+    except FrameError:
+        if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+            raise
+        data = np.fromfile(path, dtype=np.uint8)
+        values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+        if values is None or values.dtype != np.float64:  # 64 bits, which Pillow does not know
+            raise
+        return values
 
 
 def _load(path: Path) -> Image.Image:
