@@ -39,6 +39,7 @@ from pose6d.report.refinement_trace import RefinementTrace
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts, collect_warnings
 from pose6d.scenes import Frame, Scene, open_scene
+from pose6d.scenes.frame import MESH_SUFFIXES
 from pose6d.scenes.images import listing, shorten
 from pose6d.scenes.selection import select_frames
 from pose6d.scenes.timestamps import recording_fps
@@ -70,27 +71,27 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
     device = resolve_device(options.device)
     record = RunRecord()
 
-    with record.stage("open scene"):
-        scene = open_scene(
-            find_scene(options.test_scene_dir),
-            object_id=options.object_id,
-            mask_dir=options.mask_file if options.mask_file and options.mask_file.is_dir() else None,
-            depth_scale=options.depth_scale,
-            cropped=options.cropped,
-        )
-        print(f"scene: {scene.path}: {scene.description}")
-        frames = select_frames(options.frames, len(scene))
-        fps = recording_fps(scene, options.fps)
-        if options.compare:
-            require_ground_truth(scene, frames)
-        first = read_first_frame(scene, frames[0], options.mask_file)
-        assert first.mask is not None  # read_first_frame has seen to it
-        align_depth(options.depth_offset, scene, first)
-        notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
-        if notes:
-            print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
-        print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}, the only mask that is used")
     with collect_warnings() as warned:
+        with record.stage("open scene"):
+            scene = open_scene(
+                find_scene(options.test_scene_dir),
+                object_id=options.object_id,
+                mask_dir=options.mask_file if options.mask_file and options.mask_file.is_dir() else None,
+                depth_scale=options.depth_scale,
+                cropped=options.cropped,
+            )
+            print(f"scene: {scene.path}: {scene.description}")
+            frames = select_frames(options.frames, len(scene))
+            fps = recording_fps(scene, options.fps)
+            if options.compare:
+                require_ground_truth(scene, frames)
+            first = read_first_frame(scene, frames[0], options.mask_file)
+            assert first.mask is not None  # read_first_frame has seen to it
+            align_depth(options.depth_offset, scene, first)
+            notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
+            if notes:
+                print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
+            print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}, the only mask that is used")
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)
         with record.stage("load networks"):
@@ -167,11 +168,13 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
         first.mask = scene.read_mask(mask_file)
         first.check_sizes()
     if first.mask is None:
-        given = f"--mask_file {mask_file} holds {listing(mask_file)}; " if mask_file is not None else ""
         later = next((i for i in range(index, len(scene)) if scene.has_mask(i)), None)
         other = "" if later is None else f"; or start at frame {scene.names[later]}, which has one: --frames {later}:"
+        found = f"{mask_file} holds {listing(mask_file)}; " if mask_file is not None else ""
+        if not (found or scene.choice or later):
+            found = scene.masks_found
         raise SceneError(
-            f"no mask for frame {first.name}, in which the object is to be found: {given}{scene.choice}pass "
+            f"no mask for frame {first.name}, in which the object is to be found: {found}{scene.choice}pass "
             f"--mask_file, an image of its size that is not 0 on the object{other}"
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
@@ -195,9 +198,12 @@ def find_mesh(options: RecordedOptions, scene: Scene) -> Path:
         return views.keep_object(options.reference_views, making=views.ObjectOptions(device=options.device))
     file = options.mesh_file or scene.mesh_file
     if file is None:
-        found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
+        folder = scene.path / "mesh"
+        holds = shorten([file.name for file in scene.mesh_files]) or (listing(folder) if folder.is_dir() else "")
+        found = f"it holds {holds}" if holds else "there is none"
         raise SceneError(
-            f"no mesh: {scene.choice}pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})"
+            f"no mesh: {scene.choice}pass --mesh_file, or put one mesh ({', '.join(MESH_SUFFIXES)}) into the scene's "
+            f"mesh/ folder ({found})"
         )
     return file.expanduser()
 
@@ -215,7 +221,8 @@ def load_object(options: RecordedOptions, scene: Scene, first: Frame) -> tuple[M
         mesh, unit, first.depth, first.mask, first.K, depth_stated=scene.depth_scale_stated
     )
     mesh = mesh.scaled(scale)
-    print(f"mesh: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
+    plain = "" if mesh.colored else " of one colour, so that its shape alone tells how it lies"
+    print(f"mesh: {file}: {len(mesh.faces)} faces{plain}, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
     check_frame_truth(first, mesh.center)
     if options.symmetry is not None:
         symmetries: Tensor | None = resolve_symmetry(options.symmetry, scale, scene.object_id)

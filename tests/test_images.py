@@ -100,6 +100,30 @@ def test_a_full_mask_of_one_palette_color_is_full(tmp_path: Path) -> None:
     assert read_mask(saved(tmp_path / "mask.png", image)).all()
 
 
+NUMBERED = OBJECT.astype(np.uint8) + OBJECT * (np.arange(WIDTH) > 32)
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (NUMBERED, r"several values \(1, 2\)"),
+        (NUMBERED.astype(np.uint16) * 1000, r"several values \(1000, 2000\)"),
+        (np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)[NUMBERED], "several colours .*0, 255, 0"),
+    ],
+)
+def test_a_mask_that_numbers_objects_is_all_of_them_and_says_so(tmp_path: Path, image: np.ndarray, says: str) -> None:
+    with pytest.warns(UserWarning, match=rf"mask\.png has {says}.*keep one"):
+        mask = read_mask(saved(tmp_path / "mask.png", Image.fromarray(image)))
+    np.testing.assert_array_equal(mask, OBJECT)
+
+
+@pytest.mark.filterwarnings("error")
+def test_soft_edges_number_nothing(tmp_path: Path) -> None:
+    soft = cv2.GaussianBlur(cv2.resize(OBJECT.astype(np.uint8) * 255, None, fx=8, fy=8), (9, 9), 0)
+    for image in (soft, np.dstack([soft] * 3)):
+        assert read_mask(saved(tmp_path / "mask.png", Image.fromarray(image))).sum() >= 64 * OBJECT.sum()
+
+
 def test_alpha_cuts_out_only_where_it_differs(tmp_path: Path) -> None:
     for alpha in (np.ones_like(OBJECT), np.zeros_like(OBJECT)):
         assert read_cut_out(saved(tmp_path / "a.png", with_alpha(RGB, alpha))) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from pose6d.whole_file import whole_file, write_whole
 COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npy",)
+
+_LEAST_SHARE, _MOST_VALUES = 0.02, 64  # of the mask, of a value that stands for something; and how many such there are
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -133,6 +136,9 @@ def read_mask(path: Path) -> np.ndarray:
 
     An alpha channel counts alone if it is not the same everywhere, and else not at all. Of a JPEG, whose compression
     leaves traces beside edges, what is brighter than half of the brightest pixel counts.
+
+    Warns:
+        UserWarning: it has several values or colours, as if it numbered objects.
     """
     image = _load(path)
     alpha, lossy = _cut_out(image), image.format in ("JPEG", "MPO")
@@ -141,12 +147,32 @@ def read_mask(path: Path) -> np.ndarray:
     numbers = np.asarray(image) if image.mode == "P" else None
     if image.mode not in ("1", "L", "F") and not image.mode.startswith("I"):
         image = image.convert("RGB")  # drops alpha, and looks colours of a palette up
-    values = np.asarray(image)
+    colors = values = np.asarray(image)
     if values.ndim == 3:
         values = values.max(axis=2)
     if numbers is not None and numbers.any() and (values.all() or not values.any()):  # colours that do not tell
-        values = numbers
-    return values > (values.max() / 2 if lossy else 0)
+        colors = values = numbers
+    mask = values > (values.max() / 2 if lossy else 0)
+    if not lossy and (several := _several(colors[mask])):
+        warnings.warn(
+            f"{path} has several {'values' if colors.ndim == 2 else 'colours'} ({shorten(several)}), and all but 0 "
+            "count as the object: if they stand for several things, keep one of them",
+            stacklevel=2,
+        )
+    return mask
+
+
+def _several(values: np.ndarray) -> list[str]:
+    """The values (N,) or colours (N, 3) of a mask, if they are few enough, and often enough there, to mean something.
+
+    Soft edges have many, of which none is frequent.
+    """
+    if not len(values) or (values == values[:1]).all():
+        return []
+    found, counts = np.unique(values, axis=0, return_counts=True)
+    often = found[counts >= _LEAST_SHARE * len(values)]
+    meant = 2 <= len(often) <= _MOST_VALUES and counts[counts >= _LEAST_SHARE * len(values)].sum() > 0.95 * len(values)
+    return [str(value.tolist()) for value in often] if meant else []
 
 
 def read_cut_out(path: Path) -> np.ndarray | None:

@@ -76,6 +76,12 @@ class SingleCameraScene(Scene):
         frames = f"{len(self)} frame(s) of {width}x{height}"
         return f"{self.kind} layout, {frames}, {self._masks.description}, {self.truth}"
 
+    @property
+    def masks_found(self) -> str:
+        """See `Scene.masks_found`."""
+        folder = self._masks.folder / (self.object_id or "")
+        return f"{folder} {f'holds {listing(folder)}' if folder.is_dir() else f'does not exist{beside(folder)}'}; "
+
     def color_file(self, index: int) -> Path:
         """See `Scene.color_file`."""
         return self._color[self.names[index]]
