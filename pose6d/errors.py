@@ -35,6 +35,11 @@ def listing(folder: Path, limit: int = 12) -> str:
     return shorten(names, limit) or "nothing"
 
 
+def beside(path: Path) -> str:
+    """For messages about a file or folder that is missing: what lies in its folder instead; "" where there is none."""
+    return f" ({path.parent} holds {listing(path.parent)})" if path.parent.is_dir() else ""
+
+
 def shorten(names: list[str], limit: int = 8) -> str:
     """Join names with commas; the rest beyond `limit` is counted."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

@@ -40,6 +40,7 @@ from pose6d.report.run_facts import RunFacts, collect_warnings
 from pose6d.report.run_folder import RunFolder
 from pose6d.report.run_record import RunRecord
 from pose6d.scenes import Frame, Scene, open_scene
+from pose6d.scenes.frame import MESH_SUFFIXES
 from pose6d.scenes.selection import select_frames
 from pose6d.scenes.timestamps import recording_fps
 from pose6d.scenes.unused_files import same_file, unused_files
@@ -66,9 +67,9 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
     device = resolve_device(options.device)
     record = RunRecord()
 
-    with record.stage("open scene"):
-        scene, frames, fps, first = open_recording(options)
     with collect_warnings() as warned:
+        with record.stage("open scene"):
+            scene, frames, fps, first = open_recording(options)
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)
         with record.stage("load networks"):
@@ -182,11 +183,13 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
         first.mask = scene.read_mask(mask_file)
         first.check_sizes()
     if first.mask is None:
-        given = f"--mask_file {mask_file} holds {listing(mask_file)}; " if mask_file is not None else ""
         later = next((i for i in range(index, len(scene)) if scene.has_mask(i)), None)
         other = "" if later is None else f"; or start at frame {scene.names[later]}, which has one: --frames {later}:"
+        found = f"{mask_file} holds {listing(mask_file)}; " if mask_file is not None else ""
+        if not (found or scene.choice or later):
+            found = scene.masks_found
         raise SceneError(
-            f"no mask for frame {first.name}, in which the object is to be found: {given}{scene.choice}pass "
+            f"no mask for frame {first.name}, in which the object is to be found: {found}{scene.choice}pass "
             f"--mask_file, an image of its size that is not 0 on the object{other}"
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
@@ -210,9 +213,12 @@ def find_mesh(options: RecordedOptions, scene: Scene) -> Path:
         return views.keep_object(options.reference_views, making=views.ObjectOptions(device=options.device))
     file = options.mesh_file or scene.mesh_file
     if file is None:
-        found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
+        folder = scene.path / "mesh"
+        holds = shorten([file.name for file in scene.mesh_files]) or (listing(folder) if folder.is_dir() else "")
+        found = f"it holds {holds}" if holds else "there is none"
         raise SceneError(
-            f"no mesh: {scene.choice}pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})"
+            f"no mesh: {scene.choice}pass --mesh_file, or put one mesh ({', '.join(MESH_SUFFIXES)}) into the scene's "
+            f"mesh/ folder ({found})"
         )
     return file.expanduser()
 
@@ -230,7 +236,8 @@ def load_object(options: RecordedOptions, scene: Scene, first: Frame) -> tuple[M
         mesh, unit, first.depth, first.mask, first.K, depth_stated=scene.depth_scale_stated
     )
     mesh = mesh.scaled(scale)
-    print(f"mesh: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
+    plain = "" if mesh.colored else " of one colour, so that its shape alone tells how it lies"
+    print(f"mesh: {file}: {len(mesh.faces)} faces{plain}, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
     check_frame_truth(first, mesh.center)
     if options.symmetry is not None:
         symmetries: Tensor | None = resolve_symmetry(options.symmetry, scale, scene.object_id)

@@ -260,6 +260,20 @@ def test_bad_intrinsics(folder_scene: Path, text: str | None, complaint: str) ->
         open_scene(folder_scene)
 
 
+def test_the_camera_may_be_intrinsics_json_in_any_layout(folder_scene: Path) -> None:
+    """Then what lies in the folder tells the layout, and what is missing is said of that one."""
+    (folder_scene / "cam_K.txt").rename(folder_scene / "camera.txt")
+    with pytest.raises(SceneError, match=r"cam_K\.txt is missing \(.*holds annotated_poses/, camera\.txt, depth/"):
+        open_scene(folder_scene)
+    (folder_scene / "intrinsics.json").write_text(json.dumps(INTRINSICS))
+    scene = open_scene(folder_scene)
+    assert scene.kind == "folder"
+    np.testing.assert_array_equal(scene[0].K, K)
+    (folder_scene / "rgb").rename(folder_scene / "color")
+    with pytest.raises(SceneError, match=r"is no scene(?s:.*)JPEGImages/(?s:.*)found: .*color/.*intrinsics\.json"):
+        open_scene(folder_scene)
+
+
 def test_bad_capture_files(capture_scene: Path) -> None:
     intrinsics = capture_scene / "intrinsics.json"
     for values, complaint in (

@@ -19,8 +19,8 @@ _KNOWN = frozenset(("rgb", "depth", "masks", "mesh", "annotated_poses", "scene.j
 class FolderScene(SingleCameraScene):
     """A folder of images, frames paired by name.
 
-    rgb/<frame>.png|jpg, depth/<frame>.png (16 bits, millimetres unless `depth_scale` is given), cam_K.txt (3x3, or what
-    else `read_camera` knows),
+    rgb/<frame>.png|jpg, depth/<frame>.png (16 bits, millimetres unless `depth_scale` is given; or .tif, .npy),
+    cam_K.txt (3x3, or what else `read_camera` knows; or intrinsics.json),
     masks/<frame>.png or masks/<object>/<frame>.png (only the first frame needs one), mesh/*.obj|ply|glb,
     mesh/symmetry.json, annotated_poses/<frame>.txt (4x4 object_in_camera in metres; ground truth; if none is named
     like a frame but there are as many, they go together in order).
