@@ -23,14 +23,12 @@ from benchmarks.accuracy.objects import TargetObject
 from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import SceneChoice, Scoreboard
-from benchmarks.accuracy.suites import SUITES
 from benchmarks.live_tracking.scores import PoseScorer
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from live.automatic_start import find_object
 from many_objects import EstimatorFactory
 from pose6d.command import run_command_line
-from pose6d.errors import OptionError
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.record import RIGHT
 from pose6d.json_file import write_json
@@ -170,11 +168,7 @@ def summary(suite: str, scores: Sequence[StartScore]) -> list[str]:
 
 def main(options: Options) -> None:
     """Look in all scenes, print the table, and write the frames."""
-    fit = [suite.name for suite in SUITES.values() if suite.task in ("register", "absent")]
-    if unfit := [name for name in options.suites if name not in fit]:
-        raise OptionError(f"--suites {' '.join(unfit)}: choose from {', '.join(fit)}")
-    if options.scenes < 1:
-        raise OptionError(f"--scenes is {options.scenes}: at least 1 is needed")
+    options.check("register", "absent")
     make = EstimatorFactory(options.weights, options.device, options.schedule)
     scores: dict[str, list[StartScore]] = {}
     with SceneWorkers(options.workers) as workers:

@@ -25,9 +25,8 @@ from benchmarks.accuracy.objects import TargetObject
 from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import SceneChoice, Scoreboard
-from benchmarks.accuracy.suites import check_registers
 from benchmarks.reach_plot import write_reach_plot
-from benchmarks.result_file import read_result
+from benchmarks.result_file import print_result, read_result
 from benchmarks.versions import versions
 from estimater import FoundationPose
 from learning.training.predict_pose_refine import PoseRefinePredictor
@@ -40,7 +39,6 @@ from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle, transform_points
 from pose6d.json_file import write_json
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Progress, Refiner, Scores
-from pose6d.whole_file import write_whole
 
 _EDGES = tuple(range(0, 181, 15))  # degrees
 _COUNTS = (6, 12, 24, 48, 96, 252)
@@ -250,9 +248,9 @@ def read_results(path: Path) -> tuple[list[Reach], dict[str, Any]]:
 
 
 def main(options: Options) -> None:
-    check_registers(options.suites)
-    if options.scenes < 1 or options.steps < 1:
-        raise OptionError("--scenes and --steps: at least one is needed")
+    options.check("register")
+    if options.steps < 1:
+        raise OptionError(f"--steps {options.steps}: at least one is needed")
     if options.from_json:
         earlier = [read_results(path) for path in options.from_json]
         found, facts = [r for own, _ in earlier for r in own if r.suite in options.suites], earlier[0][1]
@@ -263,13 +261,9 @@ def main(options: Options) -> None:
     else:
         found, facts = run(options)
     text = markdown(found, facts)
-    beside = options.output or (options.from_json[0] if options.from_json else None)
     if options.output:
         write_json(options.output, {**facts, "reach": [asdict(reach) for reach in found]})
-    if beside is not None:
-        write_whole(beside.with_suffix(".md"), text)
-        write_plot(beside.with_suffix(".png"), found, facts)
-    print(text)
+    print_result(text, lambda path: write_plot(path, found, facts), options.output, *options.from_json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ casting, where it can be imported, does the first row's geometry without colour 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 import trimesh
 
+from benchmarks.speed.timing import call_ms
 from benchmarks.versions import versions
 from pose6d.command import run_command_line
 from pose6d.device import resolve_device
@@ -87,26 +87,6 @@ def crop_camera(mesh: Mesh, count: int, device: torch.device) -> torch.Tensor:
     return camera.repeat(count, 1, 1).to(device)
 
 
-def median_ms(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Milliseconds of one call; on CUDA of one of ten calls in a row, so that the queue stays filled."""
-    calls = 10 if device.type == "cuda" else 1
-    work()
-    times = []
-    for _ in range(repeats):
-        _wait(device)
-        start = time.perf_counter()
-        for _ in range(calls):
-            work()
-        _wait(device)
-        times.append(1e3 * (time.perf_counter() - start) / calls)
-    return float(np.median(times))
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def record_graph(work: Callable[[], object]) -> Callable[[], object]:
     """The same work as a CUDA graph: without the time Python needs to launch it."""
     side = torch.cuda.Stream()
@@ -131,9 +111,9 @@ def time_crops(
         return renderer.render(poses, camera, (SIZE, SIZE), normals=normals)
 
     name = f"{label}: {count} x {SIZE}x{SIZE}"
-    rows = [RenderingRow(name, median_ms(work, device, options.repeats))]
+    rows = [RenderingRow(name, call_ms(work, device, options.repeats))]
     if device.type == "cuda":
-        rows.append(RenderingRow(f"{name}, CUDA graph", median_ms(record_graph(work), device, options.repeats)))
+        rows.append(RenderingRow(f"{name}, CUDA graph", call_ms(record_graph(work), device, options.repeats)))
     return rows
 
 
@@ -141,7 +121,7 @@ def time_scenes(options: Options, device: torch.device) -> list[RenderingRow]:
     """Upload a pool of small meshes, then draw cluttered scenes of them, as training does."""
     pool, images, objects = 256, 16 if device.type == "cuda" else 2, 10
     meshes = [textured_torus(4000, 256)] * pool
-    upload = median_ms(lambda: make_renderer(meshes, device, options.backend), device, 3 if device.type == "cpu" else 1)
+    upload = call_ms(lambda: make_renderer(meshes, device, options.backend), device, 3 if device.type == "cpu" else 1)
     renderer = make_renderer(meshes, device, options.backend)
     poses = poses_of(meshes[0], images * objects, device)
     poses[:, :2, 3] += 0.3 * (torch.rand(len(poses), 2, device=device) - 0.5)
@@ -156,7 +136,7 @@ def time_scenes(options: Options, device: torch.device) -> list[RenderingRow]:
     scenes = f"scenes: {images} x 640x480, {objects} objects of 4k faces, normals"
     return [
         RenderingRow(f"upload {pool} meshes of 4k faces, 256x256 textures", upload),
-        RenderingRow(scenes, median_ms(work, device, options.repeats)),
+        RenderingRow(scenes, call_ms(work, device, options.repeats)),
     ]
 
 
@@ -179,7 +159,7 @@ def time_open3d(mesh: Mesh, options: Options) -> list[RenderingRow]:
             scene.cast_rays(scene.create_rays_pinhole(intrinsic, extrinsic, SIZE, SIZE))["t_hit"].numpy()
 
     row = f"Open3D ray casting on CPU, no colour: {options.poses} x {SIZE}x{SIZE}"
-    return [RenderingRow(row, median_ms(work, torch.device("cpu"), 1))]
+    return [RenderingRow(row, call_ms(work, torch.device("cpu"), 1))]
 
 
 def main(options: Options) -> None:

@@ -32,8 +32,7 @@ from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import SceneChoice, Scoreboard
 from benchmarks.accuracy.scores import score
-from benchmarks.accuracy.suites import check_registers
-from benchmarks.result_file import read_result
+from benchmarks.result_file import facts_lines, print_result, read_result
 from benchmarks.schedule_plot import pareto_front, write_schedule_plot
 from benchmarks.versions import versions
 from estimater import FoundationPose
@@ -46,7 +45,6 @@ from pose6d.evaluation.record import RIGHT, Record, column
 from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.json_file import write_json
 from pose6d.search.schedule import FALLBACK, SCHEDULES, Schedule, Stage
-from pose6d.whole_file import write_whole
 
 _ALL = "all"
 _FULL = "full"
@@ -258,8 +256,6 @@ def _points(records: Sequence[Record], reference: Sequence[Record], error: str) 
 
 def markdown(results: Results, found: Sequence[Outcome]) -> str:
     """The table for people; a star marks what none beats in both mean time and ADD-0.1d."""
-    facts = "; ".join(f"{key}: {value}" for key, value in results.facts.items() if key != "options")
-    options = ", ".join(f"{key} {value}" for key, value in results.facts.get("options", {}).items())
     front = set(pareto_front([o.mean for o in found], [o.add for o in found]))
     heads = ["schedule", "sure", "pairs", "p50 ms", "p90 ms", "mean ms", "x faster", "fallback %"]
     rows = [[*heads, "ADD-0.1d %", "to full [95 %]", "ADD(-S)-0.1d %", "to full [95 %]", "best"]]
@@ -269,7 +265,7 @@ def markdown(results: Results, found: Sequence[Outcome]) -> str:
         numbers = [f"{o.sure:g}", str(o.pairs), *times, f"{found[0].mean / o.mean:.1f}", f"{o.fallback:.1f}"]
         accuracy = [f"{o.add:.1f}", changes[0], f"{o.error:.1f}", changes[1]]
         rows.append([o.schedule, *numbers, *accuracy, "*" if i in front else ""])
-    return "\n".join([facts, options, "", *markdown_table(rows)])
+    return "\n".join([*facts_lines(results.facts), *markdown_table(rows)])
 
 
 def write_plot(path: Path, results: Results, found: Sequence[Outcome]) -> None:
@@ -309,19 +305,13 @@ def read_results(path: Path) -> Results:
 
 
 def main(options: Options) -> None:
-    check_registers(options.suites)
-    if options.scenes < 1:
-        raise OptionError(f"--scenes {options.scenes}: at least one is needed")
+    options.check("register")
     results = run(options) if options.from_json is None else read_results(options.from_json)
     if options.output:
         write_results(options.output, results)
     found = outcomes(results, options.sure)
     text = markdown(results, found)
-    beside = options.output or options.from_json
-    if beside is not None:
-        write_whole(beside.with_suffix(".md"), text)
-        write_plot(beside.with_suffix(".png"), results, found)
-    print(text)
+    print_result(text, lambda path: write_plot(path, results, found), options.output, options.from_json)
 
 
 if __name__ == "__main__":

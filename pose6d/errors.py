@@ -1,9 +1,12 @@
-"""The one family of exceptions that bad input raises.
+"""The one family of exceptions that bad input raises, and what their messages are made of.
 
 Every message names the file or argument, what was found, what is wanted and, where one is known, the likely cure.
 """
 
+from __future__ import annotations
+
 import errno
+from pathlib import Path
 
 _CURES = {
     errno.ENAMETOOLONG: "take a shorter name",
@@ -24,6 +27,23 @@ def with_cure(error: OSError) -> str:
     """What the system says, with the likely cure where one is known."""
     cure = _CURES.get(error.errno or 0)
     return f"{error}: {cure}" if cure else str(error)
+
+
+def listing(folder: Path, limit: int = 12) -> str:
+    """The entries of a folder as one line, for error messages; subfolders end in a slash."""
+    names = sorted((entry.name + "/" if entry.is_dir() else entry.name) for entry in folder.iterdir())
+    return shorten(names, limit) or "nothing"
+
+
+def beside(path: Path) -> str:
+    """For messages about a file or folder that is missing: what lies in its folder instead; "" where there is none."""
+    return f" ({path.parent} holds {listing(path.parent)})" if path.parent.is_dir() else ""
+
+
+def shorten(names: list[str], limit: int = 8) -> str:
+    """Join names with commas; the rest beyond `limit` is counted."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 class Pose6DError(Exception):

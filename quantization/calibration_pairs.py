@@ -22,7 +22,6 @@ from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.interfaces import Hypotheses
 
 CALIBRATION_SEED = 0  # objects that the networks were trained on
-HELD_OUT_SEED = 1_000_000  # objects that they were not
 _LEAST = 64
 _PER_SCENE = 4
 _SCENES_AT_ONCE = 4
@@ -49,9 +48,9 @@ class Pairs:
         yield from zip(self.A.split(size), self.B.split(size), strict=True)
 
 
-def calibration_pool(seed: int = CALIBRATION_SEED, objects: int = 16) -> MeshPool:
+def calibration_pool(seed: int = CALIBRATION_SEED) -> MeshPool:
     """A few procedural objects and backgrounds on the CPU."""
-    config = PoolConfig(objects=objects, backgrounds=max(2, objects // 2), seed=seed, hands=2, workers=1)
+    config = PoolConfig(objects=16, backgrounds=8, seed=seed, hands=2, workers=1)
     return make_pool(config, torch.device("cpu"), progress=False)
 
 
@@ -64,7 +63,7 @@ def check_count(pairs: int) -> None:
         )
 
 
-def calibration_pairs(pool: MeshPool, config: NetworkConfig, count: int, seed: int = 0, progress: bool = True) -> Pairs:
+def calibration_pairs(pool: MeshPool, config: NetworkConfig, count: int, seed: int = 0) -> Pairs:
     """Pairs as in training: poses near the truth for a refiner, wrong and turned ones too for a scorer.
 
     Args:
@@ -72,7 +71,6 @@ def calibration_pairs(pool: MeshPool, config: NetworkConfig, count: int, seed: i
         config: of the network.
         count: how many pairs.
         seed: of all that is random.
-        progress: show a bar.
 
     Raises:
         WeightsError: too few to calibrate on.
@@ -80,7 +78,7 @@ def calibration_pairs(pool: MeshPool, config: NetworkConfig, count: int, seed: i
     check_count(count)
     generator = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    with tqdm(total=count, desc=f"{config.kind} pairs", unit="pair", disable=not progress, leave=False) as bar:
+    with tqdm(total=count, desc=f"{config.kind} pairs", unit="pair", leave=False) as bar:
         while (have := sum(len(poses) for poses, _, _ in parts)) < count:
             parts.append(_draw(pool, config, generator))
             bar.update(min(count - have, len(parts[-1][0])))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,10 +21,7 @@ from learning.training.predict_score import ScorePredictor
 from learning.training.scouts import load_scouts
 from pose6d.command import exit_code, finish_what_is_begun
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, OptionError, Pose6DError, SceneError
-from pose6d.evaluation.comparison import compare_poses, require_ground_truth
-from pose6d.evaluation.run_folder import RunFolder
-from pose6d.evaluation.run_record import RunRecord
+from pose6d.errors import FrameError, OptionError, Pose6DError, SceneError, listing, shorten
 from pose6d.evaluation.truth_check import check_frame_truth
 from pose6d.geometry.camera import describe_intrinsics, unusual_intrinsics
 from pose6d.geometry.color_depth_offset import remove_depth_offset, resolve_depth_offset
@@ -33,13 +31,16 @@ from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.symmetry import mesh_symmetries, resolve_symmetry, symmetry_beside
 from pose6d.mesh.units import resolve_unit
 from pose6d.rendering import make_renderer
+from pose6d.report.comparison import compare_poses, require_ground_truth
 from pose6d.report.comparison_plots import write_comparison
 from pose6d.report.html_report import write_html_report
 from pose6d.report.refinement_trace import RefinementTrace
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts, collect_warnings
+from pose6d.report.run_folder import RunFolder
+from pose6d.report.run_record import RunRecord
 from pose6d.scenes import Frame, Scene, open_scene
-from pose6d.scenes.images import listing, shorten
+from pose6d.scenes.frame import MESH_SUFFIXES
 from pose6d.scenes.selection import select_frames
 from pose6d.scenes.timestamps import recording_fps
 from pose6d.scenes.unused_files import same_file, unused_files
@@ -62,51 +63,24 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
     5. Track it through the others.
     6. Report.
     """
-    for name in ("est_refine_iter", "track_refine_iter"):
-        if getattr(options, name) < 1:
-            raise Pose6DError(f"--{name} is {getattr(options, name)}: at least one refinement step is needed")
-    if not 0 <= options.debug <= 3:
-        raise Pose6DError(f"--debug is {options.debug}: wanted 0 (poses and timings) to 3 (everything)")
+    check_numbers(options)
     device = resolve_device(options.device)
     record = RunRecord()
 
-    with record.stage("open scene"):
-        scene = open_scene(
-            find_scene(options.test_scene_dir),
-            object_id=options.object_id,
-            mask_dir=options.mask_file if options.mask_file and options.mask_file.is_dir() else None,
-            depth_scale=options.depth_scale,
-            cropped=options.cropped,
-        )
-        print(f"scene: {scene.path}: {scene.description}")
-        frames = select_frames(options.frames, len(scene))
-        fps = recording_fps(scene, options.fps)
-        if options.compare:
-            require_ground_truth(scene, frames)
-        first = read_first_frame(scene, frames[0], options.mask_file)
-        assert first.mask is not None  # read_first_frame has seen to it
-        align_depth(options.depth_offset, scene, first)
-        notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
-        if notes:
-            print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
-        print(f"mask: {int(np.count_nonzero(first.mask))} pixels in frame {first.name}, the only mask that is used")
     with collect_warnings() as warned:
+        with record.stage("open scene"):
+            scene, frames, fps, first = open_recording(options)
         with record.stage("load mesh"):
             mesh, symmetries = load_object(options, scene, first)
         with record.stage("load networks"):
-            weights = find_weights(options.weights, "refiner", device.type)
-            parts: dict[str, Any] = {"refiner": PoseRefinePredictor, "scorer": ScorePredictor}
-            variant = options.quantized
-            networks = {n: p(options.weights, device, quantized=variant) for n, p in parts.items() if variant}
-            if variant:
-                networks["scouts"] = load_scouts(options.weights, device)
+            weights = find_weights(options.weights, "refiner", device.type).parent
             estimator = make_estimator(
                 mesh,
                 symmetries=symmetries,
                 device=device,
                 weights=options.weights,
                 schedule=options.schedule,
-                **networks,
+                **quantized_networks(options, device),
             )
         estimator.cropped = options.cropped
         if device.type == "cuda":  # a CPU has little to warm up
@@ -116,7 +90,7 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
         folder = RunFolder.new(Path("debug") / scene.path.resolve().name)
     else:
         folder = RunFolder(options.debug_dir, overwrite=options.overwrite)
-    print(f"device: {device}\nweights: {weights.parent}\nresults: {folder.path}")
+    print(f"device: {device}\nweights: {weights}\nresults: {folder.path}")
 
     renderer = make_renderer(mesh, device)
     with ResultWriter(
@@ -130,7 +104,7 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
         stopped = track(estimator, record, writer, scene, frames[1:], options)
         finish_what_is_begun()
 
-    facts = RunFacts(scene, mesh, asdict(options), device, weights.parent, warned)
+    facts = RunFacts(scene, mesh, asdict(options), device, weights, warned)
     seconds = {scene.names[index]: index / fps for index in frames}
     lines = report(options, record, writer, symmetries, seconds, facts)
     lines += record.lost_note() + folder.leftovers(list(seconds))
@@ -139,6 +113,48 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
     if record.failures:
         print(f"failed frames: {shorten(list(record.failures), 20)}", file=sys.stderr)
     return stopped or (SOME_FRAMES_FAILED if record.failures else OK)
+
+
+def check_numbers(options: RecordedOptions) -> None:
+    """Refuse numbers that make no sense before anything is read."""
+    for name in ("est_refine_iter", "track_refine_iter"):
+        if getattr(options, name) < 1:
+            raise Pose6DError(f"--{name} is {getattr(options, name)}: at least one refinement step is needed")
+    if not 0 <= options.debug <= 3:
+        raise Pose6DError(f"--debug is {options.debug}: wanted 0 (poses and timings) to 3 (everything)")
+
+
+def open_recording(options: RecordedOptions) -> tuple[Scene, list[int], float, Frame]:
+    """The recording, which of its frames are wanted, frames per second, and the first one with the object's mask."""
+    scene = open_scene(
+        find_scene(options.test_scene_dir),
+        object_id=options.object_id,
+        mask_dir=options.mask_file if options.mask_file and options.mask_file.is_dir() else None,
+        depth_scale=options.depth_scale,
+        cropped=options.cropped,
+    )
+    print(f"scene: {scene.path}: {scene.description}")
+    frames = select_frames(options.frames, len(scene))
+    fps = recording_fps(scene, options.fps)
+    if options.compare:
+        require_ground_truth(scene, frames)
+    first = read_first_frame(scene, frames[0], options.mask_file)
+    assert first.mask is not None  # read_first_frame has seen to it
+    align_depth(options.depth_offset, scene, first)
+    notes = scene.notes + unusual_intrinsics(first.K, *first.depth.shape)
+    if notes:
+        print("camera: " + "; ".join([describe_intrinsics(first.K), *notes]))
+    print(f"mask: {np.count_nonzero(first.mask)} pixels in frame {first.name}, the only mask that is used")
+    return scene, frames, fps, first
+
+
+def quantized_networks(options: RecordedOptions, device: torch.device) -> dict[str, Any]:
+    """What an estimator is made with to run quantised networks; nothing where it shall load the weights as they are."""
+    if not options.quantized:
+        return {}
+    parts = {"refiner": PoseRefinePredictor, "scorer": ScorePredictor}
+    networks: dict[str, Any] = {n: p(options.weights, device, quantized=options.quantized) for n, p in parts.items()}
+    return {**networks, "scouts": load_scouts(options.weights, device)}
 
 
 def find_scene(path: Path) -> Path:
@@ -167,11 +183,13 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
         first.mask = scene.read_mask(mask_file)
         first.check_sizes()
     if first.mask is None:
-        given = f"--mask_file {mask_file} holds {listing(mask_file)}; " if mask_file is not None else ""
         later = next((i for i in range(index, len(scene)) if scene.has_mask(i)), None)
         other = "" if later is None else f"; or start at frame {scene.names[later]}, which has one: --frames {later}:"
+        found = f"{mask_file} holds {listing(mask_file)}; " if mask_file is not None else ""
+        if not (found or scene.choice or later):
+            found = scene.masks_found
         raise SceneError(
-            f"no mask for frame {first.name}, in which the object is to be found: {given}{scene.choice}pass "
+            f"no mask for frame {first.name}, in which the object is to be found: {found}{scene.choice}pass "
             f"--mask_file, an image of its size that is not 0 on the object{other}"
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
@@ -195,9 +213,12 @@ def find_mesh(options: RecordedOptions, scene: Scene) -> Path:
         return views.keep_object(options.reference_views, making=views.ObjectOptions(device=options.device))
     file = options.mesh_file or scene.mesh_file
     if file is None:
-        found = f"it holds {shorten([f.name for f in scene.mesh_files])}" if scene.mesh_files else "it holds none"
+        folder = scene.path / "mesh"
+        holds = shorten([file.name for file in scene.mesh_files]) or (listing(folder) if folder.is_dir() else "")
+        found = f"it holds {holds}" if holds else "there is none"
         raise SceneError(
-            f"no mesh: {scene.choice}pass --mesh_file, or put one mesh into the scene's mesh/ folder ({found})"
+            f"no mesh: {scene.choice}pass --mesh_file, or put one mesh ({', '.join(MESH_SUFFIXES)}) into the scene's "
+            f"mesh/ folder ({found})"
         )
     return file.expanduser()
 
@@ -215,7 +236,8 @@ def load_object(options: RecordedOptions, scene: Scene, first: Frame) -> tuple[M
         mesh, unit, first.depth, first.mask, first.K, depth_stated=scene.depth_scale_stated
     )
     mesh = mesh.scaled(scale)
-    print(f"mesh: {file}: {len(mesh.faces)} faces, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
+    plain = "" if mesh.colored else " of one colour, so that its shape alone tells how it lies"
+    print(f"mesh: {file}: {len(mesh.faces)} faces{plain}, diameter {1000 * mesh.diameter:.1f} mm. {explanation}")
     check_frame_truth(first, mesh.center)
     if options.symmetry is not None:
         symmetries: Tensor | None = resolve_symmetry(options.symmetry, scale, scene.object_id)

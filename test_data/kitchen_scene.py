@@ -9,6 +9,7 @@ import numpy as np
 from learning.datasets.objects.random_objects import make_object
 from learning.datasets.objects.shapes import Chart, Shape, assemble, box, join, superquadric, tube
 from learning.datasets.surfaces.textures import make_palette, paint_texture
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from test_data.avocado_mesh import make_avocado
 
@@ -69,12 +70,10 @@ def spoon_in_world(time: float) -> np.ndarray | None:
         return None
     share = (time - first) / (last - first)
     eye = camera_in_world((first + last) / 2)
-    pose = np.eye(4)
     # Held from outside the picture: in camera axes it crosses from the right edge over the fruit and leaves again.
     reach = np.sin(np.pi * share)
-    pose[:3, :3] = _turn("z", -12 + 30 * share)[:3, :3]
-    pose[:3, 3] = [0.235 - 0.245 * reach, 0.075 - 0.09 * share, 0.36]
-    return eye @ pose
+    place = [0.235 - 0.245 * reach, 0.075 - 0.09 * share, 0.36]
+    return eye @ rigid_transform(_turn("z", -12 + 30 * share)[:3, :3], place)
 
 
 def camera_in_world(time: float) -> np.ndarray:
@@ -96,10 +95,7 @@ def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
     up = np.array([0.0, 0.0, 1.0]) if abs(forward[2]) < 0.99 else np.array([0.0, 1.0, 0.0])
     right = np.cross(forward, up)
     right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-    pose[:3, 3] = eye
-    return pose
+    return rigid_transform(np.stack([right, np.cross(forward, right), forward], axis=1), eye)
 
 
 def _turn(axis: str, degrees: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+_RESOLUTION = 768  # of shadow maps, pixels to each side
 DepthFrom = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """(camera_in_world (4, 4), K (3, 3), size) -> (size, size) metres along the axis, 0 where there is nothing."""
 
@@ -36,18 +37,17 @@ class LightRig:
     Variance Shadow Maps, 2006).
     """
 
-    def __init__(self, lights: list[Light], ambient: tuple[float, float, float], resolution: int = 768) -> None:
+    def __init__(self, lights: list[Light], ambient: tuple[float, float, float]) -> None:
         self.lights = lights
         self.ambient = np.array(ambient, np.float32)
-        self.resolution = resolution
-        focal = resolution * 0.8
-        self.K = np.array([[focal, 0, resolution / 2], [0, focal, resolution / 2], [0, 0, 1]])
+        focal, middle = _RESOLUTION * 0.8, _RESOLUTION / 2
+        self.K = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
 
     def shadow_maps(self, depth_from: DepthFrom) -> list[np.ndarray]:
         """(size, size, 2) blurred depth and squared depth for each light."""
         maps = []
         for light in self.lights:
-            depth = depth_from(light.in_world, self.K, self.resolution).astype(np.float32)
+            depth = depth_from(light.in_world, self.K, _RESOLUTION).astype(np.float32)
             depth[depth == 0] = depth.max()
             moments = np.stack([depth, depth * depth], axis=-1)
             maps.append(cv2.GaussianBlur(moments, (0, 0), light.softness))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import make_renderer
@@ -22,10 +23,7 @@ BOX = make_box((0.1, 0.08, 0.14), colors=150)
 
 
 def true_pose(index: int) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = [[0.8, 0, 0.6], [0, 1, 0], [-0.6, 0, 0.8]]
-    pose[:3, 3] = [0.01 * index, 0, 0.5]
-    return pose
+    return rigid_transform(np.array([[0.8, 0, 0.6], [0, 1, 0], [-0.6, 0, 0.8]]), [0.01 * index, 0, 0.5])
 
 
 def estimated_pose(index: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from pose6d.evaluation.datasets import PoseDataset
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.detections import VisibleMasks
 from pose6d.evaluation.prediction import FoundPose, Job, PoseRequest, predict
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from tests.mesh_boxes import make_box
 
@@ -28,9 +29,7 @@ SYMMETRIES = {
 
 
 def make_pose(R: object, t: object) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = R, np.ravel(t)
-    return pose
+    return rigid_transform(R, np.ravel(t))
 
 
 def box_mesh() -> Mesh:

@@ -8,14 +8,15 @@ import cv2
 import numpy as np
 import torch
 
-from pose6d.evaluation.comparison import compare_poses
-from pose6d.evaluation.run_folder import RunFolder
-from pose6d.evaluation.run_record import RunRecord
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.rendering import make_renderer
+from pose6d.report.comparison import compare_poses
 from pose6d.report.html_report import write_html_report
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts
+from pose6d.report.run_folder import RunFolder
+from pose6d.report.run_record import RunRecord
 from pose6d.scenes.frame import Frame, Scene
 from tests.mesh_boxes import make_box
 from tests.rendering_scenes import draw
@@ -27,10 +28,8 @@ BOX = make_box(0.1, np.array([[60 + 24 * i, 200 - 20 * i, 120] for i in range(8)
 
 
 def make_pose(index: int, error: float = 0.0) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = cv2.Rodrigues(np.array([0.4, 0.5 + 0.05 * index + error, 0.2]))[0]
-    pose[:3, 3] = [0.004 * index - 0.05 + error / 5, 0.01 * np.sin(index / 3), 0.5 + 0.002 * index]
-    return pose
+    place = [0.004 * index - 0.05 + error / 5, 0.01 * np.sin(index / 3), 0.5 + 0.002 * index]
+    return rigid_transform(cv2.Rodrigues(np.array([0.4, 0.5 + 0.05 * index + error, 0.2]))[0], place)
 
 
 class Recording(Scene):

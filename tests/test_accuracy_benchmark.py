@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.evaluation import Effort, FewerHypotheses, evaluate
-from benchmarks.accuracy.objects import HELD_OUT_SEED, TargetObject, symmetric_objects
+from benchmarks.accuracy.objects import TargetObject, symmetric_objects
 from benchmarks.accuracy.reconstruction import reconstruct_mesh
 from benchmarks.accuracy.report import read_json
 from benchmarks.accuracy.scene_workers import SceneWorkers, make
@@ -23,6 +23,7 @@ from benchmarks.accuracy.scores import score
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.accuracy.trajectories import LARGEST_STEP, LARGEST_TURN
 from learning.datasets.objects.random_objects import make_kind, make_object
+from learning.datasets.objects.training_pool import HELD_OUT_SEED
 from pose6d.errors import FrameError, MeshError, Pose6DError
 from pose6d.evaluation.pose_errors import add_s, rotation_error
 from pose6d.evaluation.record import Record

@@ -85,5 +85,5 @@ def test_one_command_looks_in_every_scene(
     assert [frame["offset"] for frame in json.loads(output.read_text())["frames"]] == [1.0, 2.0]
     with pytest.raises(OptionError, match="choose from easy, cluttered"):
         main(Options(suites=("tracking",)))
-    with pytest.raises(OptionError, match="--scenes is 0"):
+    with pytest.raises(OptionError, match="--scenes 0"):
         main(Options(scenes=0))

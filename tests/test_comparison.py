@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 
 from pose6d.errors import SceneError
-from pose6d.evaluation.comparison import (
+from pose6d.evaluation.pose_errors import add_s
+from pose6d.geometry.transforms import rigid_transform
+from pose6d.mesh.mesh import Mesh
+from pose6d.mesh.symmetry import parse_symmetry
+from pose6d.report.comparison import (
     PoseComparison,
     compare_poses,
     nearest_turn,
     require_ground_truth,
     unwrap_degrees,
 )
-from pose6d.evaluation.pose_errors import add_s
-from pose6d.evaluation.run_folder import RunFolder
-from pose6d.mesh.mesh import Mesh
-from pose6d.mesh.symmetry import parse_symmetry
 from pose6d.report.comparison_plots import error_figure, pose_figure, write_comparison
+from pose6d.report.run_folder import RunFolder
 from pose6d.scenes.frame import Frame, Scene
 
 DEGREE = math.pi / 180
@@ -35,9 +36,7 @@ def rotation(x: float, y: float, z: float) -> np.ndarray:
 
 
 def pose(x: float = 0, y: float = 0, z: float = 0, t: tuple[float, float, float] = (0, 0, 0.5)) -> np.ndarray:
-    T = np.eye(4)
-    T[:3, :3], T[:3, 3] = rotation(x, y, z), t
-    return T
+    return rigid_transform(rotation(x, y, z), t)
 
 
 def bottle(offset: float = 0.0) -> Mesh:
@@ -90,9 +89,8 @@ def test_an_angle_across_180_degrees_is_a_small_error() -> None:
 def test_the_error_of_the_place_does_not_depend_on_the_origin_of_the_mesh() -> None:
     """A rotation about the object's centre moves a far origin by centimetres, and the object not at all."""
     mesh = bottle(offset=0.5)
-    about_center = np.eye(4)
-    about_center[:3, :3] = rotation(5, 0, 0) @ rotation(0, 5, 0)
-    about_center[:3, 3] = mesh.center - about_center[:3, :3] @ mesh.center
+    R = rotation(5, 0, 0) @ rotation(0, 5, 0)
+    about_center = rigid_transform(R, mesh.center - R @ mesh.center)
     found = compare([pose() @ about_center], [pose()], mesh=mesh)
     np.testing.assert_allclose(found.translation_mm, 0, atol=1e-6)
     assert found.angle_deg[0] > 6

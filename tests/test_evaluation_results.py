@@ -12,6 +12,7 @@ from pose6d.command import BAD_INPUT
 from pose6d.errors import ResultsError
 from pose6d.evaluation import __main__ as command
 from pose6d.evaluation.results_file import HEADER, PoseEstimate, check_results, read_results
+from pose6d.geometry.transforms import rigid_transform
 
 R = "1 0 0 0 1 0 0 0 1"
 GOOD = f"3,14,5,0.9,{R},10 -20 700,0.5"
@@ -23,9 +24,8 @@ def write(path: Path, *lines: str) -> Path:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    pose = np.eye(4)
-    pose[:3, :3] = Rotation.random(random_state=1).as_matrix().astype(np.float32)
-    pose[:3, 3] = np.float32([0.01, -0.2, 0.75])
+    R = Rotation.random(random_state=1).as_matrix().astype(np.float32)
+    pose = rigid_transform(R, np.float32([0.01, -0.2, 0.75]))
     estimate = PoseEstimate(3, 14, 5, 0.25, pose, 1.25)
     (read,) = read_results(write(tmp_path / "r.csv", estimate.row()))
     assert (read.key, read.score, read.seconds, read.line) == ((3, 14, 5), 0.25, 1.25, 2)

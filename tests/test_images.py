@@ -100,6 +100,30 @@ def test_a_full_mask_of_one_palette_color_is_full(tmp_path: Path) -> None:
     assert read_mask(saved(tmp_path / "mask.png", image)).all()
 
 
+NUMBERED = OBJECT.astype(np.uint8) + OBJECT * (np.arange(WIDTH) > 32)
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (NUMBERED, r"several values \(1, 2\)"),
+        (NUMBERED.astype(np.uint16) * 1000, r"several values \(1000, 2000\)"),
+        (np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)[NUMBERED], "several colours .*0, 255, 0"),
+    ],
+)
+def test_a_mask_that_numbers_objects_is_all_of_them_and_says_so(tmp_path: Path, image: np.ndarray, says: str) -> None:
+    with pytest.warns(UserWarning, match=rf"mask\.png has {says}.*keep one"):
+        mask = read_mask(saved(tmp_path / "mask.png", Image.fromarray(image)))
+    np.testing.assert_array_equal(mask, OBJECT)
+
+
+@pytest.mark.filterwarnings("error")
+def test_soft_edges_number_nothing(tmp_path: Path) -> None:
+    soft = cv2.GaussianBlur(cv2.resize(OBJECT.astype(np.uint8) * 255, None, fx=8, fy=8), (9, 9), 0)
+    for image in (soft, np.dstack([soft] * 3)):
+        assert read_mask(saved(tmp_path / "mask.png", Image.fromarray(image))).sum() >= 64 * OBJECT.sum()
+
+
 def test_alpha_cuts_out_only_where_it_differs(tmp_path: Path) -> None:
     for alpha in (np.ones_like(OBJECT), np.zeros_like(OBJECT)):
         assert read_cut_out(saved(tmp_path / "a.png", with_alpha(RGB, alpha))) is None
@@ -148,6 +172,51 @@ def test_a_folder_without_images_lists_what_it_holds(tmp_path: Path) -> None:
     for folder in ("rgb", "depth"):
         (tmp_path / folder).mkdir()
     saved(tmp_path / "rgb" / "0.png", Image.fromarray(RGB))
-    (tmp_path / "depth" / "0.npy").write_bytes(b"")
-    with pytest.raises(SceneError, match=r"depth holds none \(found: 0\.npy\)"):
+    (tmp_path / "depth" / "0.jpg").write_bytes(b"")
+    with pytest.raises(SceneError, match=r"depth holds none \(found: 0\.jpg\).*16 bits or more"):
         pair_frames(tmp_path / "rgb", tmp_path / "depth")
+    with pytest.raises(SceneError, match=r"color does not exist \(.* holds depth/, rgb/\)"):
+        pair_frames(tmp_path / "color", tmp_path / "depth")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("suffix", [".npy", ".tiff"])
+def test_depth_in_floats(tmp_path: Path, suffix: str, dtype: type) -> None:
+    metres = np.linspace(0.3, 2, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
+    metres[0, :3] = 0, np.nan, -1
+    file = tmp_path / f"0{suffix}"
+    if suffix == ".npy":
+        np.save(file, metres[..., None])
+    else:
+        cv2.imwrite(str(file), metres)
+    depth = read_depth(file, 1.0)
+    np.testing.assert_allclose(depth[1:], metres[1:], rtol=1e-6)
+    assert depth.dtype == np.float32 and not depth[0, :3].any()
+
+
+def test_depth_as_integers_in_an_array_counts_in_the_recording_s_unit(tmp_path: Path) -> None:
+    np.save(tmp_path / "0.npy", np.full((HEIGHT, WIDTH), 800, np.uint16))
+    assert np.all(read_depth(tmp_path / "0.npy", 0.001) == np.float32(0.8))
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", "object", "colour", "8 bits"])
+def test_an_array_that_is_no_depth_is_named(tmp_path: Path, content: bytes | str) -> None:
+    arrays = {"object": np.array([None]), "colour": RGB.astype(float), "8 bits": RGB[..., 0]}
+    if isinstance(content, bytes):
+        (tmp_path / "0.npy").write_bytes(content)
+    else:
+        np.save(tmp_path / "0.npy", arrays[content], allow_pickle=True)
+    with pytest.raises(FrameError, match=r"0\.npy.*(numpy\.save|wanted)"):
+        read_depth(tmp_path / "0.npy", 0.001)
+    with pytest.raises(FrameError, match=r"gone\.npy is missing"):
+        read_depth(tmp_path / "gone.npy", 0.001)
+
+
+def test_arrays_beside_depth_images_are_left_alone(tmp_path: Path) -> None:
+    for file in ("rgb/0.png", "depth/0.png"):
+        (tmp_path / file).parent.mkdir()
+        saved(tmp_path / file, Image.fromarray(RGB[..., 0].astype(np.uint16)))
+    np.save(tmp_path / "depth" / "0.npy", RGB[..., 0])
+    assert pair_frames(tmp_path / "rgb", tmp_path / "depth")[2]["0"].suffix == ".png"
+    (tmp_path / "depth" / "0.png").unlink()
+    assert pair_frames(tmp_path / "rgb", tmp_path / "depth")[2]["0"].suffix == ".npy"

@@ -18,6 +18,7 @@ from mesh_creation.simulation.motion import sample_frame_numbers
 from mesh_creation.simulation.simulate import Simulation, simulate
 from pose6d.command import BAD_INPUT
 from pose6d.errors import OutputError, SceneError
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh, save_mesh
 from pose6d.rendering import make_renderer
@@ -59,9 +60,7 @@ def board_pose(scan: Path, frame: Frame) -> np.ndarray | None:
     if len(found.ids) < 8:
         return None
     _, rotation, translation, _ = cv2.solvePnPRansac(board.object_points(found.ids), found.corners, frame.K, None)
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = cv2.Rodrigues(rotation)[0], translation[:, 0]
-    return np.linalg.inv(pose)
+    return np.linalg.inv(rigid_transform(cv2.Rodrigues(rotation)[0], translation[:, 0]))
 
 
 @pytest.mark.parametrize("kind", ["handheld", "turntable"])

@@ -128,8 +128,15 @@ def test_the_held_out_objects_of_the_benchmarks_stay_what_they_are() -> None:
 
 
 def test_kinds_have_names_of_their_own() -> None:
-    from learning.datasets.objects import cad, hollow, household, packages, tools
+    from learning.datasets.objects import cad, hollow, household, packages, sheets_and_tools
 
-    others = [tools.THIN, tools.ARTICULATED, hollow.HOLLOW, cad.CAD, packages.PACKAGES, household.TOYS]
+    others = [
+        sheets_and_tools.THIN,
+        sheets_and_tools.ARTICULATED,
+        hollow.HOLLOW,
+        cad.CAD,
+        packages.PACKAGES,
+        household.TOYS,
+    ]
     others += [household.APPLIANCES, household.FRUIT, household.MARKED]
     assert not set(NEAR_SYMMETRIC) & {name for group in others for name in group}

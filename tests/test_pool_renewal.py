@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from learning.datasets.objects.mesh_pool import MeshPool
-from learning.datasets.objects.pool_renewal import EVALUATION_SEED, RenewedPool
+from learning.datasets.objects.pool_renewal import RenewedPool
 from learning.datasets.objects.random_objects import make_object, make_objects
-from learning.datasets.objects.training_pool import PoolConfig, make_pool
+from learning.datasets.objects.training_pool import HELD_OUT_SEED, PoolConfig, make_pool
 from pose6d.errors import TrainingError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
@@ -125,9 +125,9 @@ def test_processes_that_train_together_have_objects_of_their_own_and_none_reache
     pools = [RenewedPool(CONFIG, CPU, rank=rank, ranks=2, progress=False) for rank in range(2)]
     seeds = [{pool._seed(number) for number in range(100)} for pool in pools]
     assert not seeds[0] & seeds[1]
-    late = replace(CONFIG, seed=EVALUATION_SEED - 10)
+    late = replace(CONFIG, seed=HELD_OUT_SEED - 10)
     with RenewedPool(late, CPU, step=100, progress=False) as renewed:
-        assert max(renewed._seed(number) for number in range(500)) == EVALUATION_SEED - 1
+        assert max(renewed._seed(number) for number in range(500)) == HELD_OUT_SEED - 1
 
 
 def test_what_the_user_mixed_in_stays(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.objects import HELD_OUT_SEED
 from benchmarks.reach import Options, Paths, Reach, main, read_results, summary
 from learning.datasets.objects.random_objects import make_object
+from learning.datasets.objects.training_pool import HELD_OUT_SEED
 from pose6d.errors import Pose6DError
 from pose6d.json_file import write_json
 from pose6d.search.interfaces import Hypotheses

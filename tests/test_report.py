@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pose6d.errors import OutputError
-from pose6d.evaluation.run_folder import RunFolder
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.rendering import make_renderer
@@ -22,6 +22,7 @@ from pose6d.report.contact_sheet import contact_sheet, hypothesis_sheet, object_
 from pose6d.report.overlay import BLUE, GREEN, ORANGE, RED, PoseOverlay, draw_axes, draw_box, draw_contour, oriented_box
 from pose6d.report.overlay import silhouette as draw_silhouette
 from pose6d.report.refinement_trace import RefinementTrace, refinement_sheet
+from pose6d.report.run_folder import RunFolder
 from pose6d.report.video import VideoWriter
 from pose6d.scenes import open_scene
 from tests.mesh_boxes import make_box
@@ -33,10 +34,7 @@ BOX = make_box(SIDES)
 
 
 def make_pose(t: tuple[float, float, float] = (0.02, -0.01, 0.6), tilt: float = 0.5) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = cv2.Rodrigues(np.array([tilt, 0.4 * tilt, 0.9 * tilt]))[0]
-    pose[:3, 3] = t
-    return pose
+    return rigid_transform(cv2.Rodrigues(np.array([tilt, 0.4 * tilt, 0.9 * tilt]))[0], t)
 
 
 def test_the_box_is_tight_and_along_the_mesh() -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,18 @@ def test_symmetries_reach_the_estimator_and_the_report(
     assert "symmetric: ADD-S counts" in capsys.readouterr().out
 
 
+def test_what_makes_a_pose_ambiguous_is_said(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A mesh without colours, and a mask that numbers objects."""
+    mesh, mask = BOX, open_scene(scene)[0].mask
+    save_mesh(replace(mesh, texture=None, uv=None, colors=None), tmp_path / "grey.ply")
+    numbers = mask.astype(np.uint8) + mask * (np.arange(WIDTH) > np.nonzero(mask)[1].mean())
+    write_image(scene / "masks" / "0000.png", numbers.astype(np.uint8))
+    with pytest.warns(UserWarning, match=r"0000\.png has several values \(1, 2\)"):
+        assert run(scene, tmp_path, mesh_file=tmp_path / "grey.ply") == 0
+    assert "faces of one colour, so that its shape alone" in capsys.readouterr().out
+    assert "0000.png has several values (1, 2)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_mask_by_hand(scene: Path, tmp_path: Path) -> None:
     mask = scene / "masks" / "0000.png"
     shutil.move(mask, tmp_path / "mine.png")
@@ -209,6 +222,12 @@ def test_a_mask_by_hand(scene: Path, tmp_path: Path) -> None:
         run(scene, tmp_path)
     assert run(scene, tmp_path, mask_file=tmp_path / "mine.png") == 0
     write_image(tmp_path / "small.png", np.ones((20, 30), dtype=bool))
+    (scene / "masks" / "mask.npy").write_bytes(b"")
+    with pytest.raises(SceneError, match=r"no mask for frame 0000.*masks holds mask\.npy; pass --mask_file"):
+        run(scene, tmp_path)
+    (scene / "masks").rename(scene / "mask")
+    with pytest.raises(SceneError, match=r"no mask for frame 0000.*masks does not exist \(.* holds .*mask/, mesh/.*\)"):
+        run(scene, tmp_path)
     with pytest.raises(FrameError, match="mask is 30x20 but colour is 160x120"):
         run(scene, tmp_path, mask_file=tmp_path / "small.png", debug_dir=tmp_path / "other")
     with pytest.raises(FrameError, match=r"none\.png is missing"):
@@ -256,6 +275,10 @@ def two_meshes(scene: Path) -> None:
     save_mesh(BOX, scene / "mesh" / "other.ply")
 
 
+def mesh_of_another_kind(scene: Path) -> None:
+    (scene / "mesh" / "box.ply").rename(scene / "mesh" / "box.step")
+
+
 def mesh_of_points(scene: Path) -> None:
     (scene / "mesh" / "box.ply").unlink()
     (scene / "mesh" / "box.obj").write_text("v 0 0 0\nv 0.1 0 0\nv 0 0.1 0\n")
@@ -276,6 +299,7 @@ def other_resolution(scene: Path) -> None:
         (no_depth, FrameError, "frame 0000.*valid depth"),
         (depth_in_micrometres, FrameError, "frame 0000.*median depth"),
         (no_mesh, SceneError, "no mesh: pass --mesh_file"),
+        (mesh_of_another_kind, SceneError, r"no mesh.*\.obj, .*it holds box\.step"),
         (two_meshes, SceneError, r"no mesh.*box\.ply, other\.ply"),
         (mesh_of_points, MeshError, "no faces|point cloud"),
         (broken_mesh, MeshError, r"box\.ply"),

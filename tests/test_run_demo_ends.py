@@ -19,8 +19,8 @@ import pytest
 import run_demo
 from pose6d.command import Stopped, exit_code, stopping_by_signals
 from pose6d.errors import OutputError
-from pose6d.evaluation.run_folder import RunFolder
-from pose6d.evaluation.run_record import RunRecord
+from pose6d.report.run_folder import RunFolder
+from pose6d.report.run_record import RunRecord
 from recorded import run as recorded_run
 from tests.demo_recording import FRAMES, FakeEstimator
 from tests.pose_files import read_poses

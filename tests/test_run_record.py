@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from pose6d.evaluation.run_folder import RunFolder
-from pose6d.evaluation.run_record import RunRecord
 from pose6d.mesh.mesh import Mesh
+from pose6d.report.run_folder import RunFolder
+from pose6d.report.run_record import RunRecord
 
 
 def lines_of(confidence: dict[str, float], folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pose6d.errors import FrameError, SceneError
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.scenes import Frame, open_scene
 from pose6d.scenes.images import list_images, natural_key, read_color, read_depth, read_mask, write_depth, write_image
 
@@ -34,10 +35,7 @@ def make_mask() -> np.ndarray:
 
 
 def make_pose(shift: float = 0.0) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
-    pose[:3, 3] = [0.1 + shift, 0.02, 0.5]
-    return pose
+    return rigid_transform(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]), [0.1 + shift, 0.02, 0.5])
 
 
 @pytest.fixture
@@ -259,6 +257,20 @@ def test_bad_intrinsics(folder_scene: Path, text: str | None, complaint: str) ->
     else:
         file.write_text(text)
     with pytest.raises(SceneError, match=complaint):
+        open_scene(folder_scene)
+
+
+def test_the_camera_may_be_intrinsics_json_in_any_layout(folder_scene: Path) -> None:
+    """Then what lies in the folder tells the layout, and what is missing is said of that one."""
+    (folder_scene / "cam_K.txt").rename(folder_scene / "camera.txt")
+    with pytest.raises(SceneError, match=r"cam_K\.txt is missing \(.*holds annotated_poses/, camera\.txt, depth/"):
+        open_scene(folder_scene)
+    (folder_scene / "intrinsics.json").write_text(json.dumps(INTRINSICS))
+    scene = open_scene(folder_scene)
+    assert scene.kind == "folder"
+    np.testing.assert_array_equal(scene[0].K, K)
+    (folder_scene / "rgb").rename(folder_scene / "color")
+    with pytest.raises(SceneError, match=r"is no scene(?s:.*)JPEGImages/(?s:.*)found: .*color/.*intrinsics\.json"):
         open_scene(folder_scene)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy.objects import HELD_OUT_SEED
 from benchmarks.schedule_plot import pareto_front
 from benchmarks.schedules import (
     Options,
@@ -22,6 +21,7 @@ from benchmarks.schedules import (
     write_results,
 )
 from learning.datasets.objects.random_objects import make_object
+from learning.datasets.objects.training_pool import HELD_OUT_SEED
 from pose6d.errors import Pose6DError
 from pose6d.evaluation.record import Record
 from pose6d.mesh.mesh import Mesh

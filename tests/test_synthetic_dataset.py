@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy.dataset import SyntheticDataset
-from benchmarks.accuracy.objects import HELD_OUT_SEED
 from benchmarks.accuracy.scene_workers import make
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
 from benchmarks.accuracy.suites import SUITES
 from learning.datasets.objects.random_objects import make_object
+from learning.datasets.objects.training_pool import HELD_OUT_SEED
 from pose6d.command import BAD_INPUT
 from pose6d.evaluation import __main__ as command
 from pose6d.mesh.mesh import Mesh

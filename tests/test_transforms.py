@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from pose6d.geometry.transforms import (
     hat,
     make_transform,
     random_rotations,
+    rigid_transform,
     rotation_angle,
     so3_exp,
     so3_log,
@@ -88,6 +90,7 @@ def test_log_of_an_exact_half_turn(axis: int) -> None:
 def test_moving_points(v: torch.Tensor, t: torch.Tensor, point: torch.Tensor) -> None:
     T = make_transform(so3_exp(v), t.float())
     torch.testing.assert_close(T[3], torch.tensor([0.0, 0, 0, 1]))
+    np.testing.assert_array_equal(rigid_transform(T[:3, :3].numpy(), T[:3, 3].numpy()), T.numpy())
     expected = (T.double() @ torch.cat([point, torch.ones(1)]).double())[:3]
     moved = transform_points(T, point.float()[None])
     torch.testing.assert_close(moved[0].double(), expected, atol=POINT_TOLERANCE, rtol=0)

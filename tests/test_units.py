@@ -156,3 +156,11 @@ def test_real_objects_in_all_units(shared_data):
                 assert found == pytest.approx(1 / factor), (folder.name, factor)
             checked += 1
     assert checked == 10
+
+
+def test_a_mask_that_covers_the_picture_is_the_first_suspect(box, view):
+    depth, mask = view
+    for wrong in (~mask, np.ones_like(mask)):
+        for unit in ("auto", "m"):
+            with pytest.raises(MeshError, match=r"mask covers (9\d|100) % of the picture: is it inverted.*diameter"):
+                resolve_unit(box, unit, depth * 4, wrong, K)

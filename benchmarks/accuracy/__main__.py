@@ -13,28 +13,16 @@ from __future__ import annotations
 
 from benchmarks.accuracy.report import markdown, read_json, write_diagram
 from benchmarks.accuracy.scoreboard import Options, run
-from benchmarks.accuracy.suites import SUITES
+from benchmarks.result_file import print_result
 from pose6d.command import run_command_line
-from pose6d.errors import OptionError
-from pose6d.whole_file import write_whole
 
 
 def main(options: Options) -> None:
-    unknown = [name for name in options.suites if name not in SUITES]
-    if unknown:
-        raise OptionError(f"--suites {' '.join(unknown)}: unknown; there are {', '.join(SUITES)}")
-    if options.scenes < 1:
-        raise OptionError(f"--scenes {options.scenes}: at least one is needed")
-    if options.from_json is not None:
-        records, facts = read_json(options.from_json)
-    else:
-        records, facts = run(options)
+    options.check("register", "track", "absent", "real")
+    records, facts = run(options) if options.from_json is None else read_json(options.from_json)
+    title = f"weights {facts['options'].get('weights')}"
     text = markdown(records, facts)
-    print(text)
-    beside = options.output or options.from_json
-    if beside is not None:
-        write_whole(beside.with_suffix(".md"), text)
-        print(write_diagram(beside.with_suffix(".png"), records, f"weights {facts['options'].get('weights')}"))
+    print_result(text, lambda path: write_diagram(path, records, title), options.output, options.from_json)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ BINNINGS: Mapping[str, Callable[[Record], str | None]] = {
 }
 
 
-def binned_scores(records: Sequence[Record], binning: str, *, by_set: bool = False) -> dict[str, SuiteScores]:
+def binned_scores(records: Sequence[Record], binning: str) -> dict[str, SuiteScores]:
     """Scores by the bins of one of BINNINGS, of results whose object is there and whose confidence can be judged."""
-    judged = [r for r in records if r.present and len(select_judged([r], by_set=by_set)[0])]
+    judged = [r for r in records if r.present and len(select_judged([r])[0])]
     bins: dict[str, list[Record]] = {}
     for record in judged:
         name = BINNINGS[binning](record)
@@ -36,7 +36,7 @@ def binned_scores(records: Sequence[Record], binning: str, *, by_set: bool = Fal
             bins.setdefault(name, []).append(record)
     known = [name for intervals in (_VISIBLE, _TEXTURES, _SIZES) for _, name in intervals]
     order = sorted(bins, key=lambda name: (known.index(name), "") if name in known else (-1, name))
-    return {name: score(bins[name], by_set=by_set) for name in order}
+    return {name: score(bins[name]) for name in order}
 
 
 def worst_bins(bins: Mapping[str, SuiteScores]) -> dict[str, tuple[str, float]]:

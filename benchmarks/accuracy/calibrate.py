@@ -22,12 +22,13 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
-from benchmarks.accuracy.objects import HELD_OUT_SEED, TargetObject, recolored
+from benchmarks.accuracy.objects import TargetObject, recolored
 from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
 from benchmarks.accuracy.suites import SUITES
 from estimater import FoundationPose
 from learning.datasets.objects.random_objects import make_objects
+from learning.datasets.objects.training_pool import HELD_OUT_SEED
 from learning.training.predict_score import JudgeWeights, ScorePredictor
 from many_objects import EstimatorFactory
 from pose6d import json_file

@@ -11,6 +11,7 @@ import numpy as np
 
 from learning.datasets.objects.random_objects import make_objects
 from learning.datasets.objects.shapes import Shape, box, disc, extrusion, lathe, superquadric, tube
+from learning.datasets.objects.training_pool import HELD_OUT_SEED, MESH_SUFFIXES
 from pose6d.errors import MeshError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
@@ -18,9 +19,7 @@ from pose6d.mesh.part import GREY
 from pose6d.mesh.shape_symmetries import shape_symmetries
 from pose6d.mesh.symmetry import parse_symmetry
 
-HELD_OUT_SEED = 1_000_000  # training uses the seeds below
 _PROCEDURAL_DIAMETER = 0.2  # metres
-_MESH_SUFFIXES = (".obj", ".ply", ".glb")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +52,9 @@ def load_objects(folder: Path | None, count: int = 16) -> list[Mesh]:
     if folder is None:
         seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + count)
         return [mesh.scaled(_PROCEDURAL_DIAMETER) for mesh in make_objects(seeds, progress=False)]
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _MESH_SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MESH_SUFFIXES)
     if not files:
-        raise MeshError(f"{folder} holds no mesh ({', '.join(_MESH_SUFFIXES)})")
+        raise MeshError(f"{folder} holds no mesh ({', '.join(MESH_SUFFIXES)})")
     with ThreadPoolExecutor() as threads:  # most of the time goes into decoding textures, which frees the interpreter
         meshes = list(threads.map(load_mesh, files))
     return [replace(mesh, name=str(path.relative_to(folder))) for mesh, path in zip(meshes, files, strict=True)]

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.accuracy.binned_scores import BINNINGS, FEWEST, binned_scores, worst_bins
 from benchmarks.accuracy.scores import SuiteScores, score, select_judged
 from benchmarks.accuracy.suites import SUITES
-from benchmarks.result_file import read_result
+from benchmarks.result_file import facts_lines, read_result
 from pose6d import json_file
 from pose6d.evaluation.calibration_plot import write_reliability_diagram
 from pose6d.evaluation.markdown_table import markdown_table
@@ -72,9 +72,7 @@ def read_json(path: Path) -> tuple[list[Record], dict[str, Any]]:
 
 def markdown(records: Sequence[Record], facts: Mapping[str, Any]) -> str:
     """The scoreboard for people: what it was made with, and tables by suite, of the confidence, and by object."""
-    parts = [f"{key}: {value}" for key, value in facts.items() if key != "options"]
-    options = ", ".join(f"{key} {value}" for key, value in facts.get("options", {}).items())
-    text = ["; ".join(parts), options, ""]
+    text = facts_lines(facts)
     by_suite = {name: [r for r in records if r.suite == name] for name in SUITES}
     by_suite = {name: rows for name, rows in by_suite.items() if rows}
     posed = {name: score(rows) for name, rows in by_suite.items() if any(r.present for r in rows)}

@@ -21,7 +21,7 @@ from benchmarks.accuracy.reconstruction import reconstruct_mesh
 from benchmarks.accuracy.report import write_json
 from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
-from benchmarks.accuracy.suites import SUITES, Suite
+from benchmarks.accuracy.suites import SUITES, Suite, Task
 from benchmarks.accuracy.trajectories import FRAMES
 from benchmarks.versions import versions
 from many_objects import EstimatorFactory
@@ -51,6 +51,19 @@ class SceneChoice:
     workers: int | None = None
     """processes of Ray that make scenes; all cores but two if omitted, 0 or without Ray: none besides this one"""
     seed: int = 7
+
+    def check(self, *tasks: Task) -> None:
+        """Refuse suites of other tasks, and no scenes.
+
+        Raises:
+            OptionError: saying which.
+        """
+        fit = [suite.name for suite in SUITES.values() if suite.task in tasks]
+        unfit = [name for name in self.suites if name not in fit]
+        if unfit:
+            raise OptionError(f"--suites {' '.join(unfit)}: unknown, or of no use here; choose from {', '.join(fit)}")
+        if self.scenes < 1:
+            raise OptionError(f"--scenes {self.scenes}: at least one is needed")
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,8 +12,8 @@ from learning.datasets.scenes.lighting import Lighting
 from learning.datasets.scenes.scene_batches import SceneConfig
 from pose6d.camera_simulation.frozen.plain_camera import PlainCamera
 from pose6d.camera_simulation.simulated_camera import NOISY_DEPTH, PERFECT
-from pose6d.errors import OptionError
 
+Task = Literal["register", "track", "absent", "real"]
 IMAGE_SIZE = (480, 640)
 INTRINSICS = (610.0, 610.0, 320.0, 240.0)  # fx, fy, cx, cy of a common RGB-D camera at 640x480
 
@@ -71,7 +70,7 @@ class Suite:
 
     name: str
     condition: str
-    task: Literal["register", "track", "absent", "real"] = "register"
+    task: Task = "register"
     config: SceneConfig = _CLUTTERED
     noise: PlainCamera | None = _PLAIN
     visible: tuple[float, float] = (0.3, 1.0)
@@ -132,15 +131,3 @@ SUITES = {
         Suite("real", "real frames of --real-folder", task="real"),
     )
 }
-
-
-def check_registers(names: Sequence[str]) -> None:
-    """Refuse suites without frames to register in.
-
-    Raises:
-        OptionError: there are such, or unknown ones, among the names.
-    """
-    fit = [suite.name for suite in SUITES.values() if suite.task == "register"]
-    unfit = [name for name in names if name not in fit]
-    if unfit:
-        raise OptionError(f"--suites {' '.join(unfit)}: nothing to register in there; choose from {', '.join(fit)}")

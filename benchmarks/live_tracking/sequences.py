@@ -27,7 +27,6 @@ LENGTHS: dict[Kind, int] = {"leaves": 90, "hidden": 75, "fast": 61}
 _GONE = 30, 60  # frames between which an object that leaves moves out, and in elsewhere
 _STEPS = 4  # frame steps of fast sequences
 _FPS = 30.0
-_HARDLY = 0.05  # visible share of the silhouette below which the object is not to be seen
 _HALF, _WHOLLY = (10, 40), (40, 55)  # frames of the real sequence in which the object is half and wholly hidden
 _SMALLER = 4  # times, the picture in which silhouettes that reach beyond the border are counted
 _NEARER = 0.05  # metres between the painted occluder and the nearest point of the object

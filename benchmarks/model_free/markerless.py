@@ -22,7 +22,7 @@ from benchmarks.model_free.videos import Video, film_around, film_held
 from learning.datasets.objects.random_objects import make_kind
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.markerless.from_video import adjust_all, reference_views
-from mesh_creation.markerless.tracker import MarkerlessTracker, TrackerOptions
+from mesh_creation.markerless.tracker import MarkerlessTracker
 from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth
 from pose6d.command import run_command_line
@@ -109,11 +109,11 @@ def procedural_objects(kinds: Sequence[str], seed: int) -> list[Mesh]:
         raise OptionError(f"there is no kind {error} of procedural objects") from error
 
 
-def score_video(video: Video, options: TrackerOptions = TrackerOptions()) -> VideoScore:  # noqa: B008 - frozen
+def score_video(video: Video) -> VideoScore:
     """Follow the object of a video, and compare with the truth."""
     truth = [frame.object_in_camera for frame in video.frames]
     start = time.perf_counter()
-    tracker = MarkerlessTracker(video.frames[0], options=options)
+    tracker = MarkerlessTracker(video.frames[0])
     for frame in video.frames[1:]:
         tracker.step(frame)
     followed = time.perf_counter()

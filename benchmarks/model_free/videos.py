@@ -15,10 +15,12 @@ from mesh_creation.simulation.motion import CameraMotion, Tremor, look_at, rotat
 from mesh_creation.simulation.room import make_room
 from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
 from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, make_renderer
 from pose6d.scenes.frame import Frame
 
+_AROUND, _HELD_FOR = (200, 28.0), (300, 10.0)  # frames and seconds of a video
 _LIGHT = np.array([-0.45, -0.35, 0.82])  # towards it, world
 _HAND = 0.19  # metres, its diameter
 _SLIP = 4.0, 0.004  # degrees and metres by which it slips on the object at most
@@ -41,14 +43,13 @@ class Video:
     frames: list[Frame]
 
 
-def film_around(mesh: Mesh, seed: int, frames: int = 200, seconds: float = 28.0, shown: int | None = None) -> Video:
+def film_around(mesh: Mesh, seed: int, shown: int | None = None) -> Video:
     """A camera is carried about twice around an object that stands on a table, in a room without markers.
 
     Args:
         mesh: the object, z up, metres.
         seed: of the path, the room and all noise.
-        frames, seconds: of the whole way.
-        shown: how many of the frames are filmed; all if omitted.
+        shown: how many frames are filmed; the whole way if omitted.
     """
     rng = np.random.default_rng([seed, 0xA0])
     pose = rotation_z(rng.uniform(0, 2 * np.pi))
@@ -57,25 +58,25 @@ def film_around(mesh: Mesh, seed: int, frames: int = 200, seconds: float = 28.0,
     pose[:3, 3] = [*(-(low + high)[:2] / 2), -low[2] + 0.0002]
     path = CameraMotion(
         turntable=False,
-        seconds=seconds,
+        seconds=_AROUND[1],
         target=np.array([0, 0, min(0.45 * (high - low)[2], 0.08)]),
         distance=max(0.40, 0.20 + 2.0 * mesh.diameter),
         start=float(rng.uniform(0, 2 * np.pi)),
         tremor=Tremor.sample(rng, 0.0012, 0.005),
     )
-    times = (np.arange(frames) * seconds / frames)[:shown]
+    times = _times(*_AROUND)[:shown]
     cameras = np.stack([path.camera_in_world(t) for t in times])
     studio = _Studio(rng, [mesh])
     return Video(f"around {mesh.name}", mesh, studio.film(cameras, pose[None, None].repeat(len(times), 0), times))
 
 
-def film_held(mesh: Mesh, seed: int, frames: int = 300, seconds: float = 10.0, shown: int | None = None) -> Video:
+def film_held(mesh: Mesh, seed: int, shown: int | None = None) -> Video:
     """A hand moves and turns an object before a camera that stands still: up to 12 cm and 100 degrees to all sides.
 
     The hand slips a little. Arguments as of `film_around`.
     """
     rng = np.random.default_rng([seed, 0xB0])
-    times = (np.arange(frames) * seconds / frames)[:shown]
+    times = _times(*_HELD_FOR)[:shown]
     eye = np.array([0.0, -max(0.42, 0.2 + 2.0 * mesh.diameter), _HELD[2] + 0.12])
     camera = look_at(eye, _HELD)
     start = cv2.Rodrigues(rng.normal(0, 1, 3))[0]
@@ -90,12 +91,15 @@ def film_held(mesh: Mesh, seed: int, frames: int = 300, seconds: float = 10.0, s
         poses[i, 0, :3, 3] = _HELD + move[:3] * [0.05, 0.06, 0.04] + shaken[:3, 3]
     hand, hand_in_object = _grasp(mesh, camera, poses[0, 0], rng)
     for pose, time in zip(poses, times, strict=True):  # the grip is not quite firm
-        slip = np.eye(4)
-        slip[:3, :3] = cv2.Rodrigues(np.radians(_SLIP[0]) * np.sin([0.9 * time, 1.3 * time, 0.7 * time]))[0]
-        slip[:3, 3] = _SLIP[1] * np.sin([1.1 * time, 0.8 * time, 1.4 * time])
-        pose[1] = pose[0] @ slip @ hand_in_object
+        turned = cv2.Rodrigues(np.radians(_SLIP[0]) * np.sin([0.9 * time, 1.3 * time, 0.7 * time]))[0]
+        moved = _SLIP[1] * np.sin([1.1 * time, 0.8 * time, 1.4 * time])
+        pose[1] = pose[0] @ rigid_transform(turned, moved) @ hand_in_object
     studio = _Studio(rng, [mesh, hand])
     return Video(f"held {mesh.name}", mesh, studio.film(np.tile(camera, (len(times), 1, 1)), poses, times))
+
+
+def _times(frames: int, seconds: float) -> np.ndarray:
+    return np.arange(frames) * seconds / frames
 
 
 def _grasp(mesh: Mesh, camera: np.ndarray, pose: np.ndarray, rng: np.random.Generator) -> tuple[Mesh, np.ndarray]:

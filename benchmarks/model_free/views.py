@@ -12,7 +12,7 @@ import torch
 from mesh_creation.reference_views.view import ReferenceView
 from pose6d.camera_simulation.simulated_camera import SimulatedCamera
 from pose6d.geometry.rotation_grids import icosphere
-from pose6d.geometry.transforms import random_rotations, so3_exp
+from pose6d.geometry.transforms import random_rotations, rigid_transform, so3_exp
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Shading
@@ -106,10 +106,8 @@ def _look_at(direction: np.ndarray, mesh: Mesh, rng: np.random.Generator) -> np.
     rotation = np.stack([side, np.cross(side, direction) * -1.0, -direction])
     rotation[1] = np.cross(rotation[2], rotation[0])
     distance = float(np.clip(3.5 * mesh.diameter, 0.35, 0.8) * rng.uniform(0.9, 1.1))
-    pose = np.eye(4)
-    pose[:3, :3] = rotation
-    pose[:3, 3] = np.array([*rng.uniform(-0.04, 0.04, 2) * distance, distance]) - rotation @ mesh.center
-    return pose
+    place = np.array([*rng.uniform(-0.04, 0.04, 2) * distance, distance])
+    return rigid_transform(rotation, place - rotation @ mesh.center)
 
 
 def _background(

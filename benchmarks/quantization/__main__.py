@@ -40,6 +40,7 @@ from benchmarks.quantization.measurements import (
 from benchmarks.quantization.variants_plot import write_quantization_plot
 from benchmarks.versions import versions
 from estimater import FoundationPose
+from learning.datasets.objects.training_pool import HELD_OUT_SEED
 from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
 from pose6d.command import run_command_line
@@ -47,7 +48,7 @@ from pose6d.device import fast_dtype, resolve_device
 from pose6d.errors import FrameError, WeightsError
 from pose6d.json_file import write_json
 from pose6d.whole_file import write_whole
-from quantization.calibration_pairs import HELD_OUT_SEED, calibration_pairs, calibration_pool
+from quantization.calibration_pairs import calibration_pairs, calibration_pool
 
 _KINDS: tuple[Kind, Kind] = ("refiner", "scorer")
 

@@ -27,6 +27,7 @@ FASTEST = {torch.float16: "torch-fp16", torch.bfloat16: "torch-bf16"}
 """The weights as they are, in the number format that a device uses unless told otherwise."""
 PLAIN = {BASELINE: False, **dict.fromkeys(FASTEST.values(), True)}
 """No quantised variants; and whether `amp` is on."""
+_REPEATS = 3  # of which the quickest counts
 DIAMETER = 0.2  # metres, of the objects whose drift is reported
 
 
@@ -88,10 +89,10 @@ def _saved_size(network: torch.nn.Module) -> int:
     return buffer.tell()
 
 
-def setup_seconds(name: str, weights: str, device: torch.device, repeats: int = 3) -> float:
+def setup_seconds(name: str, weights: str, device: torch.device) -> float:
     """Least time until both networks have answered for the first time."""
     seconds = []
-    for _ in range(repeats):
+    for _ in range(_REPEATS):
         start = time.perf_counter()
         for kind in ("refiner", "scorer"):
             open_runner(name, kind, weights, device)
@@ -104,7 +105,6 @@ def per_pair_milliseconds(
     runners: dict[str, NetworkRunner | OnnxRunner],
     pairs: Pairs,
     batches: Sequence[int],
-    rounds: int = 3,
     clock: Callable[[], float] = time.perf_counter,
     tick: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[int, float]]:
@@ -113,7 +113,7 @@ def per_pair_milliseconds(
     The variants take turns, so that whatever else the machine does hits all of them.
     """
     best: dict[str, dict[int, float]] = {name: {} for name in runners}
-    for attempt in range(rounds + 1):  # the first one warms up
+    for attempt in range(_REPEATS + 1):  # the first one warms up
         for batch in batches:
             repeats = [i % len(pairs) for i in range(batch)]
             for name, runner in runners.items():

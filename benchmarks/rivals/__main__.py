@@ -31,8 +31,7 @@ from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene
 from benchmarks.accuracy.scoreboard import SceneChoice, Scoreboard
 from benchmarks.accuracy.scores import score
-from benchmarks.accuracy.suites import check_registers
-from benchmarks.result_file import read_result
+from benchmarks.result_file import facts_lines, print_result, read_result
 from benchmarks.rivals.icp_from_views import IcpFromViews
 from benchmarks.rivals.point_pair_features import PointPairFeatures
 from benchmarks.rivals.published_schedule import PublishedSchedule
@@ -47,7 +46,7 @@ from pose6d.evaluation.record import Record
 from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.search.schedule import SCHEDULES
-from pose6d.whole_file import whole_file, write_whole
+from pose6d.whole_file import whole_file
 
 NAMES = {
     "pruned": "ours",
@@ -95,21 +94,15 @@ class RivalOutcome:
 
 
 def main(options: Options) -> None:
-    check_registers(options.suites)
+    options.check("register")
     unknown = [name for name in options.rivals if name not in NAMES]
     if unknown or not options.rivals:
         raise OptionError(f"--rivals {' '.join(unknown)}: unknown; there are {', '.join(NAMES)}")
-    if options.scenes < 1:
-        raise OptionError(f"--scenes {options.scenes}: at least one is needed")
     if "ppf" in options.rivals and options.ppf_python is None and options.from_json is None:
         raise OptionError("--rivals ppf needs --ppf-python, the Python of an environment with opencv-contrib-python")
     outcomes, facts = run(options) if options.from_json is None else _read(options.from_json)
     text = markdown(outcomes, facts)
-    print(text)
-    beside = options.output or options.from_json
-    if beside is not None:
-        write_whole(beside.with_suffix(".md"), text)
-        write_picture(beside.with_suffix(".png"), outcomes, facts)
+    print_result(text, lambda path: write_picture(path, outcomes, facts), options.output, options.from_json)
 
 
 def run(options: Options) -> tuple[dict[str, RivalOutcome], dict[str, Any]]:
@@ -182,9 +175,7 @@ def markdown(outcomes: dict[str, RivalOutcome], facts: dict[str, Any]) -> str:
         joules = "-" if outcome.joules is None else f"{outcome.joules / max(len(times), 1):.1f}"
         shares = [f"{scores.error:.1f}", f"{scores.add_s:.1f}"]
         rows.append([NAMES[name], *shares, *(f"{np.percentile(times, p):.1f}" for p in (50, 90)), memory, joules])
-    said = "; ".join(f"{key}: {value}" for key, value in facts.items() if key != "options")
-    chosen = ", ".join(f"{key} {value}" for key, value in facts.get("options", {}).items())
-    return "\n".join([said, chosen, "", *markdown_table(rows)])
+    return "\n".join([*facts_lines(facts), *markdown_table(rows)])
 
 
 def milliseconds(records: Sequence[Record]) -> np.ndarray:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.result_file import print_result
 from benchmarks.speed.bench import Bench, Table, free_unused_memory
 from benchmarks.speed.cold_start import cold_start
 from benchmarks.speed.growth import image_sizes, mesh_sizes, objects
@@ -25,7 +26,6 @@ from pose6d.command import run_command_line
 from pose6d.errors import OptionError
 from pose6d.search.schedule import SCHEDULES
 from pose6d.weights import find_weights
-from pose6d.whole_file import write_whole
 
 MEASURE: dict[str, Callable[[Bench], Table]] = {
     "stages": stages,
@@ -69,14 +69,10 @@ def run(options: Options) -> tuple[dict[str, Table], dict[str, Any]]:
 def main(options: Options) -> None:
     """Measure or read, print, and write what `output` asks for."""
     tables, facts = read_json(options.from_json) if options.from_json is not None else run(options)
-    text = markdown(tables, facts)
-    print(text)
     if options.output is not None:
         write_json(options.output, tables, facts)
-    beside = options.output or options.from_json
-    if beside is not None:
-        write_whole(beside.with_suffix(".md"), text)
-        print(write_figure(beside.with_suffix(".png"), tables, facts))
+    text = markdown(tables, facts)
+    print_result(text, lambda path: write_figure(path, tables, facts), options.output, options.from_json)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,7 @@ from benchmarks.speed.frames import TimedFrame, cluttered_frame
 from benchmarks.speed.options import Options
 from benchmarks.speed.timing import median
 from estimater import FoundationPose
-from learning.training.predict_pose_refine import PoseRefinePredictor
-from learning.training.predict_score import ScorePredictor
-from learning.training.scouts import load_scouts
+from many_objects import EstimatorFactory
 from pose6d.device import resolve_device
 from pose6d.errors import OptionError
 from pose6d.mesh.mesh import Mesh
@@ -63,16 +61,9 @@ class Bench:
         return self.meshes[0] if self.options.mesh_folder else load_objects(None, 1)[0]
 
     @cached_property
-    def refiner(self) -> PoseRefinePredictor:
-        return PoseRefinePredictor(self.options.weights, self.device)
-
-    @cached_property
-    def scorer(self) -> ScorePredictor:
-        return ScorePredictor(self.options.weights, self.device)
-
-    @cached_property
-    def scouts(self) -> tuple[PoseRefinePredictor, ScorePredictor] | None:
-        return load_scouts(self.options.weights, self.device)
+    def networks(self) -> EstimatorFactory:
+        """The refiner, the scorer and the scouts of all estimators."""
+        return EstimatorFactory(self.options.weights, self.device)
 
     @cached_property
     def _pool(self) -> ScenePool:
@@ -88,7 +79,7 @@ class Bench:
     def estimator(self, mesh: Mesh | None = None, schedule: str | Schedule = "auto", **more: Any) -> FoundationPose:
         """An estimator with the shared networks, unless `more` says otherwise."""
         if "weights" not in more:
-            more = {"refiner": self.refiner, "scorer": self.scorer, "scouts": self.scouts} | more
+            more = {name: getattr(self.networks, name) for name in ("refiner", "scorer", "scouts")} | more
         return FoundationPose(mesh or self.mesh, device=self.device, schedule=schedule, **more)
 
     def estimator_without_doubt(self, mesh: Mesh | None = None, **more: Any) -> FoundationPose:

@@ -99,10 +99,7 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
         import numpy as np
         import torch
 
-        from estimater import FoundationPose
-        from learning.training.predict_pose_refine import PoseRefinePredictor
-        from learning.training.predict_score import ScorePredictor
-        from learning.training.scouts import load_scouts
+        from many_objects import EstimatorFactory
         from pose6d.mesh.mesh_files import load_mesh
 
     lap("Python and imports")
@@ -110,11 +107,9 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
     lap("device")
     mesh = load_mesh(request.mesh)
     lap("mesh")
-    refiner = PoseRefinePredictor(request.weights, request.device)
-    scorer = ScorePredictor(request.weights, request.device)
-    scouts = load_scouts(request.weights, request.device)
+    make = EstimatorFactory(request.weights, request.device)
     lap("weights")
-    estimator = FoundationPose(mesh, refiner=refiner, scorer=scorer, device=request.device, scouts=scouts)
+    estimator = make(mesh)
     lap("estimator")
     frame = np.load(request.frame)
     images = [frame[name] for name in ("K", "rgb", "depth", "mask")]

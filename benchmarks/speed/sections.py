@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.rendering import median_ms
 from benchmarks.speed.arithmetic import CountingRefiner, CountingScorer, matrix_ceiling, network_flops
 from benchmarks.speed.bench import Bench, Table
 from benchmarks.speed.frames import TimedFrame
-from benchmarks.speed.timing import median, percentiles, time_calls, until_done
+from benchmarks.speed.timing import call_ms, median, percentiles, time_calls, until_done
 from estimater import FoundationPose
 from learning.inference.inputs import observed_inputs
 from learning.inference.runners import make_runner
@@ -98,7 +97,7 @@ def _pieces(bench: Bench, frame: TimedFrame) -> list[dict[str, object]]:
     flops = {"refiner": network_flops(config, n), "scorer": network_flops(judge.config, n)}
     rows: list[dict[str, object]] = []
     for piece, call in work.items():
-        ms = median_ms(call, device, _PIECE_REPEATS[device.type])
+        ms = call_ms(call, device, _PIECE_REPEATS[device.type])
         row: dict[str, object] = {"of": "piece by itself", "stage": piece, "ms": ms}
         if "network" in piece:
             row["TFLOP/s"] = flops[piece.split()[0]] / (1e9 * ms)
@@ -133,10 +132,10 @@ def register(bench: Bench) -> Table:
     )
     first = None
     for schedule in options.schedules:
-        refiner, scorer = CountingRefiner(bench.refiner), CountingScorer(bench.scorer)
+        refiner, scorer = CountingRefiner(bench.networks.refiner), CountingScorer(bench.networks.scorer)
         scouts = None
-        if bench.scouts is not None:
-            scouts = CountingRefiner(bench.scouts[0]), CountingScorer(bench.scouts[1])
+        if bench.networks.scouts is not None:
+            scouts = CountingRefiner(bench.networks.scouts[0]), CountingScorer(bench.networks.scouts[1])
         counting = bench.estimator(schedule=schedule, refiner=refiner, scorer=scorer, scouts=scouts)
         bench.register_call(counting, frame)()
         estimator = bench.estimator(schedule=schedule)
@@ -193,10 +192,10 @@ def hypotheses(bench: Bench) -> Table:
         object, start, observation = _hypotheses(bench, frame, count)
 
         def refine(poses: Tensor, on: tuple = (object, observation)) -> tuple[Tensor, ...]:
-            return (bench.refiner.predict(Hypotheses(poses), *on, steps=steps),)
+            return (bench.networks.refiner.predict(Hypotheses(poses), *on, steps=steps),)
 
         def score(poses: Tensor, on: tuple = (object, observation)) -> tuple[Tensor, ...]:
-            return (bench.scorer.predict(Hypotheses(poses), *on).ranking,)
+            return (bench.networks.scorer.predict(Hypotheses(poses), *on).ranking,)
 
         works = (refine, score)
         times = {f"{work.__name__} ms": median(_record_graph(work, start.poses), repeats, warm_ups) for work in works}

@@ -41,3 +41,14 @@ def until_done(call: Callable[[], object], device: torch.device) -> Callable[[],
             torch.cuda.synchronize(device)
 
     return work
+
+
+def call_ms(call: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Milliseconds of one call; on CUDA of one of ten calls in a row, so that the queue stays filled."""
+    calls = 10 if device.type == "cuda" else 1
+
+    def row() -> None:
+        for _ in range(calls):
+            call()
+
+    return median(until_done(row, device), repeats, warm_ups=1) / calls

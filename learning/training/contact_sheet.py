@@ -10,6 +10,9 @@ import torch
 
 from pose6d.scenes.images import write_image
 
+HARD_BATCHES = 8
+"""in which trainers look for the hardest samples"""
+
 
 def save_contact_sheet(A: torch.Tensor, B: torch.Tensor, path: Path, samples: int = 12) -> None:
     """One column per sample: rendered colour, observed colour, both blended, rendered xyz, observed xyz.

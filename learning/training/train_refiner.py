@@ -24,7 +24,7 @@ from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
 from learning.models.loading import start_from
 from learning.models.refine_network import RefineNet
-from learning.training.contact_sheet import save_contact_sheet, save_hardest
+from learning.training.contact_sheet import HARD_BATCHES, save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, refiner_loss
 from pose6d.command import run_command_line
@@ -95,10 +95,10 @@ def refiner_samples(pool: MeshPool, config: RefinerConfig, generator: torch.Gene
 
 @torch.no_grad()
 def hard_samples(
-    network: RefineNet, pool: MeshPool, config: RefinerConfig, generator: torch.Generator, batches: int = 8
+    network: RefineNet, pool: MeshPool, config: RefinerConfig, generator: torch.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Batches of A, B and the ADD (N,) that a trained network leaves after one step, in diameters."""
-    for _ in range(batches):
+    for _ in range(HARD_BATCHES):
         batch = refiner_samples(pool, config, generator)
         diameter = torch.ones(len(batch.poses), device=pool.device)
         with torch.autocast(pool.device.type, dtype=torch.bfloat16):

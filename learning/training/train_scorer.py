@@ -25,7 +25,7 @@ from learning.models.config import NetworkConfig
 from learning.models.loading import load_network, start_from
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
-from learning.training.contact_sheet import save_contact_sheet, save_hardest
+from learning.training.contact_sheet import HARD_BATCHES, save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
 from learning.training.train_refiner import observe_scenes
@@ -164,10 +164,9 @@ def hard_samples(
     refiner: _Refiner,
     config: ScorerConfig,
     generator: torch.Generator,
-    batches: int = 8,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Batches of what a trained network chose, one pair per scene, and by how much a better choice was there (N,)."""
-    for _ in range(batches):
+    for _ in range(HARD_BATCHES):
         batch = scorer_samples(pool, refiner, config, generator)
         with torch.autocast(pool.device.type, dtype=torch.bfloat16):
             ranking = network(batch.A, batch.B, config.hypotheses).ranking

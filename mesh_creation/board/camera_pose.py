@@ -10,6 +10,7 @@ import numpy as np
 from mesh_creation.board.detection import BoardDetection
 from mesh_creation.board.layout import Board
 from pose6d.errors import FrameError
+from pose6d.geometry.transforms import rigid_transform
 
 _MIN_POINTS = 6
 _OUTLIER = 3.0  # pixels from the common homography
@@ -85,8 +86,7 @@ def estimate_board_pose(detection: BoardDetection, board: Board, K: np.ndarray, 
         rms = float(np.sqrt(np.square(_reprojection(points, pixels, rotation, translation, K)).mean()))
     if rms > _MAX_RMS:
         raise FrameError(f"reprojection error {rms:.1f} px, wanted {_MAX_RMS} or less: blurred, or a bent board")
-    board_in_camera = np.eye(4)
-    board_in_camera[:3, :3], board_in_camera[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
+    board_in_camera = rigid_transform(cv2.Rodrigues(rotation)[0], translation.ravel())
     return BoardPose(
         camera_in_board=np.linalg.inv(board_in_camera),
         rms=rms,

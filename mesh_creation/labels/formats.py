@@ -168,8 +168,8 @@ class CsvWriter:
 class InspectionVideo:
     """inspection.mp4: outline, box and axes of every object over the recording, to see at a glance what is wrong."""
 
-    def __init__(self, path: Path, fps: float = 15.0) -> None:
-        self._video = VideoWriter(path, fps)
+    def __init__(self, path: Path) -> None:
+        self._video = VideoWriter(path, fps=15.0)
 
     def add(self, frame: LabelledFrame, color_file: Path) -> None:
         self._video.write(draw_labels(frame))

@@ -13,6 +13,7 @@ import numpy as np
 
 from mesh_creation.markerless.picture import Picture, SurfacePoints
 from pose6d.compiled import compiled
+from pose6d.geometry.transforms import rigid_transform
 
 DEPTH_NOISE = 0.0012  # metres at half a metre; grows with the square of the distance
 _GREY_NOISE = 9.0  # of 255, at the finest level
@@ -122,10 +123,7 @@ def relate(
 
 def move(pose: np.ndarray, motion: np.ndarray) -> np.ndarray:
     """A pose (4, 4) after a small motion (6,), rotation and translation, in the axes that it is in."""
-    step = np.eye(4)
-    step[:3, :3] = cv2.Rodrigues(np.ascontiguousarray(motion[:3]))[0]
-    step[:3, 3] = motion[3:]
-    moved = step @ pose
+    moved = rigid_transform(cv2.Rodrigues(np.ascontiguousarray(motion[:3]))[0], motion[3:]) @ pose
     # Rounding would grow from frame to frame where a motion is carried on.
     left, _, right = np.linalg.svd(moved[:3, :3])
     moved[:3, :3] = left @ right

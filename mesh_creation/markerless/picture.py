@@ -103,18 +103,16 @@ class Surface:
         return cls(depth, surface_normals(depth, picture.K), backproject_pixels(picture.depth, picture.K))
 
 
-def choose_points(
-    picture: Picture, surface: Surface, wanted: np.ndarray, rng: np.random.Generator, most: int = _MOST_POINTS
-) -> SurfacePoints:
+def choose_points(picture: Picture, surface: Surface, wanted: np.ndarray, rng: np.random.Generator) -> SurfacePoints:
     """Points of the wanted pixels (H, W) bool: some where the picture has contrast, the others everywhere."""
     rows, columns = np.nonzero(wanted & (surface.depth > 0))
     inside = cv2.distanceTransform(wanted.astype(np.uint8), cv2.DIST_L2, 5)[rows, columns]
-    if len(rows) > most:
+    if len(rows) > _MOST_POINTS:
         contrast = np.abs(picture.grey[0][rows, columns, 1:]).sum(axis=1) * (inside > _BLUR)
-        edge = np.argsort(-contrast * rng.uniform(0.5, 1, len(rows)))[: int(most * _CONTRAST)]
+        edge = np.argsort(-contrast * rng.uniform(0.5, 1, len(rows)))[: int(_MOST_POINTS * _CONTRAST)]
         free = np.ones(len(rows), bool)
         free[edge] = False
-        chosen = np.concatenate([edge, rng.permutation(np.flatnonzero(free))[: most - len(edge)]])
+        chosen = np.concatenate([edge, rng.permutation(np.flatnonzero(free))[: _MOST_POINTS - len(edge)]])
         rows, columns, inside = rows[chosen], columns[chosen], inside[chosen]
     values = [
         cv2.remap(

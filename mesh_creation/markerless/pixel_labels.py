@@ -16,7 +16,7 @@ from scipy import ndimage
 from mesh_creation.markerless.picture import OBJECT, OTHER, UNKNOWN, Picture, Surface
 from pose6d.compiled import compiled
 
-SAME_SURFACE = 0.004  # metres at half a metre, by which two views of one surface differ at most; grows with the square
+_SAME_SURFACE = 0.004  # metres at half a metre, by which two views of one surface differ at most; grows with the square
 _STEP = 0.012  # metres of depth between neighbouring pixels that block the way
 _CONCAVE = 0.06  # metres that a radian of a concave edge is worth
 _COLOR = 0.03  # metres that a step of colour from black to white is worth
@@ -28,11 +28,6 @@ _PLANE = 0.004  # metres, half the thickness of what the object stands on
 _PLANE_SHARE = 0.6  # of what lies around the object
 _PLANE_SPREAD = 0.5  # radii of the object, standard deviation of a plane's points along its shorter side
 _MARGIN = 2  # pixels at a mask's outline that are decided anew
-
-
-def same_surface(depth: float | np.ndarray) -> float | np.ndarray:
-    """Metres by which depths of one surface differ at most."""
-    return SAME_SURFACE * np.maximum(1.0, np.square(depth / 0.5))
 
 
 def labels_of_mask(mask: np.ndarray, picture: Picture) -> np.ndarray:
@@ -191,7 +186,7 @@ def _vote(points, weights, depth, fx, fy, cx, cy, votes, nearest):  # type: igno
         row = int(np.floor(fy * points[i, 1] / z + cy + 0.5))
         if column < 1 or row < 1 or column >= width - 1 or row >= height - 1:
             continue
-        limit = SAME_SURFACE * max(1.0, (z / 0.5) ** 2)
+        limit = _SAME_SURFACE * max(1.0, (z / 0.5) ** 2)
         for r in range(row - 1, row + 2):
             for c in range(column - 1, column + 2):
                 share = 1.0 if r == row and c == column else 0.25

@@ -15,6 +15,7 @@ from mesh_creation.markerless.pixel_labels import decide, labels_of_mask
 from mesh_creation.markerless.surroundings import surroundings_are_static
 from mesh_creation.registration.image_features import find_features, locate
 from pose6d.errors import FrameError
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.scenes.frame import Frame
 
 _STAGES = ((2, 0.03, 8), (1, 0.015, 7), (0, 0.008, 6))  # level, gate in metres, most steps
@@ -198,10 +199,8 @@ class MarkerlessTracker:
         if len(self._poses) < 2 or self._poses[-1] is None or self._poses[-2] is None:
             return [last]
         before = self._poses[-2]
-        ahead = np.eye(4)
-        ahead[:3, :3] = last[:3, :3] @ before[:3, :3].T @ last[:3, :3]
-        ahead[:3, 3] = 2 * last[:3, 3] - before[:3, 3]
-        return [ahead, last]
+        turned = last[:3, :3] @ before[:3, :3].T @ last[:3, :3]
+        return [rigid_transform(turned, 2 * last[:3, 3] - before[:3, 3]), last]
 
     def _starts_by_features(self, picture: Picture) -> list[np.ndarray]:
         """Object in camera (4, 4), by image features that key views have as well, likeliest first."""

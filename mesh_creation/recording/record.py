@@ -22,6 +22,7 @@ from mesh_creation.board.detection import detect_board
 from mesh_creation.board.layout import Board, default_board, load_board, save_board
 from mesh_creation.recording.coverage import Coverage
 from pose6d.errors import DeviceError, OutputError, SceneError
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import list_images
 from pose6d.scenes.timestamps import GROWING
@@ -194,9 +195,7 @@ def _camera_in_board(board: Board, corners: np.ndarray, ids: np.ndarray, K: np.n
     if not found:
         return None
     R = cv2.Rodrigues(rotation)[0]
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = R.T, -R.T @ translation[:, 0]
-    return pose
+    return rigid_transform(R.T, -R.T @ translation[:, 0])
 
 
 def _limit_rate(frames: Iterator[Frame], fps: float, seconds: float) -> Iterator[Frame]:

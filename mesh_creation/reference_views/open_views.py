@@ -20,8 +20,7 @@ from mesh_creation.reference_views.view_check import check_count, check_view
 from mesh_creation.reference_views.view_list import list_files
 from mesh_creation.reference_views.view_selection import choose_views, farthest_views
 from mesh_creation.registration.keyframes import sharpness
-from pose6d.errors import SceneError
-from pose6d.scenes.images import shorten
+from pose6d.errors import SceneError, shorten
 
 MOST_VIEWS = 32
 """views that are used unless told otherwise; the published method needs 4, and gains nothing beyond 12 to 16"""

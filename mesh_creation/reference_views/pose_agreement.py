@@ -10,8 +10,7 @@ from scipy.spatial.distance import squareform
 
 from mesh_creation.reference_views.pose_convention import AGREE
 from mesh_creation.reference_views.pose_evidence import PairFits, ViewSurface, fit_pairs
-from pose6d.errors import SceneError
-from pose6d.scenes.images import shorten
+from pose6d.errors import SceneError, shorten
 
 _CLEARLY = 0.3  # the mean share of points against poses that parts groups of views
 _MANY = 4  # views, from which on a view is judged by all others together

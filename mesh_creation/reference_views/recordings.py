@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mesh_creation.reference_views.listed_view import ListedView, ViewListing
-from pose6d.errors import SceneError
+from pose6d.errors import SceneError, shorten
 from pose6d.scenes import Frame, Scene, open_scene
-from pose6d.scenes.images import shorten
 from pose6d.scenes.layout import read_json
 
 

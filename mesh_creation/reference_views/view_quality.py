@@ -12,6 +12,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from mesh_creation.reference_views.view import ReferenceView
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, Renderer, make_renderer
 from pose6d.report.overlay import draw_text
@@ -71,10 +72,8 @@ def judge_views(mesh: Mesh, views: Sequence[ReferenceView], camera_in_object: np
 def mean_motion(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The rigid motion (4, 4) that takes poses (N, 4, 4) closest to others: after = motion @ before."""
     motions = after @ np.linalg.inv(before)
-    motion = np.eye(4)
-    motion[:3, :3] = Rotation.from_matrix(motions[:, :3, :3]).mean().as_matrix()
-    motion[:3, 3] = (after[:, :3, 3] - before[:, :3, 3] @ motion[:3, :3].T).mean(axis=0)
-    return motion
+    R = Rotation.from_matrix(motions[:, :3, :3]).mean().as_matrix()
+    return rigid_transform(R, (after[:, :3, 3] - before[:, :3, 3] @ R.T).mean(axis=0))
 
 
 def stack_pictures(qualities: Sequence[ViewQuality]) -> np.ndarray:

@@ -18,9 +18,8 @@ from mesh_creation.board.layout import Board
 from mesh_creation.registration.depth_scale import depth_ratio
 from mesh_creation.registration.keyframes import sharpness
 from mesh_creation.step_files import StepFolder
-from pose6d.errors import FrameError, SceneError
+from pose6d.errors import FrameError, SceneError, shorten
 from pose6d.scenes.frame import Scene
-from pose6d.scenes.images import shorten
 
 _MIN_FRAMES = 8
 

@@ -20,6 +20,7 @@ from pose6d.scenes.frame import Frame, Scene
 
 _MIN_FITNESS = 0.6
 _MANY_FEATURES = 30
+_PAIRS = 8  # of frames, that are looked at for whether the surroundings move
 _NEXT = 3  # frames in time, over which ICP can follow a hand
 _MAX_RMSE = 0.004  # metres
 _ABOVE_BOARD = 0.006  # metres; what is higher is the object, whose alignment alone fixes the turn about z
@@ -120,7 +121,7 @@ def localize(
     return Placement(best.transform, "icp", fitness, best.information)
 
 
-def surroundings_are_static(cache: FrameCache, known: dict[int, np.ndarray], board: WorkArea, pairs: int = 8) -> bool:
+def surroundings_are_static(cache: FrameCache, known: dict[int, np.ndarray], board: WorkArea) -> bool:
     """Whether what lies around the board keeps its place to it (hand-held camera) or not (turntable).
 
     Features outside the board are matched between frames of known pose: where they keep their place, most matches
@@ -128,7 +129,7 @@ def surroundings_are_static(cache: FrameCache, known: dict[int, np.ndarray], boa
     """
     frames = sorted(known)
     agreeing = seen = 0
-    for start in np.linspace(0, max(len(frames) - 6, 0), pairs).astype(int):
+    for start in np.linspace(0, max(len(frames) - 6, 0), _PAIRS).astype(int):
         a, b = frames[start], frames[min(start + 5, len(frames) - 1)]
         first, second = (_features_outside(cache.features(i), known[i], board) for i in (a, b))
         if min(len(first[0]), len(second[0])) < 10:

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from mesh_creation.board.camera_pose import reprojection_information
+from pose6d.geometry.transforms import rigid_transform
 
+_MOST = 1500  # features of a picture
 _MIN_MATCHES = 12
 _PIXELS = 3.0
 _FEATURE_NOISE = 2.0  # pixels, with the error of the known points
@@ -32,11 +34,11 @@ class Features:
     descriptors: np.ndarray
 
 
-def find_features(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, most: int = 1500) -> Features:
+def find_features(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> Features:
     """SIFT points (Lowe, 2004) of a picture, with the depth measured there."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     sift: Any = cv2.SIFT_create  # type: ignore[attr-defined]  # missing in OpenCV 5's type information
-    found, descriptors = sift(nfeatures=most, contrastThreshold=0.02).detectAndCompute(grey, None)
+    found, descriptors = sift(nfeatures=_MOST, contrastThreshold=0.02).detectAndCompute(grey, None)
     if not found:
         return Features(np.zeros((0, 2)), np.zeros((0, 3)), np.zeros((0, 128), np.float32))
     pixels = np.array([point.pt for point in found], np.float64)
@@ -91,8 +93,7 @@ def locate(frame: Features, points: np.ndarray, descriptors: np.ndarray, K: np.n
         return None
     known, seen = known[inliers.ravel()], seen[inliers.ravel()]
     rotation, translation = cv2.solvePnPRefineLM(known, seen, K, None, rotation, translation)
-    points_in_camera = np.eye(4)
-    points_in_camera[:3, :3], points_in_camera[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
+    points_in_camera = rigid_transform(cv2.Rodrigues(rotation)[0], translation.ravel())
     information = reprojection_information(known, points_in_camera, K, _FEATURE_NOISE)
     covariance = np.linalg.inv(information + np.eye(6) * 1e-3) + _SYSTEMATIC
     return FeaturePose(np.linalg.inv(points_in_camera), len(known), np.linalg.inv((covariance + covariance.T) / 2))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import open3d as o3d
 
+_SCALE = 0.01  # metres, the distance of correspondences that the line process goes by
 _BOARD = 0  # the node that stands for the board
 
 
@@ -44,7 +45,7 @@ class OptimizedPoses:
     dropped: list[Edge]
 
 
-def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge], max_distance: float = 0.01) -> OptimizedPoses:
+def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge]) -> OptimizedPoses:
     """Optimise all keyframes together; the board stays where it is.
 
     Choi, Zhou and Koltun, "Robust Reconstruction of Indoor Scenes" (2015): a line process switches off the loop edges
@@ -53,7 +54,6 @@ def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge], max_distanc
     Args:
         start: camera in board (4, 4) by keyframe.
         edges: between keyframes, and to the board.
-        max_distance: metres, the distance of correspondences that the line process takes as its scale.
     """
     method = o3d.pipelines.registration
     number = {frame: i + 1 for i, frame in enumerate(sorted(start))} | {-1: _BOARD}
@@ -68,7 +68,7 @@ def optimize(start: Mapping[int, np.ndarray], edges: Sequence[Edge], max_distanc
             )
         )
     option = method.GlobalOptimizationOption(
-        max_correspondence_distance=max_distance,
+        max_correspondence_distance=_SCALE,
         edge_prune_threshold=0.25,
         preference_loop_closure=1.0,
         reference_node=_BOARD,

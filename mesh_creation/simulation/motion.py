@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pose6d.geometry.transforms import rigid_transform
+
 _ROUNDS = 2.2  # of a handheld recording
 
 
@@ -34,10 +36,7 @@ class Tremor:
     def __call__(self, seconds: float) -> np.ndarray:
         """(4, 4) small motion of the camera in its own axes."""
         moved = np.sin(2 * np.pi * self.frequency * seconds + self.phase) @ self.weight
-        pose = np.eye(4)
-        pose[:3, :3] = cv2.Rodrigues(moved[3:])[0]
-        pose[:3, 3] = moved[:3]
-        return pose
+        return rigid_transform(cv2.Rodrigues(moved[3:])[0], moved[:3])
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,4 @@ def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-    pose[:3, 3] = eye
-    return pose
+    return rigid_transform(np.stack([right, np.cross(forward, right), forward], axis=1), eye)

@@ -1,1 +1,1 @@
-"""Pose errors, result folders and the reports of accuracy made from them."""
+"""Data sets: estimating their poses, and scoring them."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from pose6d.errors import ResultsError
 from pose6d.evaluation.results_file import Key, PoseEstimate
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.whole_file import append_at_once, write_whole
 
 
@@ -94,9 +95,7 @@ def _entry(row: PoseEstimate) -> dict[str, Any]:
 
 
 def _pose(R: Sequence[float], t: Sequence[float]) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = np.reshape(R, (3, 3)), np.asarray(t, np.float64) / 1000
-    return pose
+    return rigid_transform(np.reshape(R, (3, 3)), np.asarray(t, np.float64) / 1000)
 
 
 def _is_of(line: str, images: Container[tuple[int, int]]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from pose6d.errors import FrameError, SceneError
+from pose6d.errors import FrameError, SceneError, shorten
 from pose6d.evaluation.datasets import PoseDataset, Target, find_keyframes, named_models, read_keyframes
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.mesh.mesh import Mesh
@@ -18,7 +18,7 @@ from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.bop_folder import TrueInstance
 from pose6d.scenes.folder import FolderScene
 from pose6d.scenes.frame import Frame, check_truth
-from pose6d.scenes.images import read_color, read_depth, read_label, shorten
+from pose6d.scenes.images import read_color, read_depth, read_label
 
 _FRAMES_PER_SECOND = 30.0
 _META = ("intrinsic_matrix", "poses", "cls_indexes", "factor_depth")  # what is read of a -meta.mat

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pose6d.errors import SceneError
+from pose6d.errors import SceneError, listing
 from pose6d.evaluation.datasets import PoseDataset
 from pose6d.evaluation.datasets_bop import BopDataset
 from pose6d.evaluation.datasets_ycb import EoatDataset, YcbVideoDataset
-from pose6d.scenes.images import listing
 
 _LAYOUTS = """  BOP, LINEMOD: <split>/<scene>/scene_camera.json, models/
   YCB-Video:    data/<video>/<frame>-meta.mat, keyframe.txt, models/<name>/textured_simple.obj

@@ -15,6 +15,7 @@ import numpy as np
 
 from pose6d.errors import ResultsError
 from pose6d.geometry.pose_check import check_in_front, check_rigid
+from pose6d.geometry.transforms import rigid_transform
 
 COLUMNS = ("scene_id", "im_id", "obj_id", "score", "R", "t", "time")
 HEADER = ",".join(COLUMNS)
@@ -124,9 +125,8 @@ def _parse_row(line: str, number: int) -> PoseEstimate:
     row = dict(zip(COLUMNS, cells, strict=True))
     ids = [_integer(row[name], name) for name in COLUMNS[:3]]
     score, seconds = (_numbers(row[name], name, 1)[0] for name in ("score", "time"))
-    pose = np.eye(4)
-    pose[:3, :3] = np.reshape(_numbers(row["R"], "R", 9), (3, 3))
-    pose[:3, 3] = np.array(_numbers(row["t"], "t", 3)) / 1000
+    R = np.reshape(_numbers(row["R"], "R", 9), (3, 3))
+    pose = rigid_transform(R, np.array(_numbers(row["t"], "t", 3)) / 1000)
     check_rigid(pose)
     check_in_front(pose[:3, 3], unit="mm")
     if seconds < 0 and seconds != -1:

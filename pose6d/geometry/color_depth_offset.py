@@ -115,7 +115,7 @@ def remove_depth_offset(depth: np.ndarray, offset: tuple[int, int]) -> np.ndarra
     return moved
 
 
-def parse_depth_offset(text: str, option: str = "--depth_offset") -> tuple[int, int]:
+def parse_depth_offset(text: str) -> tuple[int, int]:
     """Whole pixels (right, down) as a user types them, such as "3,-2".
 
     Raises:
@@ -127,8 +127,8 @@ def parse_depth_offset(text: str, option: str = "--depth_offset") -> tuple[int, 
         right = down = _MOST_BY_HAND + 1
     if max(abs(right), abs(down)) > _MOST_BY_HAND:
         raise OptionError(
-            f"{option} is {text!r}: wanted auto, none, or the pixels (at most {_MOST_BY_HAND}) by which depth lies to "
-            f"the right of and below colour, as in {option}=3,-2"
+            f"--depth_offset is {text!r}: wanted auto, none, or the pixels (at most {_MOST_BY_HAND}) by which depth "
+            "lies to the right of and below colour, as in --depth_offset=3,-2"
         )
     return right, down
 

@@ -9,22 +9,20 @@ import torch
 
 from pose6d.geometry.transforms import so3_exp
 
+_SAME_DEGREES = 30.0  # of hypotheses that a symmetry brings nearer to each other than this, the first is kept
 _COVERING_TURN = (2.084987458229208, -0.5057099347764791, 1.2208663654773049)  # radians about an axis
 
 
-def rotation_hypotheses(
-    symmetries: torch.Tensor | None = None, views: int = 42, inplane: int = 6, min_angle_degrees: float = 30.0
-) -> torch.Tensor:
+def rotation_hypotheses(symmetries: torch.Tensor | None = None, views: int = 42, inplane: int = 6) -> torch.Tensor:
     """Rotations to start the search from: cameras on an icosphere looking at its centre, rolled in equal steps.
 
-    Hypotheses that a symmetry makes look like an earlier one are dropped (arXiv 2312.08344, section 3.2). The default
-    252 leave no rotation further than 35.7 degrees from the nearest hypothesis.
+    Hypotheses that a symmetry brings nearer than 30 degrees to an earlier one are dropped (arXiv 2312.08344, section
+    3.2). The default 252 leave no rotation further than 35.7 degrees from the nearest hypothesis.
 
     Args:
         symmetries: (S, 4, 4) or (S, 3, 3) transforms under which the object looks the same, identity included.
         views: the smallest icosphere with at least so many vertices is used (12, 42, 162, 642).
         inplane: rolls about the viewing direction.
-        min_angle_degrees: a hypothesis nearer than this to a kept one, under any symmetry, is dropped.
 
     Returns:
         (N, 3, 3) float32 on the CPU, object in camera.
@@ -40,10 +38,10 @@ def rotation_hypotheses(
     rolls[:, 0, 1] = -rolls[:, 1, 0]
     rolls[:, 2, 2] = 1
     camera_in_object = (views_in_object[:, None] @ rolls).reshape(-1, 3, 3)
-    return _without_symmetric(camera_in_object.transpose(0, 2, 1), symmetries, min_angle_degrees)
+    return _without_symmetric(camera_in_object.transpose(0, 2, 1), symmetries)
 
 
-def covering_rotations(symmetries: torch.Tensor | None = None, min_angle_degrees: float = 30.0) -> torch.Tensor:
+def covering_rotations(symmetries: torch.Tensor | None = None) -> torch.Tensor:
     """120 rotations that leave none further than 37.1 degrees from the nearest.
 
     They are all products g q h of the elements g of the group D5 and h of the group T with one q, which was found by
@@ -52,14 +50,14 @@ def covering_rotations(symmetries: torch.Tensor | None = None, min_angle_degrees
     T turn the object, and are symmetries that many objects have.
 
     Args:
-        symmetries, min_angle_degrees: as of `rotation_hypotheses`.
+        symmetries: as of `rotation_hypotheses`.
 
     Returns:
         (N, 3, 3) float32 on the CPU, object in camera.
     """
     q = so3_exp(torch.tensor(_COVERING_TURN, dtype=torch.float64))
     rotations = (_dihedral_group(5)[:, None] @ q @ _tetrahedral_group()).reshape(-1, 3, 3)
-    return _without_symmetric(rotations.numpy(), symmetries, min_angle_degrees)
+    return _without_symmetric(rotations.numpy(), symmetries)
 
 
 def _dihedral_group(n: int) -> torch.Tensor:
@@ -80,13 +78,11 @@ def _tetrahedral_group() -> torch.Tensor:
     return so3_exp(torch.cat([math.pi * axes, 0 * axes[:1], thirds, -thirds]))
 
 
-def _without_symmetric(
-    rotations: np.ndarray, symmetries: torch.Tensor | None, min_angle_degrees: float
-) -> torch.Tensor:
+def _without_symmetric(rotations: np.ndarray, symmetries: torch.Tensor | None) -> torch.Tensor:
     """(N, 3, 3) float32 of the rotations (N, 3, 3) that no symmetry (S, 4, 4) makes look like an earlier one."""
     if symmetries is not None and len(symmetries):
         S = symmetries[:, :3, :3].detach().cpu().numpy().astype(np.float64)
-        rotations = rotations[_distinct_views(rotations, S, math.radians(min_angle_degrees))]
+        rotations = rotations[_distinct_views(rotations, S, math.radians(_SAME_DEGREES))]
     return torch.from_numpy(np.ascontiguousarray(rotations, dtype=np.float32))
 
 

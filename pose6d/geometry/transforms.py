@@ -8,6 +8,7 @@ robotics" (2018), appendix B.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -59,6 +60,13 @@ def make_transform(R: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     # Built from zeros and ones on the device: a tensor made from a Python list would be a blocking copy.
     bottom = torch.cat([torch.zeros_like(top[..., :1, :3]), torch.ones_like(top[..., :1, :1])], dim=-1)
     return torch.cat([top, bottom], dim=-2)
+
+
+def rigid_transform(R: np.ndarray, t: np.ndarray | Sequence[float]) -> np.ndarray:
+    """(4, 4) float64 of one rotation (3, 3) and one translation (3,), which are not checked."""
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = R, t
+    return T
 
 
 def transform_points(T: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

@@ -46,12 +46,12 @@ def _not_a_number(line: bytes) -> bytes | None:
     return None
 
 
-def table(values: np.ndarray, counts: np.ndarray, fill: float = np.nan) -> np.ndarray:
-    """(L, widest) of the numbers of lines, `fill` where a line is shorter."""
+def table(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(L, widest) of the numbers of lines, NaN where a line is shorter."""
     widest = int(counts.max(initial=0))
     if (counts == widest).all():
         return values.reshape(len(counts), widest)
-    rows = np.full((len(counts), widest), fill, values.dtype)
+    rows = np.full((len(counts), widest), np.nan, values.dtype)
     rows[np.arange(widest) < counts[:, None]] = values
     return rows
 

@@ -15,6 +15,7 @@ from pose6d.mesh.units import check_diameter
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree
 
+_TOLERANCE = 0.03  # diameters
 _POINTS = 1500  # of the surface
 _FEW = 300  # of them, to align turns with
 _PROMISING = 0.08  # diameters, mean distance of the few points from the surface before that
@@ -24,17 +25,16 @@ _ROUND = (7.0, 41.0, 67.0, 131.0)  # degrees; what looks the same after these is
 _TURN = 5.0  # degrees between the turns of such a one
 
 
-def shape_symmetries(mesh: Mesh, tolerance: float = 0.03) -> np.ndarray:
+def shape_symmetries(mesh: Mesh) -> np.ndarray:
     """All turns, with the shift that goes with each, that leave a mesh's surface where it was.
 
     As in the BOP Challenge 2020 (Hodan et al., section 2.3), no point of the surface may be farther from the turned
-    surface than the tolerance; it is stricter here, but lets a hundredth of the surface be, as scans have faults.
+    surface than 0.03 diameters, which is stricter; but a hundredth of the surface may, as scans have faults.
     Turns from a grid over all rotations are aligned first, point to point (Besl and McKay, "A method for registration
     of 3-D shapes", 1992).
 
     Args:
         mesh: looked at without its colours.
-        tolerance: diameters.
 
     Returns:
         (S, 4, 4) float64 transforms of the mesh frame, the identity first; those about the axis of a surface of
@@ -55,12 +55,12 @@ def shape_symmetries(mesh: Mesh, tolerance: float = 0.03) -> np.ndarray:
     R, t = _align(tree, points[:_FEW], R[_distances(tree, points[:_FEW], R).mean(axis=1) < _PROMISING])
     furthest = _furthest(tree, points, R, t)
     order = np.argsort(furthest)
-    order = order[furthest[order] < tolerance]
+    order = order[furthest[order] < _TOLERANCE]
     turns = _distinct(np.concatenate([np.eye(3)[None], R[order]]), _SAME)
     for axis in _axes(turns):
         wanted = _about(axis, np.array(_ROUND))
         R, t = _align(tree, points[:_FEW], wanted)
-        if _degrees(wanted, R).max() < _SAME / 2 and np.median(_furthest(tree, points, R, t)) < tolerance:
+        if _degrees(wanted, R).max() < _SAME / 2 and np.median(_furthest(tree, points, R, t)) < _TOLERANCE:
             about = _about(axis, np.arange(0.0, 360.0, _TURN))
             turns = _distinct((about[:, None] @ turns).reshape(-1, 3, 3), 0.8 * _TURN)
     R, t = _align(tree, points[:_FEW], turns, turning=False)

@@ -26,6 +26,7 @@ _TYPICAL_RATIO = 1.2
 _SMALLEST_RATIO, _LARGEST_RATIO = 0.35, 6.0
 _SOUND_RATIOS = (0.6, 3.5)  # of an object that is seen well; outside, another reading may be the right one
 _WRONG_UNIT = 10.0  # a stated unit that is off by more than this is refused
+_MOST_OF_A_PICTURE = 0.5  # beyond this a mask comes first among what may be wrong
 _LARGE = 1.0  # metres; centimetres that give more are likely millimetres beside depth that is ten times too large
 
 # Metres per unit of depth that recordings have, and from where on the cameras that use it see, in metres: RealSense
@@ -136,10 +137,19 @@ def resolve_unit(
     extent, distance = _robust_extent(points), float(np.median(points[:, 2]))
     readings = [_Reading(u, None, mesh.diameter * scale, extent, distance) for u, scale in METRES_PER_UNIT.items()]
     others = [] if depth_stated else _with_other_depth(readings)
-    if unit == "auto":
-        return _decide_unit(mesh, readings, others, depth_stated)
-    told = next(reading for reading in readings if reading.unit == unit)
-    return _check_unit(mesh, told, readings, [other for other in others if other.unit == unit])
+    try:
+        if unit == "auto":
+            return _decide_unit(mesh, readings, others, depth_stated)
+        told = next(reading for reading in readings if reading.unit == unit)
+        return _check_unit(mesh, told, readings, [other for other in others if other.unit == unit])
+    except MeshError as error:
+        share = float((torch.as_tensor(mask) > 0).float().mean())
+        if share <= _MOST_OF_A_PICTURE:
+            raise
+        raise MeshError(
+            f"the mask covers {100 * share:.0f} % of the picture: is it inverted, or does it show more than the "
+            f"object? If it is right: {error}"
+        ) from error
 
 
 def _with_other_depth(readings: list[_Reading]) -> list[_Reading]:
@@ -200,7 +210,7 @@ def _decide_unit(mesh: Mesh, readings: list[_Reading], others: list[_Reading], d
             f"the unit of mesh {mesh.name!r} cannot be told from its size: its diameter is {_length(best.diameter)} if "
             f"in {_NAMES[best.unit]}, while the masked depth shows {_length(best.extent)}. Pass "
             f"{', or '.join(map(str, choices))}. Depth in another unit than it is taken to be in needs --depth_scale, "
-            "and a mesh in inches must be scaled by 25.4 to millimetres"
+            "a mesh in inches must be scaled by 25.4 to millimetres, and the mask must show this object alone"
         )
     rest = " and ".join(f"{_times(r.ratio)} in {_NAMES[r.unit]}" for r in readings if r is not best)
     return METRES_PER_UNIT[best.unit], (

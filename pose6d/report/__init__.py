@@ -1,1 +1,1 @@
-"""What people look at: overlays of poses on frames, videos, contact sheets."""
+"""What a run over a recording leaves: its folder, poses, errors, video and page."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose6d.evaluation.comparison import PoseComparison, centers, euler_degrees, nearest_turn, unwrap_degrees
-from pose6d.evaluation.run_folder import RunFolder
+from pose6d.report.comparison import PoseComparison, centers, euler_degrees, nearest_turn, unwrap_degrees
+from pose6d.report.run_folder import RunFolder
 from pose6d.whole_file import whole_file
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, so each function that draws does it

@@ -14,6 +14,7 @@ from pose6d.report.overlay import draw_contour, draw_text
 
 _BACKGROUND = 40
 _GAP = 4  # pixels
+_SHOWN, _COLUMNS = 24, 4  # hypotheses
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int) -> np.ndarray:
@@ -46,8 +47,6 @@ def hypothesis_sheet(
     scores: np.ndarray,
     mesh: Mesh,
     *,
-    count: int = 24,
-    columns: int = 4,
     size: int = 160,
 ) -> np.ndarray:
     """The best hypotheses of a registration: each one's rendering beside the observed crop with its outline.
@@ -59,14 +58,12 @@ def hypothesis_sheet(
         poses: (N, 4, 4) object in camera, best first.
         scores: (N,), in the order of the poses.
         mesh: in the frame of the poses.
-        count: how many to show.
-        columns: pairs per row.
         size: width and height of each crop, pixels.
 
     Returns:
         (h, w, 3) uint8.
     """
-    best = torch.as_tensor(np.asarray(poses)[:count], dtype=torch.float32, device=renderer.device)
+    best = torch.as_tensor(np.asarray(poses)[:_SHOWN], dtype=torch.float32, device=renderer.device)
     intrinsics = torch.as_tensor(np.asarray(K), dtype=torch.float32, device=renderer.device)
     image = torch.as_tensor(rgb, device=renderer.device).permute(2, 0, 1).float() / 255
     transforms = object_windows(best, intrinsics, mesh, 1.2, size)
@@ -80,4 +77,4 @@ def hypothesis_sheet(
         pair = np.ascontiguousarray(np.concatenate([drawn[i], outlined], axis=1))
         draw_text(pair, f"{i}: {float(scores[i]):.2f}")
         pairs.append(pair)
-    return contact_sheet(pairs, columns)
+    return contact_sheet(pairs, _COLUMNS)

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.evaluation.comparison import PoseComparison, centers, euler_degrees, nearest_turn, unwrap_degrees
-from pose6d.evaluation.run_record import LIKELY, RunRecord
+from pose6d.evaluation.record import LIKELY
+from pose6d.report.comparison import PoseComparison, centers, euler_degrees, nearest_turn, unwrap_degrees
 from pose6d.report.result_writer import ResultWriter
 from pose6d.report.run_facts import RunFacts
+from pose6d.report.run_record import RunRecord
 from pose6d.report.scene_view import view_data
 from pose6d.report.video import shrink_video
 from pose6d.whole_file import write_whole

@@ -107,15 +107,13 @@ def draw_contour(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int
     cv2.polylines(image, outlines, True, color, thickness, cv2.LINE_AA)
 
 
-def draw_text(image: np.ndarray, text: str, corner: tuple[int, int] = (0, 0)) -> None:
-    """Write white text on a darkened strip whose upper left is at `corner` (x, y)."""
+def draw_text(image: np.ndarray, text: str) -> None:
+    """Write white text on a darkened strip in the upper left corner."""
     scale = max(0.4, image.shape[0] / 1000)
     (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    x, y = corner
-    strip = image[y : y + height + below + 6, x : x + width + 10]
+    strip = image[: height + below + 6, : width + 10]
     strip[:] = strip // 3
-    place = (x + 5, y + height + 3)
-    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    cv2.putText(image, text, (5, height + 3), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def silhouette(

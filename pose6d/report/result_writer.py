@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from pose6d.evaluation.pose_errors import nearest_symmetric_truth
-from pose6d.evaluation.run_folder import RunFolder
-from pose6d.evaluation.run_record import RunRecord
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.interface import Renderer
 from pose6d.report.contact_sheet import hypothesis_sheet
@@ -18,6 +16,8 @@ from pose6d.report.debug_pictures import write_frame_pictures, write_result_clou
 from pose6d.report.key_frames import KeyFrames
 from pose6d.report.overlay import PoseOverlay
 from pose6d.report.refinement_trace import RefinementTrace, refinement_sheet
+from pose6d.report.run_folder import RunFolder
+from pose6d.report.run_record import RunRecord
 from pose6d.report.video import VideoWriter
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import write_image

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pose6d.errors import SceneError
+from pose6d.errors import SceneError, listing
 from pose6d.scenes.bop import BopScene
 from pose6d.scenes.capture import CaptureScene
 from pose6d.scenes.folder import FolderScene
 from pose6d.scenes.frame import Frame, Scene, SceneOptions
-from pose6d.scenes.images import listing
 from pose6d.scenes.reference_folder import ReferenceFolderScene
 
 __all__ = ["Frame", "Scene", "open_scene"]

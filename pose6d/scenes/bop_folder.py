@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.errors import FrameError, SceneError
+from pose6d.errors import FrameError, SceneError, shorten
 from pose6d.geometry.camera import check_intrinsics
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.scenes.frame import Frame, check_truth
-from pose6d.scenes.images import list_images, read_color, read_depth, read_mask, shorten
+from pose6d.scenes.images import list_images, read_color, read_depth, read_mask
 from pose6d.scenes.layout import read_json
 
 
@@ -111,10 +112,8 @@ class BopFolder:
     def pose(self, frame: int, index: int) -> np.ndarray:
         """(4, 4) float64 object in camera, metres, of one annotation; FrameError where it is no pose."""
         entry, source = self._truth[frame][index], self._annotation("scene_gt.json", frame, index)
-        pose = np.eye(4)
-        pose[:3, :3] = _matrix(entry, "cam_R_m2c", (3, 3), source)
-        pose[:3, 3] = _matrix(entry, "cam_t_m2c", (1, 3), source)[0] * 1e-3
-        return check_truth(pose, source)
+        R, t = (_matrix(entry, key, shape, source) for key, shape in (("cam_R_m2c", (3, 3)), ("cam_t_m2c", (1, 3))))
+        return check_truth(rigid_transform(R, t[0] * 1e-3), source)
 
     def _visible_fraction(self, frame: int, index: int) -> float:
         info = self._info.get(frame, [])

@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import yaml
 
-from pose6d.errors import SceneError
-from pose6d.scenes.images import shorten
+from pose6d.errors import SceneError, beside, shorten
 from pose6d.scenes.lens import Lens, find_lens
 
 # Spellings of what a file states, in letters and digits only. "intrinsics" may be a matrix or hold the rest.
@@ -74,8 +73,9 @@ class CameraFile:
 
 
 def find_camera_file(folder: Path) -> Path:
-    """cam_K.txt in a folder, or the same as .json or .yaml; where there is none, the path of the first."""
-    names = [folder / f"cam_K{suffix}" for suffix in (".txt", ".json", ".yaml", ".yml")]
+    """cam_K.txt in a folder, the same as .json, .yaml or .xml, or intrinsics.json; else the path of the first."""
+    names = [folder / f"cam_K{suffix}" for suffix in (".txt", ".json", ".yaml", ".yml", ".xml")]
+    names.append(folder / "intrinsics.json")
     return next((path for path in names if path.is_file()), names[0])
 
 
@@ -90,7 +90,7 @@ def read_camera(path: Path) -> CameraFile:
         SceneError: the file is missing, or states no intrinsics that are understood; the message says what was found.
     """
     if not path.is_file():
-        raise SceneError(f"{path} is missing: wanted the camera's intrinsics, {_WANTED}")
+        raise SceneError(f"{path} is missing{beside(path)}: wanted the camera's intrinsics, {_WANTED}")
     text = _decode(path)
     numbers = _numbers(text)
     if numbers is not None:
@@ -187,11 +187,18 @@ def _parse(text: str, path: Path) -> tuple[dict[str, Any], str]:
             plain, *sections = (_first_document(part) for part in _HEADING.split(text))
             values = dict(plain or {}) | dict(zip(sections[::2], sections[1::2], strict=True)) if sections else plain
         except (yaml.YAMLError, ValueError) as error:
-            raise SceneError(f"{path} is no text file of numbers, and no YAML: {error}") from error
+            mark = getattr(error, "problem_mark", None)
+            wrong = f"{error}" if mark is None else f"{getattr(error, 'problem', '')} in line {mark.line + 1}"
+            raise SceneError(
+                f"{path} is no text file of numbers, and no YAML ({wrong}): {_beginning(text)}; wanted {_WANTED}"
+            ) from error
     if not isinstance(values, Mapping):
-        found = next((line.strip()[:60] for line in text.splitlines() if line.strip()), "")
-        raise SceneError(f"{path} is no text file of numbers: it begins with {found!r}; wanted {_WANTED}")
+        raise SceneError(f"{path} is no text file of numbers: {_beginning(text)}; wanted {_WANTED}")
     return _by_plain_name(values), form
+
+
+def _beginning(text: str) -> str:
+    return f"it begins with {next((line.strip()[:60] for line in text.splitlines() if line.strip()), '')!r}"
 
 
 def _first_document(text: str) -> Any:

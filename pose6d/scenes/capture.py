@@ -32,7 +32,7 @@ class CaptureScene(SingleCameraScene):
 
     kind = "capture"
     files = "JPEGImages/, depth/, intrinsics.json"
-    markers = ("JPEGImages", "intrinsics.json")
+    markers = ("JPEGImages",)
 
     def __init__(self, path: Path, options: SceneOptions = SceneOptions()) -> None:  # noqa: B008 - frozen
         growing = (path / GROWING).is_file()

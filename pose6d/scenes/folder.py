@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ _KNOWN = frozenset(("rgb", "depth", "masks", "mesh", "annotated_poses", "scene.j
 class FolderScene(SingleCameraScene):
     """A folder of images, frames paired by name.
 
-    rgb/<frame>.png|jpg, depth/<frame>.png (16 bits, millimetres unless `depth_scale` is given), cam_K.txt (3x3, or what
-    else `read_camera` knows),
+    rgb/<frame>.png|jpg, depth/<frame>.png (16 bits, millimetres unless `depth_scale` is given; or .tif, .npy),
+    cam_K.txt (3x3, or what else `read_camera` knows; or intrinsics.json),
     masks/<frame>.png or masks/<object>/<frame>.png (only the first frame needs one), mesh/*.obj|ply|glb,
     mesh/symmetry.json, annotated_poses/<frame>.txt (4x4 object_in_camera in metres; ground truth; if none is named
     like a frame but there are as many, they go together in order).
@@ -47,14 +48,18 @@ class FolderScene(SingleCameraScene):
 
     def pose(self, index: int) -> np.ndarray | None:
         """See `Scene.pose`."""
-        name = self.names[index]
-        if name not in self._poses:
-            return None
-        try:
-            pose = read_matrix(self._poses[name], (4, 4), "object_in_camera, 4x4 in metres")
-        except SceneError as error:
-            raise FrameError(f"frame {name}: {error}") from error
-        return check_truth(pose, f"frame {name}: {self._poses[name]}")
+        return read_pose(self._poses, self.names[index], "object_in_camera, 4x4 in metres")
+
+
+def read_pose(files: Mapping[str, Path], frame: str, what: str) -> np.ndarray | None:
+    """The pose (4, 4) in the text file of a frame, None where it has none; FrameError where that is no pose."""
+    if frame not in files:
+        return None
+    try:
+        pose = read_matrix(files[frame], (4, 4), what)
+    except SceneError as error:
+        raise FrameError(f"frame {frame}: {error}") from error
+    return check_truth(pose, f"frame {frame}: {files[frame]}")
 
 
 def read_matrix(path: Path, shape: tuple[int, int], what: str) -> np.ndarray:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pose6d.errors import FrameError
+from pose6d.errors import FrameError, shorten
 from pose6d.geometry.color_depth_offset import remove_depth_offset
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.mesh.symmetry import mesh_symmetries
 from pose6d.mesh.units import UnitChoice
-from pose6d.scenes.images import COLOR_SUFFIXES, read_mask, shorten
+from pose6d.scenes.images import COLOR_SUFFIXES, read_mask
 from pose6d.scenes.lens import Undistortion
 
-MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl")
+MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl", ".off")
 # What else belongs into a mesh/ folder: materials, buffers and textures; symmetries; what mesh_creation writes there.
 _BESIDE_MESHES = (*MESH_SUFFIXES, ".mtl", ".bin", *COLOR_SUFFIXES, ".tga", ".webp", ".gif")
 MADE_OBJECT = "made_object"
@@ -143,6 +143,11 @@ class Scene(ABC):
         if self.object_id is not None or not self.objects:
             return ""
         return f"choose one of its objects by --object_id ({', '.join(self.objects)}), or "
+
+    @property
+    def masks_found(self) -> str:
+        """For messages, what lies where masks are looked for; "" where that is not known."""
+        return ""
 
     def symmetries(self, unit_scale: float) -> np.ndarray | None:
         """The symmetries (S, 4, 4) of the recording's mesh, of `unit_scale` metres per unit; None without any."""

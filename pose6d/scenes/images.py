@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,15 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from pose6d.errors import FrameError, OutputError, SceneError
+from pose6d.errors import FrameError, OutputError, SceneError, shorten
 from pose6d.geometry.depth import is_measured
 from pose6d.whole_file import whole_file, write_whole
 
 COLOR_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff")
+ARRAY_SUFFIXES = (".npy",)
+
+_LEAST_SHARE, _MOST_VALUES = 0.02, 64  # of the mask, of a value that stands for something; and how many such there are
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -40,18 +44,6 @@ def list_images(folder: Path, suffixes: tuple[str, ...] = COLOR_SUFFIXES) -> dic
             raise SceneError(f"{folder} holds both {images[file.stem].name} and {file.name}: keep one image per frame")
         images[file.stem] = file
     return images
-
-
-def listing(folder: Path, limit: int = 12) -> str:
-    """The entries of a folder as one line, for error messages; subfolders end in a slash."""
-    names = sorted((entry.name + "/" if entry.is_dir() else entry.name) for entry in folder.iterdir())
-    return shorten(names, limit) or "nothing"
-
-
-def shorten(names: list[str], limit: int = 8) -> str:
-    """Join names with commas; the rest beyond `limit` is counted."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -87,10 +79,10 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
     Missing are 0, negative values, NaN, infinity, and the largest value of 16 bits or of the file's type.
 
     Args:
-        path: a single-channel image of 16 or more bits, or a floating-point TIFF.
+        path: a single-channel image of 16 or more bits, a floating-point TIFF, or a numpy array (.npy).
         scale: metres per unit of the file, 0.001 for millimetres.
     """
-    values = np.asarray(_load(path))
+    values = _load_array(path) if path.suffix.lower() == ".npy" else _load_depth_image(path)
     if values.ndim != 2 or values.dtype == np.uint8 or values.dtype == bool:
         channels = 1 if values.ndim == 2 else values.shape[2]
         raise FrameError(
@@ -127,6 +119,9 @@ def read_mask(path: Path) -> np.ndarray:
 
     An alpha channel counts alone if it is not the same everywhere, and else not at all. Of a JPEG, whose compression
     leaves traces beside edges, what is brighter than half of the brightest pixel counts.
+
+    Warns:
+        UserWarning: it has several values or colours, as if it numbered objects.
     """
     image = _load(path)
     alpha, lossy = _cut_out(image), image.format in ("JPEG", "MPO")
@@ -135,12 +130,32 @@ def read_mask(path: Path) -> np.ndarray:
     numbers = np.asarray(image) if image.mode == "P" else None
     if image.mode not in ("1", "L", "F") and not image.mode.startswith("I"):
         image = image.convert("RGB")  # drops alpha, and looks colours of a palette up
-    values = np.asarray(image)
+    colors = values = np.asarray(image)
     if values.ndim == 3:
         values = values.max(axis=2)
     if numbers is not None and numbers.any() and (values.all() or not values.any()):  # colours that do not tell
-        values = numbers
-    return values > (values.max() / 2 if lossy else 0)
+        colors = values = numbers
+    mask = values > (values.max() / 2 if lossy else 0)
+    if not lossy and (several := _several(colors[mask])):
+        warnings.warn(
+            f"{path} has several {'values' if colors.ndim == 2 else 'colours'} ({shorten(several)}), and all but 0 "
+            "count as the object: if they stand for several things, keep one of them",
+            stacklevel=2,
+        )
+    return mask
+
+
+def _several(values: np.ndarray) -> list[str]:
+    """The values (N,) or colours (N, 3) of a mask, if they are few enough, and often enough there, to mean something.
+
+    Soft edges have many, of which none is frequent.
+    """
+    if not len(values) or (values == values[:1]).all():
+        return []
+    found, counts = np.unique(values, axis=0, return_counts=True)
+    often = found[counts >= _LEAST_SHARE * len(values)]
+    meant = 2 <= len(often) <= _MOST_VALUES and counts[counts >= _LEAST_SHARE * len(values)].sum() > 0.95 * len(values)
+    return [str(value.tolist()) for value in often] if meant else []
 
 
 def read_cut_out(path: Path) -> np.ndarray | None:
@@ -192,6 +207,36 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
     """Write (H, W) metres as a 16-bit PNG in millimetres; beyond 65.535 m is written as 0 (missing)."""
     millimetres = np.round(depth.astype(np.float64) * 1000)
     write_image(path, np.where(millimetres > np.iinfo(np.uint16).max, 0, millimetres).astype(np.uint16))
+
+
+def _load_array(path: Path) -> np.ndarray:
+    """The numbers (H, W) of a .npy file; (H, W, 1) and (1, H, W) count as that."""
+    if not path.is_file():
+        raise FrameError(f"{path} is missing")
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:  # numpy's own message would suggest to load the file unsafely
+        raise FrameError(
+            f"{path} ({path.stat().st_size} bytes) cannot be read as a numpy array ({type(error).__name__}): save it "
+            "again by numpy.save, as (height, width) numbers"
+        ) from error
+    values = values.reshape([length for length in values.shape if length != 1])
+    if values.ndim != 2 or values.dtype.kind not in "iuf":
+        raise FrameError(f"{path} is no depth image: {values.dtype} of shape {values.shape}, wanted (H, W) numbers")
+    return values
+
+
+def _load_depth_image(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(_load(path))
+    except FrameError:
+        if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+            raise
+        data = np.fromfile(path, dtype=np.uint8)
+        values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+        if values is None or values.dtype != np.float64:  # 64 bits, which Pillow does not know
+            raise
+        return values
 
 
 def _load(path: Path) -> Image.Image:

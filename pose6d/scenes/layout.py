@@ -9,22 +9,21 @@ from typing import Any
 import numpy as np
 
 from pose6d import json_file
-from pose6d.errors import FrameError, SceneError
+from pose6d.errors import FrameError, SceneError, beside, listing, shorten
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.scenes.camera_file import CameraFile, read_camera
 from pose6d.scenes.frame import MESH_SUFFIXES, Frame, Scene, SceneOptions
 from pose6d.scenes.images import (
+    ARRAY_SUFFIXES,
     COLOR_SUFFIXES,
     DEPTH_SUFFIXES,
     list_images,
-    listing,
     read_color,
     read_cut_out,
     read_depth,
     read_mask,
     read_orientation,
     read_size,
-    shorten,
 )
 from pose6d.scenes.lens import make_undistortion
 
@@ -73,6 +72,12 @@ class SingleCameraScene(Scene):
         height, width = self.size
         frames = f"{len(self)} frame(s) of {width}x{height}"
         return f"{self.kind} layout, {frames}, {self._masks.description}, {self.truth}"
+
+    @property
+    def masks_found(self) -> str:
+        """See `Scene.masks_found`."""
+        folder = self._masks.folder / (self.object_id or "")
+        return f"{folder} {f'holds {listing(folder)}' if folder.is_dir() else f'does not exist{beside(folder)}'}; "
 
     def color_file(self, index: int) -> Path:
         """See `Scene.color_file`."""
@@ -140,11 +145,13 @@ def pair_frames(
         SceneError: a folder is missing or empty, or a frame has colour without depth or the reverse.
     """
     color = list_images(color_dir, COLOR_SUFFIXES)
-    depth = list_images(depth_dir, DEPTH_SUFFIXES)
-    for folder, images, suffixes in ((color_dir, color, COLOR_SUFFIXES), (depth_dir, depth, DEPTH_SUFFIXES)):
+    depth = list_images(depth_dir, DEPTH_SUFFIXES) or list_images(depth_dir, ARRAY_SUFFIXES)
+    readable = (*DEPTH_SUFFIXES, *ARRAY_SUFFIXES)
+    for folder, images, suffixes in ((color_dir, color, COLOR_SUFFIXES), (depth_dir, depth, readable)):
         if not images:
-            found = f"holds none (found: {listing(folder)})" if folder.is_dir() else "does not exist"
-            raise SceneError(f"{folder} {found}: wanted one image per frame ({', '.join(suffixes)})")
+            found = f"holds none (found: {listing(folder)})" if folder.is_dir() else f"does not exist{beside(folder)}"
+            bits = "" if folder == color_dir else " of 16 bits or more"
+            raise SceneError(f"{folder} {found}: wanted one image{bits} per frame ({', '.join(suffixes)})")
     if growing and list(depth)[-1] not in color:
         depth.popitem()
     no_depth = [name for name in color if name not in depth]
@@ -157,7 +164,8 @@ def pair_frames(
             parts.append(f"{len(no_color)} without colour ({shorten(no_color)})")
         raise SceneError(
             f"frames of {color_dir.parent} do not pair up: {' and '.join(parts)}; {color_dir.name}/ and "
-            f"{depth_dir.name}/ must hold the same names: was a file lost, or are the streams numbered differently?"
+            f"{depth_dir.name}/ must hold the same names: was a file lost, or are the streams numbered differently? "
+            "Take out what has no partner, or rename"
         )
     return list(color), color, depth
 

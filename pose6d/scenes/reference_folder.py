@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pose6d.errors import FrameError, SceneError
-from pose6d.scenes.folder import read_matrix
-from pose6d.scenes.frame import SceneOptions, check_truth
+from pose6d.scenes.folder import read_pose
+from pose6d.scenes.frame import SceneOptions
 from pose6d.scenes.layout import SingleCameraScene
 
 _DEPTH = ("depth_enhanced", "depth")
@@ -44,14 +43,8 @@ class ReferenceFolderScene(SingleCameraScene):
 
     def pose(self, index: int) -> np.ndarray | None:
         """See `Scene.pose`."""
-        name = self.names[index]
-        if name not in self._poses:
-            return None
-        try:
-            pose = read_matrix(self._poses[name], (4, 4), "camera in object, 4x4 in metres")
-        except SceneError as error:
-            raise FrameError(f"frame {name}: {error}") from error
-        return np.linalg.inv(check_truth(pose, f"frame {name}: {self._poses[name]}"))
+        camera_in_object = read_pose(self._poses, self.names[index], "camera in object, 4x4 in metres")
+        return None if camera_in_object is None else np.linalg.inv(camera_in_object)
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> str:

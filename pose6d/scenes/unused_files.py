@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
+from pose6d.errors import shorten
 from pose6d.mesh.symmetry import symmetry_beside
 from pose6d.scenes.frame import Scene
-from pose6d.scenes.images import shorten
 
 
 def same_file(a: Path, b: Path) -> bool:

@@ -17,7 +17,8 @@ from pose6d.segmentation.planes import EXTENT_POINTS, extent, large_planes, nois
 from pose6d.segmentation.small_picture import SmallPicture, shrink_frame
 
 MOST_REGIONS = 12
-_PLANE_SIZE = 1.25  # diameters; planes that are longer are not of the object
+PLANE_SIZE = 1.25
+"""diameters; planes that are longer are not of the object"""
 _SIZES = (0.3, 1.15)  # shortest and longest region, diameters
 _RING = 2  # pixels around a region that are looked at
 _FEWEST_PIXELS = 20  # of a region in the working picture
@@ -46,7 +47,7 @@ def depth_regions(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: f
         At most 12 masks (H, W) bool, which may overlap; [] where nothing has the object's size.
     """
     picture, step = shrink_frame(rgb, depth, K)
-    planes = large_planes(picture.points, picture.known, picture.normals, _PLANE_SIZE * diameter)
+    planes = large_planes(picture.points, picture.known, picture.normals, PLANE_SIZE * diameter)
     on_plane = np.zeros_like(picture.known)
     for _, mask in planes:
         on_plane |= mask
@@ -139,10 +140,10 @@ def _parts(core: np.ndarray, whole: np.ndarray) -> list[np.ndarray]:
         labels = np.where((labels == 0) & whole, grown, labels)
     labels = labels.astype(np.int32)
     large = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= _FEWEST_PIXELS) + 1
-    return [_without_holes(labels == label) for label in large[np.argsort(-stats[large, cv2.CC_STAT_AREA])][:40]]
+    return [without_holes(labels == label) for label in large[np.argsort(-stats[large, cv2.CC_STAT_AREA])][:40]]
 
 
-def _without_holes(region: np.ndarray) -> np.ndarray:
+def without_holes(region: np.ndarray) -> np.ndarray:
     """A connected region (h, w) with all that it surrounds."""
     contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros(region.shape, np.uint8)

@@ -15,7 +15,7 @@ import numpy as np
 
 from pose6d.errors import FrameError, OptionError
 from pose6d.geometry.depth import is_measured
-from pose6d.segmentation.depth_regions import depth_regions
+from pose6d.segmentation.depth_regions import PLANE_SIZE, depth_regions, without_holes
 from pose6d.segmentation.planes import large_planes, noise_limit
 from pose6d.segmentation.small_picture import shrink_frame
 
@@ -275,7 +275,7 @@ def _ground(depth: np.ndarray, rgb: np.ndarray, K: np.ndarray, diameter: float, 
     picture, step = shrink_frame(rgb, depth, K)
     ground: np.ndarray = np.zeros_like(picture.known, dtype=np.uint8)
     x, y = min(point[0] // step, ground.shape[1] - 1), min(point[1] // step, ground.shape[0] - 1)
-    for _, where in large_planes(picture.points, picture.known, picture.normals, 1.25 * diameter):
+    for _, where in large_planes(picture.points, picture.known, picture.normals, PLANE_SIZE * diameter):
         if not where[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].any():
             ground |= where.astype(np.uint8)
     return cv2.resize(ground, depth.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
@@ -317,9 +317,7 @@ def _part_at(mask: np.ndarray, point: tuple[int, int], what: str) -> np.ndarray:
     """The connected part of a mask (H, W) at a point (x, y), its holes filled."""
     _, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
     part = parts == parts[point[1], point[0]] if mask[point[1], point[0]] else np.zeros_like(mask)
-    contours, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(np.zeros(mask.shape, np.uint8), contours, -1, 1, cv2.FILLED)
-    return _checked(filled > 0, what)
+    return _checked(without_holes(part), what)
 
 
 def _checked(mask: np.ndarray, what: str) -> np.ndarray:

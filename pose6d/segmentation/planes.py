@@ -29,14 +29,14 @@ def extent(points: np.ndarray) -> float:
     return float(high - low)
 
 
-def point_normals(points: np.ndarray, known: np.ndarray, radius: int = 2) -> np.ndarray:
+def point_normals(points: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Unit normals (H, W, 3) of a point map (H, W, 3), smoothed over a window, 0 where there is none.
 
     Args:
         points: metres.
         known: (H, W) bool, where there is a point.
-        radius: of the window, pixels.
     """
+    radius = 2  # pixels
     side = (2 * radius + 1,) * 2
     count = cv2.blur(known.astype(np.float32), side)
     smooth = cv2.blur(points, side) / np.maximum(count, 1e-6)[..., None]

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.errors import SceneError
+from pose6d.errors import SceneError, shorten
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.scenes.camera_file import CameraFile, camera_of
-from pose6d.scenes.images import shorten
 from pose6d.streams.ros_images import IMAGE_TYPES, encoding_of, is_depth, is_grey
 from pose6d.streams.ros_messages import RosBag, RosMessage
 

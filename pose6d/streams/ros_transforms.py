@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from pose6d.errors import SceneError
 from pose6d.geometry.pose_check import check_rigid
+from pose6d.geometry.transforms import rigid_transform
 from pose6d.streams.ros_messages import RosBag
 
 _TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
@@ -31,9 +32,8 @@ def depth_in_color(bag: RosBag, depth_frame: str, color_frame: str) -> np.ndarra
         if not topics:
             return None
         source, content = topics[0], bag.first(topics[0]).content
-        found = np.eye(4)
-        found[:3, :3] = np.reshape(content.rotation, (3, 3), order="F")  # as librealsense keeps it
-        found[:3, 3] = content.translation
+        R = np.reshape(content.rotation, (3, 3), order="F")  # as librealsense keeps it
+        found = rigid_transform(R, content.translation)
     try:
         check_rigid(found, 1e-3)
     except ValueError as error:
@@ -77,7 +77,4 @@ def _static_transforms(bag: RosBag) -> dict[tuple[str, str], np.ndarray]:
 def _matrix(transform: Any) -> np.ndarray:
     """(4, 4) of a geometry_msgs/Transform."""
     q, t = transform.rotation, transform.translation
-    pose = np.eye(4)
-    pose[:3, :3] = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
-    pose[:3, 3] = t.x, t.y, t.z
-    return pose
+    return rigid_transform(Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix(), (t.x, t.y, t.z))

@@ -71,14 +71,13 @@ class StaticQuantizer:
         model: the float32 file, as `export` wrote it (with the exporter's metadata).
         config: of the network.
         pairs: to calibrate on.
-        progress: show bars.
     """
 
-    def __init__(self, model: Path, config: NetworkConfig, pairs: Pairs, progress: bool = True):
+    def __init__(self, model: Path, config: NetworkConfig, pairs: Pairs):
         onnx = import_onnx()
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
-        self.config, self._pairs, self._progress = config, pairs, progress
+        self.config, self._pairs = config, pairs
         with TemporaryDirectory() as folder:
             named, prepared = Path(folder) / "named.onnx", Path(folder) / "prepared.onnx"
             content = onnx.load(model)
@@ -105,7 +104,7 @@ class StaticQuantizer:
             # Means over batches of the least and the largest value, so that one odd pair does not set the range.
             extra_options={"moving_average": True, "averaging_constant": 0.01},
         )
-        calibrator.collect_data(_Reader(self.config, self._pairs, self._progress))
+        calibrator.collect_data(_Reader(self.config, self._pairs))
         return calibrator.compute_data()
 
     def quantize(self, nodes: Sequence[str]) -> Any:
@@ -138,9 +137,7 @@ class StaticQuantizer:
         few = Pairs(*(x[:_SENSITIVITY_PAIRS] for x in (self._pairs.poses, self._pairs.A, self._pairs.B)))
         wanted = _outputs(self._model, self.config, few)
         errors = []
-        for node, layer in tqdm(
-            self.layers.items(), desc="sensitivity", unit="layer", disable=not self._progress, leave=False
-        ):
+        for node, layer in tqdm(self.layers.items(), desc="sensitivity", unit="layer", leave=False):
             found = _outputs(self.quantize([node]), self.config, few)
             relative = [np.sqrt(np.mean((f - w) ** 2)) / w.std() for f, w in zip(found, wanted, strict=True)]
             errors.append(LayerError(layer, node, float(np.mean(relative)), work[node] / total))
@@ -191,8 +188,8 @@ def _multiplications(model: Any, nodes: Iterable[str]) -> dict[str, float]:
 class _Reader:
     """Feeds calibration pairs to ONNX Runtime (its CalibrationDataReader)."""
 
-    def __init__(self, config: NetworkConfig, pairs: Pairs, progress: bool):
-        bar = tqdm(total=len(pairs), desc="calibrate", unit="pair", disable=not progress, leave=False)
+    def __init__(self, config: NetworkConfig, pairs: Pairs):
+        bar = tqdm(total=len(pairs), desc="calibrate", unit="pair", leave=False)
         self._feeds = _feeds(config, pairs, bar)
 
     def get_next(self) -> dict[str, np.ndarray] | None:

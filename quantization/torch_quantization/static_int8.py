@@ -78,7 +78,7 @@ def create_torch(
 
 
 @torch.inference_mode()
-def activation_ranges(network: RefineNet | ScoreNetMultiPair, pairs: Pairs, progress: bool = True) -> dict[str, Range]:
+def activation_ranges(network: RefineNet | ScoreNetMultiPair, pairs: Pairs) -> dict[str, Range]:
     """The range of each convolution's and linear layer's input, and of both trunks' outputs (`<trunk>:output`).
 
     The ends are means over batches of the least and the largest value, so that one odd pair does not set them.
@@ -102,7 +102,7 @@ def activation_ranges(network: RefineNet | ScoreNetMultiPair, pairs: Pairs, prog
             hooks.append(
                 module.register_forward_hook(lambda _, args, result, name=name: note(f"{name}:output", result))
             )
-    for A, B in tqdm(list(pairs.chunks(_BATCH)), desc="calibrate", unit="batch", disable=not progress, leave=False):
+    for A, B in tqdm(list(pairs.chunks(_BATCH)), desc="calibrate", unit="batch", leave=False):
         network(A, B, len(A)) if isinstance(network, ScoreNetMultiPair) else network(A, B)
     for hook in hooks:
         hook.remove()

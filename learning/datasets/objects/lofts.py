@@ -66,8 +66,8 @@ def loft(
     return assemble(pieces, charts)
 
 
-def prism(outline: np.ndarray, levels: Sequence[tuple[float, float]], corners: np.ndarray | None = None) -> Shape:
-    """Sections of one outline stacked along z; sharp everywhere unless `corners` says otherwise.
+def prism(outline: np.ndarray, levels: Sequence[tuple[float, float]]) -> Shape:
+    """Sections of one outline stacked along z; sharp everywhere.
 
     Args:
         outline: (n, 2), counter-clockwise, star-shaped about its mean.
@@ -75,8 +75,7 @@ def prism(outline: np.ndarray, levels: Sequence[tuple[float, float]], corners: n
     """
     mitre = _mitres(outline, closed=True)
     sections = [np.column_stack([outline + inset * mitre, np.full(len(outline), z)]) for inset, z in levels]
-    sharp = np.ones(len(outline), bool) if corners is None else corners
-    return loft(np.stack(sections), sharp, range(len(levels)))
+    return loft(np.stack(sections), np.ones(len(outline), bool), range(len(levels)))
 
 
 def ring_prism(outer: np.ndarray, inner: np.ndarray, height: float, corners: np.ndarray, chamfer: float = 0.0) -> Shape:

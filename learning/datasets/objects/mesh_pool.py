@@ -11,6 +11,7 @@ from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 from pose6d.rendering.backend import MeshRenderer
 
+_POINTS = 256  # of each surface
 _PLANE_CELLS = 24
 _PLANE_REPEATS = 3.0
 
@@ -24,7 +25,7 @@ class MeshPool:
     Attributes:
         renderer: holds all objects, planes and occluders.
         objects, planes, occluders: how many there are of each.
-        points: (objects, P, 3) float32, points on each object's surface.
+        points: (objects, 256, 3) float32, points on each object's surface.
         diameters: (objects,) float32 metres, each mesh's diameter before it was scaled to 1.
     """
 
@@ -34,7 +35,6 @@ class MeshPool:
         backgrounds: Sequence[np.ndarray] | np.ndarray,
         device: torch.device,
         occluders: Sequence[Mesh] = (),
-        points_per_object: int = 256,
     ):
         if len(objects) == 0 or len(backgrounds) == 0:
             raise ValueError("a mesh pool needs at least one object and one background texture")
@@ -45,7 +45,7 @@ class MeshPool:
         self.device = device
         planes = [textured_plane(texture) for texture in backgrounds]
         self.renderer = make_renderer([*normalised, *planes, *(_unit_mesh(mesh) for mesh in occluders)], device)
-        samples = [mesh.sample_surface(points_per_object, seed=i) for i, mesh in enumerate(normalised)]
+        samples = [mesh.sample_surface(_POINTS, seed=i) for i, mesh in enumerate(normalised)]
         self.points = torch.from_numpy(np.stack(samples).astype(np.float32)).to(device)
         self.diameters = torch.tensor([mesh.diameter for mesh in objects], dtype=torch.float32, device=device)
 
@@ -55,8 +55,7 @@ class MeshPool:
             raise ValueError(f"{len(meshes)} objects from {first} on do not fit into a pool of {self.objects}")
         assert isinstance(self.renderer, MeshRenderer)
         self.renderer.replace_meshes(first, meshes)
-        count = self.points.shape[1]
-        samples = [mesh.sample_surface(count, seed=first + i) for i, mesh in enumerate(meshes)]
+        samples = [mesh.sample_surface(_POINTS, seed=first + i) for i, mesh in enumerate(meshes)]
         points = torch.from_numpy(np.stack(samples).astype(np.float32)).to(self.device)
         self.points = torch.cat([self.points[:first], points, self.points[first + len(meshes) :]])
         self.diameters = self.diameters.clone()

@@ -11,11 +11,9 @@ from functools import partial
 import torch
 
 from learning.datasets.objects.random_objects import lost_workers_named, make_object, usable_cores
-from learning.datasets.objects.training_pool import PoolConfig, make_pool, read_own_files, wear_images
+from learning.datasets.objects.training_pool import HELD_OUT_SEED, PoolConfig, make_pool, read_own_files, wear_images
 from pose6d.mesh.mesh import Mesh
 
-EVALUATION_SEED = 1_000_000
-"""training uses the seeds below"""
 _LOTS_AHEAD = 3
 
 
@@ -96,7 +94,7 @@ class RenewedPool:
 
     def _seed(self, number: int) -> int:
         first, number = self._config.seed, number * self._ranks + self._rank
-        return first + number % (EVALUATION_SEED - first) if first < EVALUATION_SEED else first + number
+        return first + number % (HELD_OUT_SEED - first) if first < HELD_OUT_SEED else first + number
 
     def _seeds(self, lot: int) -> Sequence[int]:
         start = self._config.objects + lot * self._lot

@@ -31,7 +31,7 @@ from learning.datasets.objects.near_symmetric import NEAR_SYMMETRIC
 from learning.datasets.objects.packages import PACKAGES
 from learning.datasets.objects.parts import arc_handle, random_box, random_part, vessel, vessel_profile
 from learning.datasets.objects.shapes import Chart, Shape, join
-from learning.datasets.objects.tools import ARTICULATED, THIN
+from learning.datasets.objects.sheets_and_tools import ARTICULATED, THIN
 from learning.datasets.surfaces.marks import draw_mark
 from learning.datasets.surfaces.materials import choose_material, material_palette, paint_material
 from learning.datasets.surfaces.textures import PLAIN_SHARE, choose_kind, make_palette

@@ -16,11 +16,13 @@ from learning.datasets.objects.random_objects import TEXTURE_SIZE, make_objects
 from learning.datasets.surfaces.image_folder import read_sample
 from learning.datasets.surfaces.materials import make_materials
 from learning.datasets.surfaces.textures import make_textures
-from pose6d.errors import MeshError, SceneError
+from pose6d.errors import MeshError, SceneError, listing
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
-from pose6d.scenes.images import COLOR_SUFFIXES, listing
+from pose6d.scenes.images import COLOR_SUFFIXES
 
+HELD_OUT_SEED = 1_000_000
+"""of the objects that nothing is trained on are this and above"""
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
 MAXIMUM_FACES = 50_000
 """of one mesh of a user's; thousands of meshes share the GPU's memory, and crops show no finer detail"""

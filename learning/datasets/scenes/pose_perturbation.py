@@ -10,6 +10,8 @@ import torch.nn.functional as F
 
 from pose6d.geometry.transforms import make_transform, random_rotations, so3_exp
 
+_RANDOM, _HALF_TURNED, _TURNED = 0.30, 0.15, 0.15  # shares of the hypotheses that a scorer sees; the others are near
+
 
 @dataclass(frozen=True)
 class Perturbation:
@@ -46,9 +48,6 @@ def scoring_hypotheses(
     per_scene: int,
     generator: torch.Generator,
     config: Perturbation,
-    random_share: float = 0.30,
-    flip_share: float = 0.15,
-    turn_share: float = 0.15,
 ) -> torch.Tensor:
     """(N, L, 4, 4) hypotheses of each of N true poses: small errors, random rotations, and turns of the object.
 
@@ -62,10 +61,10 @@ def scoring_hypotheses(
     anywhere = random_rotations(len(near), generator=generator, device=device)
     axis = torch.eye(3, device=device)[torch.randint(3, (len(near),), device=device, generator=generator)]
     share = torch.rand((len(near), 1), device=device, generator=generator)
-    half = share < random_share + flip_share
+    half = share < _RANDOM + _HALF_TURNED
     angle = math.pi * torch.where(half, 1.0, 2.0 * torch.rand((len(near), 1), device=device, generator=generator))
     turned = rotation @ so3_exp(axis * angle)
     share = share[..., None]
-    rotation = torch.where(share < random_share + flip_share + turn_share, turned, rotation)
-    rotation = torch.where(share < random_share, anywhere, rotation)
+    rotation = torch.where(share < _RANDOM + _HALF_TURNED + _TURNED, turned, rotation)
+    rotation = torch.where(share < _RANDOM, anywhere, rotation)
     return make_transform(rotation, near[:, :3, 3]).view(count, per_scene, 4, 4)

@@ -15,9 +15,8 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from pose6d.errors import OutputError
+from pose6d.errors import OutputError, listing
 from pose6d.json_file import read_json, write_json
-from pose6d.scenes.images import listing
 from pose6d.whole_file import whole_file, write_whole
 
 _OWN_FILES = ("descriptions.json", "manifest.jsonl")

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.evaluation.accuracy import pose_error_table, summarise_errors
-from pose6d.evaluation.run_folder import RunFolder
+from pose6d.errors import shorten
+from pose6d.evaluation.record import LIKELY
 from pose6d.mesh.mesh import Mesh
-from pose6d.scenes.images import shorten
+from pose6d.report.comparison import pose_error_table, summarise_errors
+from pose6d.report.run_folder import RunFolder
 
-LIKELY = 0.1  # a second pose of more probability is worth showing
 DOUBTFUL = 0.5  # a pose of less confidence is more likely wrong than right
 
 
