@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import FrameType
@@ -52,7 +53,7 @@ def stopping_by_signals() -> Iterator[None]:
 
 
 def run_command(run: Callable[[], object], interrupted: str = "interrupted") -> int:
-    """Run a command; bad input and stops are said in one line on stderr.
+    """Run a command; bad input, stops and what it warns users of are said in one line each on stderr.
 
     Args:
         run: reads the command line and does what it asks for; an int that it returns is the exit code.
@@ -61,7 +62,7 @@ def run_command(run: Callable[[], object], interrupted: str = "interrupted") -> 
     Returns:
         The exit code: 0 or what `run` returns, 2 after bad input, 130, 143 or 129 after a stop.
     """
-    with stopping_by_signals():
+    with stopping_by_signals(), _plain_warnings():
         try:
             result = run()
             return result if isinstance(result, int) else 0
@@ -97,6 +98,21 @@ def finish_what_is_begun() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is _stop:
             signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show UserWarnings, which are for users, as "warning: ...", without a place in the code."""
+    form = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        return f"warning: {message}\n" if category is UserWarning else form(message, category, *place, **more)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = form
 
 
 def _stop(number: int, _: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def test_a_program_without_standard_output_runs(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "stdout", None)
     said: list[object] = []
     assert run_command(lambda: said.append(sys.stdout.write("nowhere"))) == 0 and said == [7]
+
+
+def test_users_see_warnings_without_a_place_in_the_code() -> None:
+    def shown(category: type[Warning]) -> str:
+        return warnings.formatwarning("the texture is lost", category, "run_demo.py", 169, "mesh = load()")
+
+    said: list[str] = []
+    run_command(lambda: said.extend(map(shown, (UserWarning, DeprecationWarning))))
+    assert said[0] == "warning: the texture is lost\n"
+    assert said[1].startswith("run_demo.py:169: DeprecationWarning")
+    assert shown(UserWarning).startswith("run_demo.py:169: UserWarning")
 
 
 @pytest.mark.parametrize("command", BAD)

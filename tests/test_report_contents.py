@@ -140,16 +140,6 @@ def test_warnings_are_collected_and_still_shown(capsys: pytest.CaptureFixture[st
     assert shown == ["the texture is lost"] * 2 + ["later"]
 
 
-def test_users_see_warnings_without_a_place_in_the_code() -> None:
-    def shown(category: type[Warning]) -> str:
-        return warnings.formatwarning("the texture is lost", category, "run_demo.py", 169, "mesh = load()")
-
-    with collect_warnings():
-        assert shown(UserWarning) == "warning: the texture is lost\n"
-        assert shown(DeprecationWarning).startswith("run_demo.py:169: DeprecationWarning")
-    assert shown(UserWarning).startswith("run_demo.py:169: UserWarning")
-
-
 def test_a_folder_outside_a_checkout_has_no_commit(tmp_path: Path) -> None:
     assert find_commit(tmp_path) == ""
 

@@ -89,20 +89,17 @@ def find_commit(folder: Path) -> str:
 
 @contextmanager
 def collect_warnings() -> Iterator[list[str]]:
-    """Collect the texts of warnings given inside. Users see theirs as "warning: ...", without a place in the code."""
+    """Collect the texts of warnings given inside, which are shown as well."""
     texts: list[str] = []
-    show, form = warnings.showwarning, warnings.formatwarning
+    show = warnings.showwarning
 
     def collect(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if str(message) not in texts:
             texts.append(str(message))
         show(message, category, *place, **more)
 
-    def plain(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
-        return f"warning: {message}\n" if category is UserWarning else form(message, category, *place, **more)
-
-    warnings.showwarning, warnings.formatwarning = collect, plain
+    warnings.showwarning = collect
     try:
         yield texts
     finally:
-        warnings.showwarning, warnings.formatwarning = show, form
+        warnings.showwarning = show
