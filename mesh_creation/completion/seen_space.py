@@ -121,5 +121,15 @@ class _PreparedView:
         """Add what the view says of points (P, 3) to (P,) each; see `compare_points`."""
         limits = np.array([tolerance, _BEHIND, _SAME_WAY, _FACING], np.float32)
         compare_points(
-            points, normals, self._pixels, self._size, self._R, self._t, self._K, *limits, contradiction, matched, buried
+            points,
+            normals,
+            self._pixels,
+            self._size,
+            self._R,
+            self._t,
+            self._K,
+            *limits,
+            contradiction,
+            matched,
+            buried,
         )

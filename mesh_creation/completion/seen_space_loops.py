@@ -39,9 +39,8 @@ def compare_points(
             continue
         at = np.int64(row) * width + np.int64(column)
         depth, beside, other = pixels[at, 0], pixels[at, 2], pixels[at, 3]
-        if beside > 0:
-            if not (other > 0 and other < z - behind):
-                contradiction[i] = max(contradiction[i], beside * z / K[0, 0])
+        if beside > 0 and not (0 < other < z - behind):
+            contradiction[i] = max(contradiction[i], beside * z / K[0, 0])
         if depth <= 0:
             continue
         ahead = (depth - z) * pixels[at, 1]  # metres before the surface seen
