@@ -48,7 +48,12 @@ BASE = (
 GEOMETRY = (*BASE, "pose6d.geometry")
 MESH = (*GEOMETRY, "pose6d.mesh")
 SCENES_AND_RENDERING = (*MESH, "pose6d.rendering", "pose6d.scenes")
-SCAN_FILES = (*SCENES_AND_RENDERING, "mesh_creation.scan_folder", "mesh_creation.step_files")
+SCAN_FILES = (
+    *SCENES_AND_RENDERING,
+    "mesh_creation.scan_folder",
+    "mesh_creation.step_files",
+    "mesh_creation.side_by_side",
+)
 SCAN_BOARD = (*SCAN_FILES, "mesh_creation.board")
 PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predict_score", "learning.training.scouts")
 

@@ -26,7 +26,7 @@ from mesh_creation.completion.surface_samples import sample_surface
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.view import ReferenceView
-from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth, pixel_rays
+from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth, pixel_rays, pixels_of
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
 from tests.mesh_creation_scans import camera
@@ -158,6 +158,34 @@ def test_planes_are_compared_by_all_that_many_views_saw() -> None:
     costs, offsets = search.best_offsets(directions)
     np.testing.assert_allclose(costs, search._cost(directions, offsets), atol=1e-6)
     assert abs(offsets[1]) < 0.003
+
+
+def test_points_are_judged_as_the_pictures_say_one_by_one() -> None:
+    """The compiled loop against the same in numpy."""
+    views = [picture(house(), camera(azimuth, 40), seed=int(azimuth)) for azimuth in (0.0, 130.0)]
+    space = SeenSpace(views, points_of(views), 0.003)
+    space.supports = []
+    rng = np.random.default_rng(0)
+    points, normals = rng.uniform(-0.15, 0.15, (5000, 3)).astype(np.float32), rng.normal(size=(5000, 3))
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    verdict = space.judge(points, normals)
+    empty, matched, buried = np.zeros(5000), np.zeros(5000, bool), np.zeros(5000, bool)
+    for view, prepared in zip(views, space._views, strict=True):
+        T = np.linalg.inv(view.camera_in_object)
+        seen, turned = points @ T[:3, :3].T + T[:3, 3], normals @ T[:3, :3].T
+        row, column, inside = pixels_of(seen, view.K, SIZE)
+        depth, cosine, beside, other, *normal = prepared._pixels[row * SIZE[1] + column].T
+        z, ahead = seen[:, 2], (depth - seen[:, 2]) * cosine
+        hidden = (other > 0) & (other < z - 0.01)
+        open_air = np.where(beside > 0, np.where(hidden, 0, beside * z / K[0, 0]), np.where(depth > 0, ahead, 0))
+        empty = np.maximum(empty, np.where(inside, open_air, 0))
+        known = inside & (depth > 0)
+        matched |= known & (np.abs(ahead) < 0.003) & ((turned.T * normal).sum(axis=0) > 0.6)
+        facing = (turned * seen).sum(axis=1) < -0.3 * np.linalg.norm(seen, axis=1)
+        buried |= known & (ahead < -0.003) & facing
+    np.testing.assert_allclose(verdict.contradiction, empty, atol=1e-4)
+    assert np.mean(verdict.matched == matched) > 0.999 and matched.any()
+    assert np.mean(verdict.buried == (buried & ~matched)) > 0.999 and buried.any()
 
 
 def test_planes_are_found_without_depth_around_the_object() -> None:

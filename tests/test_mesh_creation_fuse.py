@@ -12,7 +12,7 @@ import pytest
 import torch
 import trimesh
 
-from mesh_creation.fusion import flip_alignment, fuse
+from mesh_creation.fusion import closed_surface, flip_alignment, fuse
 from mesh_creation.fusion.closed_surface import close_surface, decimate
 from mesh_creation.fusion.flip_alignment import align_flipped
 from mesh_creation.fusion.fuse import FuseOptions, main
@@ -86,7 +86,14 @@ def pictures(mesh: Mesh, poses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarra
     return (drawn.color.numpy() * 255).round().astype(np.uint8), drawn.depth.numpy()
 
 
-def test_perfect_depth_gives_the_sphere_back_closed_and_marks_its_unseen_bottom() -> None:
+@pytest.mark.parametrize("fast", [True, False])
+def test_perfect_depth_gives_the_sphere_back_closed_and_marks_its_unseen_bottom(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not fast:
+        monkeypatch.setattr(closed_surface, "fast_simplification", None)
+    elif closed_surface.fast_simplification is None:
+        pytest.skip("fast-simplification is not installed")
     truth = ball(0.04, 0.035)  # 5 mm of it are below the board
     low, high = np.array([-0.05, -0.05, -0.003]), np.array([0.05, 0.05, 0.085])
     volume = TsdfVolume.around(low, high, 0.0015)

@@ -10,8 +10,7 @@ well poses are found with these meshes tells
 from __future__ import annotations
 
 import re
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.accuracy.objects import load_objects
-from benchmarks.model_free.surface import score_surface
-from benchmarks.model_free.views import Directions, ViewSimulation, simulate_views
-from mesh_creation.object_field.make_object import ObjectOptions, make_object
+from benchmarks.model_free.making import MakingJob, make_objects, mesh_key
+from benchmarks.model_free.views import Directions, ViewSimulation
+from mesh_creation.object_field.make_object import ObjectOptions
 from pose6d.command import run_command_line
 from pose6d.errors import OptionError, OutputError
 from pose6d.evaluation.markdown_table import markdown_table
-from pose6d.evaluation.pose_errors import rotation_error
 from pose6d.json_file import read_json, write_json
-from pose6d.mesh.mesh_files import save_mesh
 from pose6d.whole_file import write_whole
 
 _SETTING = re.compile(r"(around|above)_(\d+)")
@@ -48,6 +45,8 @@ class Options:
     translation_error: float = 0.001
     """metres by which they are off"""
     seed: int = 0
+    processes: int = 1
+    """objects that are made at once"""
     object: ObjectOptions = field(default_factory=ObjectOptions)
     """how objects are made"""
 
@@ -57,37 +56,21 @@ def main(options: Options) -> None:
     settings = {name: _setting(name, options) for name in options.settings}
     meshes = load_objects(options.mesh_folder)
     file = options.output / "scores.json"
-    scores: dict[str, dict[str, Any]] = read_json(file, OutputError) if file.is_file() else {}
-    jobs = [(name, i) for name in settings for i in range(len(meshes))]
-    bar = tqdm(jobs, desc="make", unit="object")
-    for name, i in bar:
-        mesh = meshes[i]
-        key = str(Path(mesh.name).with_suffix(".glb"))
-        bar.set_postfix_str(f"{name} {key}")
-        if key in scores.get(name, {}):
-            continue
-        views, truth = simulate_views(mesh, settings[name], options.seed + i)
-        begun = time.perf_counter()
-        made = make_object(views, options.object)
-        seconds = time.perf_counter() - begun
-        target = options.output / name / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_mesh(made.mesh, target)
-        before = pose_errors(np.stack([view.camera_in_object for view in views]), truth, mesh.center)
-        after = pose_errors(made.camera_in_object, truth, mesh.center)
-        row = {**asdict(score_surface(made, mesh)), "poses_before": before, "poses": after, "seconds": seconds}
-        scores.setdefault(name, {})[key] = row
+    kept: dict[str, dict[str, Any]] = read_json(file, OutputError) if file.is_file() else {}
+    jobs = [
+        MakingJob(options.output / name, settings[name], mesh, options.seed + i, options.object)
+        for name in settings
+        for i, mesh in enumerate(meshes)
+        if mesh_key(mesh) not in kept.get(name, {})
+    ]
+    scores = {name: dict(kept.get(name, {})) for name in (*settings, *kept)}
+    rows = make_objects(jobs, options.processes)
+    for job, row in zip(tqdm(jobs, desc="make", unit="object"), rows, strict=True):
+        scores[job.folder.name][mesh_key(job.mesh)] = row
         write_json(file, scores)
     text = "\n".join(table(scores))
     print(text)
     write_whole(options.output / "scores.md", text + "\n")
-
-
-def pose_errors(poses: np.ndarray, truth: np.ndarray, center: np.ndarray) -> tuple[float, float]:
-    """Mean error of cameras (N, 4, 4): degrees, and millimetres by which they move the object's middle (3,)."""
-    moved = poses @ np.linalg.inv(truth)
-    offset = moved[:, :3, :3] @ center + moved[:, :3, 3] - center
-    return float(np.degrees(rotation_error(poses, truth)).mean()), 1000 * float(np.linalg.norm(offset, axis=1).mean())
 
 
 def table(scores: dict[str, dict[str, Any]]) -> list[str]:

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from mesh_creation.completion.support_plane import find_support
+from mesh_creation.completion.support_plane import find_supports
 from mesh_creation.fusion.tsdf_volume import TsdfVolume, project_grid
 from mesh_creation.reference_views.view import ReferenceView, object_depth
+from mesh_creation.side_by_side import side_by_side
 
 _DEEPER = 1.5  # times as deep as wide: a round bar that leads away from the camera by 48 degrees is that deep
 _LEAST_WIDTH = 2.0  # pixels
@@ -53,8 +54,8 @@ def behind_narrow_parts(volume: TsdfVolume, views: Sequence[ReferenceView]) -> t
         views: pictures in its frame.
     """
     behind = torch.zeros_like(volume.total, dtype=torch.bool)
-    for view in views:
-        deepest = _deepest(view, volume.truncation)
+    found = side_by_side(lambda view: _deepest(view, volume.truncation), views)
+    for view, deepest in zip(views, found, strict=True):
         if deepest is not None:
             _mark_between(volume, view, deepest, np.full_like(deepest, np.inf), behind)
     return behind
@@ -86,7 +87,7 @@ def below_support(volume: TsdfVolume, views: Sequence[ReferenceView], points: np
     """
     below = torch.zeros_like(volume.total, dtype=torch.bool)
     x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
-    for plane in (find_support(view, points) for view in views):
+    for plane in find_supports(views, points):
         if plane is not None:
             a, b, c, d = (float(value) for value in plane)
             heights = (a * x + d)[:, None, None] + (b * y)[None, :, None] + (c * z)[None, None, :]

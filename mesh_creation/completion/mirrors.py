@@ -34,7 +34,7 @@ _COARSE, _COARSE_VIEWS = 3, 6  # every so many points, and at most so many views
 _LIKELIEST = 6  # offsets along each direction, which all points and views judge then
 
 # What a plane costs beside the contradictions of 0 to 1, fitted by eye to scanned and generated objects.
-_GROWTH, _BURIED, _MATCHED = 0.25, 0.3, -0.1
+_GROWTH, _BURIED, _MATCHED = 0.04, 0.3, -0.1
 # A plane is believed with at most so much of these, and where a shift by a twentieth of the object costs at least
 # `_LEAST_RISE`: else what is seen says nothing about where the plane lies.
 _MOST_CONTRADICTED, _MOST_BURIED, _LEAST_RISE, _SHIFT = 0.03, 0.3, 0.03, 0.05

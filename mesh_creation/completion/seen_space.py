@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mesh_creation.completion.support_plane import find_support
+from mesh_creation.completion.seen_space_loops import compare_points
+from mesh_creation.completion.support_plane import find_supports
 from mesh_creation.reference_views.view import ReferenceView, object_depth, object_window
-from mesh_creation.registration.depth_cleaning import pixels_of, surface_normals
+from mesh_creation.registration.depth_cleaning import surface_normals
+from mesh_creation.side_by_side import parts_of, side_by_side
 
 _SAME_WAY = 0.6  # cosine from which two normals may be of one surface
 _SAME_WAY_UP = 0.985  # cosine between the normals that several views show of one support plane
 _FACING = -0.3  # cosine to the ray, of a surface that a camera would see
 _AROUND = 4  # pixels around a pixel that its normal depends on
+_PIECE = 20_000  # points looked up by a thread at least
 _BEHIND = 0.01  # metres behind something else's depth from which on a point is hidden by it
 
 
@@ -50,8 +53,8 @@ class SeenSpace:
     """
 
     def __init__(self, views: Sequence[ReferenceView], points: np.ndarray, tolerance: float) -> None:
-        self._views = [_PreparedView(view) for view in views]
-        self.supports = [find_support(view, points) for view in views]
+        self._views = side_by_side(_PreparedView, views)
+        self.supports = find_supports(views, points)
         self._tolerance = tolerance
 
     @property
@@ -75,11 +78,15 @@ class SeenSpace:
         for plane in (plane for plane in self.supports if plane is not None):
             below = -(points @ plane[:3].astype(np.float32) + np.float32(plane[3]))
             contradiction = np.maximum(contradiction, below)
-        for view in self._views[:: 1 if most is None else -(-len(self._views) // most)]:
-            front, on, behind = view.compare(points, normals, self._tolerance)
-            contradiction = np.maximum(contradiction, front)
-            matched |= on
-            buried |= behind
+        asked = self._views[:: 1 if most is None else -(-len(self._views) // most)]
+
+        def look_up(part: slice) -> None:
+            for view in asked:
+                view.compare(
+                    points[part], normals[part], self._tolerance, contradiction[part], matched[part], buried[part]
+                )
+
+        side_by_side(look_up, parts_of(len(points), _PIECE))
         return Verdict(contradiction.reshape(shape), matched.reshape(shape), (buried & ~matched).reshape(shape))
 
 
@@ -93,32 +100,36 @@ class _PreparedView:
         self._K = view.K.astype(np.float32)
         self._size = view.mask.shape
         depth, cosine = object_depth(view)
-        self._depth = depth.ravel()
-        self._cosine = cosine.ravel()
         window, K = object_window(view, _AROUND)
         normal = np.zeros((*depth.shape, 3), np.float32)
         normal[window] = surface_normals(depth[window], K)
-        self._normal = normal.reshape(-1, 3)
         beside = cv2.distanceTransform((~view.mask).astype(np.uint8), cv2.DIST_L2, 5)
-        self._beside = beside.ravel()
-        self._other = np.where(view.mask, 0, view.depth).astype(np.float32).ravel()
+        other = np.where(view.mask, 0, view.depth)
+        # All that is said of a pixel lies side by side, since pixels are looked up in any order.
+        pixels = np.dstack([depth, cosine, beside, other, normal]).astype(np.float32)
+        self._pixels = pixels.reshape(-1, pixels.shape[2])
 
     def compare(
-        self, points: np.ndarray, normals: np.ndarray, tolerance: float
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(P,) metres inside of empty space, (P,) whether on the surface seen, (P,) whether buried behind it."""
-        in_camera = points @ self._R.T + self._t
-        z = np.maximum(in_camera[:, 2], np.float32(1e-3))
-        row, column, inside = pixels_of(in_camera, self._K, self._size)
-        index = row * self._size[1] + column
-        depth, beside, other = self._depth[index], self._beside[index], self._other[index]
-        ahead = (depth - z) * self._cosine[index]  # metres before the surface seen
-        lateral = beside * z / self._K[0, 0]
-        hidden = (other > 0) & (other < z - _BEHIND)
-        empty = np.where(beside > 0, np.where(hidden, 0, lateral), np.where(depth > 0, ahead, 0))
-        turned = normals @ self._R.T
-        near = inside & (depth > 0) & (np.abs(ahead) < tolerance)
-        matched = near & ((turned * self._normal[index]).sum(axis=1) > _SAME_WAY)
-        facing = (turned * in_camera).sum(axis=1) < _FACING * np.linalg.norm(in_camera, axis=1)
-        buried = inside & (depth > 0) & (ahead < -tolerance) & facing
-        return np.where(inside, np.maximum(empty, 0), 0).astype(np.float32), matched, buried
+        self,
+        points: np.ndarray,
+        normals: np.ndarray,
+        tolerance: float,
+        contradiction: np.ndarray,
+        matched: np.ndarray,
+        buried: np.ndarray,
+    ) -> None:
+        """Add what the view says of points (P, 3) to (P,) each; see `compare_points`."""
+        limits = np.array([tolerance, _BEHIND, _SAME_WAY, _FACING], np.float32)
+        compare_points(
+            points,
+            normals,
+            self._pixels,
+            self._size,
+            self._R,
+            self._t,
+            self._K,
+            *limits,
+            contradiction,
+            matched,
+            buried,
+        )

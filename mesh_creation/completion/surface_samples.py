@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from mesh_creation.reference_views.view import ReferenceView, object_window
 from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth, pixel_rays, surface_normals
+from mesh_creation.side_by_side import side_by_side
 
 _OUTLIER = 0.004  # metres from all given points, from which on depth is not of the object
 _AROUND = 4  # pixels around a pixel that its normal depends on
@@ -31,14 +32,16 @@ def sample_surface(views: Sequence[ReferenceView], points: np.ndarray, most: int
         (N, 3) float64 points and their unit normals (N, 3), object frame; N may be 0.
     """
     tree = cKDTree(points)
-    parts = [_view_samples(view, tree) for view in views if view.mask.any()]
+    parts = side_by_side(lambda view: _view_samples(view, tree), [view for view in views if view.mask.any()])
     samples = np.concatenate(parts) if parts else np.zeros((0, 2, 3))
     if not len(samples):
         return np.zeros((0, 3)), np.zeros((0, 3))
     rng = np.random.default_rng(0)
     samples = samples[rng.permutation(len(samples))]
     cell = max(float(np.ptp(samples[:, 0], axis=0).max()) / _CELLS, 1e-6)
-    _, first = np.unique(np.floor(samples[:, 0] / cell).astype(int), axis=0, return_index=True)
+    cells = np.floor(samples[:, 0] / cell).astype(np.int64)
+    x, y, z = (cells - cells.min(axis=0)).T
+    _, first = np.unique((x * (y.max() + 1) + y) * (z.max() + 1) + z, return_index=True)
     samples = samples[rng.permutation(first)[:most]]
     return samples[:, 0], samples[:, 1]
 

@@ -13,8 +13,14 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
+from mesh_creation.side_by_side import side_by_side
 from pose6d.errors import SceneError
 from pose6d.geometry.rotation_grids import icosphere
+
+try:
+    import fast_simplification
+except ModuleNotFoundError:
+    fast_simplification = None
 
 _MIN_SHARE = 0.01  # of the weight of the voxel seen most
 _MIN_WEIGHT = (0.1, 0.6)
@@ -23,6 +29,7 @@ _LARGE_PIECE = 0.02  # of the largest piece; less are specks
 _MOST_PIECES, _SMALLEST_PIECE = 60, 3  # that are looked at, and voxels of a stepping stone
 _BRIDGE = -0.5  # value of voxels that join pieces
 _PIECE = 20_000  # voxels; what one step computes then stays in the processor's cache
+_HASTE = 2  # of 0 to 10; the less, the nearer the mesh of fewer triangles comes
 _HULL_SLACK = 0.002  # metres that the surface may lie outside the convex hull of the points seen
 
 
@@ -90,22 +97,43 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -
 
 
 def decimate(surface: ClosedSurface, faces: int) -> ClosedSurface:
-    """The surface with at most about `faces` triangles, by quadric error; marks are carried over by nearness."""
+    """The surface with at most about `faces` triangles, by quadric error; marks are carried over by nearness.
+
+    Where the package fast-simplification is missing, Open3D does it, which takes several times as long.
+    """
     if len(surface.faces) <= faces:
         return surface
-    mesh = o3d.geometry.TriangleMesh(
-        o3d.utility.Vector3dVector(surface.vertices), o3d.utility.Vector3iVector(surface.faces.astype(np.int32))
-    )
-    small = mesh.simplify_quadric_decimation(faces)
-    small.remove_degenerate_triangles()
+    small = _simplified(surface, faces)
     # Decimation leaves slivers of a few faces where thin parts have collapsed; what they held together stays.
     labels, counts, _ = small.cluster_connected_triangles()
     large = np.asarray(counts) >= _LARGE_PIECE * np.max(counts)
     small.remove_triangles_by_mask(~large[np.asarray(labels)])
     small.remove_unreferenced_vertices()
     vertices, triangles = np.asarray(small.vertices), np.asarray(small.triangles).astype(np.int64)
-    nearest = cKDTree(surface.vertices[surface.faces].mean(axis=1)).query(vertices[triangles].mean(axis=1))[1]
+    tree = cKDTree(surface.vertices[surface.faces].mean(axis=1))
+    nearest = tree.query(vertices[triangles].mean(axis=1), workers=-1)[1]
     return ClosedSurface(vertices, triangles, surface.filled[nearest])
+
+
+def _simplified(surface: ClosedSurface, faces: int) -> Any:
+    """An Open3D mesh of fewer triangles."""
+    if fast_simplification is None:
+        small = _open3d_mesh(surface.vertices, surface.faces).simplify_quadric_decimation(faces)
+        small.remove_degenerate_triangles()
+        return small
+    middle = surface.vertices.mean(axis=0)
+    vertices, triangles = fast_simplification.simplify(
+        (surface.vertices - middle).astype(np.float32), surface.faces.astype(np.int32), target_count=faces, agg=_HASTE
+    )
+    # Where a thin part has collapsed, its two sides lie on each other: no surface, on which unwrapping fails.
+    _, same, uses = np.unique(np.sort(triangles, axis=1), axis=0, return_inverse=True, return_counts=True)
+    return _open3d_mesh(vertices + middle, triangles[uses[same.ravel()] == 1])
+
+
+def _open3d_mesh(vertices: np.ndarray, faces: np.ndarray) -> Any:
+    return o3d.geometry.TriangleMesh(
+        o3d.utility.Vector3dVector(vertices.astype(np.float64)), o3d.utility.Vector3iVector(faces.astype(np.int32))
+    )
 
 
 def _in_hull(volume: TsdfVolume, points: np.ndarray, asked: np.ndarray) -> np.ndarray:
@@ -113,12 +141,10 @@ def _in_hull(volume: TsdfVolume, points: np.ndarray, asked: np.ndarray) -> np.nd
     normals = icosphere(2).astype(np.float32)
     limits = (points @ icosphere(2).T).max(axis=0).astype(np.float32) + np.float32(_HULL_SLACK)
     index = np.nonzero(asked)
-    inside = np.ones(len(index[0]), bool)
     places = np.stack([volume.axis(i).astype(np.float32)[index[i]] for i in range(3)], axis=1)
-    for start in range(0, len(places), _PIECE):
-        part = slice(start, start + _PIECE)
-        inside[part] = (places[part] @ normals.T <= limits).all(axis=1)
-    return inside
+    pieces = [places[i : i + _PIECE] for i in range(0, len(places), _PIECE)]
+    inside = side_by_side(lambda piece: (piece @ normals.T <= limits).all(axis=1), pieces)
+    return np.concatenate(inside) if inside else np.ones(0, bool)
 
 
 def _keep_one_piece(values: np.ndarray) -> np.ndarray:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mesh_creation.fusion.view_blending import TextureView, ViewBlender, surface_points
+from mesh_creation.side_by_side import side_by_side
 from pose6d.mesh.mesh import Mesh
 
 _POINTS = 5000  # that colours are compared at
@@ -80,7 +82,7 @@ def align_pictures(points: np.ndarray, pictures: Sequence[PointsSeen]) -> list[n
         For each picture (4, 4), camera in object: what all move in common is taken out.
     """
     given = [picture.camera_in_object for picture in pictures]
-    soft = {blur: [_Soft(picture, points, blur) for picture in pictures] for blur in sorted(set(_BLURS))}
+    soft = {blur: side_by_side(partial(_Soft, points=points, blur=blur), pictures) for blur in sorted(set(_BLURS))}
     sharpest = soft[min(_BLURS)]
     before = _disagreement(_compare(sharpest, given, len(points)))
     poses = list(given)

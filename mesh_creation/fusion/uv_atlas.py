@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import open3d as o3d
-from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from mesh_creation.side_by_side import parts_of, side_by_side
 from pose6d.mesh.mesh import Mesh
 
 _GUTTER = 3.0  # texels between charts, so that filtering never mixes them
@@ -20,6 +21,7 @@ _PARTS = 16  # of the surface, unwrapped each by itself: fifty times faster than
 _USED = 0.6  # share of an atlas that charts cover
 _SPREAD_FROM = 50_000  # points that colours are spread from at most
 _SPREAD_SLACK = 0.3  # share by which a point may be farther than the nearest: exact search takes minutes far from all
+_PIECE = 20_000  # texels that a thread paints at least
 _SIZES = (256, 512, 1024, 2048, 4096)
 
 Colors = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -72,15 +74,18 @@ def paint(mesh: Mesh, size: int, colors: Colors) -> tuple[Mesh, float]:
         the surface.
     """
     positions, normals, row, column = _texels(mesh, size)
-    values, trust = colors(positions, normals)
+    parts = parts_of(len(positions), _PIECE)
+    found = side_by_side(lambda part: colors(positions[part], normals[part]), parts)
+    values, trust = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     known = trust > 0
     values = spread_colors(positions, values, known)
-    texture = np.zeros((size, size, 3), np.float32)
-    painted = np.zeros((size, size), bool)
-    texture[row, column], painted[row, column] = values, True
     # Texels between the charts repeat the nearest chart, for filtering and smaller mip levels.
-    nearest = ndimage.distance_transform_edt(~painted, return_distances=False, return_indices=True)
-    texture = texture[tuple(nearest)]
+    empty = np.ones((size, size), np.uint8)
+    empty[row, column] = 0
+    _, nearest = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    number = np.zeros(int(nearest.max()) + 1, np.int64)
+    number[nearest[row, column]] = np.arange(len(row))
+    texture = values[number[nearest]]
     textured = Mesh(
         vertices=mesh.vertices,
         faces=mesh.faces,
@@ -171,6 +176,29 @@ def _texels(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     assert mesh.uv is not None
     # Row 0 of a texture is its top, v = 1; the centre of texel (r, c) lies at ((c + 0.5) / size, 1 - (r + 0.5) / size).
     corners = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=1).astype(np.float64)[mesh.faces] * size - 0.5
+    found = side_by_side(lambda part: _covered(corners[part], size, part.start), parts_of(len(corners), 1000))
+    face, row, column, second, third = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    second, third = second[:, None], third[:, None]
+    owner = np.zeros(size * size, np.int64)
+    owner[row * size + column] = np.arange(len(row))
+    first = owner[row * size + column] == np.arange(len(row))  # a texel on an edge has two faces
+    face, row, column, second, third = face[first], row[first], column[first], second[first], third[first]
+    places, normals = (
+        values[mesh.faces[face, 0]] * (1 - second - third)
+        + values[mesh.faces[face, 1]] * second
+        + values[mesh.faces[face, 2]] * third
+        for values in (mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64))
+    )
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return places, normals, row, column
+
+
+def _covered(corners: np.ndarray, size: int, start: int) -> tuple[np.ndarray, ...]:
+    """Texels of a square texture whose centre lies in triangles (F, 3, 2), texels, of which the first has number start.
+
+    Returns:
+        The triangle's number (P,), row (P,), column (P,), and the shares (P,) of its second and third corner.
+    """
     low = np.maximum(np.ceil(corners.min(axis=1)), 0).astype(np.int64)
     high = np.minimum(np.floor(corners.max(axis=1)), size - 1).astype(np.int64)
     wide, tall = np.maximum(high - low + 1, 0).T
@@ -187,17 +215,4 @@ def _texels(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     second = (x * ac[face, 1] - y * ac[face, 0]) * scale[face]
     third = (y * ab[face, 0] - x * ab[face, 1]) * scale[face]
     inside = (second >= 0) & (third >= 0) & (second + third <= 1) & (area[face] != 0)
-    face, row, column = face[inside], row[inside], column[inside]
-    second, third = second[inside, None], third[inside, None]
-    owner = np.zeros(size * size, np.int64)
-    owner[row * size + column] = np.arange(len(row))
-    first = owner[row * size + column] == np.arange(len(row))  # a texel on an edge has two faces
-    face, row, column, second, third = face[first], row[first], column[first], second[first], third[first]
-    places, normals = (
-        values[mesh.faces[face, 0]] * (1 - second - third)
-        + values[mesh.faces[face, 1]] * second
-        + values[mesh.faces[face, 2]] * third
-        for values in (mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64))
-    )
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    return places, normals, row, column
+    return face[inside] + start, row[inside], column[inside], second[inside], third[inside]

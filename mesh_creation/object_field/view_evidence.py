@@ -14,6 +14,7 @@ from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.pose_evidence import object_core
 from mesh_creation.reference_views.view import ReferenceView, object_window
 from mesh_creation.registration.depth_cleaning import clean_depth, pixels_of
+from mesh_creation.side_by_side import side_by_side
 from pose6d.errors import SceneError
 
 _RIM = 1  # pixels inside the mask's edge that count as background: masks bleed
@@ -80,9 +81,8 @@ def collect_evidence(views: Sequence[ReferenceView]) -> list[ViewEvidence]:
     Raises:
         SceneError: hardly any depth is left on the object in all views.
     """
-    found = [_evidence(view) for view in views]
-    for one in found:
-        _drop_background(one, found)
+    found = side_by_side(_evidence, views)
+    side_by_side(lambda one: _drop_background(one, found), found)
     pixels = sum(int(one.surface.sum()) for one in found)
     if pixels < _FEWEST:
         others = f" and {len(views) - 1} more" if len(views) > 1 else ""
@@ -190,5 +190,5 @@ def share_beside_masks(evidence: Sequence[ViewEvidence]) -> float:
 def largest_piece(points: np.ndarray, voxel: float) -> np.ndarray:
     """(P,) bool: points (P, 3) that belong to the object, not to specks far from the rest."""
     tree = cKDTree(points)
-    distance = tree.query(points, k=min(9, len(points)))[0][:, 1:].mean(axis=1)
+    distance = tree.query(points, k=min(9, len(points)), workers=-1)[0][:, 1:].mean(axis=1)
     return distance < max(_ALONE * float(np.median(distance)), 2 * voxel)
