@@ -204,11 +204,10 @@ def test_symmetries_reach_the_estimator_and_the_report(
 
 
 def test_what_makes_a_pose_ambiguous_is_said(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """A mesh without colours, and a mask that numbers objects."""
-    mesh, mask = BOX, open_scene(scene)[0].mask
-    save_mesh(replace(mesh, texture=None, uv=None, colors=None), tmp_path / "grey.ply")
-    numbers = mask.astype(np.uint8) + mask * (np.arange(WIDTH) > np.nonzero(mask)[1].mean())
-    write_image(scene / "masks" / "0000.png", numbers.astype(np.uint8))
+    save_mesh(replace(BOX, texture=None, uv=None, colors=None), tmp_path / "grey.ply")
+    mask = open_scene(scene)[0].mask
+    right = np.arange(WIDTH) > np.nonzero(mask)[1].mean()
+    write_image(scene / "masks" / "0000.png", np.uint8(mask) + (mask & right))
     with pytest.warns(UserWarning, match=r"0000\.png has several values \(1, 2\)"):
         assert run(scene, tmp_path, mesh_file=tmp_path / "grey.ply") == 0
     assert "faces of one colour, so that its shape alone" in capsys.readouterr().out
