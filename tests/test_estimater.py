@@ -69,7 +69,7 @@ def test_the_true_pose_is_picked_and_given_in_the_original_mesh_frame(scene: Sce
 
 @pytest.mark.parametrize(
     ("schedule", "first", "last"),
-    [("full", 252, 252), ("pruned", 60, 8), (Schedule("other", 30, (Stage(1, top_k=5),)), 30, 5)],
+    [("full", 252, 252), ("pruned", 60, 12), (Schedule("other", 30, (Stage(1, top_k=5),)), 30, 5)],
 )
 def test_hypotheses_start_on_the_object_and_come_back_sorted(
     scene: Scene, schedule: str | Schedule, first: int, last: int
@@ -153,7 +153,7 @@ def test_progress_counts_every_pair(scene: Scene, schedule: str, pairs: int) -> 
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
 
 
-@pytest.mark.parametrize(("sure", "surer", "hypotheses"), [(1.0, 1.0, 8), (0.1, 0.2, 24), (0.2, 0.1, 8)])
+@pytest.mark.parametrize(("sure", "surer", "hypotheses"), [(1.0, 1.0, 12), (0.1, 0.2, 24), (0.2, 0.1, 12)])
 def test_doubt_brings_the_thorough_schedule_and_the_surer_result_counts(
     scene: Scene, sure: float, surer: float, hypotheses: int
 ) -> None:

@@ -135,15 +135,7 @@ SCHEDULES = {
     for schedule in (
         Schedule("full"),
         Schedule(FALLBACK, 120, (Stage(2, top_k=24, nms_degrees=15.0, scouted=True),)),
-        Schedule(
-            "pruned",
-            60,
-            (
-                Stage(1, top_k=12, nms_degrees=25.0, scouted=True),
-                Stage(2, top_k=8, nms_degrees=20.0, scouted=True),
-            ),
-            min_confidence=0.7,
-        ),
+        Schedule("pruned", 60, (Stage(1, top_k=12, nms_degrees=25.0, scouted=True),), min_confidence=0.7),
     )
 }
 
