@@ -178,7 +178,7 @@ class ObjectSearch:
         if not (surer and track.judge.is_found(float(odds[best]))):
             track.search.keep(judged.poses, odds)
             return False
-        track.motion.clear()
+        track.jump()
         track.judge.found()
         track.accept(judged.poses[best], float(odds[best]), frame.seconds)
         return True

@@ -84,8 +84,12 @@ class ObjectTrack:
         self.favoured, self.looks, self.since_look = 0.0, 0, 0
         self.shown: np.ndarray | None = None
         self.probability: float | None = None
-        self.motion.clear()
         self.search.restart()
+        self.jump()
+
+    def jump(self) -> None:
+        """The next pose is another one than the last, not one that it has moved to."""
+        self.motion.clear()
         if self._filter is not None:
             self._filter.reset()
 

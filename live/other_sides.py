@@ -120,7 +120,7 @@ class OtherSides:
         if odds[first] - odds[second] < _TELLS_APART:
             return best
         track.tell_apart()
-        return best if first == 0 else Candidate.of(track, judged, int(first))
+        return _take(track, best, judged, int(first))
 
     def choose(self, track: ObjectTrack, frame: Frame, best: Candidate) -> Candidate:
         """Let the quarter turns of a pose compete with it, those that explain most of the frame; returns the best."""
@@ -128,8 +128,7 @@ class OtherSides:
         explained = explained_share(self._batch.look(frame, [track.index] * len(turned), turned).evidence)
         likeliest = np.argsort(-explained, kind="stable")[: self._effort.sides - 1]
         judged = best.judged + self._follow(track, frame, turned[likeliest])
-        first = int(self._batch.weigh(frame, track.index, judged).argmax())
-        return best if first == 0 else Candidate.of(track, judged, first)
+        return _take(track, best, judged, int(self._batch.weigh(frame, track.index, judged).argmax()))
 
     def look(self, track: ObjectTrack, frame: Frame, best: Candidate) -> Candidate:
         """Try some of the turns of a tracked pose, others each time. The one that explains most competes in the next
@@ -154,9 +153,8 @@ class OtherSides:
             track.challengers = np.linalg.inv(best.pose) @ winner.poses
             track.favoured = favoured + better
             return best
-        track.motion.clear()
         track.judge.forget_looks()
-        return Candidate.of(track, winner, 0)
+        return _take(track, best, judged, first)
 
     def _try_turns(self, track: ObjectTrack, frame: Frame, best: Candidate) -> None:
         """Refine some turns once; those that explain most are the next challengers."""
@@ -176,6 +174,14 @@ class OtherSides:
 
     def _follow(self, track: ObjectTrack, frame: Frame, poses: np.ndarray) -> JudgedPoses:
         return self._batch.follow(frame, [track.index] * len(poses), poses, *self._refinement)
+
+
+def _take(track: ObjectTrack, best: Candidate, judged: JudgedPoses, row: int) -> Candidate:
+    """The judged pose of that row, of which the first is `best`."""
+    if row == 0:
+        return best
+    track.jump()
+    return Candidate.of(track, judged, row)
 
 
 def _is_other(track: ObjectTrack, pose: np.ndarray, refined: np.ndarray) -> bool:
