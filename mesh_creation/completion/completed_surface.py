@@ -94,8 +94,7 @@ def complete_surface(
     Raises:
         SceneError: the volume has no surface.
     """
-    hollow = behind_narrow_parts(volume, views)
-    beside = beside_masks(volume, views) & (volume.weight < least_weight(volume))
+    hollow = behind_narrow_parts(volume, views) | beside_masks(volume, views)
     below = below_support(volume, views, points)
     near = _NEAR * volume.voxel
     plain = close_surface(volume, points, None)
@@ -103,7 +102,7 @@ def complete_surface(
     for used in _subsets(mirrors):
         mirrored, hull = complete_volume(volume, used), reflect(points, used)
         unknown = mirrored.weight < least_weight(volume)
-        for empty in ((hollow & unknown) | beside | below, below):
+        for empty in ((hollow & unknown) | below, below):
             try:
                 surface = close_surface(_with_empty(mirrored, empty), hull, None)
             except SceneError:  # too much is empty: no surface is left

@@ -34,7 +34,10 @@ _COARSE, _COARSE_VIEWS = 3, 6  # every so many points, and at most so many views
 _LIKELIEST = 6  # offsets along each direction, which all points and views judge then
 
 # What a plane costs beside the contradictions of 0 to 1, fitted by eye to scanned and generated objects.
-_GROWTH, _BURIED, _MATCHED = 0.04, 0.3, -0.1
+_BURIED, _MATCHED = 0.3, -0.1
+# For what makes the object larger. Where one view is all there is, of an object in the air, a plane that faces the
+# camera contradicts nothing from some depth on, and what this costs must not draw it nearer: the object would be flat.
+_GROWTH, _GROWTH_ALONE = 0.25, 0.1
 # A plane is believed with at most so much of these, and where a shift by a twentieth of the object costs at least
 # `_LEAST_RISE`: else what is seen says nothing about where the plane lies.
 _MOST_CONTRADICTED, _MOST_BURIED, _LEAST_RISE, _SHIFT = 0.03, 0.3, 0.03, 0.05
@@ -131,6 +134,7 @@ class _PlaneSearch:
         self._size = float(np.linalg.norm(np.ptp(samples, axis=0)))
         self._tolerance = max(_TOLERANCE[0], _TOLERANCE[1] * self._size)
         self.space = SeenSpace(views, points, self._tolerance)
+        self._growth = _GROWTH_ALONE if len(views) == 1 and self.space.up is None else _GROWTH
         self._noise = [
             self._contradicted(self._judge(samples[::every], normals[::every], every > 1).contradiction)
             for every in (1, _COARSE)
@@ -185,7 +189,7 @@ class _PlaneSearch:
         parts = [slice(i, i + _BATCH) for i in range(0, len(normals), _BATCH)]
         measured = [self._measure(normals[part], offsets[part], coarse=coarse) for part in parts]
         contradicted, matched, buried = (np.concatenate(values) for values in zip(*measured, strict=True))
-        return contradicted + _GROWTH * growth + _BURIED * buried + _MATCHED * matched
+        return contradicted + self._growth * growth + _BURIED * buried + _MATCHED * matched
 
     def _measure(
         self, normals: np.ndarray, offsets: np.ndarray, *, coarse: bool = False
