@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 
 from pose6d.command import run_command
+from pose6d.one_heap import use_one_heap
 from pose6d.quick_imports import quick_imports
 
 
@@ -37,6 +38,7 @@ def _run(args: list[str]) -> int:
     from recorded.options import RecordedOptions
 
     options = tyro.cli(RecordedOptions, args=args, description=__doc__, use_underscores=True)
+    use_one_heap()
     with quick_imports():  # after the options are read: --help and a typing error need not wait for PyTorch
         from recorded.run import run_recorded
     return run_recorded(options)

@@ -43,6 +43,7 @@ BASE = (
     "pose6d.cuda_kernels",
     "pose6d.pieces",
     "pose6d.quick_imports",
+    "pose6d.one_heap",
     "pose6d.random_draws",
 )
 GEOMETRY = (*BASE, "pose6d.geometry")
