@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from learning.datasets.objects.mesh_pool import MeshPool
+from learning.datasets.objects.object_processes import ObjectProcesses
 from learning.datasets.objects.pool_renewal import RenewedPool
 from learning.datasets.objects.random_objects import make_object, make_objects
 from learning.datasets.objects.training_pool import HELD_OUT_SEED, PoolConfig, make_pool
@@ -116,7 +117,7 @@ def test_other_processes_make_the_same_objects_and_end_with_the_pool() -> None:
         assert processes is not None
     assert renewed._processes is None
     with pytest.raises(RuntimeError, match="after shutdown"):
-        processes.submit(int)
+        processes.submit(1)
     with RenewedPool(CONFIG, CPU, 45, progress=False) as expected:
         _assert_same(renewed.pool, expected.pool)
 
@@ -150,3 +151,23 @@ def test_numbers_that_make_no_sense_are_refused() -> None:
         RenewedPool(PoolConfig(renew_every=-1), CPU)
     with pytest.raises(ValueError, match="renewed 0"):
         RenewedPool(PoolConfig(renewed=0), CPU)
+
+
+def test_processes_that_are_killed_while_they_send_are_not_waited_for() -> None:
+    for _ in range(3):
+        with ObjectProcesses(make_object, 2) as processes:
+            made = [processes.submit(seed) for seed in range(40)]
+            made[0].result()
+            for process in multiprocessing.active_children():
+                process.kill()
+            errors = [one.exception(timeout=60) for one in made]
+        assert isinstance(errors[-1], TrainingError)
+
+
+def test_what_goes_wrong_in_a_process_is_raised_where_it_is_asked_for() -> None:
+    with ObjectProcesses(_fail, 2) as processes:
+        assert isinstance(processes.submit(1).exception(timeout=60), ZeroDivisionError)
+
+
+def _fail(seed: int) -> Mesh:
+    raise ZeroDivisionError(seed)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 
 import torch
 
-from learning.datasets.objects.random_objects import lost_workers_named, make_object, usable_cores
+from learning.datasets.objects.object_processes import ObjectProcesses
+from learning.datasets.objects.random_objects import make_object, usable_cores
 from learning.datasets.objects.training_pool import HELD_OUT_SEED, PoolConfig, make_pool, read_own_files, wear_images
 from pose6d.mesh.mesh import Mesh
 
@@ -45,13 +45,14 @@ class RenewedPool:
                 "object or more"
             )
         self._config, self._rank, self._ranks = config, rank, ranks
+        self._make = partial(make_object, marked_share=config.marked_share)
         self._lot = min(config.renewed, config.objects)
         self._done = self._asked = self._due(step)
         self._own = read_own_files(config)
         newest = self._done * self._lot + config.objects
         numbers = sorted(range(newest - config.objects, newest), key=lambda number: number % config.objects)
         self.pool = make_pool(config, device, progress, self._own, [self._seed(number) for number in numbers])
-        self._processes: ProcessPoolExecutor | None = None
+        self._processes: ObjectProcesses | None = None
         self._lots: deque[Callable[[], list[Mesh]]] = deque()
         if config.renew_every:
             self._start()
@@ -68,24 +69,23 @@ class RenewedPool:
         Raises:
             TrainingError: a process that makes objects was killed.
         """
-        with lost_workers_named():
-            while self._done < self._due(step):
-                if not self._lots:
-                    self._ask()
-                meshes, seeds = self._lots.popleft()(), self._seeds(self._done)
-                meshes = wear_images(meshes, seeds, self._own.images, self._config.own_share)
-                first = self._done * self._lot % self._config.objects
-                before_the_end = self._config.objects - first
-                self.pool.replace_objects(first, meshes[:before_the_end])
-                if meshes[before_the_end:]:
-                    self.pool.replace_objects(0, meshes[before_the_end:])
-                self._done += 1
+        while self._done < self._due(step):
+            if not self._lots:
                 self._ask()
+            meshes, seeds = self._lots.popleft()(), self._seeds(self._done)
+            meshes = wear_images(meshes, seeds, self._own.images, self._config.own_share)
+            first = self._done * self._lot % self._config.objects
+            before_the_end = self._config.objects - first
+            self.pool.replace_objects(first, meshes[:before_the_end])
+            if meshes[before_the_end:]:
+                self.pool.replace_objects(0, meshes[before_the_end:])
+            self._done += 1
+            self._ask()
 
     def close(self) -> None:
         """End the processes; the pool stays as it is."""
         if self._processes:
-            self._processes.shutdown(cancel_futures=True)
+            self._processes.close()
             self._processes = None
 
     def _due(self, step: int) -> int:
@@ -103,19 +103,17 @@ class RenewedPool:
     def _start(self) -> None:
         workers = self._config.workers
         if workers is None or workers > 1:  # otherwise this process makes them, as in make_objects
-            # Not fork: this process may hold CUDA and threads, neither of which survives it.
-            count = workers or max(1, usable_cores() // self._ranks - 1)
-            self._processes = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+            self._processes = ObjectProcesses(self._make, workers or max(1, usable_cores() // self._ranks - 1))
             for _ in range(_LOTS_AHEAD):
                 self._ask()
 
     def _ask(self) -> None:
         """Have one more lot made: by other processes, or by this one when it is needed."""
-        make, seeds = partial(make_object, marked_share=self._config.marked_share), self._seeds(self._asked)
+        seeds = self._seeds(self._asked)
         if self._processes:
-            self._lots.append(partial(_finish, [self._processes.submit(make, seed) for seed in seeds]))
+            self._lots.append(partial(_finish, [self._processes.submit(seed) for seed in seeds]))
         else:
-            self._lots.append(lambda: [make(seed) for seed in seeds])
+            self._lots.append(lambda: [self._make(seed) for seed in seeds])
         self._asked += 1
 
 

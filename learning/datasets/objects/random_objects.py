@@ -9,12 +9,8 @@ apart. Each has one texture in which every part has a cell and every chart of a 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -28,6 +24,7 @@ from learning.datasets.objects.hollow import HOLLOW
 from learning.datasets.objects.household import APPLIANCES, FRUIT, MARKED, TOYS
 from learning.datasets.objects.lofts import Maker
 from learning.datasets.objects.near_symmetric import NEAR_SYMMETRIC
+from learning.datasets.objects.object_processes import ObjectProcesses
 from learning.datasets.objects.packages import PACKAGES
 from learning.datasets.objects.parts import arc_handle, random_box, random_part, vessel, vessel_profile
 from learning.datasets.objects.shapes import Chart, Shape, join
@@ -35,7 +32,6 @@ from learning.datasets.objects.sheets_and_tools import ARTICULATED, THIN
 from learning.datasets.surfaces.marks import draw_mark
 from learning.datasets.surfaces.materials import choose_material, material_palette, paint_material
 from learning.datasets.surfaces.textures import PLAIN_SHARE, choose_kind, make_palette
-from pose6d.errors import TrainingError
 from pose6d.mesh.mesh import Mesh
 
 TEXTURE_SIZE = 256
@@ -174,21 +170,9 @@ def spread_over_processes(
     bar = {"total": len(seeds), "desc": what, "unit": "mesh", "disable": not progress}
     if workers <= 1:
         return list(tqdm(map(make, seeds), **bar))
-    # Not fork: the caller may hold CUDA and threads, neither of which survives it.
-    with lost_workers_named(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as processes:
-        return list(tqdm(processes.map(make, seeds, chunksize=8), **bar))
-
-
-@contextmanager
-def lost_workers_named() -> Iterator[None]:
-    """Say what may have happened where a process that makes objects is gone: TrainingError."""
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise TrainingError(
-            "a process that makes objects was killed, perhaps for lack of memory: with fewer workers (--pool.workers "
-            "of the trainers) it takes less; training goes on from its last checkpoint"
-        ) from error
+    with ObjectProcesses(make, workers) as processes:
+        made = [processes.submit(seed) for seed in seeds]
+        return [mesh.result() for mesh in tqdm(made, **bar)]
 
 
 def _compose(rng: np.random.Generator) -> list[Shape]:
