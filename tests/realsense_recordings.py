@@ -20,8 +20,9 @@ BASELINE = 0.02  # metres from the depth to the colour camera, along x
 DOT = (85, 62)  # column and row
 BARREL = 0.2  # first coefficient of the distorted lens
 NEAR, FAR = 0.5, 1.0  # metres: a square in front of a wall
-# Seconds between two pictures. On a busy machine the SDK's recorder loses the first ones of those that come faster.
-_PAUSE = 0.04
+# Seconds before the first picture, and between two. On a busy machine the SDK's recorder loses the first ones of those
+# that come before it is ready, or faster.
+_BEGINNING, _PAUSE = 0.5, 0.04
 
 
 def depth_units() -> np.ndarray:
@@ -74,6 +75,7 @@ def make_recording(path: Path, *, distorted: bool = False, streams: tuple[str, .
     for sensor in recorder.query_sensors():
         sensor.open(sensor.profiles)
         sensor.start(queue)
+    time.sleep(_BEGINNING)
     for index in range(FRAMES):
         pictures = {"depth": depth_units(), "color": color(index)}
         for name in streams:
