@@ -275,3 +275,14 @@ def test_the_middle_of_an_object_lies_behind_what_is_seen_of_it() -> None:
     assert np.linalg.norm(place.middle - pose[:3, 3].numpy()) < 0.2 * diameter
     assert place.front[2] < place.middle[2]
     assert (place.mask == mask).all()
+
+
+def test_another_side_is_shown_at_once_where_poses_are_smoothed(stage: Stage) -> None:
+    track = ObjectTrack("box", 0, stage.estimators["box"], smoothing=True)
+    first, other = pose_at(0.0).numpy(), pose_at(0.0, turn=(0.4, -0.6, 0.2)).numpy()
+    for second in range(3):
+        track.accept(first, 3.0, float(second))
+    track.jump()
+    track.accept(other, 3.0, 3.0)
+    np.testing.assert_array_equal(track.shown, other)
+    assert track.motion.predict(4.0) is None, "it did not move there"
