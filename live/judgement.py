@@ -164,6 +164,10 @@ class StateJudge:
         """Whether a pose of these log odds would let the object be, or stay, `tracking`."""
         return self._is_good(odds, _STAY if self.state == "tracking" or self.unsure else _ENTER)
 
+    def is_sure(self, odds: float) -> bool:
+        """Whether a pose of these log odds would make any object `tracking`."""
+        return self._is_good(odds, _ENTER)
+
     def is_found(self, odds: float) -> bool:
         """Whether a search that came upon such a pose may end."""
         return self._is_good(odds, _FOUND)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,20 @@ from pose6d.search.placement import NearSides
 _RIVAL = 1 / 3  # of the likeliest pose's probability, above which another one is a rival
 MOST_RIVALS = 3
 """poses that a registration left open and that are followed beside its own"""
+
+
+class NetworkVerdict(NamedTuple):
+    """What the networks' last frame said of the pose of an object.
+
+    Attributes:
+        confidence: of the scorer; None where it has none.
+        seen: the evidence by name.
+        frames: since then.
+    """
+
+    confidence: float | None
+    seen: dict[str, float]
+    frames: int = 0
 
 
 class ObjectTrack:
@@ -48,6 +63,7 @@ class ObjectTrack:
         challengers: (N, 4, 4) other poses that compete with its own (`live.other_sides`), in the mesh frame of that
             one; None without any. favoured: log odds by which frames have favoured the only one; 0 before.
         looks, since_look: how often turns have been tried, and frames since then.
+        verdict: what the networks last said of its pose; None while it needs them in each frame.
         shown: (4, 4) what is reported.
         probability: that the pose is right.
     """
@@ -82,6 +98,7 @@ class ObjectTrack:
         self.odds = -math.inf
         self.challengers: np.ndarray | None = None
         self.favoured, self.looks, self.since_look = 0.0, 0, 0
+        self.verdict: NetworkVerdict | None = None
         self.shown: np.ndarray | None = None
         self.probability: float | None = None
         self.search.restart()

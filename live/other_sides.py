@@ -9,6 +9,7 @@ gone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _SAME = 10.0, 0.05  # degrees and diameters within which two poses are one
 _TELLS_APART = 3.0  # log odds, against the others, by which a frame says that only one of them is right
 _OTHER = 15.0, 0.08  # degrees and diameters from which on a turn that was refined is another pose
 _PROMISING = 0.6  # by which a turn after one step may explain less of a frame than the pose
+_HOPELESS = -3.0  # log odds of a turn after one step, against the pose, from which on it does not compete
 _BETTER = 2.0  # log odds, against the others, by which each frame must favour a turn, and all of them, to be believed
 _BELIEVED = 8.0
 
@@ -80,7 +82,7 @@ class LookEffort(NamedTuple):
     interval: int
 
 
-EFFORTS = {"cpu": LookEffort(4, 2, 1, 4), "cuda": LookEffort(10, 16, 3, 4)}
+EFFORTS = {"cpu": LookEffort(4, 2, 2, 6), "cuda": LookEffort(10, 16, 3, 4)}
 """by the kind of device"""
 
 
@@ -157,7 +159,8 @@ class OtherSides:
         return _take(track, best, judged, first)
 
     def _try_turns(self, track: ObjectTrack, frame: Frame, best: Candidate) -> None:
-        """Refine some turns once; those that explain most are the next challengers."""
+        """Refine some turns once; those that explain most are the next challengers, unless colours and shape already
+        speak against them."""
         count = self._effort.turns
         rows = (track.looks * count + np.arange(count)) % len(track.turns)
         track.looks, track.since_look = track.looks + 1, 0
@@ -169,8 +172,15 @@ class OtherSides:
         chosen = best_distinct(
             once.poses[likely], explained[likely], self._effort.challengers, track.center, track.diameter
         )
-        if len(chosen):
-            track.challengers = np.linalg.inv(best.pose) @ once.poses[likely][chosen]
+        if not len(chosen):
+            return
+        turns = once.take(np.array(likely)[chosen])
+        # Neither scorer nor history: a turn has none so far.
+        pose = replace(best.judged, ranking=np.zeros(1, np.float32), confidence=None)
+        odds = self._batch.weigh(frame, track.index, pose + turns)
+        hopeful = turns.poses[odds[1:] > odds[0] + _HOPELESS]
+        if len(hopeful):
+            track.challengers = np.linalg.inv(best.pose) @ hopeful
 
     def _follow(self, track: ObjectTrack, frame: Frame, poses: np.ndarray) -> JudgedPoses:
         return self._batch.follow(frame, [track.index] * len(poses), poses, *self._refinement)

@@ -76,6 +76,7 @@ class PlacedPoses(NamedTuple):
     evidence: dict[str, np.ndarray]
 
 
+_NEAR = 0.75  # diameters around poses that no network moves that count
 _USUAL_WEIGHTS = ChoiceWeights(ranking=0.0, texture=1.0, confidence=1.0, color=0.75, shape=0.35)
 """of scorers that bring none: about those of the released ones, but for the ranking, whose unit nobody knows"""
 
@@ -163,7 +164,8 @@ class PoseBatch:
                 centred, index = centred[fill], index[fill]
         with runner.stage("upload"):
             if self.device.type == "cpu":  # see `pose6d.search.tracker`
-                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), self._diameters[index].numpy())
+                diameters = self._diameters[index].numpy()
+                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), diameters, *(() if iteration else (_NEAR,)))
             inputs = [*runner.upload_frame(rgb, depth, K), centred, index]
         results = runner.run(self._follow, inputs, iteration, rounds, judge, len(index))
         with runner.stage("copy"):
@@ -343,7 +345,8 @@ class PoseBatch:
                 poses = refine_tracked(poses, objects, observation, self._refiner, self._scouts, iteration)
         if rounds:
             with runner.stage("align"):
-                poses = align_poses(poses, objects, observation, rounds)
+                coarse = 0 if iteration else rounds - 1  # far from the end where no network has been there before
+                poses = align_poses(poses, objects, observation, rounds, coarse)
         ranking, confidence = poses.new_zeros(len(poses)), None
         if judge:
             with runner.stage("judge"):

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from estimater import FoundationPose
-from live import other_sides
+from live import alignment_alone, other_sides
+from live.alignment_alone import AlignmentAlone
 from live.automatic_start import Propose, find_object
 from live.judgement import log_odds
 from live.motion import is_far, place_at
 from live.object_search import EFFORTS, ObjectSearch
-from live.object_track import ObjectTrack
+from live.object_track import NetworkVerdict, ObjectTrack
 from live.other_sides import Candidate, OtherSides
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
@@ -41,6 +42,8 @@ class TrackingOptions:
         starts_in_doubt: of one frame in which objects are in doubt, of all these objects together; by device where
             None: 4 on a CPU, 16.
         interval: frames from one piece of a search to the next; where None 1, and 2 on a CPU while others are followed.
+        networks_every: frames from one in which the networks follow an object that goes on as it moved to the next;
+            between them the alignment follows it alone. By device where None: 12 on a CPU, 4; 1: they follow it in all.
         register_iteration: refinement steps of a registration.
         smoothing: filter the poses that are reported (`live.smoothing`): calm where nothing moves, but late where fast
             motion begins or turns back. The next frame starts from the unfiltered ones.
@@ -51,6 +54,7 @@ class TrackingOptions:
     starts: int | None = None
     starts_in_doubt: int | None = None
     interval: int | None = None
+    networks_every: int | None = None
     register_iteration: int = 5
     smoothing: bool = False
 
@@ -95,6 +99,8 @@ class StateTracker:
         refinement = options.iteration, options.rounds
         self._search = ObjectSearch(self._batch, propose, effort, refinement)
         self._sides = OtherSides(self._batch, refinement, other_sides.EFFORTS[device])
+        interval = alignment_alone.INTERVALS[device] if options.networks_every is None else options.networks_every
+        self._alone = AlignmentAlone(self._batch, options.rounds, interval)
         self._frames = 0
 
     @property
@@ -119,8 +125,11 @@ class StateTracker:
         frame = Frame("warm up", np.full((height, width, 3), 128, np.uint8), depth, K)
         pose = place_at(np.eye(3), np.array([0.0, 0.0, distance]), self._tracks[0].center)
         for _ in range(2 if self._batch.device.type == "cuda" else 1):  # graphs are recorded at the second call
-            for count in {1, len(self._tracks), 2 * len(self._tracks), self._starts_in_doubt}:
+            many = 2 * len(self._tracks)
+            for count in {1, many // 2, many, self._starts_in_doubt, *(4**i for i in range(8) if 4**i < many)}:
                 self._follow(frame, [0] * count, np.stack([pose] * count))
+                if count <= many:
+                    self._alone.warm_up(frame, np.stack([pose] * count))
             self._batch.follow(frame, [0], pose[None], 0, 0)
             self._sides.warm_up(frame, pose)
             for track in {len(track.rotations): track for track in self._tracks}.values():
@@ -204,12 +213,10 @@ class StateTracker:
         """
         self._batch.check(frame)
         followed = [track for track in self._tracks if track.judge.state != "lost"]
-        if followed:
-            rows, starts = self._starts_of(followed, frame)
-            judged = self._follow_far(frame, [followed[row] for row in rows], starts)
-            best = [_best(track, judged, rows, row) for row, track in enumerate(followed)]
-            for track, candidate in zip(followed, self._look_around(followed, best, frame), strict=True):
-                self._settle(track, frame, candidate)
+        alone = self._alone.follow(followed, frame)
+        for row, candidate in alone.items():
+            self._settle(followed[row], frame, candidate)
+        self._follow_by_networks([track for row, track in enumerate(followed) if row not in alone], frame)
         waiting = [
             track
             for track in self._tracks
@@ -220,6 +227,17 @@ class StateTracker:
             self._search.go_on(waiting[self._frames // interval % len(waiting)], frame)
         self._frames += 1
         return [track.tracked_pose() for track in self._tracks]
+
+    def _follow_by_networks(self, tracks: Sequence[ObjectTrack], frame: Frame) -> None:
+        """Follow some objects, refined and judged by the networks, into a frame."""
+        if not tracks:
+            return
+        rows, starts = self._starts_of(tracks, frame)
+        judged = self._follow_far(frame, [tracks[row] for row in rows], starts)
+        best = [_best(track, judged, rows, row) for row, track in enumerate(tracks)]
+        for track, candidate in zip(tracks, self._look_around(tracks, best, frame), strict=True):
+            best_of_all = self._settle(track, frame, candidate)
+            track.verdict = _verdict(track, best_of_all)
 
     def _track(self, name: str) -> ObjectTrack:
         for track in self._tracks:
@@ -297,8 +315,8 @@ class StateTracker:
         more = {row: _best(tracks[row], judged, rows, row) for row in doubtful}
         return [max(candidate, more.get(row, candidate), key=lambda c: c.odds) for row, candidate in enumerate(best)]
 
-    def _settle(self, track: ObjectTrack, frame: Frame, best: Candidate) -> None:
-        """Decide on the pose and the state of an object that has been followed into a frame."""
+    def _settle(self, track: ObjectTrack, frame: Frame, best: Candidate) -> Candidate:
+        """Decide on the pose and the state of an object that has been followed into a frame; returns that pose."""
         good = track.judge.is_good(best.odds)
         if good and track.rivals is not None:
             best = self._sides.weigh_rivals(track, frame, best)
@@ -319,6 +337,15 @@ class StateTracker:
                 track.judge.learn(seen)
         else:
             track.hold(pose, odds)
+        return best
+
+
+def _verdict(track: ObjectTrack, best: Candidate) -> NetworkVerdict | None:
+    """What the networks say of the pose of an object that needs none of them for a while; None of any other."""
+    if track.judge.state != "tracking":
+        return None
+    known = best.judged.confidence
+    return NetworkVerdict(None if known is None else float(known[0]), best.seen)
 
 
 def _best(track: ObjectTrack, judged: JudgedPoses, rows: Sequence[int], row: int) -> Candidate:

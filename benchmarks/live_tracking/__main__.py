@@ -67,6 +67,9 @@ class Options:
     """of one attempt to find a lost object; by device where omitted"""
     starts_in_doubt: int | None = None
     """of one frame of doubt; by device where omitted"""
+    networks_every: int | None = None
+    """frames from one that the networks follow an object in to the next, while it goes on as it moved; by device where
+    omitted"""
     smoothing: bool = False
     """filter the reported poses"""
     fit: bool = False
@@ -116,6 +119,7 @@ def follow(
         options.rounds,
         starts=options.starts,
         starts_in_doubt=options.starts_in_doubt,
+        networks_every=options.networks_every,
         smoothing=options.smoothing,
     )
     tracker = StateTracker({sequence.name: estimator}, effort, watch=watch)

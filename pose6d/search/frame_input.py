@@ -65,7 +65,12 @@ def check_depth_roughly(depth: np.ndarray) -> None:
 
 
 def cut_around(
-    rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, poses: np.ndarray, diameters: np.ndarray
+    rgb: np.ndarray,
+    depth: np.ndarray,
+    K: np.ndarray,
+    poses: np.ndarray,
+    diameters: np.ndarray,
+    around: float = _REACH,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The part of a frame where objects can be that were at these poses one frame ago.
 
@@ -75,6 +80,7 @@ def cut_around(
         K: (3, 3) intrinsics of both.
         poses: (N, 4, 4) centred meshes in camera.
         diameters: (N,) metres.
+        around: of these, how far it goes around the middle of an object.
 
     Returns:
         Views of the images, and the part's intrinsics; all of the frame if nothing of the objects can be in it.
@@ -83,7 +89,7 @@ def cut_around(
     x, y, z = poses[:, :3, 3].astype(np.float64).T
     z = np.maximum(z, 1e-3)
     u, v = (K[0, 0] * x + K[0, 1] * y) / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
-    reach = _REACH * diameters / np.maximum(z - diameters / 2, _NEAREST * z)
+    reach = around * diameters / np.maximum(z - diameters / 2, _NEAREST * z)
     across, down = (abs(K[0, 0]) + abs(K[0, 1])) * reach, abs(K[1, 1]) * reach
     edges = [(u - across).min(), (u + across).max() + 1, (v - down).min(), (v + down).max() + 1]
     left, right = np.clip(np.floor(edges[:2]), 0, width).astype(int)
