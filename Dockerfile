@@ -45,6 +45,8 @@ RUN useradd --create-home --uid 10001 pose6d && chmod 1777 /home/pose6d && mkdir
 WORKDIR /workspace
 USER 10001
 ENV PYTHONPATH=/workspace HOME=/home/pose6d NUMBA_CACHE_DIR=/home/pose6d/.cache/numba PYTHONUNBUFFERED=1
+# Nothing in the image reports its use to anybody, ONNX Runtime by itself neither.
+ENV ORT_DISABLE_TELEMETRY=1
 CMD ["python", "run_demo.py"]
 
 # ---- the tests: docker build --target test -t pose6d:test . && docker run --rm pose6d:test
