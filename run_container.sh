@@ -14,7 +14,7 @@ cameras at USB, and shares this machine's network, so that the viewer's page and
 
 environment:
   ENGINE        auto (default), docker, podman, or none for the local virtual environment
-  IMAGE         name of the image (default: pose6d:cpu or pose6d:cuda)
+  IMAGE         name of the image (default: pose6d-runtime:cpu or pose6d-runtime:cuda)
   BASE_IMAGE    image to build on (default: debian:bookworm-slim, or an NVIDIA CUDA base for the GPU)
   TORCH_SPEC    the PyTorch to install (default: torch==2.13.0)
   ENGINE_FLAGS, BUILD_FLAGS, RUN_FLAGS
@@ -101,7 +101,7 @@ choose_gpu() {
 
 describe_image() {
     if [[ ${#gpu_flags[@]} -gt 0 ]]; then device=cuda base=${BASE_IMAGE:-$cuda_base}; else device=cpu base=${BASE_IMAGE:-$cpu_base}; fi
-    image=${IMAGE:-pose6d:$device}
+    image=${IMAGE:-pose6d-runtime:$device}
 }
 
 build_image() {
@@ -235,7 +235,7 @@ case ${1:-} in
         say "nothing to remove: $why"
         exit 0
     fi
-    for name in ${IMAGE:-pose6d:cpu pose6d:cuda}; do
+    for name in ${IMAGE:-pose6d-runtime:cpu pose6d-runtime:cuda}; do
         if engine_command image inspect "$name" >/dev/null 2>&1; then
             engine_command image rm "$name" && say "removed $name"
         fi

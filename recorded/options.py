@@ -32,9 +32,9 @@ class RecordedOptions:
     """How the first frame's hypotheses are refined: full is the published method, pruned goes on with the best; auto is
     pruned, or full with weights that have no confidence."""
     judge: bool = True
-    """Judge every tracked pose, not only the first, and name the frames in which the object was likely lost; costs a
-    third of a tracking step. Right poses of a real object may be judged low; those that fall far below the first
-    frame's are named."""
+    """Judge every tracked pose, not only the first, and name the frames in which the object was likely lost; tracking
+    then takes a third longer on a GPU, and about twice as long on a CPU. Right poses of a real object may be judged
+    low; those that fall far below the first frame's are named."""
     frames: str = ":"
     """Which frames: "30" is the first 30, "10:40" or "0:90:3" select as in Python."""
     mesh_unit: Literal["auto", "m", "cm", "mm"] = "auto"

@@ -13,6 +13,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # each process its share of the c
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, str(share))
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests import ONNX Runtime by themselves, too
+
 import pytest
 import torch
 

@@ -38,7 +38,7 @@ def test_dead_docker_gives_way_to_a_working_podman(door: Door) -> None:
     door.install_engine("podman")
     result = door.run("mug")
     assert "mode: podman container on cpu (podman is installed and works; no NVIDIA GPU found" in result.stderr
-    assert "pose6d:cpu" in door.recorded("podman.run")
+    assert "pose6d-runtime:cpu" in door.recorded("podman.run")  # pose6d:cpu is the whole program, of docs/install.md
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_docker_uses_the_gpu_only_with_an_nvidia_runtime(door: Door, runtimes: s
     assert reason in result.stderr
     run = door.recorded("docker.run")
     assert ("--gpus" in run) == (device == "GPU")
-    assert ("pose6d:cuda" in run) == (device == "GPU")
+    assert ("pose6d-runtime:cuda" in run) == (device == "GPU")
     assert ("DEVICE=cuda" in door.recorded("docker.build")) == (device == "GPU")
 
 
@@ -209,11 +209,11 @@ def test_option_in_place_of_the_scene_is_an_error(door: Door) -> None:
 
 
 def test_clean_removes_only_images_that_exist(door: Door) -> None:
-    door.install("docker", 'case "$1 $2 $3" in "image inspect pose6d:cuda") exit 1 ;; esac')
+    door.install("docker", 'case "$1 $2 $3" in "image inspect pose6d-runtime:cuda") exit 1 ;; esac')
     result = door.run("--clean")
     assert result.returncode == 0, result.stderr
-    assert "removed pose6d:cpu" in result.stderr
-    assert "pose6d:cuda" not in result.stderr
+    assert "removed pose6d-runtime:cpu" in result.stderr
+    assert "pose6d-runtime:cuda" not in result.stderr
 
 
 def test_make_leap_run_hands_scene_and_arguments_through(door: Door, make: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -226,6 +228,22 @@ def test_without_onnxruntime_the_extra_is_named(folder: Path, monkeypatch: pytes
     with pytest.raises(MissingDependencyError, match=r"pose6d\[onnx\]"):
         make_runner("refiner", folder, "cpu", quantized="onnx")
     make_runner("refiner", folder, "cpu")
+
+
+def test_onnxruntime_reports_its_use_to_nobody(tmp_path: Path) -> None:
+    code = """
+import onnx
+from quantization.onnx_quantization.export import export  # what comes before it in making a file
+from learning.inference.onnx_runner import import_onnxruntime
+import sys
+assert "onnxruntime" not in sys.modules
+import_onnxruntime().get_available_providers()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("deviceid")), "the number by which its maker would know this machine again"
 
 
 def published(model: Path, output: Path, layout: str, kind: str) -> Path:

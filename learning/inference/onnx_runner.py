@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -62,7 +63,12 @@ _NUMPY = {torch.float32: np.float32, torch.float16: np.float16}
 
 
 def import_onnxruntime() -> Any:
-    """The package, or an error that says how to get it."""
+    """The package, or an error that says how to get it; it does not report to its maker what it is used for.
+
+    Its official packages do so by default, and keep a number of this machine in the user's cache, from the moment when
+    they are imported. Who wants that sets ORT_DISABLE_TELEMETRY=0.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

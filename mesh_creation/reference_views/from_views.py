@@ -101,6 +101,8 @@ def write_object(views: Sequence[ReferenceView], options: FromViewsOptions, note
     if is_finished(folder):
         mark_unfinished(folder)
 
+    twice = ", and once more without those held out" if options.held_out else ""
+    print(f"making the object of {len(views)} view(s){twice}: seconds to minutes, once", flush=True)
     # 1. The object; 2. another one without the views that are held out, to see what it makes of them.
     made = load_or_make_object(views, options.making, steps)
     held_out = hold_out(views, made, options.making, options.held_out, steps)
