@@ -64,6 +64,8 @@ class ObjectSearch:
 
     def warm_up(self, track: ObjectTrack, frame: Frame, pose: np.ndarray) -> None:
         """Do once with a pose (4, 4) of the first object all that a search for an object does."""
+        if self._beside is not None:  # on a GPU nothing else has compiled loops by then
+            self._ask(track, frame).result()
         count = self._effort.finalists
         self._batch.follow(frame, [0] * count, np.stack([pose] * count), *self._refinement)
         place = PossiblePlace(np.ones(frame.depth.shape, bool), pose[:3, 3], pose[:3, 3])
