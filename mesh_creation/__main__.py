@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pose6d.command import BAD_INPUT, run_command
-from pose6d.errors import MissingDependencyError, SceneError
+from pose6d.errors import MissingDependencyError
 from pose6d.quick_imports import quick_imports
 
 # Step -> module, its options, what it does. Modules are loaded when asked for: some need extras.
@@ -116,7 +116,7 @@ def _lacks(scan: Path, flipped: Path | None) -> bool:
         return False
     from pose6d.json_file import read_json  # with numpy, which --help need not wait for
 
-    used = read_json(metadata, SceneError).get("flipped") or {}
+    used = read_json(metadata).get("flipped") or {}
     return "scan" not in used or Path(used["scan"]).resolve() != flipped.resolve()
 
 

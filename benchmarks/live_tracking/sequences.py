@@ -12,6 +12,7 @@ import torch
 from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.accuracy.suites import IMAGE_SIZE, INTRINSICS, SUITES
 from pose6d.errors import SceneError
+from pose6d.geometry.mask_box import mask_window
 from pose6d.geometry.transforms import make_transform, random_rotations, so3_exp
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
@@ -151,15 +152,13 @@ def real_as_it_is(folder: Path, loops: int = 1) -> LiveSequence:
 def _cover(silhouette: np.ndarray, index: int) -> np.ndarray:
     """(H, W) bool, where the occluder is painted in a frame."""
     covered = np.zeros_like(silhouette)
-    columns, rows = np.flatnonzero(silhouette.any(axis=0)), np.flatnonzero(silhouette.any(axis=1))
-    margin = (columns[-1] - columns[0]) // 8
-    top, bottom = max(rows[0] - margin, 0), rows[-1] + margin + 1
-    left, right = max(columns[0] - margin, 0), columns[-1] + margin + 1
+    _, tight = mask_window(silhouette)
+    rows, columns = mask_window(silhouette, margin=(tight.stop - tight.start - 1) // 8)
     if _WHOLLY[0] <= index < _WHOLLY[1]:
-        covered[top:bottom, left:right] = True
+        covered[rows, columns] = True
     elif _HALF[0] <= index < _HALF[1]:
         half = np.searchsorted(np.cumsum(silhouette.sum(axis=0)), silhouette.sum() / 2)
-        covered[top:bottom, left:half] = True
+        covered[rows, columns.start : half] = True
     return covered
 
 
