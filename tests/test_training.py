@@ -25,8 +25,8 @@ from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from learning.training.__main__ import Options
 from learning.training.__main__ import main as draw_curves
-from learning.training.contact_sheet import save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, Workers, read_log
+from learning.training.sample_sheet import save_hardest
 from learning.training.train_refiner import RefinerConfig
 from learning.training.train_refiner import train as train_refiner
 from learning.training.train_scorer import ScorerConfig

@@ -17,19 +17,17 @@ from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.pool_renewal import RenewedPool
 from learning.datasets.objects.training_pool import PoolConfig
 from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses
-from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
+from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneConfig, sample_scenes
 from learning.datasets.surfaces.mesh_faults import TRAINING_FAULTS, MeshFaults, apply_faults, sample_faults
 from learning.inference.inputs import apply_update, pair_inputs, update_target
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
 from learning.models.loading import start_from
 from learning.models.refine_network import RefineNet
-from learning.training.contact_sheet import HARD_BATCHES, save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, refiner_loss
+from learning.training.sample_sheet import HARD_BATCHES, save_hardest, save_samples
 from pose6d.command import run_command_line
-from pose6d.geometry.camera import backproject
-from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.random_draws import Draw
 from pose6d.rendering.rendered_object import RenderedObject
@@ -61,12 +59,6 @@ class RefinerConfig:
     device: str = "auto"
 
 
-def observe_scenes(scenes: SceneBatch, poses_per_scene: int) -> Observation:
-    """The scenes as the networks' inputs want them, for so many hypotheses in each."""
-    xyz = backproject(scenes.depth, scenes.K).permute(0, 3, 1, 2)
-    return Observation(scenes.rgb, xyz, scenes.K.repeat_interleave(poses_per_scene, 0))
-
-
 @dataclass
 class RefinerBatch:
     """N pairs: wrong poses (N, 4, 4), the true ones, the meshes (N,), inputs A and B (N, 6, s, s), weights (N,)."""
@@ -87,7 +79,7 @@ def refiner_samples(pool: MeshPool, config: RefinerConfig, generator: torch.Gene
     diameter = torch.ones(len(truth), device=pool.device)
     poses = perturb_poses(truth, diameter, generator, config.perturbation)
     object = RenderedObject(pool.renderer, diameter, mesh_index)
-    A, B = pair_inputs(Hypotheses(poses), object, observe_scenes(scenes, times), config.network)
+    A, B = pair_inputs(Hypotheses(poses), object, scenes.observation(times), config.network)
     A = apply_faults(A, sample_faults(Draw(pool.device, generator), len(A), config.faults))
     weight = (scenes.visible > _LEAST_VISIBLE).float().repeat_interleave(times)
     return RefinerBatch(poses, truth, mesh_index, torch.nan_to_num(A), torch.nan_to_num(B), weight)
@@ -123,7 +115,7 @@ def train(config: RefinerConfig) -> Path:
     pool = renewed.pool
     if workers.first:
         batch = refiner_samples(pool, config, loop.generator)
-        save_contact_sheet(batch.A, batch.B, config.run_folder / "samples.png")
+        save_samples(batch.A, batch.B, config.run_folder / "samples.png")
 
     def step(model: Any, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
         renewed.renew(loop.step)

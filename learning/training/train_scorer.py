@@ -25,10 +25,9 @@ from learning.models.config import NetworkConfig
 from learning.models.loading import load_network, start_from
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
-from learning.training.contact_sheet import HARD_BATCHES, save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
-from learning.training.train_refiner import observe_scenes
+from learning.training.sample_sheet import HARD_BATCHES, save_hardest, save_samples
 from learning.training.visible_difference import visible_difference
 from pose6d.command import run_command_line
 from pose6d.random_draws import Draw
@@ -141,7 +140,7 @@ def _group_inputs(
     group = poses.shape[1]
     diameter = torch.ones(poses.shape[0] * group, device=poses.device)
     object = RenderedObject(renderer, diameter, mesh_index.repeat_interleave(group))
-    return pair_inputs(Hypotheses(poses.reshape(-1, 4, 4)), object, observe_scenes(scenes, group), network)
+    return pair_inputs(Hypotheses(poses.reshape(-1, 4, 4)), object, scenes.observation(group), network)
 
 
 def _pose_errors(
@@ -194,7 +193,7 @@ def train(config: ScorerConfig) -> Path:
     if workers.first:
         with torch.no_grad():
             batch = scorer_samples(pool, refiner, config, loop.generator)
-        save_contact_sheet(batch.A, batch.B, config.run_folder / "samples.png", samples=config.hypotheses)
+        save_samples(batch.A, batch.B, config.run_folder / "samples.png", samples=config.hypotheses)
 
     def step(model: Any, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
         renewed.renew(loop.step)
