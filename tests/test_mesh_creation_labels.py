@@ -28,7 +28,7 @@ from mesh_creation.labels.masks import MaskRenderer
 from mesh_creation.scan_folder import ScannedObject
 from pose6d.command import BAD_INPUT
 from pose6d.errors import OutputError, SceneError
-from pose6d.geometry.mask_box import mask_box
+from pose6d.geometry.masks import mask_box
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene

@@ -17,7 +17,7 @@ from mesh_creation.completion.support_plane import find_supports
 from mesh_creation.fusion.tsdf_volume import TsdfVolume, project_grid
 from mesh_creation.reference_views.view import ReferenceView, object_depth
 from mesh_creation.side_by_side import side_by_side
-from pose6d.geometry.mask_box import mask_window
+from pose6d.geometry.masks import mask_window
 
 _DEEPER = 1.5  # times as deep as wide: a round bar that leads away from the camera by 48 degrees is that deep
 _LEAST_WIDTH = 2.0  # pixels

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mesh_creation.scan_folder import ScannedObject
-from pose6d.geometry.mask_box import Box, mask_box
+from pose6d.geometry.masks import Box, mask_box
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, make_renderer
 

@@ -21,7 +21,7 @@ from mesh_creation.reference_views.view_list import list_files
 from mesh_creation.reference_views.view_selection import choose_views, farthest_views
 from mesh_creation.registration.keyframes import sharpness
 from pose6d.errors import SceneError, shorten
-from pose6d.geometry.mask_box import mask_window
+from pose6d.geometry.masks import mask_window
 
 MOST_VIEWS = 32
 """views that are used unless told otherwise; the published method needs 4, and gains nothing beyond 12 to 16"""

@@ -27,7 +27,7 @@ from mesh_creation.simulation.room import Room, make_room
 from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
 from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
 from pose6d.errors import OutputError, SceneError
-from pose6d.geometry.mask_box import mask_window
+from pose6d.geometry.masks import mask_window
 from pose6d.json_file import write_json
 from pose6d.mesh.coordinates import Unit
 from pose6d.mesh.mesh import Mesh

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pose6d.errors import OutputError
-from pose6d.geometry.mask_box import mask_box
+from pose6d.geometry.masks import mask_box
 from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh

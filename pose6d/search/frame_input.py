@@ -8,7 +8,7 @@ from torch import Tensor
 from pose6d.errors import FrameError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.depth import check_depth, is_measured
-from pose6d.geometry.mask_box import mask_window
+from pose6d.geometry.masks import mask_window
 
 _REACH = 1.3  # diameters that tracking can see of, around the last middle of the object
 _NEAREST = 0.5  # of the object's depth, that it may come to until the next frame

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pose6d.geometry.depth import FAR
-from pose6d.geometry.mask_box import mask_window
+from pose6d.geometry.masks import mask_window
 from pose6d.segmentation.planes import EXTENT_POINTS, extent, large_planes, noise_limit
 from pose6d.segmentation.small_picture import SmallPicture, shrink_frame
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pose6d.errors import FrameError, OptionError
 from pose6d.geometry.depth import is_measured
-from pose6d.geometry.mask_box import mask_window
+from pose6d.geometry.masks import mask_window
 from pose6d.segmentation.depth_regions import PLANE_SIZE, depth_regions, without_holes
 from pose6d.segmentation.planes import large_planes, noise_limit
 from pose6d.segmentation.small_picture import shrink_frame

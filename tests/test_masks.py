@@ -1,4 +1,4 @@
-"""The box around a mask."""
+"""The box around a mask, and what two masks have in common."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pose6d.geometry.mask_box import mask_box, mask_window
+from pose6d.geometry.masks import mask_box, mask_iou, mask_window
 
 masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 
@@ -30,3 +30,10 @@ def test_the_window_is_the_box_and_a_margin_that_the_image_cuts(mask: np.ndarray
     rows, columns = mask_window(mask, margin)
     assert rows == slice(max(y - margin, 0), min(y + height + margin, mask.shape[0]))
     assert columns == slice(max(x - margin, 0), min(x + width + margin, mask.shape[1]))
+
+
+def test_what_two_masks_have_in_common() -> None:
+    left, right = np.zeros((2, 4, 6), bool)
+    left[:, :4] = right[:, 2:] = True
+    assert mask_iou(left, right) == mask_iou(right, left) == 8 / 24
+    assert mask_iou(left, left) == 1 and mask_iou(left, ~left) == 0 and mask_iou(left & ~left, left & ~left) == 0

@@ -1,4 +1,4 @@
-"""The smallest box around what a mask shows."""
+"""Masks: the smallest box around what one shows, and what two have in common."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import numpy as np
 
 Box = tuple[int, int, int, int]
 """x, y, width and height in pixels: it covers the pixels x to x + width - 1."""
+
+
+def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two masks (H, W) bool; 0 where both are empty."""
+    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def mask_box(mask: np.ndarray) -> Box | None:
