@@ -43,7 +43,9 @@ class RefinerConfig:
     """Everything a run depends on; written to config.json in the run folder."""
 
     run_folder: Path
+    """where weights, log, pictures and checkpoint go; a run that is there goes on from its checkpoint"""
     batch_size: int = 256
+    """pairs of pictures in a step, of each process"""
     poses_per_scene: int = 2
     """wrong poses of each scene; scenes cost more time than poses"""
     start: Path | None = None
@@ -57,6 +59,7 @@ class RefinerConfig:
     faults: MeshFaults = TRAINING_FAULTS
     perturbation: Perturbation = field(default_factory=Perturbation)
     device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
 
 
 @dataclass
@@ -164,4 +167,4 @@ if __name__ == "__main__":
 
     name, config = "python -m learning.training.train_refiner", (tyro.conf.FlagConversionOff,)
     said = "interrupted; the same command goes on from the last checkpoint"
-    run_command_line(train, RefinerConfig, prog=name, config=config, interrupted=said)
+    run_command_line(train, RefinerConfig, prog=name, description=__doc__, config=config, interrupted=said)

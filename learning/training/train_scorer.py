@@ -51,10 +51,13 @@ class ScorerConfig:
     """Everything a run depends on; written to config.json in the run folder."""
 
     run_folder: Path
+    """where weights, log, pictures and checkpoint go; a run that is there goes on from its checkpoint"""
     refiner: Path
     """safetensors of the refiner whose results are to be scored"""
     scenes_per_step: int = 32
+    """of each process"""
     hypotheses: int = 16
+    """of each scene, ranked against each other"""
     impostors: float = 0.12
     """share of scenes that show another object than the one whose poses are judged"""
     start: Path | None = None
@@ -66,6 +69,7 @@ class ScorerConfig:
     faults: MeshFaults = TRAINING_FAULTS
     perturbation: Perturbation = field(default_factory=Perturbation)
     device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
 
 
 class _Refiner:
@@ -225,4 +229,4 @@ if __name__ == "__main__":
 
     name, config = "python -m learning.training.train_scorer", (tyro.conf.FlagConversionOff,)
     said = "interrupted; the same command goes on from the last checkpoint"
-    run_command_line(train, ScorerConfig, prog=name, config=config, interrupted=said)
+    run_command_line(train, ScorerConfig, prog=name, description=__doc__, config=config, interrupted=said)
