@@ -2,8 +2,8 @@
 
 Without arguments it runs the avocado scene, which is made on first use. For your own object:
 
-python run_demo.py --mesh_file cup.obj --test_scene_dir recordings/cup
-python run_demo.py --reference_views pictures_of_cup --test_scene_dir recordings/cup
+    python run_demo.py --mesh_file cup.obj --test_scene_dir recordings/cup
+    python run_demo.py --reference_views pictures_of_cup --test_scene_dir recordings/cup
 
 A recording is a folder: rgb/ depth/ masks/ cam_K.txt, or JPEGImages/ depth/ intrinsics.json, or a BOP scene.
 

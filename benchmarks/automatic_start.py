@@ -31,6 +31,7 @@ from many_objects import EstimatorFactory
 from pose6d.command import run_command_line
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.record import RIGHT
+from pose6d.geometry.masks import mask_iou
 from pose6d.json_file import write_json
 from pose6d.scenes.frame import Frame
 from pose6d.segmentation.depth_regions import depth_regions
@@ -136,7 +137,7 @@ def look(suite: str, index: int, target: TargetObject, scene: EvaluationScene, e
         visible=scene.visible,
         regions=len(regions),
         tried=len(tried),
-        proposed=view.truth is not None and any(_overlap(region, scene.mask) > _SAME_REGION for region in regions),
+        proposed=view.truth is not None and any(mask_iou(region, scene.mask) > _SAME_REGION for region in regions),
         confidence=None if found is None else found.confidence,
         offset=offset,
         error=error,
@@ -188,11 +189,6 @@ def main(options: Options) -> None:
     if options.output is not None:
         content = {**facts, "options": asdict(options), "frames": [asdict(s) for own in scores.values() for s in own]}
         write_json(options.output, content)
-
-
-def _overlap(region: np.ndarray, mask: np.ndarray) -> float:
-    """Intersection over union."""
-    return float((region & mask).sum() / max((region | mask).sum(), 1))
 
 
 def _offset(target: TargetObject, pose: np.ndarray, truth: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pose6d.command import BAD_INPUT, run_command
-from pose6d.errors import MissingDependencyError, SceneError
+from pose6d.errors import MissingDependencyError
 from pose6d.quick_imports import quick_imports
 
 # Step -> module, its options, what it does. Modules are loaded when asked for: some need extras.
@@ -20,22 +20,22 @@ _STEPS = {
     "record": (
         "mesh_creation.recording.record",
         "RecordOptions",
-        "record with a RealSense camera, or import a .bag or .db3",
+        "film with a RealSense camera, or import its recording, a ROS bag or a folder",
     ),
     "register": ("mesh_creation.registration.register", "RegisterOptions", "find the camera of every frame"),
+    "fuse": ("mesh_creation.fusion.fuse", "FuseOptions", "make the textured mesh"),
+    "label": ("mesh_creation.labels.label", "LabelOptions", "write poses, masks and boxes of every frame"),
+    "run": ("mesh_creation.__main__", "RunOptions", "register, fuse and label a scan; finished steps are skipped"),
     "from_video": (
         "mesh_creation.markerless.from_video",
         "FromVideoOptions",
-        "posed views of an object from a video without a board; the mask of the first frame is given",
+        "no board: posed views of an object from a video; the mask of the first frame is given",
     ),
-    "fuse": ("mesh_creation.fusion.fuse", "FuseOptions", "make the textured mesh"),
-    "label": ("mesh_creation.labels.label", "LabelOptions", "write poses, masks and boxes of every frame"),
     "from_views": (
         "mesh_creation.reference_views.from_views",
         "FromViewsOptions",
-        "make the textured mesh from posed pictures of the object, without a scan",
+        "no board: make the textured mesh from posed pictures of the object",
     ),
-    "run": ("mesh_creation.__main__", "RunOptions", "register, fuse and label a scan; finished steps are skipped"),
     "simulate": (
         "mesh_creation.simulation.simulate",
         "SimulateOptions",
@@ -116,7 +116,7 @@ def _lacks(scan: Path, flipped: Path | None) -> bool:
         return False
     from pose6d.json_file import read_json  # with numpy, which --help need not wait for
 
-    used = read_json(metadata, SceneError).get("flipped") or {}
+    used = read_json(metadata).get("flipped") or {}
     return "scan" not in used or Path(used["scan"]).resolve() != flipped.resolve()
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from pose6d.errors import MeshError, SceneError
 from pose6d.geometry.pose_check import check_rigid
+from pose6d.json_file import read_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.symmetry import bop_symmetry
-from pose6d.scenes.layout import read_json
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 
 from pose6d.errors import MissingDependencyError
 
-BLOCK = 256  # threads of every block, as the .cu files have it
+BLOCK = 256  # threads of every block, and defined in every .cu file
 
 # A launch has twenty arguments, and to make a numpy scalar takes longer than to find the one made before.
 _int32, _float32, _pointer = (functools.lru_cache(maxsize=4096)(kind) for kind in (np.int32, np.float32, np.uint64))
@@ -100,7 +100,12 @@ def available(device: torch.device) -> bool:
 
 @functools.cache
 def load_kernels(
-    package: str, file: str, names: tuple[str, ...], device_index: int, options: tuple[str, ...] = ()
+    package: str,
+    file: str,
+    names: tuple[str, ...],
+    device_index: int,
+    options: tuple[str, ...] = (),
+    constants: tuple[tuple[str, int | float], ...] = (),
 ) -> tuple[Kernel, ...]:
     """The kernels of a .cu file, compiled for one GPU. CuPy keeps the binary on disk, so only the first run compiles.
 
@@ -111,12 +116,14 @@ def load_kernels(
         names: of the kernels, declared extern "C".
         device_index: of the GPU.
         options: of the compiler NVRTC, besides the language standard.
+        constants: names and values of macros that the file uses besides BLOCK: int as int and float as float. They
+            become lines of the source, so that CuPy makes another binary where one of them changes.
 
     Raises:
         MissingDependencyError: CuPy is not installed, or cannot compile for this GPU.
     """
     cupy = load_cupy()
-    source = _source(package, file)
+    source = _defines((("BLOCK", BLOCK), *constants)) + _source(package, file)
     try:
         with cupy.cuda.Device(device_index):
             module = cupy.RawModule(code=source, options=("--std=c++17", *options))
@@ -137,6 +144,10 @@ def _source(package: str, file: str) -> str:
         return _source(folder.replace("/", "."), name)
 
     return re.sub(r'^#include "(.+)"$', included, text, flags=re.MULTILINE)
+
+
+def _defines(constants: tuple[tuple[str, int | float], ...]) -> str:
+    return "".join(f"#define {name} {value}{'f' if isinstance(value, float) else ''}\n" for name, value in constants)
 
 
 @functools.cache

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pose6d.errors import Pose6DError
+from pose6d.errors import Pose6DError, SceneError
 from pose6d.whole_file import write_whole
 
 
-def read_json(path: Path, error: type[Pose6DError]) -> Any:
+def read_json(path: Path, error: type[Pose6DError] = SceneError) -> Any:
     """Parse a JSON file; `error`, with the cause and the place of the mistake, if it cannot be read, or is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a mark before the text

@@ -14,7 +14,7 @@ class RecordedOptions:
     """What the command line sets."""
 
     mesh_file: Path | None = None
-    """Mesh of the object: obj (with mtl and texture), ply or glb. Default: the one in the scene's mesh/ folder."""
+    """Mesh of the object: obj (with mtl and texture), ply, glb, gltf, stl, off. Default: that of the scene's mesh/."""
     reference_views: Path | None = None
     """Posed pictures of the object, of which a mesh is made once and kept (docs/reference_views.md)."""
     test_scene_dir: Path = Path(AVOCADO)
@@ -32,9 +32,9 @@ class RecordedOptions:
     """How the first frame's hypotheses are refined: full is the published method, pruned goes on with the best; auto is
     pruned, or full with weights that have no confidence."""
     judge: bool = True
-    """Judge every tracked pose, not only the first, and name the frames in which the object was likely lost; tracking
-    then takes a third longer on a GPU, and about twice as long on a CPU. Right poses of a real object may be judged
-    low; those that fall far below the first frame's are named."""
+    """Judge every tracked pose, not only the first, and name the frames in which the object was likely lost; a tracked
+    frame then takes a third longer on a GPU, and 1.4 to 3 times as long on a CPU. Right poses of a real object may be
+    judged low; those that fall far below the first frame's are named."""
     frames: str = ":"
     """Which frames: "30" is the first 30, "10:40" or "0:90:3" select as in Python."""
     mesh_unit: Literal["auto", "m", "cm", "mm"] = "auto"

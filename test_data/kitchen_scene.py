@@ -9,7 +9,7 @@ import numpy as np
 from learning.datasets.objects.random_objects import make_object
 from learning.datasets.objects.shapes import Chart, Shape, assemble, box, join, superquadric, tube
 from learning.datasets.surfaces.textures import make_palette, paint_texture
-from pose6d.geometry.transforms import rigid_transform
+from pose6d.geometry.transforms import look_at, rigid_transform
 from pose6d.mesh.mesh import Mesh
 from test_data.avocado_mesh import make_avocado
 
@@ -87,15 +87,6 @@ def camera_in_world(time: float) -> np.ndarray:
         [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
     )
     return look_at(eye, target) @ _turn("z", 5 * np.sin(swing * 0.7))
-
-
-def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Camera in world (4, 4), OpenCV axes, upright, looking from `eye` to `target`."""
-    forward = (target - eye) / np.linalg.norm(target - eye)
-    up = np.array([0.0, 0.0, 1.0]) if abs(forward[2]) < 0.99 else np.array([0.0, 1.0, 0.0])
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    return rigid_transform(np.stack([right, np.cross(forward, right), forward], axis=1), eye)
 
 
 def _turn(axis: str, degrees: float) -> np.ndarray:

@@ -26,10 +26,11 @@ from tqdm import tqdm
 from pose6d.camera_simulation.frozen.avocado_camera import AvocadoCamera
 from pose6d.command import run_command
 from pose6d.errors import OutputError
+from pose6d.geometry.transforms import look_at
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering import ALBEDO, Renderer, Rendering, make_renderer
 from pose6d.scenes.images import write_image
-from test_data.kitchen_scene import Body, camera_in_world, kitchen, look_at, spoon, spoon_in_world
+from test_data.kitchen_scene import Body, camera_in_world, kitchen, spoon, spoon_in_world
 from test_data.scene_lighting import Light, LightRig
 from test_data.scenes_folder import AVOCADO, SCENES, read_marker
 
@@ -137,7 +138,7 @@ class _SceneMaker:
             [
                 Light(look_at(np.array([-0.75, -0.25, 1.25]), _ORIGIN), (0.80, 0.77, 0.70), 3.0, highlights=True),
                 Light(look_at(np.array([0.9, -0.5, 1.3]), _ORIGIN), (0.20, 0.21, 0.24), 12.0, highlights=True),
-                Light(look_at(np.array([0.15, 0.1, 1.7]), _ORIGIN), (0.22, 0.22, 0.22), 16.0),
+                Light(look_at(np.array([0.15, 0.1, 1.7]), _ORIGIN, up=(0, 1, 0)), (0.22, 0.22, 0.22), 16.0),
             ],
             ambient=(0.17, 0.18, 0.20),
         )

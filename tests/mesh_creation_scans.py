@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from mesh_creation.board.layout import Board
-from mesh_creation.simulation.motion import look_at
 from mesh_creation.simulation.simulate import Simulation, simulate
 from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
+from pose6d.geometry.transforms import look_at
 from pose6d.mesh.mesh import Mesh
 
 CAMERA = StereoCamera(width=320, height=240, fx=303.4, fy=303.2, ppx=159.6, ppy=119.9)

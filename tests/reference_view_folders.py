@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mesh_creation.reference_views.view import ReferenceView
-from mesh_creation.simulation.motion import look_at
+from pose6d.geometry.transforms import look_at
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, make_renderer
 from pose6d.scenes.images import write_depth, write_image

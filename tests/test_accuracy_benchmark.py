@@ -15,7 +15,7 @@ from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.evaluation import Effort, FewerHypotheses, evaluate
 from benchmarks.accuracy.objects import TargetObject, symmetric_objects
 from benchmarks.accuracy.reconstruction import reconstruct_mesh
-from benchmarks.accuracy.report import read_json
+from benchmarks.accuracy.report import read_records
 from benchmarks.accuracy.scene_workers import SceneWorkers, make
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
 from benchmarks.accuracy.scoreboard import Options, make_targets
@@ -173,24 +173,29 @@ def test_absent_objects_are_not_under_the_mask(pool: ScenePool) -> None:
         assert scene.mask.any() and (scene.views[0].depth[scene.mask] > 0).any()
 
 
-def test_sequences_move_fast_and_within_bounds(pool: ScenePool) -> None:
-    scene = make(pool, SUITES["tracking"], 7, 1)
-    poses = np.stack([view.truth for view in scene.views if view.truth is not None])
+@pytest.fixture(scope="module")
+def sequence(pool: ScenePool) -> EvaluationScene:
+    return make(pool, SUITES["tracking"], 7, 1)
+
+
+def test_sequences_move_fast_and_within_bounds(pool: ScenePool, sequence: EvaluationScene) -> None:
+    poses = np.stack([view.truth for view in sequence.views if view.truth is not None])
     assert len(poses) == 20
     middle = poses[:, :3, :3] @ pool.centers[1] + poses[:, :3, 3]
     steps = np.linalg.norm(np.diff(middle, axis=0), axis=1) / pool.diameters[1]
     turns = rotation_error(poses[1:], poses[:-1])
     assert steps.max() <= LARGEST_STEP + 1e-4 and turns.max() <= LARGEST_TURN + 1e-4
     assert steps.max() > 0.15 and turns.max() > LARGEST_TURN / 2
-    for view, point in zip(scene.views, middle, strict=True):
+    for view, point in zip(sequence.views, middle, strict=True):
         u, v, w = view.K @ point
         assert 0 < u / w < 640 and 0 < v / w < 480
 
 
-def test_nothing_comes_between_the_camera_and_what_moves(targets: list[TargetObject], pool: ScenePool) -> None:
+def test_nothing_comes_between_the_camera_and_what_moves(
+    targets: list[TargetObject], pool: ScenePool, sequence: EvaluationScene
+) -> None:
     """Tables are drawn until none does: the first ones of these two sequences hid the object in every frame."""
-    for index in (1, 7):
-        scene = make(pool, SUITES["tracking"], 7, index)
+    for scene in (sequence, make(pool, SUITES["tracking"], 7, 7)):
         mesh = targets[scene.object_index].mesh
         for view in scene.views:
             nearer = _projected(mesh, view)[2]
@@ -329,7 +334,7 @@ def test_one_command_leaves_records_tables_and_diagram(
     suites = ("reconstructed_mesh", "textureless", "symmetric", "absent")
     options = Options(suites=suites, scenes=1, workers=0, device="cpu", quantized="torch-int8", output=file)
     main(replace(options, pose_sets=False))
-    records, facts = read_json(file)
+    records, facts = read_records(file)
     assert [r.suite for r in records] == list(suites)
     assert [r.right for r in records] == [False] * 4 and [r.present for r in records] == [True] * 3 + [False]
     assert {r.quantized for r in records} == {"torch-int8"}

@@ -16,7 +16,7 @@ from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.binned_scores import binned_scores, worst_bins
 from benchmarks.accuracy.evaluation import Effort, evaluate
 from benchmarks.accuracy.objects import TargetObject
-from benchmarks.accuracy.report import markdown, read_json, write_json
+from benchmarks.accuracy.report import markdown, read_records, write_records
 from benchmarks.accuracy.scenes import EvaluationScene, View
 from benchmarks.accuracy.scoreboard import Options
 from pose6d.errors import Pose6DError
@@ -39,8 +39,8 @@ def _records() -> list[Record]:
 
 def test_tables_come_back_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "scores.json"
-    write_json(file, _records(), {"options": {"weights": "lite"}, "commit": "abc"})
-    records, facts = read_json(file)
+    write_records(file, _records(), {"options": {"weights": "lite"}, "commit": "abc"})
+    records, facts = read_records(file)
     assert records == _records() and facts["commit"] == "abc"
     main(Options(from_json=file))
     printed = capsys.readouterr().out
@@ -56,7 +56,7 @@ def test_a_file_without_the_newer_measures_is_read(tmp_path: Path) -> None:
     file = tmp_path / "old.json"
     entries = [{"suite": "cluttered", "object": "cup", "index": 0, "diameter": 0.2, "error": 0.02, "confidence": 0.9}]
     file.write_text(json.dumps({"records": entries}))
-    records, facts = read_json(file)
+    records, facts = read_records(file)
     assert records[0].set_right is None and records[0].likely == 1
     text = markdown(records, facts)
     assert "| by object" in text and "poses that look like the truth" not in text

@@ -281,7 +281,7 @@ def test_the_support_plane_is_found_where_there_is_one() -> None:
 
 def test_a_completed_volume_keeps_what_is_seen() -> None:
     views = [picture(house(), camera(60, 40))]
-    mirror = Mirror(np.array([0.0, 1, 0]), 0.0, 1.0, 0.0, 1.0, 0.0, 1.0)
+    mirror = Mirror(np.array([0.0, 1, 0]), 0.0, 1.0)
     volume = fill(views, reflect(points_of(views), [mirror]))
     before = volume.total.clone()
     completed = complete_volume(volume, [mirror])
@@ -292,7 +292,7 @@ def test_a_completed_volume_keeps_what_is_seen() -> None:
 
 
 def test_mirrors_combine_to_reflections_and_turns() -> None:
-    mirrors = [Mirror(axis, 0.02, 1.0, 0.0, 1.0, 0.0, 1.0) for axis in np.eye(3)]
+    mirrors = [Mirror(axis, 0.02, 1.0) for axis in np.eye(3)]
     transforms = combined_mirrors(mirrors)
     assert sorted(round(float(np.linalg.det(T[:3, :3]))) for T in transforms) == [-1] * 4 + [1] * 3
     for T in transforms:
@@ -306,7 +306,7 @@ def test_colors_of_what_was_not_seen_come_from_across_the_plane() -> None:
         shade = (1000 * points[:, :1] * [1, 1, 1]).astype(np.float32)
         return np.where(seen[:, None], shade, 0), np.where(seen, 0.8, 0).astype(np.float32)
 
-    mirror = Mirror(np.array([0.0, 1, 0]), 0.0, 1.0, 0.0, 1.0, 0.0, 1.0)
+    mirror = Mirror(np.array([0.0, 1, 0]), 0.0, 1.0)
     points = np.array([[0.05, 0.02, 0], [0.07, -0.02, 0], [0.07, -0.02, 0]])
     found, trust = mirror_colors(colors, [mirror])(points, np.array([[0, 1.0, 0], [0, -1.0, 0], [0, 1.0, 0]]))
     np.testing.assert_allclose(found[:, 0], [50, 70, 0], atol=1e-4)

@@ -24,10 +24,11 @@ from mesh_creation import __main__ as commands
 from mesh_creation.__main__ import main as run_step
 from mesh_creation.labels.formats import join_outlines
 from mesh_creation.labels.label import LabelOptions, main, split_frames
-from mesh_creation.labels.masks import MaskRenderer, box_around
+from mesh_creation.labels.masks import MaskRenderer
 from mesh_creation.scan_folder import ScannedObject
 from pose6d.command import BAD_INPUT
 from pose6d.errors import OutputError, SceneError
+from pose6d.geometry.masks import mask_box
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.scenes import open_scene
@@ -212,7 +213,7 @@ def test_coco_masks_boxes_and_areas_agree(labels: Path) -> None:
         assert [category["name"] for category in data["categories"]] == ["plate", "rod"]
         for entry in data["annotations"]:
             mask = decode_rle(entry["segmentation"])
-            assert mask.sum() == entry["area"] and tuple(entry["bbox"]) == box_around(mask)
+            assert mask.sum() == entry["area"] and tuple(entry["bbox"]) == mask_box(mask)
             name = data["categories"][entry["category_id"] - 1]["name"]
             stored = cv2.imread(str(labels / "masks" / name / f"{files[entry['image_id']]}.png"), cv2.IMREAD_UNCHANGED)
             np.testing.assert_array_equal(mask, stored > 0)
@@ -237,7 +238,7 @@ def test_yolo_boxes_and_segments_cover_the_masks(labels: Path) -> None:
     split = "train" if (labels / "yolo" / "boxes" / "images" / "train" / "0.jpg").exists() else "test"
     number, *values = (labels / "yolo" / "boxes" / "labels" / split / "0.txt").read_text().splitlines()[0].split()
     x, y, w, h = np.array(values, float) * [160, 120, 160, 120]
-    assert number == "0" and box_around(mask) == pytest.approx((x - w / 2, y - h / 2, w, h), abs=1e-3)
+    assert number == "0" and mask_box(mask) == pytest.approx((x - w / 2, y - h / 2, w, h), abs=1e-3)
     line = (labels / "yolo" / "segments" / "labels" / split / "0.txt").read_text().splitlines()[0].split()
     outline = np.array(line[1:], float).reshape(-1, 2) * [160, 120] - 0.5
     drawn = cv2.fillPoly(np.zeros(SIZE, np.uint8), [np.round(outline).astype(np.int32)], 1) > 0

@@ -42,10 +42,12 @@ def test_without_colours_all_channels_are_one_shade() -> None:
     assert float(grey.max()) > 0.3
 
 
-def test_a_soft_texture_has_less_detail() -> None:
-    def detail(A: torch.Tensor) -> float:
-        return float((A[:, :3, 8:24, 9:24] - A[:, :3, 8:24, 8:23]).abs().mean())
+def detail(A: torch.Tensor) -> float:
+    """How much neighbouring pixels of the drawn colours differ."""
+    return float((A[:, :3, 8:24, 9:24] - A[:, :3, 8:24, 8:23]).abs().mean())
 
+
+def test_a_soft_texture_has_less_detail() -> None:
     assert detail(drawn(MeshFaults(0.0, 0.0, soft=1.0))) < 0.75 * detail(rendered())
 
 
@@ -56,9 +58,6 @@ def test_hypotheses_of_one_scene_share_their_faults() -> None:
 
 
 def test_a_coarse_mesh_has_hardly_any_detail_and_wrong_colours() -> None:
-    def detail(A: torch.Tensor) -> float:
-        return float((A[:, :3, 8:24, 9:24] - A[:, :3, 8:24, 8:23]).abs().mean())
-
     coarse = drawn(MeshFaults(0.0, 0.0, 0.0, coarse=1.0))
     assert detail(coarse) < 0.55 * detail(rendered())
     means = coarse[:, :3, 10:22, 10:22].mean((2, 3)) - rendered()[:, :3, 10:22, 10:22].mean((2, 3))

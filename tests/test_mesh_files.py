@@ -274,7 +274,10 @@ def test_unusable_files_are_refused_with_their_name(tmp_path):
 
 
 def test_scanned_meshes_load_completely(shared_data):
-    for path in sorted((shared_data / "data/real/meshes").glob("*/textured.obj"))[::3]:
+    textured = sorted((shared_data / "data/real/meshes").glob("*/textured.obj"))[::3]
+    in_millimetres = sorted((shared_data / "data/real/meshes_mm").glob("*.ply"))
+    assert textured and in_millimetres
+    for path in textured:
         lines = path.read_text().splitlines()
         mesh = load_mesh(path)
         assert mesh.texture.shape == (4096, 4096, 3)
@@ -282,7 +285,7 @@ def test_scanned_meshes_load_completely(shared_data):
         stored = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], dtype=np.float64)
         assert mesh.diameter == pytest.approx(pdist(stored[ConvexHull(stored).vertices]).max(), rel=1e-6)
         np.testing.assert_allclose(mesh.bounds, [stored.min(axis=0), stored.max(axis=0)], rtol=1e-6)
-    for path in sorted((shared_data / "data/real/meshes_mm").glob("*.ply")):
+    for path in in_millimetres:
         mesh = load_mesh(path, unit="mm")
         assert 0.09 < mesh.diameter < 0.21
         assert mesh.colors.std() > 5

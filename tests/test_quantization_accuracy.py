@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.report import read_json, write_json
+from benchmarks.accuracy.report import read_records, write_records
 from benchmarks.quantization import accuracy
 from benchmarks.quantization.__main__ import Report, add_accuracy, report
 from benchmarks.quantization.accuracy import Options, compare, main, run
@@ -61,7 +61,7 @@ def test_stopped_runs_go_on_and_leave_a_table(
     run(Options(output, NAMES, scenes=3, workers=1))
     assert asked == [(0, (BASELINE,)), (1, (BASELINE,)), (0, NAMES[1:]), (1, NAMES[1:]), (2, NAMES)]
     assert "going on after 2 poses" in capsys.readouterr().out
-    records, facts = read_json(output)
+    records, facts = read_records(output)
     assert len(records) == 6
     assert [entry["variants"] for entry in facts["runs"]] == [[BASELINE], list(NAMES)]
     with pytest.raises(OutputError, match=r"'seed': 7.*choose another file"):
@@ -84,7 +84,7 @@ def test_bad_options_are_refused_before_any_work(tmp_path: Path) -> None:
 def test_the_report_takes_the_accuracy_of_its_weights_alone(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     records = [record(name, index, 0.05 if index or name == BASELINE else 0.3) for name in NAMES for index in range(4)]
-    write_json(file, records, {"options": {"weights": "lite"}, "runs": []})
+    write_records(file, records, {"options": {"weights": "lite"}, "runs": []})
     assert "onnx-tensorrt" not in Report().variants, "on most machines it would be an error"
     rows = [Row(name) for name in (*NAMES, "onnx-fp32")]
     facts = add_accuracy(rows, Report(weights="lite", accuracy=file))
@@ -100,7 +100,7 @@ def test_an_accuracy_that_does_not_fit_is_refused_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "accuracy.json"
-    write_json(file, [record(BASELINE, 0, 0.01)], {"options": {"weights": "base"}})
+    write_records(file, [record(BASELINE, 0, 0.01)], {"options": {"weights": "base"}})
     monkeypatch.setattr("benchmarks.quantization.__main__.measure_networks", lambda *_: pytest.fail("measured"))
     with pytest.raises(WeightsError, match="is of the weights base, not of lite"):
         report(Report(weights="lite", variants=(), device="cpu", accuracy=file))

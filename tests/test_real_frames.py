@@ -13,7 +13,7 @@ from benchmarks.accuracy.objects import TargetObject
 from benchmarks.accuracy.real_fit import measure_fit
 from benchmarks.accuracy.real_frames import load_real_frames
 from benchmarks.accuracy.real_overlays import write_overlays
-from benchmarks.accuracy.report import read_json
+from benchmarks.accuracy.report import read_records
 from benchmarks.accuracy.scenes import EvaluationScene, View
 from benchmarks.accuracy.scoreboard import Options
 from pose6d.errors import SceneError
@@ -130,7 +130,7 @@ def test_the_command_leaves_a_picture_of_every_frame(recordings: Path, monkeypat
     monkeypatch.setattr("benchmarks.accuracy.scoreboard.EstimatorFactory", lambda *_: lambda mesh: _Fixed(_pose()))
     file = recordings / "out" / "scores.json"
     main(Options(suites=("real",), real_folder=recordings, scenes=1, workers=0, device="cpu", output=file))
-    records, _ = read_json(file)
+    records, _ = read_records(file)
     assert [r.recording for r in records] == ["bin/000000/0", "bin/000000/1", "walk/a"]
     assert [r.right for r in records] == [r.set_right for r in records] == [None, None, True]
     assert all(r.mask_iou is not None and r.pose is not None for r in records)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pose6d.errors import FrameError, OptionError
+from pose6d.geometry.masks import mask_iou
 from pose6d.segmentation.depth_regions import MOST_REGIONS, depth_regions
 from pose6d.segmentation.hints import (
     AutomaticHint,
@@ -73,13 +74,9 @@ class Tabletop:
         return self.rgb, np.where(self.depth > 0, np.round(depth, 3).clip(0), 0).astype(np.float32)
 
 
-def overlap(mask: np.ndarray, other: np.ndarray) -> float:
-    return float((mask & other).sum() / (mask | other).sum())
-
-
 def rank(regions: list[np.ndarray], truth: np.ndarray, least: float = 0.7) -> int:
     """The first region that is the object; MOST_REGIONS where none is."""
-    return next((i for i, region in enumerate(regions) if overlap(region, truth) > least), MOST_REGIONS)
+    return next((i for i, region in enumerate(regions) if mask_iou(region, truth) > least), MOST_REGIONS)
 
 
 def two_boxes() -> tuple[Tabletop, int, int]:
@@ -151,7 +148,7 @@ def test_a_point_gives_the_object_at_it() -> None:
     for number, diameter in ((large, 0.175), (small, 0.093)):
         rows, columns = np.nonzero(scene.owner == number)
         point = (float(np.median(columns)), float(np.median(rows)))
-        assert overlap(mask_from_point(rgb, depth, K, point, diameter), scene.owner == number) > 0.8
+        assert mask_iou(mask_from_point(rgb, depth, K, point, diameter), scene.owner == number) > 0.8
 
 
 def test_a_box_gives_the_object_in_it() -> None:
@@ -159,8 +156,8 @@ def test_a_box_gives_the_object_in_it() -> None:
     rgb, depth = scene.measure()
     rows, columns = np.nonzero(scene.owner == large)
     box = (columns.min() - 5, rows.min() - 5, np.ptp(columns) + 11, np.ptp(rows) + 11)
-    assert overlap(mask_from_box(rgb, depth, box), scene.owner == large) > 0.85
-    assert overlap(mask_from_box(rgb, np.zeros_like(depth), box), scene.owner == large) > 0.7  # by colour alone
+    assert mask_iou(mask_from_box(rgb, depth, box), scene.owner == large) > 0.85
+    assert mask_iou(mask_from_box(rgb, np.zeros_like(depth), box), scene.owner == large) > 0.7  # by colour alone
 
 
 def test_an_outline_is_filled_and_cut_at_the_border() -> None:

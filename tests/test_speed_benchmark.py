@@ -21,7 +21,7 @@ from benchmarks.speed.arithmetic import CountingRefiner, count_flops, image_flop
 from benchmarks.speed.bench import Bench, Table
 from benchmarks.speed.frames import TimedFrame, cluttered_frame, group_frame, lumpy_body
 from benchmarks.speed.options import SECTIONS, Options
-from benchmarks.speed.report import panels, read_json, table_lines, write_json
+from benchmarks.speed.report import panels, read_tables, table_lines, write_tables
 from benchmarks.speed.sections import _stage_rows
 from benchmarks.speed.speed_plot import Bars, Curves, write_speed_plot
 from benchmarks.speed.timing import median, percentiles, time_calls
@@ -87,7 +87,7 @@ def test_one_command_measures_everything_and_leaves_numbers_tables_and_figure(
     file = tmp_path / "new" / "speed.json"
     main(replace(options, schedules=("pruned",), output=file))
     printed = capsys.readouterr().out
-    tables, facts = read_json(file)
+    tables, facts = read_tables(file)
     assert list(tables) == list(SECTIONS) == list(MEASURE) and all(table.rows for table in tables.values())
     assert facts["commit"] and facts["weights"] == "small" and "400 faces, textured" in facts["object"]
     assert facts["options"]["repeats"] == 1 and set(facts["seconds"]) == {*SECTIONS, "all"}
@@ -271,7 +271,7 @@ def test_wrong_words_are_named(options: Options, wrong: dict[str, Any]) -> None:
 def test_a_file_is_printed_and_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"schedule": "full", "p10 ms": 80.0, "p50 ms": 87.5, "p90 ms": 91.0}]
     file = tmp_path / "speed.json"
-    write_json(file, {"register": Table(rows, "why")}, {"device": "a GPU", "commit": "abc"})
+    write_tables(file, {"register": Table(rows, "why")}, {"device": "a GPU", "commit": "abc"})
     main(Options(from_json=file))
     printed = capsys.readouterr().out
     assert "a GPU" in printed and "87.5" in printed and file.with_suffix(".md").read_text() in printed
@@ -296,8 +296,8 @@ def test_tables_line_up_and_leave_out_what_is_missing(tmp_path: Path) -> None:
         "| three | 0.0123 |    2 |",
         "",
     ]
-    write_json(tmp_path / "a.json", {"x": Table(rows, "why")}, {"commit": "abc"})
-    assert read_json(tmp_path / "a.json") == ({"x": Table(rows, "why")}, {"commit": "abc"})
+    write_tables(tmp_path / "a.json", {"x": Table(rows, "why")}, {"commit": "abc"})
+    assert read_tables(tmp_path / "a.json") == ({"x": Table(rows, "why")}, {"commit": "abc"})
     assert json.loads((tmp_path / "a.json").read_text())["sections"]["x"]["rows"] == rows
 
 

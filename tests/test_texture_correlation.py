@@ -215,19 +215,3 @@ def test_register_tries_turns_where_there_is_a_texture(colored: bool) -> None:
     assert refiner.calls == (3 if colored else 1)
     # Turns come in steps of 3.75 degrees; the last ones are found by the finalists.
     assert float(degrees_off(pose)) == pytest.approx(0 if colored else math.degrees(1.6), abs=1 if colored else 4)
-
-
-class ThirdTurnRefiner:
-    """Leaves the third quarter of many hypotheses at the true turn of the can, all others at a wrong one."""
-
-    recordable = False
-
-    def __init__(self) -> None:
-        self.shared: list[object] = []
-
-    def predict(self, given: Hypotheses, *_: object) -> Tensor:
-        self.shared.append(given.shared_window)
-        turn = torch.full((len(given),), 2)
-        if len(given) > 20:
-            turn[len(given) // 2 : 3 * len(given) // 4] = 0
-        return poses()[turn]

@@ -25,8 +25,8 @@ from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
 from learning.training.__main__ import Options
 from learning.training.__main__ import main as draw_curves
-from learning.training.contact_sheet import save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, Workers, read_log
+from learning.training.sample_sheet import save_hardest
 from learning.training.train_refiner import RefinerConfig
 from learning.training.train_refiner import train as train_refiner
 from learning.training.train_scorer import ScorerConfig
@@ -38,7 +38,7 @@ from pose6d.weights import save_weights
 
 _SCENES = SceneConfig(image_size=(96, 96), pixels_per_diameter=(25.0, 50.0))
 _POOL = PoolConfig(objects=2, backgrounds=2, hands=1, workers=1)
-_LOOP = LoopConfig(steps=20, warmup_steps=2)
+_LOOP = LoopConfig(steps=5, warmup_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -127,17 +127,20 @@ def test_scoring_hypotheses_hold_small_errors_turns_and_random_ones() -> None:
     assert 1.4 < angle[other].mean() < 1.75  # any angle as often as any other
 
 
-def test_refiner_then_scorer_train_and_resume(tmp_path: Path) -> None:
+def test_refiner_then_scorer_train_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learning.training.loop._REFRESH", 5)
+    for trainer in ("train_refiner", "train_scorer"):
+        monkeypatch.setattr(f"learning.training.{trainer}.HARD_BATCHES", 2)
     refiner = train_refiner(_refiner_config(tmp_path / "refiner"))
     assert (refiner / "samples.png").exists()
     records = list(read_log(refiner))
-    assert records[-1]["step"] == 20
+    assert records[-1]["step"] == 5
     assert np.isfinite(records[-1]["loss"])
     assert (refiner / "hard_samples.png").exists()
 
-    longer = LoopConfig(steps=40, warmup_steps=2)
+    longer = LoopConfig(steps=10, warmup_steps=2)
     train_refiner(_refiner_config(tmp_path / "refiner", longer))
-    assert [r["step"] for r in read_log(refiner)] == [20, 40]
+    assert [r["step"] for r in read_log(refiner)] == [5, 10]
 
     config = ScorerConfig(
         tmp_path / "scorer",

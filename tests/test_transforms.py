@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from pose6d.geometry.transforms import (
     hat,
+    look_at,
     make_transform,
     random_rotations,
     rigid_transform,
@@ -124,3 +125,18 @@ def test_random_rotations_are_uniform_and_reproducible() -> None:
     assert R.mean(0).abs().max() < 0.02
     assert abs(rotation_angle(torch.eye(3), R).mean() - (math.pi / 2 + 2 / math.pi)) < 0.02
     torch.testing.assert_close(R, random_rotations(20_000, torch.Generator().manual_seed(0)))
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=50, deadline=None)
+def test_a_camera_looks_at_its_target_and_is_upright(seed: int) -> None:
+    eye, target, up = np.random.default_rng(seed).normal(size=(3, 3))
+    camera_in_world = look_at(eye, target, up)
+    R = camera_in_world[:3, :3]
+    np.testing.assert_allclose(R.T @ R, np.eye(3), atol=1e-9)
+    assert np.linalg.det(R) > 0
+    seen = np.linalg.inv(camera_in_world) @ [*target, 1.0]
+    np.testing.assert_allclose(seen[:2], 0, atol=1e-9)
+    assert seen[2] == pytest.approx(np.linalg.norm(target - eye))
+    x, y, _ = R.T @ up  # in the camera, whose y points down
+    assert abs(x) < 1e-9 and y < 0

@@ -11,7 +11,7 @@ held-out seeds are used.
 
 from __future__ import annotations
 
-from benchmarks.accuracy.report import markdown, read_json, write_diagram
+from benchmarks.accuracy.report import markdown, read_records, write_diagram
 from benchmarks.accuracy.scoreboard import Options, run
 from benchmarks.result_file import print_result
 from pose6d.command import run_command_line
@@ -19,7 +19,7 @@ from pose6d.command import run_command_line
 
 def main(options: Options) -> None:
     options.check("register", "track", "absent", "real")
-    records, facts = run(options) if options.from_json is None else read_json(options.from_json)
+    records, facts = run(options) if options.from_json is None else read_records(options.from_json)
     title = f"weights {facts['options'].get('weights')}"
     text = markdown(records, facts)
     print_result(text, lambda path: write_diagram(path, records, title), options.output, options.from_json)

@@ -103,7 +103,7 @@ def _load_target(file: Path, name: str, frame: Frame, looks_same: bool) -> Targe
 def _facts(recording: Path, instance: str | None) -> dict[str, Any]:
     """What poses.json says of an object."""
     file = recording / "poses.json"
-    entries = read_json(file, SceneError) if file.is_file() else {}
+    entries = read_json(file) if file.is_file() else {}
     found = entries.get(instance or recording.name, {})
     return found if isinstance(found, dict) else {}
 

@@ -12,10 +12,10 @@ from benchmarks.accuracy.binned_scores import BINNINGS, FEWEST, binned_scores, w
 from benchmarks.accuracy.scores import SuiteScores, score, select_judged
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.result_file import facts_lines, read_result
-from pose6d import json_file
 from pose6d.evaluation.calibration_plot import write_reliability_diagram
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.record import Record
+from pose6d.json_file import write_json
 
 _POSE_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("results", "results", "d"),
@@ -56,13 +56,13 @@ _BIN_COLUMNS = (*_SET_COLUMNS[:3], *_CONFIDENCE_COLUMNS)
 _OBJECT_COLUMNS = (*_POSE_COLUMNS[:5], _POSE_COLUMNS[8])
 
 
-def write_json(path: Path, records: Sequence[Record], facts: Mapping[str, Any]) -> None:
+def write_records(path: Path, records: Sequence[Record], facts: Mapping[str, Any]) -> None:
     """Write all records and what they were made with."""
-    json_file.write_json(path, {**facts, "records": [asdict(record) for record in records]})
+    write_json(path, {**facts, "records": [asdict(record) for record in records]})
 
 
-def read_json(path: Path) -> tuple[list[Record], dict[str, Any]]:
-    """Records and facts of a file that `write_json` wrote.
+def read_records(path: Path) -> tuple[list[Record], dict[str, Any]]:
+    """Records and facts of a file that `write_records` wrote.
 
     Raises:
         ResultsError: the file is missing, or of another form.

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from benchmarks.accuracy.suites import Suite
+from benchmarks.accuracy.suites import IMAGE_SIZE, Suite
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.scenes.scene_batches import SceneBatch, SceneConfig, sample_scenes
 from learning.datasets.surfaces.textures import make_textures
 from pose6d.mesh.mesh import Mesh
+from pose6d.rendering.interface import ALBEDO, Rendering, Shading
 
 _BACKGROUNDS = 40
 _BACKGROUND_SEED = 1_000_007
@@ -46,6 +47,11 @@ class ScenePool:
         pose = np.array(pose, dtype=np.float64)
         pose[:3, 3] = pose[:3, 3] * self.diameters[index] - pose[:3, :3] @ self.centers[index].astype(np.float64)
         return pose
+
+    def draw(self, K: torch.Tensor, poses: torch.Tensor, meshes: torch.Tensor, shading: Shading = ALBEDO) -> Rendering:
+        """One picture of all meshes (I,) at their poses (I, 4, 4), in diameters."""
+        one = torch.zeros(len(meshes), dtype=torch.int64)
+        return self.meshes.renderer.render(poses, K, IMAGE_SIZE, mesh_index=meshes, image_index=one, shading=shading)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from benchmarks.accuracy.objects import TargetObject, grey_objects, load_objects
 from benchmarks.accuracy.real_frames import load_real_frames
 from benchmarks.accuracy.real_overlays import write_overlays
 from benchmarks.accuracy.reconstruction import reconstruct_mesh
-from benchmarks.accuracy.report import write_json
+from benchmarks.accuracy.report import write_records
 from benchmarks.accuracy.scene_workers import SceneWorkers
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool
 from benchmarks.accuracy.suites import SUITES, Suite, Task
@@ -231,10 +231,10 @@ def run(options: Options) -> tuple[list[Record], dict[str, Any]]:
                 record.quantized = options.quantized or ""
                 records.append(record)
                 if options.output and time.monotonic() - saved > _SAVE_EVERY:
-                    write_json(options.output, records, facts)
+                    write_records(options.output, records, facts)
                     saved = time.monotonic()
             if options.output:
-                write_json(options.output, records, facts)
+                write_records(options.output, records, facts)
             if options.output and suite.task == "real":
                 own = [record for record in records if record.suite == suite.name]
                 for file in write_overlays(options.output.with_suffix(""), own, list(board.scenes(suite))):

@@ -8,7 +8,7 @@ import torch
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, View
 from benchmarks.accuracy.suites import IMAGE_SIZE, INTRINSICS, Suite
 from pose6d.geometry.transforms import make_transform, random_rotations, so3_exp
-from pose6d.rendering.interface import ALBEDO, Rendering, Shading
+from pose6d.rendering.interface import Shading
 
 FRAMES = 20
 LARGEST_STEP = 0.3  # diameters between frames
@@ -35,7 +35,7 @@ def make_sequence(pool: ScenePool, suite: Suite, seed: int, index: int) -> Evalu
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     views: list[View] = []
     for pose in poses:
-        rendering = _render(pool, K, torch.cat([pose[None], background]), meshes, shading)
+        rendering = pool.draw(K, torch.cat([pose[None], background]), meshes, shading)
         if not views:
             mask = (rendering.instance[0] == 0).numpy()
         colors, depths = suite.noise.capture(rendering.color.permute(0, 3, 1, 2), rendering.depth, generator)
@@ -50,21 +50,13 @@ def make_sequence(pool: ScenePool, suite: Suite, seed: int, index: int) -> Evalu
     return EvaluationScene(target, tuple(views), mask, 1.0)
 
 
-def _render(
-    pool: ScenePool, K: torch.Tensor, poses: torch.Tensor, meshes: torch.Tensor, shading: Shading = ALBEDO
-) -> Rendering:
-    """One picture of all meshes (I,) at their poses (I, 4, 4)."""
-    one = torch.zeros(len(meshes), dtype=torch.int64)
-    return pool.meshes.renderer.render(poses, K, IMAGE_SIZE, mesh_index=meshes, image_index=one, shading=shading)
-
-
 def _seen_throughout(
     pool: ScenePool, K: torch.Tensor, poses: torch.Tensor, background: torch.Tensor, meshes: torch.Tensor
 ) -> bool:
     """Whether nothing of the background hides the object, which is the first of the meshes, at any of its poses."""
-    behind = _render(pool, K, background, meshes[1:]).depth[0]
+    behind = pool.draw(K, background, meshes[1:]).depth[0]
     for pose in poses:
-        own = _render(pool, K, pose[None], meshes[:1]).depth[0]
+        own = pool.draw(K, pose[None], meshes[:1]).depth[0]
         shown = own > 0
         if ((behind > 0) & (behind < own) & shown).sum() > (1 - _LEAST_SEEN) * shown.sum():
             return False

@@ -12,12 +12,13 @@ import torch
 from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.accuracy.suites import IMAGE_SIZE, INTRINSICS, SUITES
 from pose6d.errors import SceneError
+from pose6d.geometry.masks import mask_window
 from pose6d.geometry.transforms import make_transform, random_rotations, so3_exp
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.units import resolve_unit
 from pose6d.rendering import make_renderer
-from pose6d.rendering.interface import ALBEDO, Rendering, Shading
+from pose6d.rendering.interface import ALBEDO, Shading
 from pose6d.scenes import open_scene
 from pose6d.scenes.folder import read_matrix
 from pose6d.scenes.frame import Frame
@@ -72,8 +73,8 @@ def simulate(pool: ScenePool, meshes: list[Mesh], kind: Kind, seed: int, index: 
         if kind == "hidden" and (crossing := _crossing(i, pose)) is not None:
             things.append(crossing[None])
             meshes_shown.append(torch.tensor([occluder]))
-        drawn = _draw(pool, K, torch.cat(things), torch.cat(meshes_shown), shading)
-        alone = _draw(pool, K, pose[None], torch.tensor([target]))
+        drawn = pool.draw(K, torch.cat(things), torch.cat(meshes_shown), shading)
+        alone = pool.draw(K, pose[None], torch.tensor([target]))
         shown = drawn.instance[0] == 0
         whole = _whole_silhouette(pool, K, pose, target)
         visible.append(min(float(shown.sum()) / max(whole, 1), 1.0))
@@ -151,23 +152,14 @@ def real_as_it_is(folder: Path, loops: int = 1) -> LiveSequence:
 def _cover(silhouette: np.ndarray, index: int) -> np.ndarray:
     """(H, W) bool, where the occluder is painted in a frame."""
     covered = np.zeros_like(silhouette)
-    columns, rows = np.flatnonzero(silhouette.any(axis=0)), np.flatnonzero(silhouette.any(axis=1))
-    margin = (columns[-1] - columns[0]) // 8
-    top, bottom = max(rows[0] - margin, 0), rows[-1] + margin + 1
-    left, right = max(columns[0] - margin, 0), columns[-1] + margin + 1
+    _, tight = mask_window(silhouette)
+    rows, columns = mask_window(silhouette, margin=(tight.stop - tight.start - 1) // 8)
     if _WHOLLY[0] <= index < _WHOLLY[1]:
-        covered[top:bottom, left:right] = True
+        covered[rows, columns] = True
     elif _HALF[0] <= index < _HALF[1]:
         half = np.searchsorted(np.cumsum(silhouette.sum(axis=0)), silhouette.sum() / 2)
-        covered[top:bottom, left:half] = True
+        covered[rows, columns.start : half] = True
     return covered
-
-
-def _draw(
-    pool: ScenePool, K: torch.Tensor, poses: torch.Tensor, meshes: torch.Tensor, shading: Shading = ALBEDO
-) -> Rendering:
-    one = torch.zeros(len(meshes), dtype=torch.int64)
-    return pool.meshes.renderer.render(poses, K, IMAGE_SIZE, mesh_index=meshes, image_index=one, shading=shading)
 
 
 def _whole_silhouette(pool: ScenePool, K: torch.Tensor, pose: torch.Tensor, target: int) -> int:

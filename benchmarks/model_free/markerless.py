@@ -30,6 +30,7 @@ from pose6d.errors import OptionError
 from pose6d.evaluation.auc import auc
 from pose6d.evaluation.markdown_table import markdown_table
 from pose6d.evaluation.pose_errors import add, add_s
+from pose6d.geometry.masks import mask_iou
 from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
@@ -118,7 +119,7 @@ def score_video(video: Video) -> VideoScore:
         tracker.step(frame)
     followed = time.perf_counter()
     online = [frame.camera_in_object for frame in tracker.frames]
-    ious = [_overlap(t.mask, f.mask) for t, f in zip(tracker.frames, video.frames, strict=True) if t.mask is not None]
+    ious = [mask_iou(t.mask, f.mask) for t, f in zip(tracker.frames, video.frames, strict=True) if t.mask is not None]
     adjust_all(tracker)
     adjusted = time.perf_counter()
     # The frame of the tracker is another than the mesh's; the first pose is given to both.
@@ -189,10 +190,6 @@ def _distances(mesh: Mesh, points: np.ndarray) -> np.ndarray:
         o3d.core.Tensor(np.ascontiguousarray(mesh.faces, np.uint32)),
     )
     return scene.compute_distance(o3d.core.Tensor(np.ascontiguousarray(points, np.float32))).numpy()
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def _table(scores: Sequence[VideoScore]) -> list[str]:

@@ -11,11 +11,11 @@ from scipy.spatial import cKDTree
 
 from learning.datasets.objects.hands import make_hand
 from mesh_creation.board.layout import default_board
-from mesh_creation.simulation.motion import CameraMotion, Tremor, look_at, rotation_z
+from mesh_creation.simulation.motion import CameraMotion, Tremor, rotation_z
 from mesh_creation.simulation.room import make_room
 from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
 from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
-from pose6d.geometry.transforms import rigid_transform
+from pose6d.geometry.transforms import look_at, rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, make_renderer
 from pose6d.scenes.frame import Frame

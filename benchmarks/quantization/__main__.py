@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.accuracy.objects import load_objects
-from benchmarks.accuracy.report import read_json
+from benchmarks.accuracy.report import read_records
 from benchmarks.accuracy.scenes import EvaluationScene, ScenePool, make_scene
 from benchmarks.accuracy.suites import SUITES
 from benchmarks.quantization.accuracy import compare, estimators_of
@@ -171,7 +171,7 @@ def add_accuracy(rows: list[Row], options: Report) -> list[str]:
     """Fill in what benchmarks.quantization.accuracy found; returns what to say of it."""
     if options.accuracy is None:
         return []
-    records, facts = read_json(options.accuracy)
+    records, facts = read_records(options.accuracy)
     if facts["options"]["weights"] != options.weights:
         raise WeightsError(
             f"--accuracy {options.accuracy} is of the weights {facts['options']['weights']}, not of {options.weights}"

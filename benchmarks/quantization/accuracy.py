@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.accuracy.evaluation import Effort, begin_record, register_scene
 from benchmarks.accuracy.objects import TargetObject, load_objects
-from benchmarks.accuracy.report import read_json, write_json
+from benchmarks.accuracy.report import read_records, write_records
 from benchmarks.accuracy.scene_workers import default_workers, make
 from benchmarks.accuracy.scenes import ScenePool
 from benchmarks.accuracy.scores import score
@@ -111,7 +111,7 @@ def main(options: Options) -> None:
 
 def write_table(output: Path) -> None:
     """Print the table of what an output holds so far, and leave it beside it."""
-    records, facts = read_json(output)
+    records, facts = read_records(output)
     text = markdown(compare(records), facts)
     write_whole(output.with_suffix(".md"), text)
     print(text)
@@ -140,7 +140,7 @@ def run(options: Options) -> None:
     with tqdm(total=total, desc=f"{workers} processes", unit="pose", mininterval=2.0) as bar:
         for found in _results(tasks, options, workers):
             records += found
-            write_json(options.output, records, facts)
+            write_records(options.output, records, facts)
             bar.set_postfix({name: f"{score(rows).error:.1f} %" for name, rows in _by_variant(records)})
             bar.update(len(found))
 
@@ -213,7 +213,7 @@ def _earlier(options: Options) -> tuple[list[Record], dict[str, Any]]:
     settings |= {"mesh_folder": str(options.mesh_folder), "symmetric": list(options.symmetric)}
     if not options.output.is_file():
         return [], {"options": settings, "runs": []}
-    records, facts = read_json(options.output)
+    records, facts = read_records(options.output)
     if facts.get("options") != settings:
         raise OutputError(
             f"--output {options.output} is of a run with {facts.get('options')}, and this one has {settings}: choose "

@@ -19,7 +19,7 @@ from benchmarks.speed.bench import Bench, Table, free_unused_memory
 from benchmarks.speed.cold_start import cold_start
 from benchmarks.speed.growth import image_sizes, mesh_sizes, objects
 from benchmarks.speed.options import Options
-from benchmarks.speed.report import markdown, read_json, write_figure, write_json
+from benchmarks.speed.report import markdown, read_tables, write_figure, write_tables
 from benchmarks.speed.sections import hypotheses, register, stages, track
 from benchmarks.versions import versions
 from pose6d.command import run_command_line
@@ -68,9 +68,9 @@ def run(options: Options) -> tuple[dict[str, Table], dict[str, Any]]:
 
 def main(options: Options) -> None:
     """Measure or read, print, and write what `output` asks for."""
-    tables, facts = read_json(options.from_json) if options.from_json is not None else run(options)
+    tables, facts = read_tables(options.from_json) if options.from_json is not None else run(options)
     if options.output is not None:
-        write_json(options.output, tables, facts)
+        write_tables(options.output, tables, facts)
     text = markdown(tables, facts)
     print_result(text, lambda path: write_figure(path, tables, facts), options.output, options.from_json)
 

@@ -10,17 +10,17 @@ from typing import Any
 from benchmarks.result_file import read_result
 from benchmarks.speed.bench import Table
 from benchmarks.speed.speed_plot import Bars, Curves, write_speed_plot
-from pose6d import json_file
 from pose6d.evaluation.markdown_table import markdown_table
+from pose6d.json_file import write_json
 
 
-def write_json(path: Path, tables: Mapping[str, Table], facts: Mapping[str, Any]) -> None:
+def write_tables(path: Path, tables: Mapping[str, Table], facts: Mapping[str, Any]) -> None:
     """Write all tables and what they were made with."""
-    json_file.write_json(path, {**facts, "sections": {name: asdict(table) for name, table in tables.items()}})
+    write_json(path, {**facts, "sections": {name: asdict(table) for name, table in tables.items()}})
 
 
-def read_json(path: Path) -> tuple[dict[str, Table], dict[str, Any]]:
-    """Tables and facts of a file that `write_json` wrote.
+def read_tables(path: Path) -> tuple[dict[str, Table], dict[str, Any]]:
+    """Tables and facts of a file that `write_tables` wrote.
 
     Raises:
         ResultsError: the file is missing, or of another form.

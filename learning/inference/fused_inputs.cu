@@ -6,9 +6,6 @@
 #include "pose6d/geometry/camera.cuh"
 #include "pose6d/geometry/transforms.cuh"
 
-// As in learning/inference/inputs.py.
-#define XYZ_LIMIT 2.0f
-
 __device__ __forceinline__ float normalised(float coordinate, float centre, float radius) {
     float local = (coordinate - centre) / radius;
     return fabsf(local) < XYZ_LIMIT ? local : 0.0f;

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learning.inference.inputs import PUBLISHED_SHADING
+from learning.inference.inputs import PUBLISHED_SHADING, XYZ_LIMIT
 from learning.models.config import NetworkConfig
 from pose6d import cuda_kernels
 from pose6d.cuda_kernels import Kernel, blocks_for, check_inputs, length, load_kernels
@@ -108,4 +108,5 @@ def _readable(values: Tensor) -> Tensor:
 def _kernels(device: torch.device) -> tuple[Kernel, ...]:
     # Without fused multiply-add, coordinates are rounded as the tensor expressions round them.
     names = ("pack_pairs", "move")
-    return load_kernels("learning.inference", "fused_inputs.cu", names, device.index, ("--fmad=false",))
+    limit = (("XYZ_LIMIT", XYZ_LIMIT),)
+    return load_kernels("learning.inference", "fused_inputs.cu", names, device.index, ("--fmad=false",), limit)

@@ -17,7 +17,7 @@ from pose6d.rendering.interface import Shading
 from pose6d.search.interfaces import Hypotheses, ObjectModel
 
 PUBLISHED_SHADING = Shading()
-_XYZ_LIMIT = 2.0  # radii; coordinates at least this far from the hypothesis are background
+XYZ_LIMIT = 2.0  # radii; coordinates at least this far from the hypothesis are background
 
 
 def _radius(diameter: float | Tensor) -> float | Tensor:
@@ -46,7 +46,7 @@ def network_inputs(
     radius = _radius(diameter)
     scale = radius[:, :, None, None] if isinstance(radius, Tensor) and radius.ndim else radius
     local = (xyz - poses[:, :3, 3, None, None]) / scale
-    keep = (xyz[:, 2:3] >= min_depth) & (local.abs() < _XYZ_LIMIT)
+    keep = (xyz[:, 2:3] >= min_depth) & (local.abs() < XYZ_LIMIT)
     local = torch.where(keep, local, torch.zeros_like(local))
     return torch.cat([rgb, local], dim=1).contiguous(memory_format=torch.channels_last)
 

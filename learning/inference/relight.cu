@@ -1,7 +1,5 @@
 // What relight.py does to the colours that a scorer judges.
 
-#define BLOCK 256
-
 #include "learning/inference/half.cuh"
 
 // Images (N, C, s, s) of float16 or float32, with their strides in elements.

@@ -33,18 +33,24 @@ class LoopConfig:
     """How long and how fast to train."""
 
     steps: int = 10_000
+    """of training, if no minutes are given"""
     minutes: float | None = None
     """end after this time instead; the learning rate's schedule follows the clock"""
     learning_rate: float = 5e-4
+    """the highest, reached after the warm-up; it falls as a cosine"""
     weight_decay: float = 0.01
     warmup_steps: int = 200
+    """in which the learning rate rises"""
     final_rate: float = 0.01
     """learning rate at the end, relative to the start"""
     ema: float = 0.998
     """decay of the averaged weights, which are the ones that are saved"""
     clip: float = 2.0
+    """largest norm of the gradient"""
     save_every_minutes: float = 2.0
+    """weights and checkpoint"""
     seed: int = 0
+    """of the initial weights and of all scenes; that of the objects is --pool.seed"""
     compile: bool = True
     """torch.compile on CUDA"""
 

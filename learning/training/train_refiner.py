@@ -17,19 +17,17 @@ from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.objects.pool_renewal import RenewedPool
 from learning.datasets.objects.training_pool import PoolConfig
 from learning.datasets.scenes.pose_perturbation import Perturbation, perturb_poses
-from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneBatch, SceneConfig, sample_scenes
+from learning.datasets.scenes.scene_batches import TRAINING_SCENES, SceneConfig, sample_scenes
 from learning.datasets.surfaces.mesh_faults import TRAINING_FAULTS, MeshFaults, apply_faults, sample_faults
 from learning.inference.inputs import apply_update, pair_inputs, update_target
 from learning.models.blocks import channels_last
 from learning.models.config import NetworkConfig
 from learning.models.loading import start_from
 from learning.models.refine_network import RefineNet
-from learning.training.contact_sheet import HARD_BATCHES, save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, refiner_loss
+from learning.training.sample_sheet import HARD_BATCHES, save_hardest, save_samples
 from pose6d.command import run_command_line
-from pose6d.geometry.camera import backproject
-from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import rotation_angle
 from pose6d.random_draws import Draw
 from pose6d.rendering.rendered_object import RenderedObject
@@ -45,7 +43,9 @@ class RefinerConfig:
     """Everything a run depends on; written to config.json in the run folder."""
 
     run_folder: Path
+    """where weights, log, pictures and checkpoint go; a run that is there goes on from its checkpoint"""
     batch_size: int = 256
+    """pairs of pictures in a step, of each process"""
     poses_per_scene: int = 2
     """wrong poses of each scene; scenes cost more time than poses"""
     start: Path | None = None
@@ -59,12 +59,7 @@ class RefinerConfig:
     faults: MeshFaults = TRAINING_FAULTS
     perturbation: Perturbation = field(default_factory=Perturbation)
     device: str = "auto"
-
-
-def observe_scenes(scenes: SceneBatch, poses_per_scene: int) -> Observation:
-    """The scenes as the networks' inputs want them, for so many hypotheses in each."""
-    xyz = backproject(scenes.depth, scenes.K).permute(0, 3, 1, 2)
-    return Observation(scenes.rgb, xyz, scenes.K.repeat_interleave(poses_per_scene, 0))
+    """auto, cpu, cuda or cuda:N"""
 
 
 @dataclass
@@ -87,7 +82,7 @@ def refiner_samples(pool: MeshPool, config: RefinerConfig, generator: torch.Gene
     diameter = torch.ones(len(truth), device=pool.device)
     poses = perturb_poses(truth, diameter, generator, config.perturbation)
     object = RenderedObject(pool.renderer, diameter, mesh_index)
-    A, B = pair_inputs(Hypotheses(poses), object, observe_scenes(scenes, times), config.network)
+    A, B = pair_inputs(Hypotheses(poses), object, scenes.observation(times), config.network)
     A = apply_faults(A, sample_faults(Draw(pool.device, generator), len(A), config.faults))
     weight = (scenes.visible > _LEAST_VISIBLE).float().repeat_interleave(times)
     return RefinerBatch(poses, truth, mesh_index, torch.nan_to_num(A), torch.nan_to_num(B), weight)
@@ -123,7 +118,7 @@ def train(config: RefinerConfig) -> Path:
     pool = renewed.pool
     if workers.first:
         batch = refiner_samples(pool, config, loop.generator)
-        save_contact_sheet(batch.A, batch.B, config.run_folder / "samples.png")
+        save_samples(batch.A, batch.B, config.run_folder / "samples.png")
 
     def step(model: Any, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
         renewed.renew(loop.step)
@@ -172,4 +167,4 @@ if __name__ == "__main__":
 
     name, config = "python -m learning.training.train_refiner", (tyro.conf.FlagConversionOff,)
     said = "interrupted; the same command goes on from the last checkpoint"
-    run_command_line(train, RefinerConfig, prog=name, config=config, interrupted=said)
+    run_command_line(train, RefinerConfig, prog=name, description=__doc__, config=config, interrupted=said)

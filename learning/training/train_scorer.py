@@ -25,10 +25,9 @@ from learning.models.config import NetworkConfig
 from learning.models.loading import load_network, start_from
 from learning.models.refine_network import RefineNet
 from learning.models.score_network import ScoreNetMultiPair
-from learning.training.contact_sheet import HARD_BATCHES, save_contact_sheet, save_hardest
 from learning.training.loop import LoopConfig, TrainingLoop, start_run
 from learning.training.losses import add_error, add_s_error, confidence_loss, scorer_loss
-from learning.training.train_refiner import observe_scenes
+from learning.training.sample_sheet import HARD_BATCHES, save_hardest, save_samples
 from learning.training.visible_difference import visible_difference
 from pose6d.command import run_command_line
 from pose6d.random_draws import Draw
@@ -52,10 +51,13 @@ class ScorerConfig:
     """Everything a run depends on; written to config.json in the run folder."""
 
     run_folder: Path
+    """where weights, log, pictures and checkpoint go; a run that is there goes on from its checkpoint"""
     refiner: Path
     """safetensors of the refiner whose results are to be scored"""
     scenes_per_step: int = 32
+    """of each process"""
     hypotheses: int = 16
+    """of each scene, ranked against each other"""
     impostors: float = 0.12
     """share of scenes that show another object than the one whose poses are judged"""
     start: Path | None = None
@@ -67,6 +69,7 @@ class ScorerConfig:
     faults: MeshFaults = TRAINING_FAULTS
     perturbation: Perturbation = field(default_factory=Perturbation)
     device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
 
 
 class _Refiner:
@@ -141,7 +144,7 @@ def _group_inputs(
     group = poses.shape[1]
     diameter = torch.ones(poses.shape[0] * group, device=poses.device)
     object = RenderedObject(renderer, diameter, mesh_index.repeat_interleave(group))
-    return pair_inputs(Hypotheses(poses.reshape(-1, 4, 4)), object, observe_scenes(scenes, group), network)
+    return pair_inputs(Hypotheses(poses.reshape(-1, 4, 4)), object, scenes.observation(group), network)
 
 
 def _pose_errors(
@@ -194,7 +197,7 @@ def train(config: ScorerConfig) -> Path:
     if workers.first:
         with torch.no_grad():
             batch = scorer_samples(pool, refiner, config, loop.generator)
-        save_contact_sheet(batch.A, batch.B, config.run_folder / "samples.png", samples=config.hypotheses)
+        save_samples(batch.A, batch.B, config.run_folder / "samples.png", samples=config.hypotheses)
 
     def step(model: Any, generator: torch.Generator, progress: float) -> dict[str, torch.Tensor]:
         renewed.renew(loop.step)
@@ -226,4 +229,4 @@ if __name__ == "__main__":
 
     name, config = "python -m learning.training.train_scorer", (tyro.conf.FlagConversionOff,)
     said = "interrupted; the same command goes on from the last checkpoint"
-    run_command_line(train, ScorerConfig, prog=name, config=config, interrupted=said)
+    run_command_line(train, ScorerConfig, prog=name, description=__doc__, config=config, interrupted=said)

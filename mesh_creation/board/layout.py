@@ -190,7 +190,7 @@ def load_board(path: str | os.PathLike[str]) -> Board:
             f"{path} is missing: it says which board the object stands on; "
             "make it with `python -m mesh_creation board --scan`"
         )
-    values = read_json(path, SceneError)
+    values = read_json(path)
     try:
         if not isinstance(values, dict):
             raise TypeError(f"it holds a {type(values).__name__}")

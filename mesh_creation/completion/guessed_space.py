@@ -17,6 +17,7 @@ from mesh_creation.completion.support_plane import find_supports
 from mesh_creation.fusion.tsdf_volume import TsdfVolume, project_grid
 from mesh_creation.reference_views.view import ReferenceView, object_depth
 from mesh_creation.side_by_side import side_by_side
+from pose6d.geometry.masks import mask_window
 
 _DEEPER = 1.5  # times as deep as wide: a round bar that leads away from the camera by 48 degrees is that deep
 _LEAST_WIDTH = 2.0  # pixels
@@ -30,10 +31,9 @@ def local_width(mask: np.ndarray) -> np.ndarray:
     Hildebrand and Rüegsegger, "A new method for the model-independent assessment of thickness" (1997), in the plane.
     """
     width = np.zeros(mask.shape, np.float32)
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
+    if not mask.any():
         return width
-    box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    box = mask_window(mask)
     inside = np.pad(mask[box].astype(np.uint8), 1)
     radii = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
     found = np.zeros_like(radii)

@@ -50,22 +50,12 @@ class Mirror:
     Attributes:
         normal: (3,) unit vector, object frame.
         offset: metres along the normal.
-        score: 0..1; 1 is a plane that contradicts nothing.
-        contradicted: mean squared distance of the mirrored surface into space that is proved empty, of the most that
-            counts, beyond what noise does without a mirror.
-        matched: share of the surface seen whose image lies on the surface seen.
-        buried: share whose image is turned towards a camera, and hidden from it by the object.
-        rise: of `contradicted`, where the plane is shifted by a twentieth of the object: whether the views say where
-            it is.
+        score: 0..1; 1 is a plane that contradicts nothing, 0 one of which the views do not say where it is.
     """
 
     normal: np.ndarray
     offset: float
     score: float
-    contradicted: float
-    matched: float
-    buried: float
-    rise: float
 
     @property
     def transform(self) -> np.ndarray:
@@ -174,13 +164,15 @@ class _PlaneSearch:
         return self.refine(normal, float(self.best_offsets(normal[None])[1][0]))
 
     def describe(self, normal: np.ndarray, offset: float) -> Mirror:
-        """A plane with all that is measured of it."""
+        """A plane with its score."""
         shifted = offset + _SHIFT * self._size * np.array([0.0, -1.0, 1.0])
-        contradicted, matched, buried = self._measure(np.tile(normal, (3, 1)), shifted)
+        contradicted, _, buried = self._measure(np.tile(normal, (3, 1)), shifted)
+        # Where the cost stays as it is when the plane is shifted, the views do not say where the plane is.
         rise = float(contradicted.max() - contradicted[0])
-        deep, on, hidden = float(contradicted[0]), float(matched[0]), float(buried[0])
-        score = max(0.0, 1 - deep / _MOST_CONTRADICTED) * max(0.0, 1 - hidden / _MOST_BURIED)
-        return Mirror(normal, offset, score if rise >= _LEAST_RISE else 0.0, deep, on, hidden, rise)
+        score = max(0.0, 1 - float(contradicted[0]) / _MOST_CONTRADICTED) * max(
+            0.0, 1 - float(buried[0]) / _MOST_BURIED
+        )
+        return Mirror(normal, offset, score if rise >= _LEAST_RISE else 0.0)
 
     def _cost(self, normals: np.ndarray, offsets: np.ndarray, *, coarse: bool = False) -> np.ndarray:
         """(N,) what each of the planes costs."""
@@ -194,7 +186,14 @@ class _PlaneSearch:
     def _measure(
         self, normals: np.ndarray, offsets: np.ndarray, *, coarse: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(N,) contradicted, matched and buried of planes; see `Mirror`."""
+        """Of N planes, (N,) each.
+
+        Returns:
+            contradicted: mean squared distance of the mirrored surface into space that is proved empty, of the most
+                that counts, beyond what noise does without a mirror.
+            matched: share of the surface seen whose image lies on the surface seen.
+            buried: share whose image is turned towards a camera, and hidden from it by the object.
+        """
         every = _COARSE if coarse else 1
         points, facing = self._points[::every], self._normals[::every]
         away = normals @ points.T - offsets[:, None]

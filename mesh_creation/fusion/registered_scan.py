@@ -13,8 +13,8 @@ from mesh_creation.registration.object_region import ObjectRegion, find_object, 
 from mesh_creation.registration.work_area import WorkArea
 from mesh_creation.scan_folder import read_registration
 from pose6d.errors import FrameError, SceneError
+from pose6d.json_file import read_json
 from pose6d.scenes import Scene, open_scene
-from pose6d.scenes.layout import read_json
 
 _SEARCH_CLEARANCE = 0.004  # metres above the paper from which on the object is looked for
 _CLEARANCE = (0.0015, 0.004)

@@ -30,10 +30,9 @@ from mesh_creation.labels.formats import (
 from mesh_creation.labels.masks import LabelledFrame, MaskRenderer
 from mesh_creation.scan_folder import ScannedObject, read_objects, read_registration
 from pose6d.errors import FrameError, OutputError, SceneError
-from pose6d.json_file import write_json
+from pose6d.json_file import read_json, write_json
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import list_images
-from pose6d.scenes.layout import read_json
 
 LabelFormat = Literal["masks", "bop", "coco", "yolo", "singleshotpose", "csv", "video"]
 _DONE = "labels.json"

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 
 from mesh_creation.scan_folder import ScannedObject
+from pose6d.geometry.masks import Box, mask_box
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, make_renderer
-
-Box = tuple[int, int, int, int]
-"""x, y, width and height in pixels: it covers the pixels x to x + width - 1."""
 
 _MIN_DEPTH = 0.02  # metres; nothing nearer is labelled
 _MAX_SIDE = 4096  # pixels of a silhouette, beyond which the object is all but inside the camera
@@ -44,7 +42,7 @@ class ObjectLabel:
     @property
     def visible_box(self) -> Box | None:
         """Around what is visible; None where nothing is."""
-        return box_around(self.visible)
+        return mask_box(self.visible)
 
     @property
     def visibility(self) -> float:
@@ -78,14 +76,6 @@ class LabelledFrame:
     def visible(self) -> list[tuple[ObjectLabel, Box]]:
         """The labels of which something is visible, each with the box around that."""
         return [(label, box) for label in self.labels if (box := label.visible_box) is not None]
-
-
-def box_around(mask: np.ndarray) -> Box | None:
-    """The smallest box around the true pixels of (H, W); None where there are none."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
 
 
 def box_corners(mesh: Mesh) -> np.ndarray:
@@ -167,7 +157,7 @@ class MaskRenderer:
         inside = np.zeros(size, np.float32)
         y0, y1, x0, x1 = max(top, 0), min(bottom, height), max(left, 0), min(right, width)
         inside[y0:y1, x0:x1] = window[y0 - top : y1 - top, x0 - left : x1 - left]
-        box = box_around(window > 0)
+        box = mask_box(window > 0)
         if box is None or not inside.any():
             return None
         return inside, int((window > 0).sum()), (box[0] + int(left), box[1] + int(top), box[2], box[3])

@@ -22,10 +22,9 @@ from mesh_creation.markerless.mask_revision import revise_masks
 from mesh_creation.markerless.tracker import MarkerlessTracker, TrackedFrame, TrackerOptions
 from mesh_creation.reference_views.view import ReferenceView
 from pose6d.errors import FrameError, OutputError, SceneError
-from pose6d.json_file import write_json
+from pose6d.json_file import read_json, write_json
 from pose6d.scenes import open_scene
 from pose6d.scenes.frame import Frame, Scene
-from pose6d.scenes.layout import read_json
 from pose6d.streams.capture_writer import CaptureFolder
 
 _MADE_BY = "mesh_creation from_video"

@@ -26,10 +26,9 @@ from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.reference_views.view_quality import ViewQuality, judge_views, stack_pictures
 from mesh_creation.step_files import StepFolder
 from pose6d.errors import OutputError
-from pose6d.json_file import write_json
+from pose6d.json_file import read_json, write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.scenes.images import write_image
-from pose6d.scenes.layout import read_json
 
 VERSION = 1
 _SHOWN = 3  # views in the picture of the quality, where none was held out

@@ -12,10 +12,10 @@ from mesh_creation.fusion.mesh_folder import is_finished
 from mesh_creation.reference_views.open_views import ViewOptions, open_views
 from mesh_creation.reference_views.view import ReferenceView
 from pose6d.errors import MissingDependencyError
+from pose6d.json_file import read_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.frame import MADE_OBJECT
-from pose6d.scenes.layout import read_json
 
 try:
     from mesh_creation.object_field.make_object import ObjectOptions, make_object

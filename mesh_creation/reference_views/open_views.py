@@ -21,6 +21,7 @@ from mesh_creation.reference_views.view_list import list_files
 from mesh_creation.reference_views.view_selection import choose_views, farthest_views
 from mesh_creation.registration.keyframes import sharpness
 from pose6d.errors import SceneError, shorten
+from pose6d.geometry.masks import mask_window
 
 MOST_VIEWS = 32
 """views that are used unless told otherwise; the published method needs 4, and gains nothing beyond 12 to 16"""
@@ -138,10 +139,7 @@ def _read(listed: ListedView, options: ViewOptions) -> ReferenceView:
 
 def _object_sharpness(listed: ListedView) -> float:
     view = listed.read()
-    rows, columns = (np.flatnonzero(view.mask.any(axis=axis)) for axis in (1, 0))
-    if len(rows) == 0:
-        return 0.0
-    return sharpness(view.rgb[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return sharpness(view.rgb[mask_window(view.mask)]) if view.mask.any() else 0.0
 
 
 def _directions(poses: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 
 from mesh_creation.reference_views.listed_view import ListedView, ViewListing
 from pose6d.errors import SceneError, shorten
+from pose6d.json_file import read_json
 from pose6d.scenes import Frame, Scene, open_scene
-from pose6d.scenes.layout import read_json
 
 
 def list_recording(

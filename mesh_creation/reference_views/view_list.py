@@ -11,11 +11,11 @@ from mesh_creation.reference_views.listed_view import ListedView, ViewListing
 from pose6d.errors import FrameError, SceneError, shorten
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.pose_check import ANNOTATED, check_rigid
+from pose6d.json_file import read_json
 from pose6d.scenes.camera_file import CameraFile, camera_of, read_camera
 from pose6d.scenes.folder import read_matrix
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import read_color, read_cut_out, read_depth, read_mask
-from pose6d.scenes.layout import read_json
 from pose6d.scenes.lens import make_undistortion
 
 _CAMERAS = ("K", "camera")

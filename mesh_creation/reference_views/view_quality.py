@@ -12,6 +12,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from mesh_creation.reference_views.view import ReferenceView
+from pose6d.geometry.masks import mask_iou
 from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import ALBEDO, Renderer, make_renderer
@@ -101,7 +102,7 @@ def _judge(renderer: Renderer, view: ReferenceView, camera_in_object: np.ndarray
         psnr=float(10 * np.log10(255**2 / max(square, 1e-3))) if inner.any() else 0.0,
         depth_error=float(off.mean()),
         depth_error_median=float(np.median(off)),
-        overlap=float(both.sum() / max((shown | view.mask).sum(), 1)),
+        overlap=mask_iou(shown, view.mask),
         picture=_picture(view, color, shown, error, measured),
     )
 

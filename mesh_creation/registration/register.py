@@ -22,10 +22,9 @@ from mesh_creation.registration.trajectory import Trajectory, join_frames, refin
 from mesh_creation.registration.work_area import WorkArea
 from mesh_creation.step_files import StepFolder, recording_inputs, write_array
 from pose6d.errors import OutputError
-from pose6d.json_file import write_json
+from pose6d.json_file import read_json, write_json
 from pose6d.scenes import Scene, open_scene
 from pose6d.scenes.images import write_image
-from pose6d.scenes.layout import read_json
 from pose6d.scenes.selection import select_frames
 
 VERSION = 1

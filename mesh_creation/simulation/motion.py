@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pose6d.geometry.transforms import rigid_transform
+from pose6d.geometry.transforms import look_at, rigid_transform
 
 _ROUNDS = 2.2  # of a handheld recording
 
@@ -102,11 +102,3 @@ def sample_frame_numbers(frames: int, lost: float, rng: np.random.Generator) -> 
 def _step(share: float) -> float:
     share = float(np.clip(share, 0, 1))
     return share * share * (3 - 2 * share)
-
-
-def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Camera in world (4, 4), OpenCV axes, upright."""
-    forward = (target - eye) / np.linalg.norm(target - eye)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    return rigid_transform(np.stack([right, np.cross(forward, right), forward], axis=1), eye)

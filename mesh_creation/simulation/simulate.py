@@ -27,6 +27,7 @@ from mesh_creation.simulation.room import Room, make_room
 from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
 from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
 from pose6d.errors import OutputError, SceneError
+from pose6d.geometry.masks import mask_window
 from pose6d.json_file import write_json
 from pose6d.mesh.coordinates import Unit
 from pose6d.mesh.mesh import Mesh
@@ -217,18 +218,15 @@ class _Simulator:
 
     def _smooth_edges(self, linear: np.ndarray, wanted: np.ndarray, poses: np.ndarray, drawn: np.ndarray) -> None:
         """Draw the window around `wanted` (H, W) again with 2 x 2 samples a pixel, into `linear` (H, W, 3)."""
-        rows, columns = np.flatnonzero(wanted.any(axis=1)), np.flatnonzero(wanted.any(axis=0))
-        if not len(rows):
+        if not wanted.any():
             return
-        top, left = max(rows[0] - 2, 0), max(columns[0] - 2, 0)
-        height, width = (linear[top : rows[-1] + 3, left : columns[-1] + 3]).shape[:2]
+        window = mask_window(wanted, margin=2)
+        (height, width), top, left = linear[window].shape[:2], window[0].start, window[1].start
         # A pixel's centre, an integer, lies between the centres 2u and 2u + 1 of its halves.
         to_halves = np.array([[2.0, 0, 0.5 - 2 * left], [0, 2.0, 0.5 - 2 * top], [0, 0, 1]])
         fine, _, _, _ = self._render(poses, drawn, to_halves @ self.camera.K, (2 * height, 2 * width), normals=False)
         # Averaged as light, not as code values, or edges would come out too dark.
-        linear[top : top + height, left : left + width] = cv2.resize(
-            fine * fine, (width, height), interpolation=cv2.INTER_AREA
-        )
+        linear[window] = cv2.resize(fine * fine, (width, height), interpolation=cv2.INTER_AREA)
 
     def _mesh_poses(self, index: int, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Poses in the camera (M, 4, 4) and mesh numbers (M,) of what is to be drawn."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pose6d.errors import OutputError
+from pose6d.geometry.masks import mask_box
 from pose6d.json_file import write_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
@@ -158,7 +159,4 @@ def _info_entry(visible: np.ndarray, whole: np.ndarray) -> dict[str, Any]:
 
 def _box(mask: np.ndarray) -> list[int]:
     """[x, y, width, height], -1 each for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return [-1] * 4
-    return [int(v) for v in (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)]
+    return list(mask_box(mask) or [-1] * 4)

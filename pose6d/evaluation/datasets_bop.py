@@ -13,12 +13,12 @@ import numpy as np
 
 from pose6d.errors import MeshError, SceneError, listing, shorten
 from pose6d.evaluation.datasets import PoseDataset, Target, find_folder, find_keyframes, read_keyframes
+from pose6d.json_file import read_json
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.symmetry import bop_symmetry
 from pose6d.scenes.bop_folder import BopFolder, TrueInstance
 from pose6d.scenes.frame import Frame
-from pose6d.scenes.layout import read_json
 
 _DIAMETERS_DIFFER = 2.0  # times; a diameter of the bounding box is up to 1.73 times that of the points, a unit 10 times
 _LEAST_VISIBLE = 0.1  # of an instance's silhouette, where no targets file says what to find (as in BOP Challenge 2019)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pose6d.errors import FrameError, SceneError
 from pose6d.evaluation.datasets import PoseDataset, Target
-from pose6d.scenes.layout import read_json
+from pose6d.json_file import read_json
 from pose6d.scenes.run_length import decode_rle
 
 

@@ -2,7 +2,6 @@
 // camera.py, which explains the constants. Compiled without fused multiply-add (--fmad=false), so that rounding to
 // whole pixels decides as it does there.
 
-#define BLOCK 256
 #define NEAREST 1e-3f
 #define WIDEST 1e6f
 #define TIE 1e-3f

@@ -1,8 +1,6 @@
 // The depth filters of depth.py for a stack of maps, one thread per pixel. depth.py has the same expressions on tensors
 // and explains them; without fused multiply-add (--fmad=false) both round alike, and so decide alike at the limits.
 
-#define BLOCK 256
-
 // Limits of a measurement and of noise, as the constants of depth.py.
 struct Limits {
     float nearest, farthest, floor_, growth;

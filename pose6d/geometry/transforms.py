@@ -69,6 +69,14 @@ def rigid_transform(R: np.ndarray, t: np.ndarray | Sequence[float]) -> np.ndarra
     return T
 
 
+def look_at(eye: np.ndarray, target: np.ndarray, up: Sequence[float] = (0, 0, 1)) -> np.ndarray:
+    """Camera in world (4, 4), OpenCV axes, whose image has `up` (3,) upright; `up` must not lie along the view."""
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, up)
+    right /= np.linalg.norm(right)
+    return rigid_transform(np.stack([right, np.cross(forward, right), forward], axis=1), eye)
+
+
 def transform_points(T: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Move points by transforms; leading dimensions broadcast.
 

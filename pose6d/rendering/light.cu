@@ -1,6 +1,5 @@
 // The light that fits best, as light.py has it: sums over pixels, and a system of eight equations for each channel.
 
-#define BLOCK 256
 #define UNKNOWNS 8  // the light: a, b (3), c, d (3)
 #define AROUND 4    // one, and the normal
 #define PRODUCTS 10  // of two of those

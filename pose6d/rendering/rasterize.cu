@@ -9,7 +9,6 @@
 
 typedef unsigned long long Key;
 
-#define BLOCK 256
 #define WARP 32
 // Triangles of more pixels than this are drawn by the whole warp: a lane drawing them alone would hold up the others.
 #define ALONE 128

@@ -12,9 +12,9 @@ import numpy as np
 from pose6d.errors import FrameError, SceneError, shorten
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.transforms import rigid_transform
+from pose6d.json_file import read_json
 from pose6d.scenes.frame import Frame, check_truth
 from pose6d.scenes.images import list_images, read_color, read_depth, read_mask
-from pose6d.scenes.layout import read_json
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pose6d import json_file
 from pose6d.errors import FrameError, SceneError, beside, listing, shorten
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.scenes.camera_file import CameraFile, read_camera
@@ -256,8 +254,3 @@ def find_meshes(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in MESH_SUFFIXES and not f.name.startswith("."))
-
-
-def read_json(path: Path) -> Any:
-    """Parse a JSON file; SceneError with the place of the mistake if it is none."""
-    return json_file.read_json(path, SceneError)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from pose6d.errors import SceneError
+from pose6d.json_file import read_json
 from pose6d.scenes.frame import Scene
-from pose6d.scenes.layout import read_json
 
 DEFAULT_FPS = 30.0
 GROWING = "frames.txt"

@@ -1,7 +1,5 @@
 // The highest-ranked poses that differ, as in distinct_poses.py, which explains the order.
 
-#define BLOCK 256
-
 // A NaN is the greatest, and of equals the first one is: an order without ties, so that each pose has one place.
 __device__ __forceinline__ bool better(const float* ranking, int i, int j) {
     float a = ranking[i], b = ranking[j];

@@ -8,6 +8,7 @@ from torch import Tensor
 from pose6d.errors import FrameError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.depth import check_depth, is_measured
+from pose6d.geometry.masks import mask_window
 
 _REACH = 1.3  # diameters that tracking can see of, around the last middle of the object
 _NEAREST = 0.5  # of the object's depth, that it may come to until the next frame
@@ -15,8 +16,8 @@ _NEAREST = 0.5  # of the object's depth, that it may come to until the next fram
 
 def mask_middle(mask: np.ndarray) -> np.ndarray:
     """(2,) float32 (u, v), the middle of the bounding box of a mask (H, W) bool that is not empty, pixels."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return np.array([columns[0] + columns[-1], rows[0] + rows[-1]], dtype=np.float32) / 2
+    rows, columns = mask_window(mask)
+    return np.array([columns.start + columns.stop - 1, rows.start + rows.stop - 1], dtype=np.float32) / 2
 
 
 def check_translation(translation: Tensor, mask: np.ndarray) -> None:

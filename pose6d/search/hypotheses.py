@@ -86,7 +86,7 @@ def _translation_kernels(depth: Tensor, mask: Tensor, middle: Tensor, K: Tensor)
     check_inputs(device, mask=(mask, depth.shape), middle=(middle, (2,)), K=(K, (3, 3)))
     names = ("depths_under_mask", "point_at_median")
     gather, point_at_median = load_kernels(
-        "pose6d.search", "placement.cu", names, depth.get_device(), ("--fmad=false",)
+        "pose6d.search", "hypotheses.cu", names, depth.get_device(), ("--fmad=false",)
     )
     depth, mask = depth.float(), mask.contiguous()
     found, point = torch.empty(depth.numel(), device=device), torch.empty(3, device=device)

@@ -1,6 +1,5 @@
 // How much better the colours of one pose fit than those of another: the function of pair_evidence.py.
 
-#define BLOCK 256
 #define SUMS 2
 
 #include "pose6d/block_sums.cuh"

@@ -36,6 +36,18 @@ _SEEN_THROUGH = 1.0  # something farther away was seen
 _HIDDEN = 0.35  # something nearer was seen beside the mask, or it is outside the image
 _BESIDE = 0.7  # at its depth, but beside the mask
 _UNKNOWN = (0.25, 0.5)  # no depth, on the mask and beside it
+# The same for the kernel.
+_DEFINED = (
+    ("POINTS", _POINTS),
+    ("SAMPLES", _SAMPLES),
+    ("PLACES", _PLACES),
+    ("ROUNDS", _ROUNDS),
+    ("SEEN_THROUGH", _SEEN_THROUGH),
+    ("HIDDEN", _HIDDEN),
+    ("BESIDE", _BESIDE),
+    ("UNKNOWN_ON_MASK", _UNKNOWN[0]),
+    ("UNKNOWN_BESIDE", _UNKNOWN[1]),
+)
 
 
 class NearSides(NamedTuple):
@@ -109,14 +121,14 @@ def place_rotations(near: NearSides, start: Tensor, observation: Observation, ma
 
 
 def _place_kernel(near: NearSides, start: Tensor, observation: Observation, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """`place_rotations` on a GPU; the kernel has the constants of this module but for those it is given."""
+    """`place_rotations` on a GPU; for each rotation a block."""
     count, xyz, device = len(near.points), observation.xyz.float(), near.points.device
     check_inputs(device, points=(near.points, (count, _POINTS, 3)), start=(start, (3,)), xyz=(xyz, (3, *mask.shape)))
     centers, costs = torch.empty((count, 3), device=device), torch.empty(count, device=device)
     if count:
         counted = (mask & (xyz[2] > 0)).flatten().cumsum(0)
         (kernel,) = load_kernels(
-            "pose6d.search", "placement.cu", ("place_rotations",), near.points.get_device(), ("--fmad=false",)
+            "pose6d.search", "placement.cu", ("place_rotations",), near.points.get_device(), ("--fmad=false",), _DEFINED
         )
         frame = (xyz, *xyz.stride(), *mask.shape, mask.contiguous(), observation.K.float().contiguous())
         limits = (*length(near.diameter, 1.0, start), _SAME, _APART)

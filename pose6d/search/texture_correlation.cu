@@ -5,7 +5,6 @@
 
 #define TEXTURES 6  // 3 channels expected, 3 found
 #define PLANES 7    // and where both are seen
-#define TILE 4      // rows of a crop that a block compares with their surroundings
 #define RUN 7       // pixels of a row that a thread compares; odd, so that threads read from different banks
 #define SUMS 5  // squares of what is expected and found, their products, how many pixels are seen, and drawn
 

@@ -192,7 +192,8 @@ def _texture_kernels(
 
 def _kernels(device: torch.device) -> tuple[Kernel, ...]:
     names = ("sample_textures", "compare_surroundings", "correlate")
-    return load_kernels("pose6d.search", "texture_correlation.cu", names, device.index, ("--fmad=false",))
+    tile = (("TILE", _TILE),)
+    return load_kernels("pose6d.search", "texture_correlation.cu", names, device.index, ("--fmad=false",), tile)
 
 
 def _around(size: int) -> int:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from pose6d.geometry.depth import FAR
+from pose6d.geometry.masks import mask_window
 from pose6d.segmentation.planes import EXTENT_POINTS, extent, large_planes, noise_limit
 from pose6d.segmentation.small_picture import SmallPicture, shrink_frame
 
@@ -160,7 +161,7 @@ def _score(
 ) -> float:
     """The logarithm of the odds, but for a constant, that a region (h, w) of a length in diameters is the object."""
     edge = region[0].any() or region[-1].any() or region[:, 0].any() or region[:, -1].any()
-    part = _bounds(region, _RING)
+    part = mask_window(region, _RING)
     region, known = region[part], picture.known[part]
     ring = (cv2.dilate(region.astype(np.uint8), np.ones((2 * _RING + 1,) * 2, np.uint8)) > 0) & ~region
     around = max(1, int(ring.sum()))
@@ -175,15 +176,6 @@ def _score(
     inside = picture.points[part][region & known]
     height = float(np.median((inside @ normal[:3] + normal[3]) / noise_limit(inside[:, 2])))
     return score + _WEIGHT_HEIGHT * min(max(height / 4, 0.0), 1.0)
-
-
-def _bounds(region: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """Rows and columns of a region (h, w) that is not empty, and a margin in pixels around it."""
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    return (
-        slice(max(rows[0] - margin, 0), rows[-1] + margin + 1),
-        slice(max(columns[0] - margin, 0), columns[-1] + margin + 1),
-    )
 
 
 class _Shared(NamedTuple):

@@ -15,6 +15,7 @@ import numpy as np
 
 from pose6d.errors import FrameError, OptionError
 from pose6d.geometry.depth import is_measured
+from pose6d.geometry.masks import mask_window
 from pose6d.segmentation.depth_regions import PLANE_SIZE, depth_regions, without_holes
 from pose6d.segmentation.planes import large_planes, noise_limit
 from pose6d.segmentation.small_picture import shrink_frame
@@ -289,14 +290,12 @@ def _grab_cut(rgb: np.ndarray, labels: np.ndarray, what: str) -> np.ndarray:
         labels: (H, W) uint8 of cv2.GC_*.
         what: the hint, for people.
     """
-    rows, columns = np.nonzero(labels != cv2.GC_BGD)
-    if not len(rows):
+    possible = labels != cv2.GC_BGD
+    if not possible.any():
         raise FrameError(f"{what} leaves nothing that could be the object: is depth right there? Draw an outline")
-    height, width = labels.shape
-    margin = [int(_MARGIN * (places.max() - places.min() + 1)) + 8 for places in (rows, columns)]
-    top, bottom = max(0, rows.min() - margin[0]), min(height, rows.max() + 1 + margin[0])
-    left, right = max(0, columns.min() - margin[1]), min(width, columns.max() + 1 + margin[1])
-    part, marks = rgb[top:bottom, left:right], labels[top:bottom, left:right]
+    rows, columns = mask_window(possible)
+    window = _widened(rows), _widened(columns)
+    part, marks = rgb[window], labels[window]
     scale = min(1.0, _LARGEST_SIDE / max(marks.shape))
     small = (max(1, round(marks.shape[1] * scale)), max(1, round(marks.shape[0] * scale)))
     picture = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
@@ -309,8 +308,13 @@ def _grab_cut(rgb: np.ndarray, labels: np.ndarray, what: str) -> np.ndarray:
         cv2.grabCut(picture, trimap, whole, ground, figure, _ROUNDS, cv2.GC_INIT_WITH_MASK)
         ours = np.isin(trimap, (cv2.GC_FGD, cv2.GC_PR_FGD))
     mask = np.zeros(labels.shape, bool)
-    mask[top:bottom, left:right] = cv2.resize(ours.astype(np.uint8), marks.shape[::-1]) > 0
+    mask[window] = cv2.resize(ours.astype(np.uint8), marks.shape[::-1]) > 0
     return mask
+
+
+def _widened(side: slice) -> slice:
+    margin = int(_MARGIN * (side.stop - side.start)) + 8
+    return slice(max(0, side.start - margin), side.stop + margin)
 
 
 def _part_at(mask: np.ndarray, point: tuple[int, int], what: str) -> np.ndarray:

@@ -13,10 +13,9 @@ import numpy as np
 
 from pose6d.closing import Closing
 from pose6d.errors import FrameError, OutputError, with_cure
-from pose6d.json_file import write_json
+from pose6d.json_file import read_json, write_json
 from pose6d.scenes.frame import Frame
 from pose6d.scenes.images import depth_in_units, write_picture
-from pose6d.scenes.layout import read_json
 from pose6d.scenes.timestamps import DEFAULT_FPS, GROWING, read_growing
 
 _WAITING = 30  # frames of a second: 640x480 needs 50 MB

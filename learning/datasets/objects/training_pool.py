@@ -41,6 +41,7 @@ class PoolConfig:
     renewed: int = 50
     """how many they replace each time"""
     backgrounds: int = 300
+    """procedural pictures on tables and walls"""
     seed: int = 0
     """objects use the seeds from here on, up to 999,999 and then again; evaluation uses seeds from 1,000,000 on"""
     marked_share: float = 0.3
@@ -50,8 +51,7 @@ class PoolConfig:
     hands: int = 60
     """hands and fingers that hide parts of objects"""
     mesh_dir: Path | None = None
-    """folder (with its subfolders) of own meshes to train on as well: .obj, .ply or .glb of any unit and at most 50,000
-    faces"""
+    """folder (with subfolders) of own meshes to train on, too: .obj, .ply or .glb, any unit, 50,000 faces at most"""
     texture_dir: Path | None = None
     """folder (with its subfolders) of own images, which become backgrounds and surfaces of procedural objects"""
     texture_limit: int = 2000

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from learning.datasets.objects.mesh_pool import MeshPool
 from learning.datasets.scenes.lighting import Lighting, light_surfaces
 from pose6d.camera_simulation.simulated_camera import TRAINING, SimulatedCamera
+from pose6d.geometry.camera import backproject
+from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.random_draws import Draw
 from pose6d.rendering.interface import ALBEDO
@@ -92,6 +94,11 @@ class SceneBatch:
     mask: torch.Tensor
     hidden: torch.Tensor
     visible: torch.Tensor
+
+    def observation(self, poses_per_scene: int) -> Observation:
+        """The scenes as the networks' inputs want them, for so many hypotheses in each."""
+        xyz = backproject(self.depth, self.K).permute(0, 3, 1, 2)
+        return Observation(self.rgb, xyz, self.K.repeat_interleave(poses_per_scene, 0))
 
 
 def sample_scenes(

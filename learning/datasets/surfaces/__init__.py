@@ -1,1 +1,1 @@
-"""How surfaces look: textures, materials, and what is wrong with the colours of meshes."""
+"""How surfaces look: textures, materials, marks, users' images, and what is wrong with the colours of meshes."""

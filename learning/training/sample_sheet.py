@@ -14,7 +14,7 @@ HARD_BATCHES = 8
 """in which trainers look for the hardest samples"""
 
 
-def save_contact_sheet(A: torch.Tensor, B: torch.Tensor, path: Path, samples: int = 12) -> None:
+def save_samples(A: torch.Tensor, B: torch.Tensor, path: Path, samples: int = 12) -> None:
     """One column per sample: rendered colour, observed colour, both blended, rendered xyz, observed xyz.
 
     Args:
@@ -32,15 +32,15 @@ def save_contact_sheet(A: torch.Tensor, B: torch.Tensor, path: Path, samples: in
 def save_hardest(
     batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], path: Path, samples: int = 12
 ) -> None:
-    """The contact sheet of the samples with the largest errors, worst first.
+    """The picture of the samples with the largest errors, worst first.
 
     Args:
         batches: A, B (N, 6, s, s) and the errors (N,) of each batch.
-        path, samples: as of `save_contact_sheet`.
+        path, samples: as of `save_samples`.
     """
     worst: tuple[torch.Tensor, ...] = ()
     for batch in batches:
         together = tuple(torch.cat(parts) for parts in zip(worst, batch, strict=True)) if worst else batch
         order = torch.argsort(together[2], descending=True)[:samples]
         worst = tuple(part[order] for part in together)
-    save_contact_sheet(worst[0], worst[1], path, samples)
+    save_samples(worst[0], worst[1], path, samples)
