@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from torch import Tensor
 
 from pose6d.errors import FrameError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.depth import check_depth, is_measured
+from pose6d.mesh.units import doubt_large_mask
 
 _REACH = 1.3  # diameters that tracking can see of, around the last middle of the object
 _NEAREST = 0.5  # of the object's depth, that it may come to until the next frame
@@ -95,8 +98,19 @@ def cut_around(
     return rgb[top:bottom, left:right], depth[top:bottom, left:right], K
 
 
-def check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """The mask as bool (H, W), after checking that it covers usable depth."""
+def check_mask(mask: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: float) -> np.ndarray:
+    """The mask as bool (H, W), after checking that it covers usable depth.
+
+    Args:
+        mask, depth, K: see `FoundationPose.register`.
+        diameter: of the object, metres.
+
+    Raises:
+        FrameError: it is no mask, or there is no depth under it.
+
+    Warns:
+        UserWarning: it covers most of the picture, and what it shows is far larger than the object.
+    """
     if mask is None:
         raise FrameError("ob_mask: no mask was given; non-zero on the object, the size of the images, is needed")
     mask = np.asarray(mask)
@@ -104,6 +118,8 @@ def check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
         raise FrameError(f"ob_mask: shape {mask.shape}; (H, W) is needed")
     mask = mask != 0
     check_depth(depth, mask)
+    if doubt := doubt_large_mask(mask, depth, K, diameter):
+        warnings.warn(f"ob_mask: {doubt}", stacklevel=3)  # at the line that calls register
     return mask
 
 
