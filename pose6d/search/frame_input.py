@@ -44,8 +44,8 @@ def check_frame(
         cropped: see `check_intrinsics`.
     """
     rgb, depth = np.asarray(rgb), np.asarray(depth)
-    if iteration < 1:
-        raise ValueError(f"iteration is {iteration}: at least one refinement step is needed")
+    if not isinstance(iteration, int | np.integer) or iteration < 1:
+        raise ValueError(f"iteration is {iteration!r}: a whole number of refinement steps is needed, at least one")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise FrameError(f"rgb: shape {rgb.shape} of {rgb.dtype}; (H, W, 3) of uint8 is needed, red first")
     if depth.ndim != 2:
