@@ -19,7 +19,7 @@ from pose6d.geometry.color_depth_offset import (
     measure_color_depth_offset,
     remove_depth_offset,
 )
-from pose6d.geometry.depth import check_depth
+from pose6d.geometry.depth import check_depth, doubt_rounded_depth
 from pose6d.scenes.frame import Frame, Scene
 
 _USUAL_VIEW = (30.0, 110.0)  # degrees across; of the colour pictures of RGB-D cameras, with room
@@ -102,6 +102,8 @@ def _depth(frames: Sequence[Frame], stated: bool) -> list[Finding]:
         if share < _LEAST_DEPTH
         else ""
     )
+    if rounded := doubt_rounded_depth(frames[0].depth):
+        cure = rounded
     median = float(np.median(np.concatenate([frame.depth[frame.depth > 0] for frame in frames])))
     unit = "as stated" if stated else "1 mm is taken to be the unit, since nothing states another"
     far = f"median {median:.2f} m ({unit})"
