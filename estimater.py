@@ -202,7 +202,7 @@ class FoundationPose:
         self.confidence, self.alternatives = None, []
         with runner.stage("check"):
             rgb, depth = check_frame(K, rgb, depth, iteration, self.cropped)
-            mask = check_mask(ob_mask, depth)
+            mask = check_mask(ob_mask, depth, K, self.diameter)
         with runner.stage("upload"):
             frame = runner.upload_frame(rgb, depth, K)
             frame += [runner.upload("mask", mask), runner.upload("middle", mask_middle(mask))]
@@ -379,7 +379,7 @@ class FoundationPose:
         pose[2, 3] = depth[0, 0]
         for _ in range(2 if self.device.type == "cuda" else 1):  # graphs are recorded at the second call
             if self.device.type == "cuda":  # on a CPU, one hypothesis warms up as much as many
-                self.register(K, rgb, depth, np.ones((height, width), bool), register_iteration)
+                self.register(K, rgb, depth, np.eye(height, width, dtype=bool), register_iteration)
             for judge in (True, False):
                 self.start_from(pose)
                 self.track_one(rgb, depth, K, track_iteration, judge)

@@ -9,6 +9,7 @@ import numpy as np
 
 from estimater import FoundationPose
 from live.pose_batch import PoseBatch
+from live.promising_regions import promising_regions
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.scenes.frame import Frame
 from pose6d.search.schedule import SCHEDULES
@@ -39,7 +40,7 @@ class FoundObject:
         confidence: 0..1, that the pose is right; low where sides look alike, see the estimator's `alternatives`.
         mask: (H, W) bool, the region that it was found in.
         tried: how many regions were tried.
-        regions: how many were proposed.
+        regions: how many were worth a search.
     """
 
     pose: np.ndarray
@@ -81,7 +82,7 @@ def find_object(
 ) -> FoundObject | None:
     """Look for the object in all of a frame.
 
-    1. Regions where it may be are proposed.
+    1. Regions where it may be are proposed; on a CPU, a look at each says which three are worth a search.
     2. The object is registered under each, by the cheapest schedule, until one result is very sure.
     3. The surest, among those that the depth does not contradict, is registered again by the estimator's own schedule,
        unless the last trial was it, and left no doubt.
@@ -91,7 +92,7 @@ def find_object(
         estimator: of the object.
         frame: its mask is not looked at.
         propose: where the object may be; your own segmentation network, for example.
-        progress: called with (regions tried, regions in all).
+        progress: called with (regions tried, regions that are worth it).
 
     Returns:
         The object; None where no region is sure to hold it. The estimator is then as new.
@@ -108,6 +109,8 @@ def find_object(
     batch = PoseBatch([estimator])
     batch.check(frame)
     regions = propose_regions(propose, frame, estimator.diameter)
+    if batch.device.type == "cpu":  # where a search takes seconds
+        regions = promising_regions(estimator, batch, frame, regions)
     best = trial = None
     tried = 0
     for trial in try_regions(estimator, batch, frame, regions):

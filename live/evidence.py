@@ -37,6 +37,7 @@ class PoseEvidence(NamedTuple):
             is larger than the object, or the object stands on something.
         offset: (N,) metres, by how much what is seen within half a diameter lies farther away than the pose, mean.
         texture: (N,) correlation of drawn and seen texture where the object is visible, -1..1; 0 without texture.
+        contrast: (N,) of the texture seen, as a share of that of the drawn one; about 1 where nothing is drawn, either.
         red, green, blue: (N,) logarithms of how much brighter the mean colour of what is visible is than the drawn one.
     """
 
@@ -48,6 +49,7 @@ class PoseEvidence(NamedTuple):
     beyond: Tensor
     offset: Tensor
     texture: Tensor
+    contrast: Tensor
     red: Tensor
     green: Tensor
     blue: Tensor
@@ -103,6 +105,7 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
         beyond=share(goes_on, ring),
         offset=torch.where(around_it, off, 0.0).sum((1, 2)) / around_it.sum((1, 2)).clamp(min=1),
         texture=texture,
+        contrast=(power[1] / power[0]).sqrt(),
         red=red,
         green=green,
         blue=blue,

@@ -26,6 +26,8 @@ _STAY, _ENTER = 1.0, 2.0  # log odds with which an object stays `tracking`, and 
 _FOUND = 2.5  # log odds from which a pose that was searched for is looked at again
 _MARGIN = 0.5  # log odds above that limit at the start
 _STRANGE = 6.0  # log odds that a texture loses which correlates by so much less than it does for this object
+_PLAIN = 6.0  # log odds that a pose loses where nothing is seen of the texture that is drawn
+_FAINT = 0.15  # share of the drawn contrast from which a texture counts as seen: dim, blurred and faded ones have more
 _WOBBLE = 0.3  # by which the correlation may fall short of the usual one: light and blur change it
 _COLORED = 8.0  # log odds for each unit (logarithms of ratios of colours) that the colour is off by more than this:
 _LIGHT = 0.6  # which light, exposure and another side of the object may change it by
@@ -59,6 +61,8 @@ def cues(judged: JudgedPoses) -> dict[str, np.ndarray]:
 def log_odds(judged: JudgedPoses) -> np.ndarray:
     """(N,) log odds that each pose is right, before what its object is known to be judged wrong by."""
     total = _OFFSET + sum(_WEIGHTS[name] * value for name, value in cues(judged).items())
+    # A plain surface of its shape, or a black picture, is no object with a print, whatever the scorer says.
+    total = total - _PLAIN * np.maximum(1.0 - judged.evidence["contrast"] / _FAINT, 0.0)
     unseen = judged.evidence["visible"] * judged.evidence["inside"] < LEAST_VISIBLE
     return np.where(unseen, _UNSEEN, total)
 

@@ -283,7 +283,7 @@ class PoseBatch:
         """`regions` and `size` are those of the inputs: see `_follow`.
 
         Returns:
-            Centred poses (R, C, 4, 4), and the evidence (11, R, C).
+            Centred poses (R, C, 4, 4), and the evidence (12, R, C).
         """
         runner = self._runner
         assert isinstance(self._objects.diameter, Tensor)
@@ -334,7 +334,7 @@ class PoseBatch:
         """`size` is that of the batch: a graph is kept for each, as for each of the other options.
 
         Returns:
-            Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (11, N).
+            Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (12, N).
         """
         runner = self._runner
         assert isinstance(self._objects.diameter, Tensor)

@@ -18,6 +18,7 @@ _CURES = {
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EEXIST: "a part of the path is a file, not a folder",  # of making the folder
     errno.EISDIR: "name a file",
+    errno.ELOOP: "a link there leads to itself: remove it",
     errno.EPIPE: "the program that read it has ended",
     errno.EMFILE: "allow more open files (ulimit -n)",
 }
@@ -37,7 +38,17 @@ def listing(folder: Path, limit: int = 12) -> str:
 
 def beside(path: Path) -> str:
     """For messages about a file or folder that is missing: what lies in its folder instead; "" where there is none."""
-    return f" ({path.parent} holds {listing(path.parent)})" if path.parent.is_dir() else ""
+    link = f"it is a link to {path.readlink()}, which leads nowhere; " if path.is_symlink() else ""
+    return f" ({link}{path.parent} holds {listing(path.parent)})" if path.parent.is_dir() else ""
+
+
+def why_no_file(path: Path) -> str:
+    """What a path is that is no file which can be read: missing, a link to nothing, a folder, a pipe."""
+    if path.is_symlink() and not path.exists():
+        return f"is a link to {path.readlink()}, which leads to no file: copy the file itself"
+    if path.is_dir():
+        return "is a folder, wanted a file"
+    return "is no file but a pipe or a device: save it as a file first" if path.exists() else "is missing"
 
 
 def shorten(names: list[str], limit: int = 8) -> str:

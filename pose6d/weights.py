@@ -299,6 +299,10 @@ def _read_config(file: Path) -> dict[str, Any]:
     return content
 
 
+# The unpickler meets bytes that are no pickle with errors of many kinds; LookupError, for one, where it finds none.
+_NO_PICKLE = RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, LookupError, TypeError, AttributeError
+
+
 def _read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
     try:
         if zipfile.is_zipfile(file):  # as torch.save writes them; torch.load does not look at the checksums inside
@@ -312,7 +316,7 @@ def _read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
             f"checkpoint {file} is no checkpoint, or holds objects other than tensors, which are not executed. Where "
             "you trust it, load it in its own project and save the tensors alone: torch.save({'model': state}, path)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile, RecursionError) as error:
+    except _NO_PICKLE as error:
         raise WeightsError(f"checkpoint {file} cannot be read ({error}): is the download complete?") from error
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):

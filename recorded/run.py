@@ -25,7 +25,7 @@ from pose6d.errors import FrameError, OptionError, Pose6DError, SceneError, list
 from pose6d.evaluation.truth_check import check_frame_truth
 from pose6d.geometry.camera import describe_intrinsics, unusual_intrinsics
 from pose6d.geometry.color_depth_offset import remove_depth_offset, resolve_depth_offset
-from pose6d.geometry.depth import check_depth
+from pose6d.geometry.depth import check_depth, doubt_rounded_depth
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.mesh.symmetry import mesh_symmetries, resolve_symmetry, symmetry_beside
@@ -98,9 +98,9 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
     ) as writer:
         trace = RefinementTrace() if options.debug >= 2 else None
         pose = register(estimator, record, first, options.est_refine_iter, trace)
+        writer.write(first, pose)
         if trace is not None:
             writer.write_registration(first, estimator, trace)
-        writer.write(first, pose)
         stopped = track(estimator, record, writer, scene, frames[1:], options)
         finish_what_is_begun()
 
@@ -193,6 +193,8 @@ def read_first_frame(scene: Scene, index: int, mask_file: Path | None) -> Frame:
             f"--mask_file, an image of its size that is not 0 on the object{other}"
         )
     check_depth(first.depth, first.mask, source=f"frame {first.name}")
+    if rounded := doubt_rounded_depth(first.depth):
+        warnings.warn(f"frame {first.name}: {rounded}", stacklevel=2)
     return first
 
 

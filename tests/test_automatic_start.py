@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from live.automatic_start import SURE, Trial, find_object
+from live.promising_regions import MOST_TRIED
 from pose6d.errors import FrameError, Pose6DError
 from pose6d.search.interfaces import Hypotheses, Scores
 from tests.live_frames import SIZE, Stage, pose_at
@@ -71,6 +72,22 @@ def test_regions_may_come_from_ones_own_function(stage: Stage) -> None:
     assert find_object(box, frame, propose=lambda *_: []) is None
     with pytest.raises(Pose6DError, match=r"segment_small proposed a mask of shape \(4, 4\).*\(240, 320\)"):
         find_object(box, frame, propose=segment_small)
+
+
+def test_of_many_regions_those_that_promise_nothing_are_not_searched(stage: Stage) -> None:
+    patches = [np.zeros(SIZE, bool) for _ in range(6)]
+    for row, patch in enumerate(patches):
+        patch[10:50, 10 + 50 * row : 50 + 50 * row] = True  # of the wall
+    box = stage.estimators["box"]
+    frame = stage.show(box=BOX, torus=TORUS)
+    found = find_object(box, frame, propose=lambda *_: [*patches, stage.masks[0]])
+    assert found is not None and found.regions == MOST_TRIED
+    np.testing.assert_allclose(found.pose, BOX.numpy(), atol=0.01)
+    assert found.tried == 1, "the likeliest comes first"
+    frame, tried = stage.show(torus=TORUS), []
+    progress = lambda done, total: tried.append((done, total))  # noqa: E731
+    assert find_object(box, frame, lambda *_: [*patches, stage.masks[1]], progress) is None
+    assert tried == [(i + 1, MOST_TRIED) for i in range(MOST_TRIED)]
 
 
 def segment_small(*_: object) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import color_depth_offset
 from pose6d.errors import FrameError, OptionError
 from pose6d.geometry.color_depth_offset import (
+    find_far_offset,
     measure_color_depth_offset,
     parse_depth_offset,
     remove_depth_offset,
@@ -53,6 +54,25 @@ def test_an_offset_is_found(offset: tuple[float, float]) -> None:
     assert (measured.right, measured.down) == pytest.approx(offset, abs=0.6)
     assert measured.known
     assert measured.certain == (offset != (0, 0))
+
+
+@pytest.mark.parametrize("offset", [(35, 0), (-22, 10), (0, -28)])
+def test_a_large_offset_is_said_and_not_taken_back(offset: tuple[float, float]) -> None:
+    views = [make_view(offset)]
+    assert measure_color_depth_offset(views).beyond
+    far = find_far_offset(views)
+    assert far is not None and far.far and far.certain
+    assert (far.right, far.down) == pytest.approx(offset, abs=2)
+    moved, text = resolve_depth_offset("auto", *views[0])
+    assert moved == (0, 0)
+    assert "is depth aligned to colour at all" in text and f"--depth_offset={far.pixels[0]},{far.pixels[1]}" in text
+
+
+def test_no_large_offset_is_found_where_depth_lies_on_colour_or_colour_says_nothing() -> None:
+    rgb, depth = make_view((0, 0))
+    noise = np.random.default_rng(0).integers(100, 110, rgb.shape).astype(np.uint8)
+    for image, map_ in ((rgb, depth), (noise, depth), (rgb, np.full_like(depth, 1.0)), (rgb[::-1].copy(), depth)):
+        assert find_far_offset([(image, map_)]) is None
 
 
 def test_surfaces_that_have_grown_are_no_offset() -> None:
@@ -172,6 +192,15 @@ def test_the_doctor_names_the_offset_its_cure_and_draws_it(tmp_path: Path, capsy
     assert read_color(tmp_path / "edges.png").shape[1] >= 2 * WIDTH
     assert main(["doctor", str(write_recording(tmp_path / "good", (0, 0)))]) == 0
     assert "depth lies on colour" in capsys.readouterr().out
+
+
+def test_the_doctor_says_that_depth_does_not_lie_on_colour_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["doctor", str(write_recording(tmp_path / "scene", (30, 6)))]) == 1
+    said = capsys.readouterr().out
+    assert "offset: depth and colour do not lie on each other: depth lies" in said
+    assert "align depth to colour when recording" in said
 
 
 def test_the_doctor_names_frames_and_units_that_look_wrong(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pose6d.errors import SceneError
+from pose6d.errors import FrameError, SceneError
 from pose6d.evaluation.pose_errors import add_s
 from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
@@ -217,3 +217,10 @@ def test_missing_ground_truth_is_named(tmp_path: Path) -> None:
     scene = Recording(tmp_path, [None, pose(), pose()])
     require_ground_truth(scene, [0, 1, 2])
     assert scene.read == 2
+
+    class Damaged(Recording):
+        def _read(self, index: int) -> Frame:
+            raise FrameError(f"annotated_poses/{index}.txt holds 3 numbers")
+
+    with pytest.raises(SceneError, match=r"what cannot be read: annotated_poses/0\.txt holds 3 numbers"):
+        require_ground_truth(Damaged(tmp_path, [None] * 2), [0, 1])

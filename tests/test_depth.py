@@ -10,7 +10,15 @@ import torch
 
 from pose6d.errors import FrameError
 from pose6d.geometry import depth as depth_module
-from pose6d.geometry.depth import check_depth, depth_tolerance, erode_depth, filter_depth, is_measured, smooth_depth
+from pose6d.geometry.depth import (
+    check_depth,
+    depth_tolerance,
+    doubt_rounded_depth,
+    erode_depth,
+    filter_depth,
+    is_measured,
+    smooth_depth,
+)
 from pose6d.search.frame_input import check_depth_roughly
 from tests.rendering_scenes import noisy_depth
 
@@ -207,3 +215,15 @@ def test_bad_depth_is_refused(depth: torch.Tensor, mask: torch.Tensor | None, sa
     assert "depth/000007.png" in str(error.value)
     with pytest.raises(FrameError, match=says):
         check_depth(depth.numpy(), None if mask is None else mask.numpy())
+
+
+def test_depth_that_was_rounded_when_it_was_saved_is_doubted() -> None:
+    depth = np.random.default_rng(0).uniform(0.4, 2.4, (40, 50)).astype(np.float32)
+    for step, text in ((1.0, "steps of 1 m"), (0.01, "steps of 0.01 m")):
+        rounded = (np.round(depth / step) * step).astype(np.float32)
+        rounded[:5] = 0.0
+        assert text in doubt_rounded_depth(rounded)
+    fine = (np.round(depth / 0.001) * 0.001).astype(np.float32)
+    two_walls = np.where(depth > 1, np.float32(2.0), np.float32(0.6))
+    for sound in (depth, fine, two_walls, np.full_like(depth, 0.8), np.zeros_like(depth)):
+        assert doubt_rounded_depth(sound) == ""

@@ -286,6 +286,13 @@ def test_bad_frames_say_what_is_wrong(
     assert estimator.poses is None
 
 
+def test_an_inverted_mask_is_named_where_register_is_called(scene: Scene) -> None:
+    estimator = knowing(scene)[0]
+    with pytest.warns(UserWarning, match="ob_mask: the mask covers .* is it inverted") as warned:
+        estimator.register(K, scene.rgb, scene.depth, ~scene.mask)
+    assert warned[0].filename == __file__
+
+
 def test_confidence_is_that_of_the_best_hypothesis_and_of_tracking_only_on_request(scene: Scene) -> None:
     class Judge(MatchingScorer):
         def judge(self, hypotheses: Hypotheses, *_: Any) -> Scores:

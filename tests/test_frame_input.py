@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from estimater import FoundationPose
+from pose6d.errors import FrameError
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.search import tracker
-from pose6d.search.frame_input import cut_around
+from pose6d.search.frame_input import check_frame, cut_around
 from tests.estimater_scene import K, Scene, random_networks, render_scene
 from tests.rendering_scenes import torus
 
@@ -85,3 +86,23 @@ def test_tracking_in_the_part_gives_the_same_pose(scene: Scene, monkeypatch: pyt
         results.append([estimator.track_one(scene.rgb, scene.depth, K, iteration=1) for _ in range(2)])
     assert max(sizes) < scene.depth.size / 2
     np.testing.assert_allclose(results[0], results[1], atol=1e-3)  # random networks magnify rounding
+
+
+@pytest.mark.parametrize(
+    ("pose", "message"),
+    [
+        (np.diag([2.0, 2.0, 2.0, 1.0]), "R is no rotation.*scaled by 2"),
+        (pose_at(0.0, 0.0, -0.5), "its middle has z = -0.5, behind the camera"),
+        (pose_at(0.0, 0.0, 800.0), "its middle is 800 m from the camera: is it in millimetres"),
+    ],
+)
+def test_tracking_starts_from_no_pose_that_cannot_be(scene: Scene, pose: np.ndarray, message: str) -> None:
+    estimator = FoundationPose(scene.mesh, **random_networks())
+    with pytest.raises(FrameError, match=f"object_in_camera: {message}"):
+        estimator.start_from(pose)
+
+
+@pytest.mark.parametrize("iteration", [0, 2.5, "5", None])
+def test_refinement_steps_are_a_whole_number(iteration: object) -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        check_frame(K, RGB, DEPTH, iteration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,3 +221,23 @@ def test_arrays_beside_depth_images_are_left_alone(tmp_path: Path) -> None:
     assert pair_frames(tmp_path / "rgb", tmp_path / "depth")[2]["0"].suffix == ".png"
     (tmp_path / "depth" / "0.png").unlink()
     assert pair_frames(tmp_path / "rgb", tmp_path / "depth")[2]["0"].suffix == ".npy"
+
+
+def test_a_path_that_is_no_file_says_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    os.symlink(tmp_path / "gone.png", tmp_path / "nothing.png")
+    os.symlink(tmp_path / "self.png", tmp_path / "self.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    says = {
+        "folder": "is a folder, wanted a file",
+        "nothing": "is a link to .*gone.png, which leads to no file: copy",
+        "self": "is a link to .*self.png, which leads to no file",
+        "pipe": "is no file but a pipe",
+        "missing": "is missing",
+    }
+    for name, text in says.items():
+        with pytest.raises(FrameError, match=f"{name}.png {text}"):
+            read_color(tmp_path / f"{name}.png")
+    os.symlink(tmp_path / "rgb", tmp_path / "rgb")
+    with pytest.raises(SceneError, match=r"rgb does not exist \(it is a link to .*rgb, which leads nowhere"):
+        pair_frames(tmp_path / "rgb", tmp_path / "depth")

@@ -15,6 +15,7 @@ from live.recovery import SearchProgress, region_places, starts_in_doubt
 from live.smoothing import PoseFilter
 from pose6d.geometry.observation import observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
+from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.rendered_object import RenderedObject
 from tests.live_frames import Stage, draw_frame, pose_at
 from tests.rendering_scenes import box
@@ -41,6 +42,7 @@ def test_the_evidence_of_a_pose_is_what_is_in_the_frame() -> None:
     assert right["visible"] > 0.98
     assert right["spread"] < 0.1
     assert right["texture"] > 0.8
+    assert right["contrast"] == pytest.approx(1.0, abs=0.25)
     assert max(right["beyond"], right["hidden"], right["through"]) < 0.02
     assert right["inside"] == 1.0
     assert max(abs(right[name]) for name in ("red", "green", "blue")) < 0.1, "the silhouette's pixels are mixed ones"
@@ -70,6 +72,24 @@ def test_the_colour_is_that_of_the_light() -> None:
         seen = measure_evidence(pose[None], RenderedObject.from_mesh(box(), "cpu"), observe(rgb, frame.depth, frame.K))
         found = (float(seen.red), float(seen.green), float(seen.blue))
         assert found == pytest.approx(tuple(np.log(light)), abs=0.12), "0.05 of the silhouette, 0.03 of the dark"
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_picture_without_the_print_is_not_that_of_a_printed_object_whatever_the_scorer_says(value: int) -> None:
+    pose = pose_at(0.0)
+    frame, _ = draw_frame([pose], [box()])
+    printed, plain = box(), Mesh(box().vertices, box().faces)
+    odds = {}
+    for name, mesh in (("printed", printed), ("plain", plain)):
+        for rgb in (frame.rgb, np.full_like(frame.rgb, value)):
+            seen = measure_evidence(
+                pose[None], RenderedObject.from_mesh(mesh, "cpu"), observe(rgb, frame.depth, frame.K)
+            )
+            evidence = {key: part.numpy() for key, part in seen._asdict().items()}
+            judged = JudgedPoses(pose[None].numpy(), np.zeros(1), np.full(1, 0.99), evidence)
+            odds[name, rgb is frame.rgb] = float(log_odds(judged)[0])
+    assert odds["printed", True] > odds["printed", False] + 6
+    assert odds["plain", False] > odds["printed", False] + 4
 
 
 def test_motion_goes_on_as_it_went() -> None:
@@ -135,13 +155,14 @@ def test_states_have_hysteresis() -> None:
 def test_of_a_pose_of_which_next_to_nothing_is_seen_nobody_is_sure() -> None:
     fits = {name: np.zeros(3) for name in ("through", "spread", "beyond")}
     seen = fits | {"visible": np.array([0.9, 0.1, 0.9]), "inside": np.array([1.0, 1.0, 0.1]), "texture": np.ones(3)}
+    seen["contrast"] = np.ones(3)
     odds = log_odds(JudgedPoses(np.stack([np.eye(4)] * 3), np.zeros(3), np.full(3, 0.99), seen))
     assert odds[0] > 2 and (odds[1:] < -5).all()
 
 
 def cue_values(texture: float, red: float = 0.0, blue: float = 0.0, visible: float = 0.9) -> dict[str, float]:
     values = {"visible": visible, "inside": 1.0, "texture": texture, "through": 0.0, "spread": 0.1, "beyond": 0.0}
-    return values | {"red": red, "green": 0.0, "blue": blue}
+    return values | {"contrast": 1.0, "red": red, "green": 0.0, "blue": blue}
 
 
 def judged(texture: float, red: float = 0.0, blue: float = 0.0) -> JudgedPoses:

@@ -98,3 +98,9 @@ def test_diameter_of_a_million_vertices():
     start = time.perf_counter()
     assert mesh.diameter == pytest.approx(2.0)
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_vertex_at_infinity_is_an_error_and_no_warning_of_numpy():
+    with pytest.raises(MeshError, match="1 of 3 vertices"):
+        Mesh.from_trimesh(trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, np.inf, 0]], [[0, 1, 2]], process=False))

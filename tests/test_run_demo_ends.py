@@ -210,3 +210,14 @@ def test_a_terminated_process_ends_with_143(tmp_path: Path) -> None:
         process.stdout.readline()
         process.terminate()
         assert process.wait(timeout=30) == 143
+
+
+def test_a_disk_that_is_full_at_the_first_pictures_does_not_lose_the_first_pose(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OutputError("no space left")
+
+    monkeypatch.setattr("pose6d.report.result_writer.write_frame_pictures", full)
+    assert run(FakeEstimator, "--debug", "2") == 2
+    assert len(read_poses(tmp_path / "out")) == 1

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 
 from pose6d.errors import MeshError
 from pose6d.geometry.transforms import rotation_angle, transform_points
-from pose6d.mesh.symmetry import bop_symmetry, load_symmetry, parse_symmetry, resolve_symmetry, symmetry_transforms
+from pose6d.mesh.symmetry import (
+    bop_symmetry,
+    centred_symmetries,
+    load_symmetry,
+    parse_symmetry,
+    resolve_symmetry,
+    symmetry_transforms,
+)
 
 
 def _nearest(T: torch.Tensor, group: torch.Tensor) -> float:
@@ -194,3 +201,17 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     file.write_text(json.dumps({"symmetries": "180 z", "unit": "inch"}))
     with pytest.raises(MeshError, match="'inch' is unknown"):
         load_symmetry(file)
+
+
+@pytest.mark.parametrize(
+    ("symmetries", "message"),
+    [
+        ("180 x", r"of type str.*resolve_symmetry"),
+        (np.zeros((0, 4, 4)), r"shape \(0, 4, 4\)"),
+        (np.diag([2.0, 2, 2, 1])[None], r"symmetries\[0\] leaves no object as it is: R is no rotation.*scaled by 2"),
+        (np.stack([np.eye(4), np.diag([1.0, 1, -1, 1])]), r"symmetries\[1\].*reflection"),
+    ],
+)
+def test_what_is_no_symmetry_is_refused(symmetries: object, message: str) -> None:
+    with pytest.raises(MeshError, match=message):
+        centred_symmetries(symmetries, np.zeros(3))

@@ -9,7 +9,7 @@ import trimesh
 
 from pose6d.errors import FrameError, MeshError
 from pose6d.mesh.mesh import Mesh
-from pose6d.mesh.units import resolve_unit
+from pose6d.mesh.units import check_diameter, doubt_large_mask, resolve_unit
 
 K = np.array([[600.0, 0, 319.5], [0, 600.0, 239.5], [0, 0, 1]])
 
@@ -164,3 +164,24 @@ def test_a_mask_that_covers_the_picture_is_the_first_suspect(box, view):
         for unit in ("auto", "m"):
             with pytest.raises(MeshError, match=r"mask covers (9\d|100) % of the picture: is it inverted.*diameter"):
                 resolve_unit(box, unit, depth * 4, wrong, K)
+
+
+def test_a_mask_of_all_but_the_object_is_doubted_and_one_of_a_close_up_is_not(box, view):
+    depth, mask = view
+    doubt = doubt_large_mask(~mask, depth, K, box.diameter)
+    assert "covers 96 % of the picture" in doubt and "inverted" in doubt and "205 mm" in doubt
+    assert doubt_large_mask(mask, depth, K, box.diameter) == ""
+    near, whole = np.full((480, 640), 0.12, np.float32), np.ones((480, 640), bool)  # sees 0.13 x 0.1 m
+    assert doubt_large_mask(whole, near, K, box.diameter) == ""
+    near[:, :100] = 2.0  # a mask that spills over
+    assert doubt_large_mask(whole, near, K, box.diameter) == ""
+    assert "does it show more" in doubt_large_mask(whole, np.full_like(near, 0.6), K, box.diameter)
+    assert doubt_large_mask(whole, np.zeros_like(near), K, box.diameter) == ""
+
+
+def test_a_mesh_of_lines_is_refused_and_one_face_with_some_area_is_enough():
+    corners = np.array([[0, 0, 0], [0.1, 0.03, 0.07], [0.2, 0.06, 0.14], [0, 0.1, 0]])
+    lines = np.tile([[0, 1, 2], [0, 1, 1]], (3000, 1))
+    with pytest.raises(MeshError, match="no surface: each of its 6000 faces is a line or a point"):
+        check_diameter(Mesh(corners, lines))
+    check_diameter(Mesh(corners, np.concatenate([lines, [[0, 1, 3]]])))

@@ -260,3 +260,13 @@ def test_a_manifest_that_is_none(sets: Path, text: str) -> None:
     (sets / "manifest.json").write_text(text)
     with pytest.raises(WeightsError, match=r"manifest\.json"):
         load_weights("base", "refiner")
+
+
+@pytest.mark.parametrize(
+    "content", [b"root:x:0:0:root:/root:/bin/bash\n", b"<html>404</html>", b"\x80\x02}q\x00.", b""]
+)
+def test_a_file_that_is_no_checkpoint_at_all(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "something"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="something"):
+        load_weights(file, "refiner")

@@ -13,8 +13,8 @@ counterpart in colour, or all run in one direction, give an uncertain result rat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -37,11 +37,13 @@ _TILES = 8  # along each side
 _SAMPLES = 60
 _SHARE = 0.9  # of the resampled offsets that lie within the uncertainty
 
-_KNOWN = 1.0  # pixels, uncertainty up to which an offset counts as known
+_KNOWN, _FAR_KNOWN = 1.0, 2.0  # pixels, uncertainty up to which an offset counts as known, and a large one
 _MATTERS = (
     2.0  # pixels; poses hardly gain from taking back less, and moving by whole pixels may leave more than half of one
 )
 _MOST_BY_HAND = 100
+_ROUGH_COLUMNS = 160  # of the pictures that show offsets beyond the range
+_FAR_ROUNDS = 3  # of going on from the end of theirs
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class ColorDepthOffset:
         right: pixels by which depth lies to the right of where it belongs; negative: to the left.
         down: pixels by which it lies below; negative: above.
         uncertainty: pixels along either axis, which nine of ten resampled offsets keep to; infinite where there are too
-            few edges, or where the offset found is at the end of the range that is searched.
+            few edges, or where the offset found is at the end of the range that is searched (`beyond`).
         growth: pixels by which near surfaces are larger in depth than in colour; NaN where there are too few edges.
         scale: pixels per pixel of the picture that was measured, which has about 640 columns.
     """
@@ -66,7 +68,17 @@ class ColorDepthOffset:
     @property
     def known(self) -> bool:
         """Whether the edges tell where depth lies."""
-        return self.uncertainty <= _KNOWN * self.scale
+        return self.uncertainty <= (_FAR_KNOWN if self.far else _KNOWN) * self.scale
+
+    @property
+    def beyond(self) -> bool:
+        """Whether what fits best lies at the end of the range, or past it: `find_far_offset` looks farther."""
+        return math.isinf(self.uncertainty) and not math.isnan(self.growth)
+
+    @property
+    def far(self) -> bool:
+        """Whether it is larger than those that a calibration leaves: depth and colour do not lie on each other."""
+        return max(abs(self.right), abs(self.down)) > (RANGE - 1) * self.scale
 
     @property
     def certain(self) -> bool:
@@ -148,6 +160,12 @@ def resolve_depth_offset(choice: str, rgb: np.ndarray, depth: np.ndarray) -> tup
         return (0, 0), ""
     if choice == "auto":
         measured = measure_color_depth_offset([(rgb, depth)])
+        if measured.beyond and (far := find_far_offset([(rgb, depth)])) is not None:
+            right, down = far.pixels
+            return (0, 0), (
+                f"{far.describe()}, which no calibration explains, and is left there: is depth aligned to colour at "
+                f"all? --depth_offset={right},{down} moves it back"
+            )
         if not measured.certain:
             return (0, 0), ""
         return measured.pixels, f"{measured.describe()} and is moved back (--depth_offset none leaves it)"
@@ -155,11 +173,12 @@ def resolve_depth_offset(choice: str, rgb: np.ndarray, depth: np.ndarray) -> tup
     return (right, down), f"depth is moved by {-right} pixels to the right and {-down} down, as --depth_offset says"
 
 
-def measure_color_depth_offset(views: Iterable[tuple[np.ndarray, np.ndarray]]) -> ColorDepthOffset:
+def measure_color_depth_offset(views: Iterable[tuple[np.ndarray, np.ndarray]], shrink: int = 1) -> ColorDepthOffset:
     """Where depth lies beside colour, from one picture or several of one camera.
 
     Args:
         views: colour (H, W, 3) uint8 and depth (H, W), all of one size; depth in metres, 0 = missing.
+        shrink: look at pictures of so many times fewer columns: it reaches so much farther, less exactly.
 
     Raises:
         FrameError: colour and depth are of other shapes.
@@ -171,7 +190,7 @@ def measure_color_depth_offset(views: Iterable[tuple[np.ndarray, np.ndarray]]) -
                 f"colour of shape {rgb.shape} and {rgb.dtype} with depth of shape {depth.shape}; wanted (H, W, 3) "
                 "uint8 and (H, W)"
             )
-        scale = max(1, depth.shape[1] // _COLUMNS)
+        scale = shrink * max(1, depth.shape[1] // _COLUMNS)
         if scale > 1:
             size = (depth.shape[1] // scale, depth.shape[0] // scale)
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
@@ -193,6 +212,36 @@ def measure_color_depth_offset(views: Iterable[tuple[np.ndarray, np.ndarray]]) -
     at_end = np.abs(offset[:2]).max() > RANGE - 0.75
     right, down, uncertainty = scale * offset[0], scale * offset[1], math.inf if at_end else scale * spread
     return ColorDepthOffset(float(right), float(down), float(uncertainty), float(scale * offset[2]), scale)
+
+
+def find_far_offset(views: Sequence[tuple[np.ndarray, np.ndarray]]) -> ColorDepthOffset | None:
+    """An offset larger than those that `measure_color_depth_offset` finds, as of depth that nobody has aligned.
+
+    Small pictures say roughly where depth lies; it counts only if, moved back, its edges meet those of colour.
+
+    Args:
+        views: as of `measure_color_depth_offset`.
+
+    Returns:
+        The offset; None where nothing is sure, or where it is a small one.
+    """
+    right = down = 0
+    columns = views[0][1].shape[1]
+    shrink = max(1, round(columns / max(1, columns // _COLUMNS) / _ROUGH_COLUMNS))
+    for _ in range(_FAR_ROUNDS):
+        rough = measure_color_depth_offset(_moved_back(views, (right, down)), shrink)
+        right, down = right + rough.pixels[0], down + rough.pixels[1]
+        if max(abs(rough.right), abs(rough.down)) < 2 * rough.scale:
+            break
+    rest = measure_color_depth_offset(_moved_back(views, (right, down)))
+    found = replace(rest, right=right + rest.right, down=down + rest.down)
+    return found if found.far and found.known else None
+
+
+def _moved_back(
+    views: Sequence[tuple[np.ndarray, np.ndarray]], offset: tuple[int, int]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(rgb, remove_depth_offset(depth, offset)) for rgb, depth in views]
 
 
 def depth_edges(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

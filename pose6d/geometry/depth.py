@@ -37,6 +37,7 @@ SIGMA = 2.0  # pixels, width of the smoothing kernel
 ROUNDING = 1e-4  # keeps float rounding from deciding a count that sits exactly on its limit
 
 _MEDIAN_RANGE = (0.02, 20.0)  # metres, of scenes that a depth camera can see objects in
+_COARSE = 0.0095  # metres, step of a map that was rounded by mistake: to centimetres, or to metres
 _FEWEST_PIXELS = 4  # valid depths under a mask below which no pose can be found
 
 
@@ -134,6 +135,19 @@ def check_depth(
             f"{source}: the median depth {place} is {median:g} m, that is {median * 1000:.3g} mm; metres are needed. "
             "Was it divided by the depth scale twice? (--depth_scale 1 for a recording in metres)"
         )
+
+
+def doubt_rounded_depth(depth: np.ndarray) -> str:
+    """What is odd about a map (H, W), metres, that has been rounded to multiples of a coarse step; "" of others."""
+    sample = depth[::2, ::2]
+    values = np.unique(sample[is_measured(sample)]).astype(np.float64)
+    step = float(np.diff(values).min()) if len(values) > 1 else 0.0
+    if step < _COARSE or np.abs(values / step - np.round(values / step)).max() > 0.01:
+        return ""
+    return (
+        f"depth comes in steps of {step:.3g} m: was it rounded when it was saved? Poses need millimetres: save it as "
+        "16 bits of millimetres, or as floats"
+    )
 
 
 def _to_numpy(values: np.ndarray | torch.Tensor) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pose6d.errors import MeshError
+from pose6d.errors import MeshError, why_no_file
 from pose6d.mesh.assembly import assemble
 from pose6d.mesh.coordinates import Unit
 from pose6d.mesh.debris import find_rest
@@ -143,6 +143,8 @@ def _read_with_trimesh(path: Path, files: SideFiles) -> list[MeshPart]:
 def _check_file(path: Path) -> None:
     if path.is_dir():
         raise MeshError(f"mesh {path} is a folder: give the mesh file in it (.obj, .ply or .glb)")
+    if path.is_symlink() and not path.exists():
+        raise MeshError(f"mesh {path} {why_no_file(path)}")
     if not path.exists():
         folder = path.parent
         others = (
@@ -150,6 +152,8 @@ def _check_file(path: Path) -> None:
         )
         hint = f"the folder has {', '.join(others[:5])}" if others else "check the path"
         raise MeshError(f"mesh file {path} does not exist: {hint}")
+    if not path.is_file():
+        raise MeshError(f"mesh {path} {why_no_file(path)}")
     if path.stat().st_size == 0:
         raise MeshError(f"mesh file {path} is empty (0 bytes): copy or export it again")
     with path.open("rb") as file:

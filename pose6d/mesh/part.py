@@ -60,10 +60,11 @@ class MeshPart:
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(V, 3) float32 unit normals: the sum of the adjacent faces' cross products, which weighs them by area."""
     a, b, c = np.moveaxis(vertices.astype(np.float64)[faces], 1, 0)
-    cross = np.cross(b - a, c - a)
-    corner = faces.T.ravel()
-    sums = [np.bincount(corner, weights=np.tile(cross[:, axis], 3), minlength=len(vertices)) for axis in range(3)]
-    return unit_vectors(np.stack(sums, axis=1))
+    with np.errstate(invalid="ignore", over="ignore"):  # of vertices that are not finite, which `Mesh` names
+        cross = np.cross(b - a, c - a)
+        corner = faces.T.ravel()
+        sums = [np.bincount(corner, weights=np.tile(cross[:, axis], 3), minlength=len(vertices)) for axis in range(3)]
+        return unit_vectors(np.stack(sums, axis=1))
 
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pose6d.errors import MeshError
+from pose6d.geometry.pose_check import ANNOTATED, check_rigid
 from pose6d.geometry.transforms import make_transform
 from pose6d.json_file import read_json
 from pose6d.mesh.coordinates import METRES_PER_UNIT
@@ -241,13 +242,24 @@ def centred_symmetries(symmetries: np.ndarray | torch.Tensor, center: np.ndarray
         (S, 4, 4) float32 on the CPU.
 
     Raises:
-        MeshError: another shape, or values that are not finite.
+        MeshError: another shape, or values that are not finite, or no rotations.
     """
-    symmetries = torch.as_tensor(symmetries, dtype=torch.float32)
-    if symmetries.ndim != 3 or symmetries.shape[1:] != (4, 4):
+    try:
+        symmetries = torch.as_tensor(symmetries, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise MeshError(
+            f"symmetries are of type {type(symmetries).__name__}; (S, 4, 4) transforms are needed: "
+            'pose6d.mesh.symmetry.resolve_symmetry("180 x") makes them of text'
+        ) from error
+    if symmetries.ndim != 3 or symmetries.shape[1:] != (4, 4) or not len(symmetries):
         raise MeshError(f"symmetries: shape {tuple(symmetries.shape)}; (S, 4, 4) transforms are needed")
     if not symmetries.isfinite().all():
         raise MeshError("symmetries hold values that are not finite; (S, 4, 4) transforms are needed")
+    for index, symmetry in enumerate(symmetries.double().cpu().numpy()):
+        try:
+            check_rigid(symmetry, ANNOTATED)
+        except ValueError as error:
+            raise MeshError(f"symmetries[{index}] leaves no object as it is: {error}") from error
     eye, shift = torch.eye(3), torch.as_tensor(np.asarray(center), dtype=torch.float32)
     return make_transform(eye, -shift) @ symmetries.cpu() @ make_transform(eye, shift)
 

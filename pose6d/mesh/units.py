@@ -27,6 +27,10 @@ _SMALLEST_RATIO, _LARGEST_RATIO = 0.35, 6.0
 _SOUND_RATIOS = (0.6, 3.5)  # of an object that is seen well; outside, another reading may be the right one
 _WRONG_UNIT = 10.0  # a stated unit that is off by more than this is refused
 _MOST_OF_A_PICTURE = 0.5  # beyond this a mask comes first among what may be wrong
+_FEW_FACES = 1000  # of which one has some area in almost every mesh
+_LEAST_AREA = 1e-9  # squares of the diameter
+_FAR_LARGER = 2.0  # diameters across that a mask shows; of an object that fills a picture up to 1.4
+_SAMPLE = 16  # every so many rows and columns of a mask that covers most of a picture are looked at
 _LARGE = 1.0  # metres; centimetres that give more are likely millimetres beside depth that is ten times too large
 
 # Metres per unit of depth that recordings have, and from where on the cameras that use it see, in metres: RealSense
@@ -38,10 +42,10 @@ _SMALLEST = 0.005  # metres, of objects that it sees
 
 
 def check_diameter(mesh: Mesh) -> None:
-    """Refuse a mesh that is most likely in another unit than metres.
+    """Refuse a mesh that is most likely in another unit than metres, or that nothing can be seen of.
 
     Raises:
-        MeshError: it is smaller than 2 mm, or larger than 5 m.
+        MeshError: it is smaller than 2 mm, or larger than 5 m, or all its faces are lines.
     """
     diameter, (low, high) = float(mesh.diameter), _DIAMETERS
     if not low <= diameter <= high:
@@ -51,6 +55,18 @@ def check_diameter(mesh: Mesh) -> None:
             else "is its unit m?"
         )
         raise MeshError(f"mesh {mesh.name}: diameter is {diameter:.4g} m, expected {low} to {high} m; {cure}")
+    if not (_has_area(mesh, slice(_FEW_FACES)) or _has_area(mesh, slice(_FEW_FACES, None))):
+        raise MeshError(
+            f"mesh {mesh.name} has no surface: each of its {len(mesh.faces)} faces is a line or a point; export it "
+            "again"
+        )
+
+
+def _has_area(mesh: Mesh, part: slice) -> bool:
+    """Whether one of some faces is more than a line."""
+    a, b, c = mesh.vertices[mesh.faces[part]].astype(np.float64).transpose(1, 0, 2)
+    twice_area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    return bool((twice_area > _LEAST_AREA * mesh.diameter**2).any())
 
 
 @dataclass(frozen=True)
@@ -150,6 +166,39 @@ def resolve_unit(
             f"the mask covers {100 * share:.0f} % of the picture: is it inverted, or does it show more than the "
             f"object? If it is right: {error}"
         ) from error
+
+
+def doubt_large_mask(mask: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: float) -> str:
+    """What is odd about a mask that covers most of a picture, if it shows something far larger than the object; "" of
+    other masks, such as that of an object which fills the picture. It takes no time that matters.
+
+    Args:
+        mask: (H, W) bool.
+        depth: (H, W) metres; see `is_measured` for what is missing.
+        K: (3, 3) intrinsics.
+        diameter: of the object, metres.
+    """
+    share = np.count_nonzero(mask) / max(1, mask.size)
+    if share <= _MOST_OF_A_PICTURE:
+        return ""
+    seen = depth[::_SAMPLE, ::_SAMPLE]
+    rows, columns = np.nonzero(mask[::_SAMPLE, ::_SAMPLE] & is_measured(seen))
+    if len(rows) < _FEWEST_POINTS:
+        return ""
+    z = seen[rows, columns].astype(np.float64)
+    alike = np.abs(z - np.sort(z)[len(z) // 2]) < diameter  # no background beside what fills the picture
+    rows, columns, z = rows[alike], columns[alike], z[alike]
+    y = (_SAMPLE * rows - K[1, 2]) * z / K[1, 1]
+    x = ((_SAMPLE * columns - K[0, 2]) * z - K[0, 1] * y) / K[0, 0]
+    across = np.sort(np.stack([x, y]), axis=1)[:, [len(z) // 20, -1 - len(z) // 20]]
+    extent = float(np.linalg.norm(across[:, 1] - across[:, 0])) / 0.9
+    if extent < _FAR_LARGER * diameter:
+        return ""
+    return (
+        f"the mask covers {100 * share:.0f} % of the picture, and what it shows is {_length(extent)} large, "
+        f"{_times(extent / diameter)} the object's diameter of {_length(diameter)}: is it inverted, or does it show "
+        "more than the object? It must be non-zero on the object alone"
+    )
 
 
 def _with_other_depth(readings: list[_Reading]) -> list[_Reading]:

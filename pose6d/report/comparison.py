@@ -247,13 +247,14 @@ def nearest_turn(degrees: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 def require_ground_truth(scene: Scene, frames: list[int]) -> None:
     """Raise SceneError unless one of the frames has ground truth; reads no further than the first that has."""
+    damaged = ""
     for index in frames:
         try:
             if scene[index].object_in_camera is not None:
                 return
-        except FrameError:  # named later, where the frame is used
-            continue
+        except FrameError as error:  # the others are named later, where the frames are used
+            damaged = damaged or f"; what cannot be read: {error}"
     raise SceneError(
         f"--compare needs ground truth, and none of the {len(frames)} frame(s) of {scene.path} has any: wanted "
-        f"{_WANTED.get(scene.kind, 'Frame.object_in_camera')}. Without --compare the scene runs as it is"
+        f"{_WANTED.get(scene.kind, 'Frame.object_in_camera')}. Without --compare the scene runs as it is{damaged}"
     )

@@ -15,10 +15,11 @@ from pose6d.geometry.camera import describe_intrinsics, unusual_intrinsics
 from pose6d.geometry.color_depth_offset import (
     ColorDepthOffset,
     depth_edges,
+    find_far_offset,
     measure_color_depth_offset,
     remove_depth_offset,
 )
-from pose6d.geometry.depth import check_depth
+from pose6d.geometry.depth import check_depth, doubt_rounded_depth
 from pose6d.scenes.frame import Frame, Scene
 
 _USUAL_VIEW = (30.0, 110.0)  # degrees across; of the colour pictures of RGB-D cameras, with room
@@ -67,7 +68,10 @@ def examine_recording(scene: Scene, indices: Sequence[int]) -> tuple[list[Findin
             findings.append(Finding("frame", str(error), "leave it out by --frames, or record it again"))
     if not frames:
         raise SceneError(f"{scene.path}: none of the {len(indices)} frame(s) can be used: {findings[0].text}")
-    offset = measure_color_depth_offset([(frame.rgb, frame.depth) for frame in frames])
+    views = [(frame.rgb, frame.depth) for frame in frames]
+    offset = measure_color_depth_offset(views)
+    if offset.beyond:
+        offset = find_far_offset(views) or offset
     camera = [_camera(frames[0].K, scene)]
     return [*camera, *_depth(frames, scene.depth_scale_stated), _offset(offset), *findings], offset, frames[0]
 
@@ -98,6 +102,8 @@ def _depth(frames: Sequence[Frame], stated: bool) -> list[Finding]:
         if share < _LEAST_DEPTH
         else ""
     )
+    if rounded := doubt_rounded_depth(frames[0].depth):
+        cure = rounded
     median = float(np.median(np.concatenate([frame.depth[frame.depth > 0] for frame in frames])))
     unit = "as stated" if stated else "1 mm is taken to be the unit, since nothing states another"
     far = f"median {median:.2f} m ({unit})"
@@ -111,6 +117,14 @@ def _offset(offset: ColorDepthOffset) -> Finding:
     if not offset.certain:
         return Finding("offset", offset.describe())
     right, down = offset.pixels
+    if offset.far:
+        return Finding(
+            "offset",
+            f"depth and colour do not lie on each other: {offset.describe()}",
+            "no calibration is so far off: align depth to colour when recording (RealSense: rs.align(rs.stream.color); "
+            "pose6d.geometry.depth_alignment does it for arrays), and compare the names of the frames. "
+            f"run_demo.py --depth_offset={right},{down} moves it back, which fits one distance alone",
+        )
     return Finding(
         "offset",
         offset.describe(),

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from pose6d.errors import FrameError, OutputError, SceneError, shorten
+from pose6d.errors import FrameError, OutputError, SceneError, shorten, why_no_file
 from pose6d.geometry.depth import is_measured
 from pose6d.whole_file import whole_file, write_whole
 
@@ -212,7 +212,7 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
 def _load_array(path: Path) -> np.ndarray:
     """The numbers (H, W) of a .npy file; (H, W, 1) and (1, H, W) count as that."""
     if not path.is_file():
-        raise FrameError(f"{path} is missing")
+        raise FrameError(f"{path} {why_no_file(path)}")
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:  # numpy's own message would suggest to load the file unsafely
@@ -252,7 +252,7 @@ def _load(path: Path) -> Image.Image:
 def _open_image(path: Path) -> Iterator[Image.Image]:
     """The image with its header read; what cannot be decoded of it inside is a FrameError as well."""
     if not path.is_file():
-        raise FrameError(f"{path} is missing")
+        raise FrameError(f"{path} {why_no_file(path)}")
     try:
         with Image.open(path) as image:
             yield image

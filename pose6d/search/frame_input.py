@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from pose6d.errors import FrameError
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.depth import check_depth, is_measured
 from pose6d.geometry.masks import mask_window
+from pose6d.mesh.units import doubt_large_mask
 
 _REACH = 1.3  # diameters that tracking can see of, around the last middle of the object
 _NEAREST = 0.5  # of the object's depth, that it may come to until the next frame
@@ -42,8 +45,8 @@ def check_frame(
         cropped: see `check_intrinsics`.
     """
     rgb, depth = np.asarray(rgb), np.asarray(depth)
-    if iteration < 1:
-        raise ValueError(f"iteration is {iteration}: at least one refinement step is needed")
+    if not isinstance(iteration, int | np.integer) or iteration < 1:
+        raise ValueError(f"iteration is {iteration!r}: a whole number of refinement steps is needed, at least one")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise FrameError(f"rgb: shape {rgb.shape} of {rgb.dtype}; (H, W, 3) of uint8 is needed, red first")
     if depth.ndim != 2:
@@ -102,8 +105,19 @@ def cut_around(
     return rgb[top:bottom, left:right], depth[top:bottom, left:right], K
 
 
-def check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """The mask as bool (H, W), after checking that it covers usable depth."""
+def check_mask(mask: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: float) -> np.ndarray:
+    """The mask as bool (H, W), after checking that it covers usable depth.
+
+    Args:
+        mask, depth, K: see `FoundationPose.register`.
+        diameter: of the object, metres.
+
+    Raises:
+        FrameError: it is no mask, or there is no depth under it.
+
+    Warns:
+        UserWarning: it covers most of the picture, and what it shows is far larger than the object.
+    """
     if mask is None:
         raise FrameError("ob_mask: no mask was given; non-zero on the object, the size of the images, is needed")
     mask = np.asarray(mask)
@@ -111,6 +125,8 @@ def check_mask(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
         raise FrameError(f"ob_mask: shape {mask.shape}; (H, W) is needed")
     mask = mask != 0
     check_depth(depth, mask)
+    if doubt := doubt_large_mask(mask, depth, K, diameter):
+        warnings.warn(f"ob_mask: {doubt}", stacklevel=3)  # at the line that calls register
     return mask
 
 

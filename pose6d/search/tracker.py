@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pose6d.errors import FrameError
 from pose6d.geometry.observation import Observation
+from pose6d.geometry.pose_check import ANNOTATED, check_in_front, check_rigid
 from pose6d.geometry.transforms import make_transform, rotation_angle
 from pose6d.search.alignment import TRACKING_ROUNDS, align_poses
 from pose6d.search.device_runner import DeviceRunner
@@ -43,6 +44,7 @@ class Tracker:
     ):
         self._object, self._refiner, self._scorer, self._runner = object, refiner, scorer, runner
         self._scouts = scouts
+        self._centers = np.asarray(centers, dtype=np.float64)
         offsets = torch.as_tensor(centers, dtype=torch.float32)
         self._centred_from_original = make_transform(torch.eye(3), -offsets).to(runner.device)
         self._original_from_centred = make_transform(torch.eye(3), offsets).to(runner.device)
@@ -52,7 +54,8 @@ class Tracker:
         """Set the poses (M, 4, 4) of the original objects that the next frame starts from, metres.
 
         Raises:
-            FrameError: they are of another shape, or not finite; the message calls them `name`.
+            FrameError: they are of another shape, no rotations and translations, or not in front of the camera; the
+                message calls them `name`.
         """
         poses = torch.as_tensor(np.asarray(objects_in_camera), dtype=torch.float32, device=self._runner.device)
         if poses.shape != self._original_from_centred.shape:
@@ -60,6 +63,12 @@ class Tracker:
             raise FrameError(f"{name}: shape {tuple(poses.shape)}; finite {wanted} poses are needed")
         if not poses.isfinite().all():
             raise FrameError(f"{name} holds values that are not finite; 4x4 poses are needed")
+        for pose, center in zip(np.asarray(objects_in_camera, dtype=np.float64), self._centers, strict=True):
+            try:
+                check_rigid(pose, ANNOTATED)
+                check_in_front(pose[:3, :3] @ center + pose[:3, 3], what="its middle")
+            except ValueError as error:
+                raise FrameError(f"{name}: {error}") from error
         self.poses = poses @ self._original_from_centred
 
     def track(
