@@ -58,6 +58,7 @@ class ObjectSearch:
         refinement: tuple[int, int],
     ):
         self._batch, self._propose, self._effort, self._refinement = batch, propose, effort, refinement
+        self._wait = True
         # It needs no network, and takes longer than a frame on a GPU: what is followed need not wait for it. What
         # others wrote is called in the frame: it may use the device, while graphs are recorded, too.
         self._beside = ThreadPoolExecutor(1, "regions") if propose is depth_regions else None
@@ -72,8 +73,15 @@ class ObjectSearch:
         self._place(track, frame, [place])
         self._batch.follow(frame, [0] * self._effort.starts, np.stack([pose] * self._effort.starts), 1, 0, False)
 
-    def go_on(self, track: ObjectTrack, frame: Frame) -> None:
-        """Do the next piece of looking for a lost object; what is come upon the next frames confirm."""
+    def go_on(self, track: ObjectTrack, frame: Frame, wait: bool = True) -> None:
+        """Do the next piece of looking for a lost object; what is come upon the next frames confirm.
+
+        Args:
+            track: of the object.
+            frame: the newest one.
+            wait: for regions that are not there yet, because no other object is followed that would have to wait, too.
+        """
+        self._wait = wait
         pieces, track.search.pieces = track.search.pieces, None  # after an error, and when it ends, all begins anew
         with suppress(StopIteration):
             if pieces is None:
@@ -107,6 +115,8 @@ class ObjectSearch:
                 asked_of, asked = frame, self._ask(track, frame)
             if self._is_where_it_was(track, frame):
                 return
+            while not (self._wait or regions.done()):
+                frame = yield
             starts = self._lay(track, seen, regions.result())
             if len(starts):
                 if spread:

@@ -224,7 +224,8 @@ class StateTracker:
         ]
         interval = self._interval_beside_others if followed else self._interval
         if waiting and self._frames % interval == 0:  # one at a time
-            self._search.go_on(waiting[self._frames // interval % len(waiting)], frame)
+            looked_for = waiting[self._frames // interval % len(waiting)]
+            self._search.go_on(looked_for, frame, wait=not any(track is not looked_for for track in followed))
         self._frames += 1
         return [track.tracked_pose() for track in self._tracks]
 

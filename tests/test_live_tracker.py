@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -142,6 +144,31 @@ def test_one_lost_object_does_not_disturb_another(stage: Stage) -> None:
         assert followed.state == "tracking"
         assert is_there(followed, pose)
     assert gone.state == "lost"
+
+
+def test_what_is_followed_does_not_wait_for_the_regions_of_what_is_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = StateTracker(stage.estimators, TrackingOptions(rounds=0, starts=12))
+    both.start(stage.show(box=pose_at(0.0), torus=pose_at(0.12)), stage.masks)
+    allowed, asked = threading.Event(), []
+
+    def slow(*given: Any) -> list[np.ndarray]:
+        asked.append(allowed.wait(timeout=20))
+        return [stage.masks[0]]
+
+    monkeypatch.setattr("live.object_search.propose_regions", slow)
+    both.look_again("box")
+    for _ in range(6):
+        found = both.step(stage.show(box=AWAY, torus=pose_at(0.12)))
+        assert [one.state for one in found] == ["lost", "tracking"]
+    assert not asked, "a frame waited until regions were there"
+    allowed.set()
+    states = []
+    for _ in range(20):
+        states.append(both.step(stage.show(box=AWAY, torus=pose_at(0.12)))[0].state)
+        time.sleep(0.01)
+    assert "tracking" in states
 
 
 def test_an_object_without_a_mask_is_looked_for(stage: Stage) -> None:
