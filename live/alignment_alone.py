@@ -81,16 +81,19 @@ class AlignmentAlone:
         )
 
 
-def _moves(track: ObjectTrack) -> bool:
-    """Whether it moves by more than poses differ from frame to frame where nothing does."""
-    return track.motion.is_fast(_STILL[0], _STILL[1] * track.diameter)
-
-
 def _start(track: ObjectTrack, frame: Frame) -> np.ndarray:
-    predicted = track.motion.predict(frame.seconds) if _moves(track) else None
-    pose = track.pose if predicted is None else predicted
-    assert pose is not None
-    return pose
+    """Where the alignment starts from.
+
+    Of an object that stands still that is where the networks saw it: from its last pose on it would creep to where the
+    alignment by itself wants it, and jump back with the next frame of the networks.
+    """
+    assert track.pose is not None
+    assert track.verdict is not None
+    still = _STILL[0], _STILL[1] * track.diameter
+    if track.motion.is_fast(*still):
+        predicted = track.motion.predict(frame.seconds)
+        return track.pose if predicted is None else predicted
+    return track.pose if is_far(track.verdict.pose, track.pose, track.center, *still) else track.verdict.pose
 
 
 def _goes_on(track: ObjectTrack, start: np.ndarray, candidate: Candidate, before: dict[str, float]) -> bool:

@@ -28,11 +28,13 @@ class NetworkVerdict(NamedTuple):
     """What the networks' last frame said of the pose of an object.
 
     Attributes:
+        pose: (4, 4).
         confidence: of the scorer; None where it has none.
         seen: the evidence by name.
         frames: since then.
     """
 
+    pose: np.ndarray
     confidence: float | None
     seen: dict[str, float]
     frames: int = 0
