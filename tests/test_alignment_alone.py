@@ -106,3 +106,21 @@ def test_one_object_that_needs_networks_does_not_bring_them_to_another(stage: St
     assert_is_at(both[0], moved(4))
     assert both[1].state == "tracking"
     assert torch.allclose(torch.as_tensor(both[1].pose), jump, atol=0.01)
+
+
+def test_what_stands_still_is_aligned_from_where_the_networks_saw_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker, starts = begin(stage, EVERY, "box"), []
+    follow = tracker._batch.follow
+
+    def watched(frame: Frame, objects: list[int], poses: np.ndarray, *effort: int, **options: bool) -> object:
+        if effort[0] == 0:
+            starts.append(poses[0])
+        return follow(frame, objects, poses, *effort, **options)
+
+    monkeypatch.setattr(tracker._batch, "follow", watched)
+    for _ in range(EVERY):
+        step(stage, tracker, stage.show(box=moved(0)))
+    assert len(starts) == EVERY - 1
+    assert all(np.array_equal(start, starts[0]) for start in starts), "it creeps with each frame"
