@@ -12,10 +12,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from live.judgement import fitting_share
 from live.motion import is_far
 from live.object_track import ObjectTrack
 from live.other_sides import Candidate
 from live.pose_batch import JudgedPoses, PoseBatch
+from pose6d.errors import OptionError
 from pose6d.scenes.frame import Frame
 
 INTERVALS = {"cpu": 12, "cuda": 4}
@@ -34,9 +36,14 @@ class AlignmentAlone:
         batch: of all objects.
         rounds: of the alignment; without any, the networks follow all objects in all frames.
         interval: frames from one that the networks follow an object in to the next; 1: all.
+
+    Raises:
+        OptionError: the interval is less than 1.
     """
 
     def __init__(self, batch: PoseBatch, rounds: int, interval: int):
+        if interval < 1:
+            raise OptionError(f"networks_every is {interval}: 1 (the networks follow in every frame) or more is needed")
         self._batch, self._rounds, self._interval = batch, rounds, interval
 
     def follow(self, tracks: Sequence[ObjectTrack], frame: Frame) -> dict[int, Candidate]:
@@ -104,10 +111,6 @@ def _goes_on(track: ObjectTrack, start: np.ndarray, candidate: Candidate, before
         and not is_far(start, candidate.pose, track.center, _FAR[0], _FAR[1] * track.diameter)
         and seen["visible"] * seen["inside"] >= _LEAST_VISIBLE
         and seen["texture"] > before["texture"] - _LESS_TEXTURE
-        and _fit(seen) > _fit(before) - _LESS_FIT
+        and fitting_share(seen) > fitting_share(before) - _LESS_FIT
         and seen["spread"] < before["spread"] + _MORE_SPREAD
     )
-
-
-def _fit(seen: dict[str, float]) -> float:
-    return seen["visible"] / max(seen["visible"] + seen["through"], 1e-3)

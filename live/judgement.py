@@ -41,6 +41,11 @@ _PATIENCE = 8  # frames without a good pose until an object is lost that somethi
 _GONE = 3  # the same where nothing hides it
 
 
+def fitting_share(seen: Mapping[str, Any]) -> Any:
+    """Of what is not hidden, the share that is seen where it should be; of the shape of the evidence."""
+    return seen["visible"] / np.maximum(seen["visible"] + seen["through"], 1e-3)
+
+
 def cues(judged: JudgedPoses) -> dict[str, np.ndarray]:
     """(N,) each: what tells right poses from wrong ones.
 
@@ -51,7 +56,7 @@ def cues(judged: JudgedPoses) -> dict[str, np.ndarray]:
     odds = confidence.clip(1e-6, 1 - 1e-6)
     return {
         "confidence": np.log(odds / (1 - odds)).clip(-_SUREST, _SUREST),
-        "fit": seen["visible"] / np.maximum(seen["visible"] + seen["through"], 1e-3),
+        "fit": fitting_share(seen),
         "spread": seen["spread"],
         "beyond": seen["beyond"],
         "texture": seen["texture"],

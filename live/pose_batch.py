@@ -20,7 +20,7 @@ from pose6d.scenes.frame import Frame
 from pose6d.search.alignment import align_poses
 from pose6d.search.alternatives import weigh
 from pose6d.search.device_runner import DeviceRunner
-from pose6d.search.frame_input import check_depth_roughly, check_frame, cut_around
+from pose6d.search.frame_input import REACH, check_depth_roughly, check_frame, cut_around
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses
 from pose6d.search.pair_evidence import PairEvidence, compare_poses
 from pose6d.search.placement import NearSides, place_rotations
@@ -164,8 +164,8 @@ class PoseBatch:
                 centred, index = centred[fill], index[fill]
         with runner.stage("upload"):
             if self.device.type == "cpu":  # see `pose6d.search.tracker`
-                diameters = self._diameters[index].numpy()
-                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), diameters, *(() if iteration else (_NEAR,)))
+                diameters, around = self._diameters[index].numpy(), REACH if iteration else _NEAR
+                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), diameters, around)
             inputs = [*runner.upload_frame(rgb, depth, K), centred, index]
         results = runner.run(self._follow, inputs, iteration, rounds, judge, len(index))
         with runner.stage("copy"):

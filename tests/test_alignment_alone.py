@@ -9,6 +9,7 @@ from torch import Tensor
 
 from live.state_tracker import StateTracker, TrackingOptions
 from live.tracked_pose import TrackedPose
+from pose6d.errors import OptionError
 from pose6d.evaluation.pose_errors import rotation_error
 from pose6d.scenes.frame import Frame
 from tests.live_frames import Stage, pose_at
@@ -65,6 +66,11 @@ def test_with_an_interval_of_one_they_follow_in_all_frames(stage: Stage) -> None
     tracker = begin(stage, 1, "box")
     for i in range(1, 4):
         assert step(stage, tracker, stage.show(box=moved(i)))[1] > 0
+
+
+def test_an_interval_of_none_is_refused(stage: Stage) -> None:
+    with pytest.raises(OptionError, match=r"networks_every is 0: 1 .* or more is needed"):
+        StateTracker(stage.estimators, TrackingOptions(networks_every=0))
 
 
 def test_they_follow_at_once_what_jumps(stage: Stage) -> None:

@@ -334,10 +334,14 @@ def test_a_tracked_object_is_turned_to_the_side_that_its_colours_show(
     monkeypatch.setattr(estimator, "register", lambda *given: start.numpy())
     tracker = make_tracker(stage)
     tracker.start(stage.show(box=truth), [stage.masks[0]])
-    found = [tracker.step(stage.show(box=truth))[0] for _ in range(70)]
+    found, competed = [], []
+    for _ in range(70):
+        found += tracker.step(stage.show(box=truth))
+        competed.append(tracker._tracks[0].challengers is not None)
     assert is_there(found[0], start)
     assert {one.state for one in found} == {"tracking"}
     assert is_there(found[-1], truth)
+    assert any(competed) == (begun == "wrong"), "no work for a side that colours speak against"
 
 
 def test_what_is_found_half_hidden_is_doubtful_until_it_is_seen(stage: Stage) -> None:

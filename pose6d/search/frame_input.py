@@ -13,7 +13,8 @@ from pose6d.geometry.depth import check_depth, is_measured
 from pose6d.geometry.masks import mask_window
 from pose6d.mesh.units import doubt_large_mask
 
-_REACH = 1.3  # diameters that tracking can see of, around the last middle of the object
+REACH = 1.3
+"""diameters around the last middle of the object that tracking can see"""
 _NEAREST = 0.5  # of the object's depth, that it may come to until the next frame
 
 
@@ -74,7 +75,7 @@ def cut_around(
     K: np.ndarray,
     poses: np.ndarray,
     diameters: np.ndarray,
-    around: float = _REACH,
+    around: float = REACH,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The part of a frame where objects can be that were at these poses one frame ago.
 
