@@ -231,7 +231,7 @@ class FoundationPose:
             elif len(confidence):
                 self.alternatives = [Alternative(self.poses[0].copy(), surest)]
         self.confidence = self.alternatives[0].probability if self.alternatives else None
-        self._tracker.poses = poses[:1]
+        self._tracker.begin(poses[:1])
         return self.poses[0].copy()
 
     def _search(
@@ -327,22 +327,23 @@ class FoundationPose:
         return SearchSteps(*parts, observation, mask, middle, self._runner, progress, tell)
 
     def track_one(
-        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = 2, judge: bool = False
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None = None, judge: bool = False
     ) -> np.ndarray:
         """Follow the object into the next frame.
 
-        1. Check the inputs.
-        2. Filter the depth and turn it into points.
-        3. Refine the last pose `iteration` times.
-        4. Align texture and depth.
-        5. If asked to, judge the result: `confidence` tells when to register again.
+        1. Check the inputs, filter the depth and turn it into points.
+        2. Refine the last pose. An object that goes on as it moved needs that in one frame of twelve (CUDA: of four).
+        3. Align texture and depth.
+        4. If asked to, judge the result: `confidence` tells when to register again.
 
         Args:
             rgb: (H, W, 3) uint8.
             depth: (H, W) metres, 0 = missing.
             K: (3, 3) intrinsics of both images.
-            iteration: refinement steps; on a CPU no more where one hardly moves the object.
-            judge: set `confidence`, which costs about as much as one refinement step.
+            iteration: refinement steps of every frame; None: two, and in frames that need none, none
+                (`pose6d.search.alignment_alone`). On a CPU no more where one hardly moves the object.
+            judge: set `confidence`, which costs about as much as one refinement step; of a frame that needs none it is
+                that of the last one that did.
 
         Returns:
             (4, 4) float32, original mesh in camera (OpenCV axes), metres.
@@ -360,7 +361,7 @@ class FoundationPose:
         return poses[0]
 
     def warm_up(
-        self, height: int = 480, width: int = 640, register_iteration: int = 5, track_iteration: int = 2
+        self, height: int = 480, width: int = 640, register_iteration: int = 5, track_iteration: int | None = None
     ) -> float:
         """Compile kernels, choose them and record graphs, so that the first frame is as fast as any.
 
@@ -380,9 +381,8 @@ class FoundationPose:
         for _ in range(2 if self.device.type == "cuda" else 1):  # graphs are recorded at the second call
             if self.device.type == "cuda":  # on a CPU, one hypothesis warms up as much as many
                 self.register(K, rgb, depth, np.eye(height, width, dtype=bool), register_iteration)
-            for judge in (True, False):
-                self.start_from(pose)
-                self.track_one(rgb, depth, K, track_iteration, judge)
+            self.start_from(pose)
+            self._tracker.warm_up(rgb, depth, K, track_iteration)
         self.reset()
         return time.perf_counter() - start
 
@@ -395,6 +395,6 @@ class FoundationPose:
 
     def reset(self) -> None:
         """Forget the last frame: `track_one` needs a new start."""
-        self._tracker.poses, self.poses, self.scores, self.confidence = None, None, None, None
-        self.alternatives = []
+        self._tracker.reset()
+        self.poses, self.scores, self.confidence, self.alternatives = None, None, None, []
         self._runner.timings.clear()

@@ -89,9 +89,9 @@ class ManyObjects:
         return np.stack(poses)
 
     def track_many(
-        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = 2, judge: bool = False
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None = None, judge: bool = False
     ) -> np.ndarray:
-        """Follow all objects into the next frame.
+        """Follow all objects into the next frame. Where one needs the networks, they follow all.
 
         Args:
             rgb, depth, K, iteration, judge: see `FoundationPose.track_one`.

@@ -1,9 +1,4 @@
-"""Following objects without any network, in frames in which they go on as they moved.
-
-Where constant velocity leads to is then so near to the truth that the alignment of texture and depth does the rest, as
-exactly as after a network's step, in a fraction of its time. What the frame shows of the pose is compared with what it
-showed when the networks last followed the object; where it is less, they do, in the same frame.
-"""
+"""Following objects without any network, in frames in which they go on as they moved."""
 
 from __future__ import annotations
 
@@ -12,25 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from live.judgement import fitting_share
-from live.motion import is_far
 from live.object_track import ObjectTrack
 from live.other_sides import Candidate
 from live.pose_batch import JudgedPoses, PoseBatch
 from pose6d.errors import OptionError
 from pose6d.scenes.frame import Frame
 
-INTERVALS = {"cpu": 12, "cuda": 4}
-"""frames from one that the networks follow an object in to the next, by the kind of device"""
-
-_STILL = 2.0, 0.02  # degrees and diameters between frames up to which an object counts as standing still
-_FAR = 3.0, 0.04  # degrees and diameters from the predicted pose from which on the alignment may have gone astray
-_LESS_TEXTURE, _LESS_FIT, _MORE_SPREAD = 0.1, 0.06, 0.1  # than when the networks last followed it
-_LEAST_VISIBLE = 0.5  # share of the silhouette
-
 
 class AlignmentAlone:
-    """Follows objects by the alignment alone.
+    """Follows objects by the alignment alone (`pose6d.search.alignment_alone`).
 
     Args:
         batch: of all objects.
@@ -56,8 +41,13 @@ class AlignmentAlone:
         rows = [row for row, track in enumerate(tracks) if self._may_go_alone(track)]
         if not rows:
             return {}
-        starts = np.stack([_start(tracks[row], frame) for row in rows])
-        judged = self._align(frame, [tracks[row].index for row in rows], starts)
+        starts = []
+        for row in rows:
+            track = tracks[row]
+            assert track.verdict is not None
+            assert track.pose is not None
+            starts.append(track.verdict.start(track.pose, track.motion, frame.seconds))
+        judged = self._align(frame, [tracks[row].index for row in rows], np.stack(starts))
         found = {}
         for at, row in enumerate(rows):
             track, one = tracks[row], judged.take([at])
@@ -66,7 +56,8 @@ class AlignmentAlone:
             if verdict.confidence is not None:
                 one = replace(one, confidence=np.array([verdict.confidence], np.float32))
             candidate = Candidate.of(track, one, 0)
-            if _goes_on(track, starts[at], candidate, verdict.seen):
+            sure = track.judge.is_sure(candidate.odds)
+            if sure and verdict.holds(starts[at], candidate.pose, track.center, candidate.seen):
                 track.verdict = verdict._replace(frames=verdict.frames + 1)
                 found[row] = candidate
         return found
@@ -86,31 +77,3 @@ class AlignmentAlone:
             and track.challengers is None  # which the networks compare with the pose
             and track.pose is not None
         )
-
-
-def _start(track: ObjectTrack, frame: Frame) -> np.ndarray:
-    """Where the alignment starts from.
-
-    Of an object that stands still that is where the networks saw it: from its last pose on it would creep to where the
-    alignment by itself wants it, and jump back with the next frame of the networks.
-    """
-    assert track.pose is not None
-    assert track.verdict is not None
-    still = _STILL[0], _STILL[1] * track.diameter
-    if track.motion.is_fast(*still):
-        predicted = track.motion.predict(frame.seconds)
-        return track.pose if predicted is None else predicted
-    return track.pose if is_far(track.verdict.pose, track.pose, track.center, *still) else track.verdict.pose
-
-
-def _goes_on(track: ObjectTrack, start: np.ndarray, candidate: Candidate, before: dict[str, float]) -> bool:
-    """Whether a frame shows as much of an object at the aligned pose as it did `before`."""
-    seen = candidate.seen
-    return (
-        track.judge.is_sure(candidate.odds)
-        and not is_far(start, candidate.pose, track.center, _FAR[0], _FAR[1] * track.diameter)
-        and seen["visible"] * seen["inside"] >= _LEAST_VISIBLE
-        and seen["texture"] > before["texture"] - _LESS_TEXTURE
-        and fitting_share(seen) > fitting_share(before) - _LESS_FIT
-        and seen["spread"] < before["spread"] + _MORE_SPREAD
-    )

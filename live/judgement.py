@@ -11,6 +11,7 @@ import numpy as np
 
 from live.pose_batch import JudgedPoses
 from live.tracked_pose import TrackState
+from pose6d.search.evidence import fitting_share
 
 # Log odds that a pose is within 0.1 diameter of the truth. Confidence, fit and texture are about what logistic
 # regression on simulated sequences gives (benchmarks/live_tracking, --fit). It asks for -10 and -7 for the other two,
@@ -39,11 +40,6 @@ _BELIEVED = 0.1  # probability of a registration up to which people's word does 
 _CONFIRM = 2  # good frames in a row that make a found object `tracking`
 _PATIENCE = 8  # frames without a good pose until an object is lost that something hides
 _GONE = 3  # the same where nothing hides it
-
-
-def fitting_share(seen: Mapping[str, Any]) -> Any:
-    """Of what is not hidden, the share that is seen where it should be; of the shape of the evidence."""
-    return seen["visible"] / np.maximum(seen["visible"] + seen["through"], 1e-3)
 
 
 def cues(judged: JudgedPoses) -> dict[str, np.ndarray]:

@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from estimater import FoundationPose
 from live.judgement import StateJudge
-from live.motion import Motion
 from live.recovery import SearchProgress
 from live.smoothing import PoseFilter
 from live.tracked_pose import TrackedPose
+from pose6d.geometry.motion import Motion
 from pose6d.geometry.rotation_grids import covering_rotations
 from pose6d.geometry.transforms import so3_exp
+from pose6d.search.alignment_alone import NetworkVerdict
 from pose6d.search.placement import NearSides
 
 _RIVAL = 1 / 3  # of the likeliest pose's probability, above which another one is a rival
 MOST_RIVALS = 3
 """poses that a registration left open and that are followed beside its own"""
-
-
-class NetworkVerdict(NamedTuple):
-    """What the networks' last frame said of the pose of an object.
-
-    Attributes:
-        pose: (4, 4).
-        confidence: of the scorer; None where it has none.
-        seen: the evidence by name.
-        frames: since then.
-    """
-
-    pose: np.ndarray
-    confidence: float | None
-    seen: dict[str, float]
-    frames: int = 0
 
 
 class ObjectTrack:

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from live.judgement import explained_share, log_odds
-from live.motion import is_far, place_at
 from live.object_track import MOST_RIVALS, ObjectTrack
 from live.pose_batch import JudgedPoses, PoseBatch
 from live.recovery import best_distinct
+from pose6d.geometry.motion import is_far, place_at
 from pose6d.scenes.frame import Frame
 
 SHOWS_ITS_SIDE = 0.7

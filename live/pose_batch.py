@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from estimater import FoundationPose
-from live.evidence import PoseEvidence, measure_evidence
 from many_objects import meshes_of_batch
 from pose6d.geometry.transforms import make_transform
 from pose6d.pieces import run_pieces
@@ -20,7 +19,8 @@ from pose6d.scenes.frame import Frame
 from pose6d.search.alignment import align_poses
 from pose6d.search.alternatives import weigh
 from pose6d.search.device_runner import DeviceRunner
-from pose6d.search.frame_input import REACH, check_depth_roughly, check_frame, cut_around
+from pose6d.search.evidence import PoseEvidence, measure_evidence
+from pose6d.search.frame_input import NEAR, REACH, check_depth_roughly, check_frame, cut_around
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses
 from pose6d.search.pair_evidence import PairEvidence, compare_poses
 from pose6d.search.placement import NearSides, place_rotations
@@ -76,7 +76,6 @@ class PlacedPoses(NamedTuple):
     evidence: dict[str, np.ndarray]
 
 
-_NEAR = 0.75  # diameters around poses that no network moves that count
 _USUAL_WEIGHTS = ChoiceWeights(ranking=0.0, texture=1.0, confidence=1.0, color=0.75, shape=0.35)
 """of scorers that bring none: about those of the released ones, but for the ranking, whose unit nobody knows"""
 
@@ -164,7 +163,7 @@ class PoseBatch:
                 centred, index = centred[fill], index[fill]
         with runner.stage("upload"):
             if self.device.type == "cpu":  # see `pose6d.search.tracker`
-                diameters, around = self._diameters[index].numpy(), REACH if iteration else _NEAR
+                diameters, around = self._diameters[index].numpy(), REACH if iteration else NEAR
                 rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), diameters, around)
             inputs = [*runner.upload_frame(rgb, depth, K), centred, index]
         results = runner.run(self._follow, inputs, iteration, rounds, judge, len(index))

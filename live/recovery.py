@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from live.motion import is_far, place_at
+from pose6d.geometry.motion import is_far, place_at
 from pose6d.geometry.transforms import so3_exp
 from pose6d.scenes.frame import Frame
 from pose6d.search.distinct_poses import select_distinct

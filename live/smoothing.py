@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from live.motion import place_at
+from pose6d.geometry.motion import place_at
 from pose6d.geometry.transforms import so3_exp, so3_log
 
 _LEAST_GAIN = 0.15  # of what a frame has new while the object stands still

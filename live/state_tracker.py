@@ -9,19 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from estimater import FoundationPose
-from live import alignment_alone, other_sides
+from live import other_sides
 from live.alignment_alone import AlignmentAlone
 from live.automatic_start import Propose, find_object
 from live.judgement import log_odds
-from live.motion import is_far, place_at
 from live.object_search import EFFORTS, ObjectSearch
-from live.object_track import NetworkVerdict, ObjectTrack
+from live.object_track import ObjectTrack
 from live.other_sides import Candidate, OtherSides
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
 from live.tracked_pose import TrackedPose
 from pose6d.errors import FrameError, OptionError
+from pose6d.geometry.motion import is_far, place_at
 from pose6d.scenes.frame import Frame
+from pose6d.search import alignment_alone
+from pose6d.search.alignment_alone import NetworkVerdict
 from pose6d.search.alternatives import Alternative
 from pose6d.segmentation.depth_regions import depth_regions
 
@@ -51,7 +53,7 @@ class TrackingOptions:
     """
 
     iteration: int = 2
-    rounds: int = 3
+    rounds: int = alignment_alone.ROUNDS
     starts: int | None = None
     starts_in_doubt: int | None = None
     interval: int | None = None
@@ -349,7 +351,7 @@ def _verdict(track: ObjectTrack, best: Candidate) -> NetworkVerdict | None:
     if track.judge.state != "tracking":
         return None
     known = best.judged.confidence
-    return NetworkVerdict(best.pose, None if known is None else float(known[0]), best.seen)
+    return NetworkVerdict(best.pose, None if known is None else float(known[0]), best.seen, track.diameter)
 
 
 def _best(track: ObjectTrack, judged: JudgedPoses, rows: Sequence[int], row: int) -> Candidate:

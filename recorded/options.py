@@ -26,8 +26,9 @@ class RecordedOptions:
     in masks/."""
     est_refine_iter: int = 5
     """Refinement steps in the first frame."""
-    track_refine_iter: int = 2
-    """Refinement steps in each further frame."""
+    track_refine_iter: int | None = None
+    """Refinement steps in each further frame; where it is not given two, and none in frames in which the object goes on
+    as it moved."""
     schedule: Literal["auto", "full", "thorough", "pruned"] = "auto"
     """How the first frame's hypotheses are refined: full is the published method, pruned goes on with the best; auto is
     pruned, or full with weights that have no confidence."""

@@ -118,8 +118,9 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
 def check_numbers(options: RecordedOptions) -> None:
     """Refuse numbers that make no sense before anything is read."""
     for name in ("est_refine_iter", "track_refine_iter"):
-        if getattr(options, name) < 1:
-            raise Pose6DError(f"--{name} is {getattr(options, name)}: at least one refinement step is needed")
+        steps = getattr(options, name)
+        if steps is not None and steps < 1:
+            raise Pose6DError(f"--{name} is {steps}: at least one refinement step is needed")
     if not 0 <= options.debug <= 3:
         raise Pose6DError(f"--debug is {options.debug}: wanted 0 (poses and timings) to 3 (everything)")
 

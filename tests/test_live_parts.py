@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from live.evidence import measure_evidence
 from live.judgement import StateJudge, explained_share, log_odds
-from live.motion import Motion
 from live.object_track import ObjectTrack
 from live.pose_batch import JudgedPoses, PoseBatch
 from live.recovery import SearchProgress, region_places, starts_in_doubt
 from live.smoothing import PoseFilter
+from pose6d.geometry.motion import Motion
 from pose6d.geometry.observation import observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search.evidence import measure_evidence
 from tests.live_frames import Stage, draw_frame, pose_at
 from tests.rendering_scenes import box
 

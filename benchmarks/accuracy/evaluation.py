@@ -42,7 +42,7 @@ class BenchmarkedEstimator(Protocol):
     ) -> np.ndarray: ...
 
     def track_one(
-        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int = ..., judge: bool = ...
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None = ..., judge: bool = ...
     ) -> np.ndarray: ...
 
     def start_from(self, object_in_camera: np.ndarray) -> None: ...
@@ -53,7 +53,7 @@ class Effort:
     """How much work the estimator may do."""
 
     iterations: int = 5
-    track_iterations: int = 2
+    track_iterations: int | None = None
 
 
 class FewerHypotheses:

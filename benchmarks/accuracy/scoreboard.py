@@ -85,8 +85,8 @@ class Options(SceneChoice):
     """a quantised variant of the networks (docs/quantization.md); the weights as they are if omitted"""
     iterations: int = 5
     """refinement steps of register"""
-    track_iterations: int = 2
-    """refinement steps of track_one"""
+    track_iterations: int | None = None
+    """refinement steps of track_one; as it decides if omitted"""
     real_folder: Path | None = None
     """a real recording, or a folder that holds some, for the suite real, which is left out without it"""
     pose_sets: bool = True

@@ -15,6 +15,8 @@ from pose6d.mesh.units import doubt_large_mask
 
 REACH = 1.3
 """diameters around the last middle of the object that tracking can see"""
+NEAR = 0.75
+"""diameters around poses that no network moves that count"""
 _NEAREST = 0.5  # of the object's depth, that it may come to until the next frame
 
 

@@ -1,4 +1,4 @@
-"""Following objects from frame to frame: each new pose starts from the last one."""
+"""Following objects from frame to frame: each new pose starts from the last one, or from where they move to."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import torch
 from torch import Tensor
 
 from pose6d.errors import FrameError
+from pose6d.geometry.motion import Motion
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.pose_check import ANNOTATED, check_in_front, check_rigid
 from pose6d.geometry.transforms import make_transform, rotation_angle
+from pose6d.search import alignment_alone
 from pose6d.search.alignment import TRACKING_ROUNDS, align_poses
+from pose6d.search.alignment_alone import NetworkVerdict, usual_texture
 from pose6d.search.device_runner import DeviceRunner
-from pose6d.search.frame_input import check_depth_roughly, check_frame, check_result, cut_around
+from pose6d.search.evidence import PoseEvidence, measure_evidence
+from pose6d.search.frame_input import NEAR, REACH, check_depth_roughly, check_frame, check_result, cut_around
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Refiner, Scorer, Scouts
 
 # What a step moves at most, radians and diameters, where no other one follows on a CPU.
 _STILL_TURN, _STILL_SHIFT = 0.07, 0.03
+STEPS = 2
+"""refinement steps where the networks follow, if nothing else is asked for"""
 
 
 class Tracker:
@@ -48,7 +54,20 @@ class Tracker:
         offsets = torch.as_tensor(centers, dtype=torch.float32)
         self._centred_from_original = make_transform(torch.eye(3), -offsets).to(runner.device)
         self._original_from_centred = make_transform(torch.eye(3), offsets).to(runner.device)
+        self._interval = alignment_alone.INTERVALS[runner.device.type]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget where the objects are."""
         self.poses: Tensor | None = None
+        self._verdicts: list[NetworkVerdict] | None = None
+        self._judged = False  # by the networks, in the last frame that they saw
+
+    def begin(self, poses: Tensor) -> None:
+        """The next frame starts from these poses (M, 4, 4) of the centred objects, which are on the device."""
+        self.reset()
+        self._motions = [Motion(np.zeros(3)) for _ in self._centers]  # of the centred objects
+        self._accept(poses, poses.cpu().numpy())
 
     def start_from(self, objects_in_camera: np.ndarray, name: str = "objects_in_camera") -> None:
         """Set the poses (M, 4, 4) of the original objects that the next frame starts from, metres.
@@ -69,51 +88,147 @@ class Tracker:
                 check_in_front(pose[:3, :3] @ center + pose[:3, 3], what="its middle")
             except ValueError as error:
                 raise FrameError(f"{name}: {error}") from error
-        self.poses = poses @ self._original_from_centred
+        self.begin(poses @ self._original_from_centred)
 
     def track(
-        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int, judge: bool, cropped: bool
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None, judge: bool, cropped: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Follow all objects into the next frame: see `FoundationPose.track_one`.
+        """Follow all objects into the next frame: see `FoundationPose.track_one`. Where one of several needs the
+        networks, they follow all.
 
         Returns:
             (M, 4, 4) float32, original objects in camera, metres; and their confidence (M,), if asked for and known.
         """
         assert self.poses is not None, "the callers say where to start"
-        runner = self._runner
-        runner.timings.clear()
-        with runner.stage("check"):
-            rgb, depth = check_frame(K, rgb, depth, iteration, cropped)
+        self._runner.timings.clear()
+        with self._runner.stage("check"):
+            rgb, depth = check_frame(K, rgb, depth, STEPS if iteration is None else iteration, cropped)
             check_depth_roughly(depth)
+        if iteration is None and self._may_go_alone(judge):
+            found = self._go_alone(rgb, depth, K)
+            if found is not None:
+                return found, self._confidence() if judge else None
+        return self._follow_by_networks(rgb, depth, K, iteration, judge)
+
+    def warm_up(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None) -> None:
+        """Run all that following objects from where they are may need, once."""
+        for judge in (True, False):
+            self._follow_by_networks(rgb, depth, K, iteration, judge)
+        if iteration is None:
+            self._go_alone(rgb, depth, K)
+
+    def _may_go_alone(self, judge: bool) -> bool:
+        """Whether the alignment alone may follow all objects into the next frame."""
+        if self._verdicts is None or (judge and not self._judged):
+            return False
+        return all(verdict.sound and verdict.frames + 1 < self._interval for verdict in self._verdicts)
+
+    def _confidence(self) -> np.ndarray | None:
+        """(M,) of the last frame that the networks followed the objects in; None where they did not judge."""
+        known = [verdict.confidence for verdict in self._verdicts or []]
+        return None if None in known else np.array(known, dtype=np.float32)
+
+    def _go_alone(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> np.ndarray | None:
+        """Follow all objects by the alignment alone; None where the frame shows less of one than before."""
+        verdicts = self._verdicts
+        assert verdicts is not None
+        with self._runner.stage("upload"):
+            starts = [verdict.start(m.last, m) for verdict, m in zip(verdicts, self._motions, strict=True)]
+            poses = torch.from_numpy(np.stack(starts).astype(np.float32))
+            inputs = [*self._upload(rgb, depth, K, poses, NEAR), self._runner.upload("starts", poses.numpy())]
+        found, evidence = self._runner.run(self._align, inputs)
+        with self._runner.stage("copy"):
+            centred, original = found.cpu().numpy()
+            if not np.isfinite(original).all():
+                return None
+            seen = _by_object(evidence)
+        origin = np.zeros(3)
+        if not all(v.holds(s, p, origin, e) for v, s, p, e in zip(verdicts, starts, centred, seen, strict=True)):
+            return None
+        self._accept(found[0], centred)
+        self._verdicts = [verdict._replace(frames=verdict.frames + 1) for verdict in verdicts]
+        return original
+
+    def _follow_by_networks(
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None, judge: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        seldom, runner = iteration is None, self._runner
+        assert self.poses is not None
         with runner.stage("upload"):
-            if runner.device.type == "cpu":
-                # Filtering takes its time with each pixel there. A GPU does not notice, and would have to record a
-                # graph for every size.
-                rgb, depth, K = cut_around(rgb, depth, K, self.poses.numpy(), np.asarray(self._object.diameter))
-            inputs = [*runner.upload_frame(rgb, depth, K), self.poses]
-        poses, objects_in_camera, confidence = runner.run(self._follow, inputs, iteration, judge)
+            inputs = [*self._upload(rgb, depth, K, self.poses, REACH), self.poses]
+        steps = STEPS if iteration is None else iteration
+        found, confidence, evidence = runner.run(self._follow, inputs, steps, judge, seldom)
         with runner.stage("copy"):
-            result = objects_in_camera.cpu().numpy()
-            check_result(result, "tracking")
+            centred, original = found.cpu().numpy()
+            check_result(original, "tracking")
             known = confidence.cpu().numpy() if len(confidence) else None
+            seen = _by_object(evidence) if seldom else None
+        self._accept(found[0], centred)
+        self._judged = judge
+        if seen is None:
+            self._verdicts = None
+        else:
+            each = [None] * len(centred) if known is None else [float(x) for x in known]
+            diameters = np.broadcast_to(np.asarray(self._object.diameter, dtype=np.float64), len(centred))
+            before = [*self._verdicts] if self._verdicts else [None] * len(centred)
+            self._verdicts = [
+                NetworkVerdict(pose, said, now, float(diameter), usual_texture(now, last))
+                for pose, said, now, diameter, last in zip(centred, each, seen, diameters, before, strict=True)
+            ]
+        return original, known
+
+    def _upload(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, poses: Tensor, around: float) -> list[Tensor]:
+        """What the device needs of a frame in which the objects are near these poses (M, 4, 4)."""
+        if self._runner.device.type == "cpu":
+            # Filtering takes its time with each pixel there. A GPU does not notice, and would have to record a graph
+            # for every size.
+            rgb, depth, K = cut_around(rgb, depth, K, poses.numpy(), np.asarray(self._object.diameter), around)
+        return self._runner.upload_frame(rgb, depth, K)
+
+    def _accept(self, poses: Tensor, same: np.ndarray) -> None:
+        """The objects are at these poses (M, 4, 4), here on the device and there on the host."""
         self.poses = poses
-        return result, known
+        for motion, pose in zip(self._motions, same, strict=True):
+            motion.add(pose, None)
 
     def _follow(
-        self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, iteration: int, judge: bool
+        self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, iteration: int, judge: bool, look: bool
     ) -> tuple[Tensor, ...]:
-        """Poses (M, 4, 4) of the centred objects and of the original ones, and their confidence, (M,) or (0,)."""
+        """Poses (2, M, 4, 4) of the centred objects and of the original ones, their confidence, (M,) or (0,), and what
+        the frame shows of them, (12, M), if asked for."""
         runner = self._runner
         observation = runner.observe(rgb, depth, K)
         with runner.stage("refine"):
             poses = refine_tracked(poses, self._object, observation, self._refiner, self._scouts, iteration)
         with runner.stage("align"):
-            poses = align_poses(poses, self._object, observation, TRACKING_ROUNDS[runner.device.type])
+            rounds = alignment_alone.ROUNDS if look else TRACKING_ROUNDS[runner.device.type]
+            poses = align_poses(poses, self._object, observation, rounds, coarse=rounds - 1 if look else 0)
         confidence = None
         if judge:
             with runner.stage("judge"):
                 confidence = self._scorer.judge(Hypotheses(poses), self._object, observation).confidence
-        return poses, poses @ self._centred_from_original, poses.new_empty(0) if confidence is None else confidence
+        evidence = self._look(poses, observation) if look else poses.new_empty(0)
+        return self._both(poses), poses.new_empty(0) if confidence is None else confidence, evidence
+
+    def _align(self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor) -> tuple[Tensor, ...]:
+        """The same without networks: poses (2, M, 4, 4) and what the frame shows of them, (12, M)."""
+        observation = self._runner.observe(rgb, depth, K)
+        rounds = alignment_alone.ROUNDS
+        with self._runner.stage("align"):
+            poses = align_poses(poses, self._object, observation, rounds, coarse=rounds - 1)
+        return self._both(poses), self._look(poses, observation)
+
+    def _both(self, poses: Tensor) -> Tensor:
+        return torch.stack([poses, poses @ self._centred_from_original])
+
+    def _look(self, poses: Tensor, observation: Observation) -> Tensor:
+        with self._runner.stage("look"):
+            return torch.stack(measure_evidence(poses, self._object, observation))
+
+
+def _by_object(evidence: Tensor) -> list[dict[str, float]]:
+    """The evidence (12, M) of each object by name."""
+    return [dict(zip(PoseEvidence._fields, values, strict=True)) for values in evidence.cpu().T.tolist()]
 
 
 def refine_tracked(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
@@ -110,3 +112,8 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
         green=green,
         blue=blue,
     )
+
+
+def fitting_share(seen: Mapping[str, Any]) -> Any:
+    """Of what is not hidden, the share that is seen where it should be; of the shape of the evidence by name."""
+    return seen["visible"] / np.maximum(seen["visible"] + seen["through"], 1e-3)

@@ -7,6 +7,7 @@ import torch
 
 from pose6d.geometry.transforms import so3_exp, so3_log
 
+_STEPS = 3  # between frames, over which it is told whether an object moves at all
 _LONGEST_STEP = 3.0  # times the last interval that is extrapolated over; a clock that jumps must not throw the object
 
 
@@ -29,36 +30,51 @@ class Motion:
     """
 
     def __init__(self, center: np.ndarray):
-        self._center = np.asarray(center, dtype=np.float64)
+        self.center = np.asarray(center, dtype=np.float64)
         self._poses: list[tuple[np.ndarray, float | None]] = []
 
     def add(self, pose: np.ndarray, seconds: float | None) -> None:
         """The pose (4, 4) of the frame that was taken at that time."""
-        self._poses = [*self._poses[-1:], (np.asarray(pose, dtype=np.float64), seconds)]
+        self._poses = [*self._poses[-_STEPS:], (np.asarray(pose, dtype=np.float64), seconds)]
 
     def clear(self) -> None:
         """Forget the velocity: the object was out of sight."""
         self._poses = []
 
+    @property
+    def last(self) -> np.ndarray:
+        """The last pose (4, 4), of one at least."""
+        return self._poses[-1][0]
+
     def predict(self, seconds: float | None) -> np.ndarray | None:
         """The pose (4, 4) float32 in a frame of that time; None where fewer than two poses are known."""
         if len(self._poses) < 2:
             return None
-        (earlier, then), (later, now) = self._poses
+        (earlier, then), (later, now) = self._poses[-2:]
         share = 1.0
         if None not in (then, now, seconds) and now > then and seconds > now:  # type: ignore[operator]
             share = min((seconds - now) / (now - then), _LONGEST_STEP)  # type: ignore[operator]
-        turn = so3_log(torch.from_numpy(later[:3, :3] @ earlier[:3, :3].T))
-        rotation = so3_exp(share * turn).numpy() @ later[:3, :3]
-        middle, before = (pose[:3, :3] @ self._center + pose[:3, 3] for pose in (later, earlier))
-        return place_at(rotation, middle + share * (middle - before), self._center)
+        turn = later[:3, :3] @ earlier[:3, :3].T
+        if share != 1.0:
+            turn = so3_exp(share * so3_log(torch.from_numpy(turn))).numpy()
+        rotation = turn @ later[:3, :3]
+        middle, before = (pose[:3, :3] @ self.center + pose[:3, 3] for pose in (later, earlier))
+        return place_at(rotation, middle + share * (middle - before), self.center)
 
     def is_fast(self, degrees: float, distance: float) -> bool:
         """Whether the last step turned by more than so many degrees, or moved by more than the distance in metres."""
         if len(self._poses) < 2:
             return False
-        (earlier, _), (later, _) = self._poses
-        return is_far(earlier, later, self._center, degrees, distance)
+        (earlier, _), (later, _) = self._poses[-2:]
+        return is_far(earlier, later, self.center, degrees, distance)
+
+    def moves(self, degrees: float, distance: float) -> bool:
+        """Whether the last few steps led away by more than so many degrees, or the distance in metres, each: noise of
+        poses leads nowhere."""
+        steps = len(self._poses) - 1
+        if steps < 1:
+            return False
+        return is_far(self._poses[0][0], self._poses[-1][0], self.center, steps * degrees, steps * distance)
 
 
 def is_far(earlier: np.ndarray, later: np.ndarray, center: np.ndarray, degrees: float, distance: float) -> bool:
