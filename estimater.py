@@ -332,7 +332,7 @@ class FoundationPose:
         """Follow the object into the next frame.
 
         1. Check the inputs, filter the depth and turn it into points.
-        2. Refine the last pose. An object that goes on as it moved needs that in one frame of twelve (CUDA: of four).
+        2. Refine the last pose. On a CPU, an object that goes on as it moved needs that in one frame of twelve.
         3. Align texture and depth.
         4. If asked to, judge the result: `confidence` tells when to register again.
 
@@ -340,8 +340,8 @@ class FoundationPose:
             rgb: (H, W, 3) uint8.
             depth: (H, W) metres, 0 = missing.
             K: (3, 3) intrinsics of both images.
-            iteration: refinement steps of every frame; None: two, and in frames that need none, none
-                (`pose6d.search.alignment_alone`). On a CPU no more where one hardly moves the object.
+            iteration: refinement steps of every frame, on a CPU no more where one hardly moves the object. None: two,
+                or as many as are needed: on a CPU often none (`pose6d.search.alignment_alone`), on CUDA often one.
             judge: set `confidence`, which costs about as much as one refinement step; of a frame that needs none it is
                 that of the last one that did.
 

@@ -344,7 +344,7 @@ class PoseBatch:
                 poses = refine_tracked(poses, objects, observation, self._refiner, self._scouts, iteration)
         if rounds:
             with runner.stage("align"):
-                coarse = 0 if iteration else rounds - 1  # far from the end where no network has been there before
+                coarse = rounds - 1
                 poses = align_poses(poses, objects, observation, rounds, coarse)
         ranking, confidence = poses.new_zeros(len(poses)), None
         if judge:

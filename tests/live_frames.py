@@ -27,6 +27,11 @@ def pose_at(x: float, y: float = 0.0, z: float = 0.6, turn: tuple[float, float, 
     return make_transform(so3_exp(torch.tensor(turn)), torch.tensor([x, y, z]))
 
 
+def moved(i: int, name: str = "box") -> Tensor:
+    """The pose in frame `i` of a smooth motion, 4 millimetres and a degree and a half a frame."""
+    return pose_at(0.004 * i - (0.1 if name == "torus" else 0.0), turn=(0.3 + 0.02 * i, -0.5 + 0.015 * i, 0.2))
+
+
 def draw_frame(
     poses: list[Tensor | None], meshes: list[Mesh], name: str = "0", cover: tuple[slice, slice] | None = None
 ) -> tuple[Frame, list[np.ndarray]]:

@@ -12,7 +12,7 @@ from live.tracked_pose import TrackedPose
 from pose6d.errors import OptionError
 from pose6d.evaluation.pose_errors import rotation_error
 from pose6d.scenes.frame import Frame
-from tests.live_frames import Stage, pose_at
+from tests.live_frames import Stage, moved, pose_at
 
 EVERY = 5
 WHOLE = slice(40, 240), slice(40, 280)
@@ -29,11 +29,6 @@ def begin(stage: Stage, networks_every: int | None, *names: str) -> StateTracker
     masks = dict(zip(stage.estimators, stage.masks, strict=True))
     tracker.start(frame, {name: masks[name] for name in names})
     return tracker
-
-
-def moved(i: int, name: str = "box") -> Tensor:
-    """The pose in frame `i` of a smooth motion, 4 millimetres and a degree and a half a frame."""
-    return pose_at(0.004 * i - (0.1 if name == "torus" else 0.0), turn=(0.3 + 0.02 * i, -0.5 + 0.015 * i, 0.2))
 
 
 def step(stage: Stage, tracker: StateTracker, frame: Frame) -> tuple[list[TrackedPose], int]:

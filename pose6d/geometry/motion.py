@@ -68,6 +68,10 @@ class Motion:
         (earlier, _), (later, _) = self._poses[-2:]
         return is_far(earlier, later, self.center, degrees, distance)
 
+    def rests(self, degrees: float, distance: float) -> bool:
+        """Whether the last step is known, and turned and moved by no more than that."""
+        return len(self._poses) > 1 and not self.is_fast(degrees, distance)
+
     def moves(self, degrees: float, distance: float) -> bool:
         """Whether the last few steps led away by more than so many degrees, or the distance in metres, each: noise of
         poses leads nowhere."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,10 +21,10 @@ from pose6d.search.evidence import PoseEvidence, measure_evidence
 from pose6d.search.frame_input import NEAR, REACH, check_depth_roughly, check_frame, check_result, cut_around
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Refiner, Scorer, Scouts
 
-# What a step moves at most, radians and diameters, where no other one follows on a CPU.
+# What a step moves at most, radians and diameters, where no other one follows: on a CPU the step before, on a GPU the
+# last frame's, for to know the other it would have to be waited for.
 _STILL_TURN, _STILL_SHIFT = 0.07, 0.03
-STEPS = 2
-"""refinement steps where the networks follow, if nothing else is asked for"""
+_STEPS = 2  # where the networks follow, if nothing else is asked for
 
 
 class Tracker:
@@ -54,7 +56,8 @@ class Tracker:
         offsets = torch.as_tensor(centers, dtype=torch.float32)
         self._centred_from_original = make_transform(torch.eye(3), -offsets).to(runner.device)
         self._original_from_centred = make_transform(torch.eye(3), offsets).to(runner.device)
-        self._interval = alignment_alone.INTERVALS[runner.device.type]
+        self._on_cpu = runner.device.type == "cpu"
+        self._diameters = np.broadcast_to(torch.as_tensor(object.diameter).cpu().numpy(), len(self._centers))
         self.reset()
 
     def reset(self) -> None:
@@ -102,26 +105,39 @@ class Tracker:
         assert self.poses is not None, "the callers say where to start"
         self._runner.timings.clear()
         with self._runner.stage("check"):
-            rgb, depth = check_frame(K, rgb, depth, STEPS if iteration is None else iteration, cropped)
+            rgb, depth = check_frame(K, rgb, depth, _STEPS if iteration is None else iteration, cropped)
             check_depth_roughly(depth)
-        if iteration is None and self._may_go_alone(judge):
+        if iteration is None and self._on_cpu and self._may_go_alone(judge):
             found = self._go_alone(rgb, depth, K)
             if found is not None:
                 return found, self._confidence() if judge else None
-        return self._follow_by_networks(rgb, depth, K, iteration, judge)
+        if iteration is None:
+            return self._follow_by_networks(rgb, depth, K, self._steps(), judge, seldom=True)
+        return self._follow_by_networks(rgb, depth, K, iteration, judge, seldom=False)
 
     def warm_up(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None) -> None:
         """Run all that following objects from where they are may need, once."""
         for judge in (True, False):
-            self._follow_by_networks(rgb, depth, K, iteration, judge)
-        if iteration is None:
+            for steps in range(1, _STEPS + 1) if iteration is None else [iteration]:
+                self._follow_by_networks(rgb, depth, K, steps, judge, seldom=iteration is None)
+        if iteration is None and self._on_cpu:
             self._go_alone(rgb, depth, K)
+
+    def _steps(self) -> int:
+        """Refinement steps where nobody says how many. A GPU takes as long for a look at what the frame shows as for a
+        step or two, and the networks follow in every frame there: what hardly moves takes one step."""
+        rests = all(motion.rests(np.degrees(_STILL_TURN), _STILL_SHIFT * d) for motion, d in self._with_diameters())
+        return 1 if rests and not self._on_cpu else _STEPS
+
+    def _with_diameters(self) -> Iterable[tuple[Motion, float]]:
+        return zip(self._motions, self._diameters, strict=True)
 
     def _may_go_alone(self, judge: bool) -> bool:
         """Whether the alignment alone may follow all objects into the next frame."""
         if self._verdicts is None or (judge and not self._judged):
             return False
-        return all(verdict.sound and verdict.frames + 1 < self._interval for verdict in self._verdicts)
+        interval = alignment_alone.INTERVALS["cpu"]
+        return all(verdict.sound and verdict.frames + 1 < interval for verdict in self._verdicts)
 
     def _confidence(self) -> np.ndarray | None:
         """(M,) of the last frame that the networks followed the objects in; None where they did not judge."""
@@ -150,39 +166,38 @@ class Tracker:
         return original
 
     def _follow_by_networks(
-        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None, judge: bool
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, steps: int, judge: bool, seldom: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        seldom, runner = iteration is None, self._runner
+        """Refine all objects so many times; `seldom`: as far as need be, so that what follows may go alone."""
+        runner = self._runner
         assert self.poses is not None
         with runner.stage("upload"):
             inputs = [*self._upload(rgb, depth, K, self.poses, REACH), self.poses]
-        steps = STEPS if iteration is None else iteration
         found, confidence, evidence = runner.run(self._follow, inputs, steps, judge, seldom)
         with runner.stage("copy"):
             centred, original = found.cpu().numpy()
             check_result(original, "tracking")
             known = confidence.cpu().numpy() if len(confidence) else None
-            seen = _by_object(evidence) if seldom else None
+            seen = _by_object(evidence) if len(evidence) else None
         self._accept(found[0], centred)
         self._judged = judge
         if seen is None:
             self._verdicts = None
         else:
             each = [None] * len(centred) if known is None else [float(x) for x in known]
-            diameters = np.broadcast_to(np.asarray(self._object.diameter, dtype=np.float64), len(centred))
             before = [*self._verdicts] if self._verdicts else [None] * len(centred)
             self._verdicts = [
                 NetworkVerdict(pose, said, now, float(diameter), usual_texture(now, last))
-                for pose, said, now, diameter, last in zip(centred, each, seen, diameters, before, strict=True)
+                for pose, said, now, diameter, last in zip(centred, each, seen, self._diameters, before, strict=True)
             ]
         return original, known
 
     def _upload(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, poses: Tensor, around: float) -> list[Tensor]:
         """What the device needs of a frame in which the objects are near these poses (M, 4, 4)."""
-        if self._runner.device.type == "cpu":
+        if self._on_cpu:
             # Filtering takes its time with each pixel there. A GPU does not notice, and would have to record a graph
             # for every size.
-            rgb, depth, K = cut_around(rgb, depth, K, poses.numpy(), np.asarray(self._object.diameter), around)
+            rgb, depth, K = cut_around(rgb, depth, K, poses.numpy(), self._diameters, around)
         return self._runner.upload_frame(rgb, depth, K)
 
     def _accept(self, poses: Tensor, same: np.ndarray) -> None:
@@ -192,22 +207,22 @@ class Tracker:
             motion.add(pose, None)
 
     def _follow(
-        self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, iteration: int, judge: bool, look: bool
+        self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, iteration: int, judge: bool, seldom: bool
     ) -> tuple[Tensor, ...]:
         """Poses (2, M, 4, 4) of the centred objects and of the original ones, their confidence, (M,) or (0,), and what
-        the frame shows of them, (12, M), if asked for."""
+        the frame shows of them, (12, M) or (0,)."""
         runner = self._runner
         observation = runner.observe(rgb, depth, K)
         with runner.stage("refine"):
             poses = refine_tracked(poses, self._object, observation, self._refiner, self._scouts, iteration)
         with runner.stage("align"):
-            rounds = alignment_alone.ROUNDS if look else TRACKING_ROUNDS[runner.device.type]
-            poses = align_poses(poses, self._object, observation, rounds, coarse=rounds - 1 if look else 0)
+            rounds = alignment_alone.ROUNDS if seldom else TRACKING_ROUNDS[runner.device.type]
+            poses = align_poses(poses, self._object, observation, rounds, coarse=rounds - 1 if seldom else 0)
         confidence = None
         if judge:
             with runner.stage("judge"):
                 confidence = self._scorer.judge(Hypotheses(poses), self._object, observation).confidence
-        evidence = self._look(poses, observation) if look else poses.new_empty(0)
+        evidence = self._look(poses, observation) if seldom and self._on_cpu else poses.new_empty(0)
         return self._both(poses), poses.new_empty(0) if confidence is None else confidence, evidence
 
     def _align(self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor) -> tuple[Tensor, ...]:
