@@ -36,6 +36,19 @@ def evidence(shown: torch.Tensor | None, asked: torch.Tensor, cover: tuple[slice
     return {name: float(value[0]) for name, value in measured._asdict().items()}
 
 
+def test_poses_predicted_from_predictions_stay_rotations() -> None:
+    motion, poses = Motion(CENTER), [np.eye(4), np.eye(4)]
+    poses[1][:3, :3] = so3_exp(torch.tensor([0.03, -0.02, 0.05], dtype=torch.float64)).numpy()
+    for pose in poses:
+        pose[:3, :3] += 1e-5  # as after many float32 products
+        motion.add(pose, None)
+    for _ in range(60):
+        predicted = motion.predict(None)
+        assert predicted is not None
+        motion.add(predicted, None)
+    np.testing.assert_allclose(predicted[:3, :3] @ predicted[:3, :3].T, np.eye(3), atol=1e-5)
+
+
 def test_the_evidence_of_a_pose_is_what_is_in_the_frame() -> None:
     pose = pose_at(0.0)
     right = evidence(pose, pose)
