@@ -45,8 +45,7 @@ class TrackingOptions:
             None: 4 on a CPU, 16.
         interval: frames from one piece of a search to the next; where None 1, and 2 on a CPU while others are followed.
         networks_every: frames from one in which the networks follow an object that goes on as it moved to the next;
-            between them the alignment follows it alone. Where None 12 on a CPU, 4 on a GPU, 1 with smoothing, which
-            means in all.
+            between them the alignment follows it alone. Where None 12 on a CPU, 4 on a GPU; 1: in all.
         register_iteration: refinement steps of a registration.
         smoothing: filter the poses that are reported (`live.smoothing`): calm where nothing moves, but late where fast
             motion begins or turns back. The next frame starts from the unfiltered ones.
@@ -102,9 +101,8 @@ class StateTracker:
         refinement = options.iteration, options.rounds
         self._search = ObjectSearch(self._batch, propose, effort, refinement)
         self._sides = OtherSides(self._batch, refinement, other_sides.EFFORTS[device])
-        # The filter would take what networks correct now and then for motion.
-        seldom = 1 if options.smoothing else alignment_alone.INTERVALS[device]
-        interval = seldom if options.networks_every is None else options.networks_every
+        usual = alignment_alone.INTERVALS[device]
+        interval = usual if options.networks_every is None else options.networks_every
         self._alone = AlignmentAlone(self._batch, options.rounds, interval)
         self._frames = 0
 

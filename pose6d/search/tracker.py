@@ -24,6 +24,7 @@ from pose6d.search.interfaces import Hypotheses, ObjectModel, Refiner, Scorer, S
 # What a step moves at most, radians and diameters, where no other one follows: on a CPU the step before, on a GPU the
 # last frame's, for to know the other it would have to be waited for.
 _STILL_TURN, _STILL_SHIFT = 0.07, 0.03
+_LONGEST_PAUSE = 7  # frames until the alignment alone is tried again of what does not go on as it moved
 _STEPS = 2  # where the networks follow, if nothing else is asked for
 
 
@@ -65,6 +66,8 @@ class Tracker:
         self.poses: Tensor | None = None
         self._verdicts: list[NetworkVerdict] | None = None
         self._judged = False  # by the networks, in the last frame that they saw
+        # How often in a row the alignment alone was not enough, and in how many frames it is not tried therefore.
+        self._failures, self._pause = 0, 0
 
     def begin(self, poses: Tensor) -> None:
         """The next frame starts from these poses (M, 4, 4) of the centred objects, which are on the device."""
@@ -109,6 +112,8 @@ class Tracker:
             check_depth_roughly(depth)
         if iteration is None and self._on_cpu and self._may_go_alone(judge):
             found = self._go_alone(rgb, depth, K)
+            self._failures = 0 if found is not None else self._failures + 1
+            self._pause = min(2**self._failures // 2 - 1, _LONGEST_PAUSE) if self._failures else 0
             if found is not None:
                 return found, self._confidence() if judge else None
         if iteration is None:
@@ -135,6 +140,9 @@ class Tracker:
     def _may_go_alone(self, judge: bool) -> bool:
         """Whether the alignment alone may follow all objects into the next frame."""
         if self._verdicts is None or (judge and not self._judged):
+            return False
+        if self._pause:
+            self._pause -= 1
             return False
         interval = alignment_alone.INTERVALS["cpu"]
         return all(verdict.sound and verdict.frames + 1 < interval for verdict in self._verdicts)
