@@ -57,7 +57,7 @@ class Motion:
         turn = later[:3, :3] @ earlier[:3, :3].T
         if share != 1.0:
             turn = so3_exp(share * so3_log(torch.from_numpy(turn))).numpy()
-        # The nearest rotation: what a matrix is off one would double with each frame that is predicted from predictions.
+        # The nearest rotation: what a matrix is off one would double with each prediction from predictions.
         left, _, right = np.linalg.svd(turn @ later[:3, :3])
         rotation = left @ right
         middle, before = (pose[:3, :3] @ self.center + pose[:3, 3] for pose in (later, earlier))
