@@ -58,7 +58,6 @@ class ObjectSearch:
         refinement: tuple[int, int],
     ):
         self._batch, self._propose, self._effort, self._refinement = batch, propose, effort, refinement
-        self._wait = True
         # It needs no network, and takes longer than a frame on a GPU: what is followed need not wait for it. What
         # others wrote is called in the frame: it may use the device, while graphs are recorded, too.
         self._beside = ThreadPoolExecutor(1, "regions") if propose is depth_regions else None
@@ -79,20 +78,20 @@ class ObjectSearch:
         Args:
             track: of the object.
             frame: the newest one.
-            wait: for regions that are not there yet, because no other object is followed that would have to wait, too.
+            wait: for regions that are not there yet.
         """
-        self._wait = wait
         pieces, track.search.pieces = track.search.pieces, None  # after an error, and when it ends, all begins anew
         with suppress(StopIteration):
             if pieces is None:
                 pieces = self._pieces(track, frame)
                 next(pieces)
             else:
-                pieces.send(frame)
+                pieces.send((frame, wait))
             track.search.pieces = pieces
 
-    def _pieces(self, track: ObjectTrack, frame: Frame) -> Generator[None, Frame, None]:
-        """The work of a search, a piece for each frame that is sent; it ends when the object is found.
+    def _pieces(self, track: ObjectTrack, frame: Frame) -> Generator[None, tuple[Frame, bool], None]:
+        """The work of a search, a piece for each frame that is sent, with whether regions are waited for; it ends when
+        the object is found.
 
         First ask where something has the object's size (regions), and look where it was last. Then, in rounds:
 
@@ -108,22 +107,22 @@ class ObjectSearch:
         asked_of, asked = frame, self._ask(track, frame)
         if self._is_where_it_was(track, frame):
             return
-        frame = yield
+        frame, wait = yield
         while True:
             seen, regions = asked_of, asked
             if not spread:
                 asked_of, asked = frame, self._ask(track, frame)
             if self._is_where_it_was(track, frame):
                 return
-            while not (self._wait or regions.done()):
-                frame = yield
+            while not (wait or regions.done()):
+                frame, wait = yield
             starts = self._lay(track, seen, regions.result())
             if len(starts):
                 if spread:
-                    frame = yield
+                    frame, _ = yield
                 once = self._batch.follow(frame, [track.index] * len(starts), starts, 1, 0, judge=False)
                 if spread:
-                    frame = yield
+                    frame, _ = yield
                 best = best_distinct(
                     once.poses, explained_share(once.evidence), self._effort.finalists, track.center, track.diameter
                 )
@@ -131,7 +130,7 @@ class ObjectSearch:
                 asked_of, asked = frame, self._ask(track, frame)
             if len(starts) and self._is_found(track, frame, once.poses[best]):
                 return
-            frame = yield
+            frame, wait = yield
 
     def _is_where_it_was(self, track: ObjectTrack, frame: Frame) -> bool:
         """Whether it is found at the last trusted pose, or the best so far."""

@@ -101,7 +101,7 @@ class SearchProgress:
         tried: places (3,) in metres that were looked at, and how often, latest last.
     """
 
-    pieces: Generator[None, Frame, None] | None = None
+    pieces: Generator[None, tuple[Frame, bool], None] | None = None
     kept: list[np.ndarray] = field(default_factory=list)
     tried: list[tuple[np.ndarray, int]] = field(default_factory=list)
 

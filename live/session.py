@@ -106,7 +106,9 @@ class Session:
         make = EstimatorFactory(options.weights, options.device, options.schedule, options.quantized)
         estimators = {object.name: make(object.mesh, object.symmetries) for object in objects}
         print(f"device: {make.device}")
-        self._tracker = StateTracker(estimators, TrackingOptions(smoothing=options.smoothing))
+        self._tracker = StateTracker(
+            estimators, TrackingOptions(smoothing=options.smoothing, waits=not isinstance(stream, NewestFrames))
+        )
         self._mcap = stack.enter_context(McapOutput(options.mcap, named)) if options.mcap else None
         self._capture: CaptureWriter | None = None
         self._captures: list[tuple[Path, CaptureWriter]] = []

@@ -46,6 +46,8 @@ class TrackingOptions:
         interval: frames from one piece of a search to the next; where None 1, and 2 on a CPU while others are followed.
         networks_every: frames from one in which the networks follow an object that goes on as it moved to the next;
             between them the alignment follows it alone. Where None 12 on a CPU, 4 on a GPU; 1: in all.
+        waits: whether a frame waits for regions in which a lost object may be, unless others are followed in it: right
+            for recordings, whose frames wait, too. A camera's frames do not, and are better told at once.
         register_iteration: refinement steps of a registration.
         smoothing: filter the poses that are reported (`live.smoothing`): calm where nothing moves, but late where fast
             motion begins or turns back. The next frame starts from the unfiltered ones.
@@ -57,6 +59,7 @@ class TrackingOptions:
     starts_in_doubt: int | None = None
     interval: int | None = None
     networks_every: int | None = None
+    waits: bool = True
     register_iteration: int = 5
     smoothing: bool = False
 
@@ -228,7 +231,8 @@ class StateTracker:
         interval = self._interval_beside_others if followed else self._interval
         if waiting and self._frames % interval == 0:  # one at a time
             looked_for = waiting[self._frames // interval % len(waiting)]
-            self._search.go_on(looked_for, frame, wait=not any(track is not looked_for for track in followed))
+            others = any(track is not looked_for for track in followed)
+            self._search.go_on(looked_for, frame, wait=self.options.waits and not others)
         self._frames += 1
         return [track.tracked_pose() for track in self._tracks]
 

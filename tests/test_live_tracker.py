@@ -146,11 +146,15 @@ def test_one_lost_object_does_not_disturb_another(stage: Stage) -> None:
     assert gone.state == "lost"
 
 
-def test_what_is_followed_does_not_wait_for_the_regions_of_what_is_lost(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("beside", [True, False])
+def test_neither_what_is_followed_nor_a_camera_waits_for_the_regions_of_what_is_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, beside: bool
 ) -> None:
-    both = StateTracker(stage.estimators, TrackingOptions(rounds=0, starts=12))
-    both.start(stage.show(box=pose_at(0.0), torus=pose_at(0.12)), stage.masks)
+    names = ["box", "torus"] if beside else ["box"]
+    both = StateTracker(
+        {name: stage.estimators[name] for name in names}, TrackingOptions(rounds=0, starts=12, waits=beside)
+    )
+    both.start(stage.show(box=pose_at(0.0), torus=pose_at(0.12)), stage.masks[: len(names)])
     allowed, asked = threading.Event(), []
 
     def slow(*given: Any) -> list[np.ndarray]:
@@ -161,7 +165,7 @@ def test_what_is_followed_does_not_wait_for_the_regions_of_what_is_lost(
     both.look_again("box")
     for _ in range(6):
         found = both.step(stage.show(box=AWAY, torus=pose_at(0.12)))
-        assert [one.state for one in found] == ["lost", "tracking"]
+        assert [one.state for one in found] == ["lost", "tracking"][: len(names)]
     assert not asked, "a frame waited until regions were there"
     allowed.set()
     states = []

@@ -53,19 +53,23 @@ def depth_regions(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: f
     on_plane = np.zeros_like(picture.known)
     for _, mask in planes:
         on_plane |= mask
-    regions = []
+    found: dict[bytes, tuple[np.ndarray, float]] = {}  # what is the same is looked at once
+    times: dict[bytes, int] = {}
     points = picture.points.reshape(-1, 3)
     for region in _all_parts(picture, [mask for _, mask in planes], on_plane, diameter):
-        rows = np.flatnonzero(region & picture.known)
-        length = extent(points[rows[:: max(1, len(rows) // EXTENT_POINTS)]]) / diameter
-        if _SIZES[0] < length < _SIZES[1]:
-            regions.append((region, length))
-    if not regions:
+        key = region.tobytes()
+        times[key] = times.get(key, 0) + 1
+        if times[key] == 1:
+            rows = np.flatnonzero(region & picture.known)
+            length = extent(points[rows[:: max(1, len(rows) // EXTENT_POINTS)]]) / diameter
+            if _SIZES[0] < length < _SIZES[1]:
+                found[key] = region, length
+    if not found:
         return []
-    masks = np.stack([region for region, _ in regions])
+    masks = np.stack([region for region, _ in found.values()])
     shared = _shared(masks)
-    scores = np.array([_score(region, length, picture, planes, on_plane) for region, length in regions])
-    scores += _WEIGHT_REPEATED * np.log((shared.iou > _SAME).sum(axis=1).clip(min=1))
+    scores = np.array([_score(region, length, picture, planes, on_plane) for region, length in found.values()])
+    scores += _WEIGHT_REPEATED * np.log((shared.iou > _SAME) @ np.array([times[key] for key in found]))
     return [_enlarge(masks[index], depth.shape, step) for index in _select(scores, shared)]
 
 
@@ -188,12 +192,22 @@ class _Shared(NamedTuple):
 def _shared(masks: np.ndarray) -> _Shared:
     # A quarter of the pixels tells. Counted by bits, because the threads of a matrix product wait for one another.
     bits = np.packbits(masks[:, ::2, ::2].reshape(len(masks), -1), axis=1)
-    both = np.stack([_BITS[bits & row].sum(axis=1) for row in bits]).astype(np.float64)
+    bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)
+    both = np.zeros((len(masks), len(masks)))
+    for row, words in enumerate(bits):
+        both[row, row:] = both[row:, row] = _count_bits(bits[row:] & words)
     area = np.maximum(both.diagonal(), 1)
     return _Shared(
         both / (area[:, None] + area - both),
         both / np.minimum(area[:, None], area),
     )
+
+
+def _count_bits(words: np.ndarray) -> np.ndarray:
+    """(N,) how many bits are set in each of N rows of words (N, W) uint64."""
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        return np.bitwise_count(words).sum(axis=1)
+    return _BITS[words.view(np.uint8)].sum(axis=1)
 
 
 def _select(scores: np.ndarray, shared: _Shared) -> list[int]:
