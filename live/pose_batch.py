@@ -116,6 +116,7 @@ class PoseBatch:
             torch.eye(3), torch.as_tensor(np.stack([mesh.center for mesh in meshes]), dtype=torch.float32)
         )  # (M, 4, 4) centred in original
         self._runner = DeviceRunner(first.device, (first.refiner, first.scorer, self._objects))
+        self._checked: tuple[Frame, tuple[np.ndarray, np.ndarray]] | None = None
 
     @property
     def timings(self) -> dict[str, float]:
@@ -131,7 +132,12 @@ class PoseBatch:
         """
         rgb, depth = check_frame(frame.K, frame.rgb, frame.depth, 1, self._cropped)
         check_depth_roughly(depth)
+        self._checked = frame, (rgb, depth)
         return rgb, depth
+
+    def _images(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+        """`check` of a frame, once of the same one: it is looked at several times."""
+        return self._checked[1] if self._checked is not None and self._checked[0] is frame else self.check(frame)
 
     def follow(
         self, frame: Frame, objects: Sequence[int], poses: np.ndarray, iteration: int, rounds: int, judge: bool = True
@@ -155,7 +161,7 @@ class PoseBatch:
         runner, index = self._runner, torch.as_tensor(objects, dtype=torch.int64)
         runner.timings.clear()
         with runner.stage("check"):
-            rgb, depth = self.check(frame)
+            rgb, depth = self._images(frame)
             centred = torch.as_tensor(poses, dtype=torch.float32) @ self._offsets[index]
             K, count = frame.K, len(index)
             if self.device.type == "cuda":
@@ -203,7 +209,7 @@ class PoseBatch:
         runner, count = self._runner, len(judged)
         runner.timings.clear()
         with runner.stage("check"):
-            rgb, depth = self.check(frame)
+            rgb, depth = self._images(frame)
             index = torch.full((count,), object)
             centred, K = torch.as_tensor(judged.poses) @ self._offsets[index], frame.K
             if self.device.type == "cuda":
@@ -249,7 +255,7 @@ class PoseBatch:
         runner, count = self._runner, min(count, len(rotations))
         runner.timings.clear()
         with runner.stage("check"):
-            rgb, depth = self.check(frame)
+            rgb, depth = self._images(frame)
         with runner.stage("upload"):
             inputs = [
                 *runner.upload_frame(rgb, depth, frame.K),

@@ -197,6 +197,7 @@ class StateTracker:
             SceneError, FrameError: the frame or the mask cannot be used; nothing has changed.
         """
         track = self._track(name)
+        self._batch.check(frame)
         self._begin(track, frame, *self._register(track, frame, mask))
         return track.tracked_pose()
 

@@ -109,7 +109,8 @@ class Tracker:
         self._runner.timings.clear()
         with self._runner.stage("check"):
             rgb, depth = check_frame(K, rgb, depth, _STEPS if iteration is None else iteration, cropped)
-            check_depth_roughly(depth)
+            if self._on_cpu:
+                check_depth_roughly(depth)
         if iteration is None and self._on_cpu and self._may_go_alone(judge):
             found = self._go_alone(rgb, depth, K)
             self._failures = 0 if found is not None else self._failures + 1
@@ -182,6 +183,9 @@ class Tracker:
         with runner.stage("upload"):
             inputs = [*self._upload(rgb, depth, K, self.poses, REACH), self.poses]
         found, confidence, evidence = runner.run(self._follow, inputs, steps, judge, seldom)
+        if not self._on_cpu:  # while the GPU computes; nothing has changed yet
+            with runner.stage("check"):
+                check_depth_roughly(depth)
         with runner.stage("copy"):
             centred, original = found.cpu().numpy()
             check_result(original, "tracking")
