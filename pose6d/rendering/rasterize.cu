@@ -176,9 +176,8 @@ rasterize(const float4* __restrict__ vertices, const int4* __restrict__ faces, c
         for (int y = w.y0; y <= w.y1; y += split)
             for (int x = w.x0; x <= w.x1; x++) draw_pixel(plane, x, y, id, near_z, target + (long long)y * width + x);
 
-    // The lanes of a warp stand as 4 rows of 8 pixels, or in one row where a part has fewer, and walk over each large
-    // triangle together.
-    int lane = threadIdx.x % WARP;
+    // The lanes of a warp stand as 4 rows of 8 pixels and walk over each large triangle together.
+    int lane = threadIdx.x % WARP, right = lane % 8, down = lane / 8;
     for (unsigned int left = __ballot_sync(0xffffffffu, large); left; left &= left - 1) {
         int source = __ffs(left) - 1;
         Plane p = {from_lane(plane.u, source), from_lane(plane.v, source), from_lane(plane.n, source),
@@ -187,10 +186,8 @@ rasterize(const float4* __restrict__ vertices, const int4* __restrict__ faces, c
         int x0 = from_lane(w.x0, source), x1 = from_lane(w.x1, source);
         int y0 = from_lane(w.y0, source), y1 = from_lane(w.y1, source);
         unsigned int source_id = (unsigned int)from_lane((int)id, source);
-        int across = (y1 - y0) / split < 3 ? WARP : 8;
-        int right = lane % across, down = lane / across, rows = WARP / across;
-        for (int y = y0 + down * split; y <= y1; y += rows * split)
-            for (int x = x0 + right; x <= x1; x += across)
+        for (int y = y0 + down * split; y <= y1; y += 4 * split)
+            for (int x = x0 + right; x <= x1; x += 8)
                 draw_pixel(p, x, y, source_id, near_z, target + (long long)y * width + x);
     }
 }
