@@ -95,7 +95,9 @@ def panels(tables: Mapping[str, Table]) -> list[Bars | Curves]:
 
 
 def _track_name(row: Mapping[str, Any]) -> str:
-    return f"{row['iterations']} iteration{'s' * (row['iterations'] > 1)}{', judged' * (row['judged'] == 'yes')}"
+    steps = row["iterations"]
+    name = steps if isinstance(steps, str) else f"{steps} iteration{'s' * (steps > 1)}"
+    return f"{name}{', judged' * (row['judged'] == 'yes')}"
 
 
 _REGISTER_AND_TRACK = {"register": "register p50 ms", "track": "track p50 ms"}
