@@ -118,22 +118,26 @@ def spread_colors(positions: np.ndarray, values: np.ndarray, trust: np.ndarray) 
     if not known.any():
         return np.full_like(values, 128.0)
     source, unknown = np.random.default_rng(0).permutation(np.flatnonzero(known)), positions[~known]
-    distance, near = _nearest(positions[source[:_SPREAD_FROM]], unknown)
-    close = _mean_color(values[source[near]], 1 / (distance + 1e-4))
-    source = source[trust[source] >= np.quantile(trust[source], _DOUBTED)][:_WIDE_FROM]
-    reach, near = _nearest(positions[source], unknown)
-    wide = _mean_color(values[source[near]], trust[source[near]] / (reach**2 + reach[:, :1] ** 2 + 1e-8))
-    radius = float(np.median(_nearest(positions[source], positions[source])[0][:, -1]))
-    hole = np.clip(distance[:, :1] / max(_HOLE * radius, 1e-6), 0, 1)
+    spread = source[trust[source] >= np.quantile(trust[source], _DOUBTED)][:_WIDE_FROM]
+    few, source = cKDTree(positions[spread]), source[:_SPREAD_FROM]
+    many = cKDTree(positions[source])
+    radius = float(np.median(_nearest(few, positions[spread])[0][:, -1]))
+    hole = np.clip(_nearest(many, unknown, 1)[0] / max(_HOLE * radius, 1e-6), 0, 1)  # (U, 1)
+    reach, near = _nearest(few, unknown)
+    guess = _mean_color(values[spread[near]], trust[spread[near]] / (reach**2 + reach[:, :1] ** 2 + 1e-8))
+    crack = hole[:, 0] < 1
+    reach, near = _nearest(many, unknown[crack])
+    close = _mean_color(values[source[near]], 1 / (reach + 1e-4))
+    guess[crack] = hole[crack] * guess[crack] + (1 - hole[crack]) * close
     filled = values.copy()
-    filled[~known] = (1 - hole) * close + hole * wide
+    filled[~known] = guess
     return filled
 
 
-def _nearest(places: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (P, K) and indices (P, K) of about the nearest places (N, 3) to points (P, 3), K = 12 or all."""
-    count = min(_SPREAD_OVER, len(places))
-    distance, near = cKDTree(places).query(points, k=count, eps=_SPREAD_SLACK, workers=-1)
+def _nearest(places: cKDTree, points: np.ndarray, count: int = _SPREAD_OVER) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (P, K) and indices (P, K) of about the nearest places to points (P, 3); K is `count`, or all."""
+    count = min(count, places.n)
+    distance, near = places.query(points, k=count, eps=_SPREAD_SLACK, workers=-1)
     return distance.reshape(len(points), count), near.reshape(len(points), count)
 
 
