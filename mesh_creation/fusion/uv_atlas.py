@@ -19,7 +19,10 @@ _GUTTER = 3.0  # texels between charts, so that filtering never mixes them
 _STRETCH = 0.5  # 0 keeps all lengths and makes many small charts
 _PARTS = 16  # of the surface, unwrapped each by itself: fifty times faster than in one piece
 _USED = 0.6  # share of an atlas that charts cover
-_SPREAD_FROM = 50_000  # points that colours are spread from at most
+_SPREAD_FROM, _WIDE_FROM = 50_000, 500  # points that colours are spread from at most, into cracks and into holes
+_SPREAD_OVER = 12  # of them, the nearest, whose mean a point takes on
+_DOUBTED = 0.3  # share of the known points, those trusted least, that no hole takes on
+_HOLE = 0.25  # of the radius of the wide neighbourhood: farther from all that is known, a point is within a hole
 _SPREAD_SLACK = 0.3  # share by which a point may be farther than the nearest: exact search takes minutes far from all
 _PIECE = 20_000  # texels that a thread paints at least
 _SIZES = (256, 512, 1024, 2048, 4096)
@@ -70,15 +73,13 @@ def paint(mesh: Mesh, size: int, colors: Colors) -> tuple[Mesh, float]:
         colors: gives colours (P, 3) of 0..255 and trusts (P,) at surface points (P, 3) with normals (P, 3).
 
     Returns:
-        The mesh with its texture, and the share of texels that `colors` knew; the others take on what is nearest on
-        the surface.
+        The mesh with its texture, and the share of texels that `colors` knew; the others are guessed (`spread_colors`).
     """
     positions, normals, row, column = _texels(mesh, size)
     parts = parts_of(len(positions), _PIECE)
     found = side_by_side(lambda part: colors(positions[part], normals[part]), parts)
     values, trust = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    known = trust > 0
-    values = spread_colors(positions, values, known)
+    values = spread_colors(positions, values, trust)
     # Texels between the charts repeat the nearest chart, for filtering and smaller mip levels.
     empty = np.ones((size, size), np.uint8)
     empty[row, column] = 0
@@ -94,31 +95,63 @@ def paint(mesh: Mesh, size: int, colors: Colors) -> tuple[Mesh, float]:
         texture=np.round(texture).astype(np.uint8),
         name=mesh.name,
     )
-    return textured, float(known.mean())
+    return textured, float((trust > 0).mean())
 
 
-def spread_colors(positions: np.ndarray, values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Colours (P, 3) in which points that are not `known` (P,) take the mean of the 12 nearest known ones."""
+def spread_colors(positions: np.ndarray, values: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """Colours of points without trust, guessed from those around them.
+
+    Cracks take on what is next to them. Holes take on the mean of a wide neighbourhood without the points trusted
+    least: at the rim of what was seen colours are at their worst, and would run over the hole in streaks.
+
+    Args:
+        positions: (P, 3) metres.
+        values: (P, 3) colours; those without trust are not read.
+        trust: (P,) in the colours, 0 where nothing is known.
+
+    Returns:
+        (P, 3) colours; grey (128) if none is known.
+    """
+    known = trust > 0
     if known.all():
         return values
     if not known.any():
         return np.full_like(values, 128.0)
-    source = np.flatnonzero(known)
-    source = np.random.default_rng(0).permutation(source)[:_SPREAD_FROM]
-    tree = cKDTree(positions[source])
-    distance, near = tree.query(positions[~known], k=min(12, len(source)), eps=_SPREAD_SLACK, workers=-1)
-    distance, near = distance.reshape(len(near), -1), near.reshape(len(near), -1)
-    weight = 1 / (distance + 1e-4)
+    source, unknown = np.random.default_rng(0).permutation(np.flatnonzero(known)), positions[~known]
+    spread = source[trust[source] >= np.quantile(trust[source], _DOUBTED)][:_WIDE_FROM]
+    few, source = cKDTree(positions[spread]), source[:_SPREAD_FROM]
+    many = cKDTree(positions[source])
+    radius = float(np.median(_nearest(few, positions[spread])[0][:, -1]))
+    hole = np.clip(_nearest(many, unknown, 1)[0] / max(_HOLE * radius, 1e-6), 0, 1)  # (U, 1)
+    reach, near = _nearest(few, unknown)
+    guess = _mean_color(values[spread[near]], trust[spread[near]] / (reach**2 + reach[:, :1] ** 2 + 1e-8))
+    crack = hole[:, 0] < 1
+    reach, near = _nearest(many, unknown[crack])
+    close = _mean_color(values[source[near]], 1 / (reach + 1e-4))
+    guess[crack] = hole[crack] * guess[crack] + (1 - hole[crack]) * close
     filled = values.copy()
-    filled[~known] = (values[source][near] * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
+    filled[~known] = guess
     return filled
+
+
+def _nearest(places: cKDTree, points: np.ndarray, count: int = _SPREAD_OVER) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (P, K) and indices (P, K) of about the nearest places to points (P, 3); K is `count`, or all."""
+    count = min(count, places.n)
+    distance, near = places.query(points, k=count, eps=_SPREAD_SLACK, workers=-1)
+    return distance.reshape(len(points), count), near.reshape(len(points), count)
+
+
+def _mean_color(colors: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(P, 3) means of colours (P, K, 3) by weights (P, K)."""
+    mean: np.ndarray = (colors * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
+    return mean
 
 
 def vertex_colors(mesh: Mesh, colors: Colors) -> tuple[np.ndarray, float]:
     """Colours (V, 3) uint8 of the vertices, and the share of them that `colors` knew (see `paint`)."""
     points = mesh.vertices.astype(np.float64)
     values, trust = colors(points, mesh.normals.astype(np.float64))
-    filled = spread_colors(points, values, trust > 0)
+    filled = spread_colors(points, values, trust)
     return np.clip(np.round(filled), 0, 255).astype(np.uint8), float((trust > 0).mean())
 
 
