@@ -33,8 +33,8 @@ class RecordedOptions:
     """How the first frame's hypotheses are refined: full is the published method, pruned goes on with the best; auto is
     pruned, or full with weights that have no confidence."""
     judge: bool = True
-    """Judge every tracked pose, not only the first, and name the frames in which the object was likely lost; a tracked
-    frame then takes a third longer on a GPU, and 1.4 to 3 times as long on a CPU. Right poses of a real object may be
+    """Judge every tracked pose, not only the first, and name the frames in which the object was likely lost; a frame
+    that the networks follow then takes a third longer on a GPU, and 1.4 to 2 times as long on a CPU. Right poses of a real object may be
     judged low; those that fall far below the first frame's are named."""
     frames: str = ":"
     """Which frames: "30" is the first 30, "10:40" or "0:90:3" select as in Python."""
