@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from pose6d.errors import FrameError
-from pose6d.geometry.motion import Motion
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.pose_check import ANNOTATED, check_in_front, check_rigid
 from pose6d.geometry.transforms import make_transform, rotation_angle
 from pose6d.search import alignment_alone
 from pose6d.search.alignment import TRACKING_ROUNDS, align_poses
-from pose6d.search.alignment_alone import NetworkVerdict, usual_texture
+from pose6d.search.alignment_alone import TrackMemory
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.evidence import PoseEvidence, measure_evidence
 from pose6d.search.frame_input import NEAR, REACH, check_depth_roughly, check_frame, check_result, cut_around
@@ -24,7 +21,6 @@ from pose6d.search.interfaces import Hypotheses, ObjectModel, Refiner, Scorer, S
 # What a step moves at most, radians and diameters, where no other one follows: on a CPU the step before, on a GPU the
 # last frame's, for to know the other it would have to be waited for.
 _STILL_TURN, _STILL_SHIFT = 0.07, 0.03
-_LONGEST_PAUSE = 7  # frames until the alignment alone is tried again of what does not go on as it moved
 _STEPS = 2  # where the networks follow, if nothing else is asked for
 
 
@@ -59,21 +55,17 @@ class Tracker:
         self._original_from_centred = make_transform(torch.eye(3), offsets).to(runner.device)
         self._on_cpu = runner.device.type == "cpu"
         self._diameters = np.broadcast_to(torch.as_tensor(object.diameter).cpu().numpy(), len(self._centers))
+        self._memory = TrackMemory(self._diameters)
         self.reset()
 
     def reset(self) -> None:
         """Forget where the objects are."""
         self.poses: Tensor | None = None
-        self._verdicts: list[NetworkVerdict] | None = None
-        self._judged = False  # by the networks, in the last frame that they saw
-        # How often in a row the alignment alone was not enough, and in how many frames it is not tried therefore.
-        self._failures, self._pause = 0, 0
 
     def begin(self, poses: Tensor) -> None:
         """The next frame starts from these poses (M, 4, 4) of the centred objects, which are on the device."""
-        self.reset()
-        self._motions = [Motion(np.zeros(3)) for _ in self._centers]  # of the centred objects
-        self._accept(poses, poses.cpu().numpy())
+        self.poses = poses
+        self._memory.begin(poses.cpu().numpy())
 
     def start_from(self, objects_in_camera: np.ndarray, name: str = "objects_in_camera") -> None:
         """Set the poses (M, 4, 4) of the original objects that the next frame starts from, metres.
@@ -111,20 +103,19 @@ class Tracker:
             rgb, depth = check_frame(K, rgb, depth, _STEPS if iteration is None else iteration, cropped)
             if self._on_cpu:
                 check_depth_roughly(depth)
-        if iteration is None and self._on_cpu and self._may_go_alone(judge):
+        if iteration is None and self._on_cpu and self._memory.may_go_alone(judge):
             found = self._go_alone(rgb, depth, K)
-            self._failures = 0 if found is not None else self._failures + 1
-            self._pause = min(2**self._failures // 2 - 1, _LONGEST_PAUSE) if self._failures else 0
             if found is not None:
-                return found, self._confidence() if judge else None
+                return found, self._memory.confidence if judge else None
         if iteration is None:
             return self._follow_by_networks(rgb, depth, K, self._steps(), judge, seldom=True)
         return self._follow_by_networks(rgb, depth, K, iteration, judge, seldom=False)
 
     def warm_up(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None) -> None:
         """Run all that following objects from where they are may need, once."""
-        for judge in (True, False):
-            for steps in range(1, _STEPS + 1) if iteration is None else [iteration]:
+        usual = [_STEPS] if self._on_cpu else [1, _STEPS]
+        for steps in usual if iteration is None else [iteration]:
+            for judge in (True, False):
                 self._follow_by_networks(rgb, depth, K, steps, judge, seldom=iteration is None)
         if iteration is None and self._on_cpu:
             self._go_alone(rgb, depth, K)
@@ -132,46 +123,21 @@ class Tracker:
     def _steps(self) -> int:
         """Refinement steps where nobody says how many. A GPU takes as long for a look at what the frame shows as for a
         step or two, and the networks follow in every frame there: what hardly moves takes one step."""
-        rests = all(motion.rests(np.degrees(_STILL_TURN), _STILL_SHIFT * d) for motion, d in self._with_diameters())
-        return 1 if rests and not self._on_cpu else _STEPS
-
-    def _with_diameters(self) -> Iterable[tuple[Motion, float]]:
-        return zip(self._motions, self._diameters, strict=True)
-
-    def _may_go_alone(self, judge: bool) -> bool:
-        """Whether the alignment alone may follow all objects into the next frame."""
-        if self._verdicts is None or (judge and not self._judged):
-            return False
-        if self._pause:
-            self._pause -= 1
-            return False
-        interval = alignment_alone.INTERVALS["cpu"]
-        return all(verdict.sound and verdict.frames + 1 < interval for verdict in self._verdicts)
-
-    def _confidence(self) -> np.ndarray | None:
-        """(M,) of the last frame that the networks followed the objects in; None where they did not judge."""
-        known = [verdict.confidence for verdict in self._verdicts or []]
-        return None if None in known else np.array(known, dtype=np.float32)
+        hardly_moves = self._memory.rest(np.degrees(_STILL_TURN), _STILL_SHIFT)
+        return 1 if hardly_moves and not self._on_cpu else _STEPS
 
     def _go_alone(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> np.ndarray | None:
         """Follow all objects by the alignment alone; None where the frame shows less of one than before."""
-        verdicts = self._verdicts
-        assert verdicts is not None
         with self._runner.stage("upload"):
-            starts = [verdict.start(m.last, m) for verdict, m in zip(verdicts, self._motions, strict=True)]
-            poses = torch.from_numpy(np.stack(starts).astype(np.float32))
-            inputs = [*self._upload(rgb, depth, K, poses, NEAR), self._runner.upload("starts", poses.numpy())]
+            starts = self._memory.starts()
+            inputs = [*self._upload(rgb, depth, K, torch.from_numpy(starts), NEAR), torch.from_numpy(starts)]
         found, evidence = self._runner.run(self._align, inputs)
         with self._runner.stage("copy"):
             centred, original = found.cpu().numpy()
-            if not np.isfinite(original).all():
-                return None
             seen = _by_object(evidence)
-        origin = np.zeros(3)
-        if not all(v.holds(s, p, origin, e) for v, s, p, e in zip(verdicts, starts, centred, seen, strict=True)):
+        if not self._memory.went_alone(starts, centred, seen):
             return None
-        self._accept(found[0], centred)
-        self._verdicts = [verdict._replace(frames=verdict.frames + 1) for verdict in verdicts]
+        self.poses = found[0]
         return original
 
     def _follow_by_networks(
@@ -191,17 +157,8 @@ class Tracker:
             check_result(original, "tracking")
             known = confidence.cpu().numpy() if len(confidence) else None
             seen = _by_object(evidence) if len(evidence) else None
-        self._accept(found[0], centred)
-        self._judged = judge
-        if seen is None:
-            self._verdicts = None
-        else:
-            each = [None] * len(centred) if known is None else [float(x) for x in known]
-            before = [*self._verdicts] if self._verdicts else [None] * len(centred)
-            self._verdicts = [
-                NetworkVerdict(pose, said, now, float(diameter), usual_texture(now, last))
-                for pose, said, now, diameter, last in zip(centred, each, seen, self._diameters, before, strict=True)
-            ]
+        self.poses = found[0]
+        self._memory.went_with_networks(centred, known, seen, judge)
         return original, known
 
     def _upload(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, poses: Tensor, around: float) -> list[Tensor]:
@@ -211,12 +168,6 @@ class Tracker:
             # for every size.
             rgb, depth, K = cut_around(rgb, depth, K, poses.numpy(), self._diameters, around)
         return self._runner.upload_frame(rgb, depth, K)
-
-    def _accept(self, poses: Tensor, same: np.ndarray) -> None:
-        """The objects are at these poses (M, 4, 4), here on the device and there on the host."""
-        self.poses = poses
-        for motion, pose in zip(self._motions, same, strict=True):
-            motion.add(pose, None)
 
     def _follow(
         self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, iteration: int, judge: bool, seldom: bool
