@@ -36,6 +36,19 @@ def evidence(shown: torch.Tensor | None, asked: torch.Tensor, cover: tuple[slice
     return {name: float(value[0]) for name, value in measured._asdict().items()}
 
 
+def test_noise_of_poses_is_no_motion() -> None:
+    still, moving = Motion(CENTER), Motion(CENTER)
+    for i in range(4):
+        noise = 0.06 * (-1) ** i  # radians
+        for motion, turn in ((still, noise), (moving, noise + 0.12 * i)):
+            pose = np.eye(4)
+            pose[:3, :3] = so3_exp(torch.tensor([0.0, 0.0, turn], dtype=torch.float64)).numpy()
+            motion.add(pose, None)
+    assert still.is_fast(2.0, 0.01)
+    assert not still.moves(2.5, 0.01)
+    assert moving.moves(2.5, 0.01)
+
+
 def test_poses_predicted_from_predictions_stay_rotations() -> None:
     motion, poses = Motion(CENTER), [np.eye(4), np.eye(4)]
     poses[1][:3, :3] = so3_exp(torch.tensor([0.03, -0.02, 0.05], dtype=torch.float64)).numpy()

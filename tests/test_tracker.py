@@ -127,6 +127,20 @@ def test_of_several_objects_all_are_refined_where_one_needs_it(stage: Stage) -> 
     assert torch.allclose(torch.as_tensor(found[1]), jump, atol=0.01)
 
 
+def test_the_alignment_alone_is_tried_ever_less_often_where_it_is_never_enough(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimator, tried = begin(stage), []
+    go_alone = estimator._tracker._go_alone
+    monkeypatch.setattr(estimator._tracker, "_go_alone", lambda *frame: tried.append(i) or go_alone(*frame))
+    for i in range(1, 20):
+        pose = pose_at(0.02 * (-1) ** i, turn=(0.3 + 0.2 * (-1) ** i, -0.5, 0.2))
+        found, pairs = step(stage, estimator.track_one, stage.show(box=pose))
+        assert pairs, "it is refined in every frame"
+        assert_is_at(found, pose)
+    assert tried == [2, 3, 5, 9, 17]
+
+
 @pytest.mark.cuda
 def test_on_a_gpu_what_hardly_moves_takes_one_step() -> None:
     taken = []
