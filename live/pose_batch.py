@@ -132,7 +132,9 @@ class PoseBatch:
             FrameError: the frame cannot be used.
         """
         if not isinstance(frame, Frame):
-            raise FrameError(f"frame is a {type(frame).__name__}: pass a Frame of pose6d.scenes, or what its scenes give")
+            raise FrameError(
+                f"frame is a {type(frame).__name__}: pass a Frame of pose6d.scenes, or what its scenes give"
+            )
         rgb, depth, K = check_frame(frame.K, frame.rgb, frame.depth, 1, self._cropped)
         check_depth_roughly(depth)
         self._checked = replace(frame, rgb=rgb, depth=depth, K=K)

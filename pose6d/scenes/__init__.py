@@ -55,7 +55,7 @@ def open_scene(
         if any((folder / marker).exists() for marker in layout.markers):
             return layout(folder, options)
 
-    looked_for = "\n".join(f"  {layout.kind + ':':<9}{layout.files}" for layout in _LAYOUTS)
+    looked_for = "\n".join(f"  {layout.kind + ':':<11}{layout.files}" for layout in _LAYOUTS)
     inside = sorted(marker.parent.name for marker in folder.glob("*/scene_camera.json"))
     hint = f"; it holds BOP scenes, pass one of them: {', '.join(inside[:8])}" if inside else ""
     raise SceneError(f"{folder} is no scene. Looked for one of\n{looked_for}\nand found: {listing(folder)}{hint}")

@@ -77,7 +77,7 @@ def check_frame(
         )
     K = check_intrinsics(K, *depth.shape, cropped=cropped)
     with np.errstate(over="ignore"):  # beyond float32 is infinity, which is missing
-        return np.require(rgb, np.uint8, "CW"), np.require(depth, np.float32, "CW"), K
+        return np.require(rgb, np.uint8, ("C", "W")), np.require(depth, np.float32, ("C", "W")), K
 
 
 def check_depth_roughly(depth: np.ndarray) -> None:
