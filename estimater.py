@@ -31,7 +31,7 @@ from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.alternatives import Alternative, join_alike, none_of
 from pose6d.search.axis_rotations import AxisRotations
 from pose6d.search.device_runner import DeviceRunner
-from pose6d.search.frame_input import check_frame, check_mask, check_result, check_translation, mask_middle
+from pose6d.search.frame_input import as_array, check_frame, check_mask, check_result, check_translation, mask_middle
 from pose6d.search.hypotheses import GridSampler
 from pose6d.search.interfaces import (
     HypothesisSampler,
@@ -201,7 +201,7 @@ class FoundationPose:
         runner.timings.clear()
         self.confidence, self.alternatives = None, []
         with runner.stage("check"):
-            rgb, depth = check_frame(K, rgb, depth, iteration, self.cropped)
+            rgb, depth, K = check_frame(K, rgb, depth, iteration, self.cropped)
             mask = check_mask(ob_mask, depth, K, self.diameter)
         with runner.stage("upload"):
             frame = runner.upload_frame(rgb, depth, K)
@@ -388,7 +388,7 @@ class FoundationPose:
 
     def start_from(self, object_in_camera: np.ndarray) -> None:
         """Set the pose (4, 4) of the original mesh that the next `track_one` starts from, metres."""
-        pose = np.asarray(object_in_camera)
+        pose = as_array(object_in_camera, "object_in_camera")
         if pose.shape != (4, 4):
             raise FrameError(f"object_in_camera: shape {pose.shape}; a 4x4 pose is needed")
         self._tracker.start_from(pose[None], "object_in_camera")

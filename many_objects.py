@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +42,8 @@ class ManyObjects:
     """
 
     def __init__(self, estimators: Sequence[FoundationPose]):
+        meshes = meshes_of_batch(estimators)
         self.estimators = list(estimators)
-        meshes = meshes_of_batch(self.estimators)
         first = self.estimators[0]
         self.cropped = first.cropped
         objects = RenderedObject.from_meshes(meshes, first.device)
@@ -73,6 +73,7 @@ class ManyObjects:
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used, or one object's mask; the message says which.
         """
+        masks = list(masks) if isinstance(masks, Iterable) else []
         if len(masks) != len(self.estimators):
             raise FrameError(f"masks: {len(masks)} for {len(self.estimators)} objects; one for each is needed")
         poses, confidences = [], []
@@ -120,10 +121,14 @@ def meshes_of_batch(estimators: Sequence[FoundationPose]) -> list[Mesh]:
     Raises:
         Pose6DError: no estimators, or they differ in networks or device, or one has no mesh.
     """
+    if not isinstance(estimators, Sequence):
+        raise Pose6DError(f"estimators: a {type(estimators).__name__}; a list with one for each object is needed")
     if not estimators:
         raise Pose6DError("no estimators: one for each object is needed")
     first = estimators[0]
     for i, other in enumerate(estimators):
+        if not isinstance(other, FoundationPose):
+            raise Pose6DError(f"estimator {i} is a {type(other).__name__}: make a FoundationPose of each mesh")
         if (other.refiner, other.scorer, other.device) != (first.refiner, first.scorer, first.device):
             raise Pose6DError(
                 f"estimator {i} has other networks or another device than the first: make it with "

@@ -107,7 +107,7 @@ def find_object(
             "released weights, or say where the object is (--mask X,Y or a mask file)"
         )
     batch = PoseBatch([estimator])
-    batch.check(frame)
+    frame = batch.check(frame)
     regions = propose_regions(propose, frame, estimator.diameter)
     if batch.device.type == "cpu":  # where a search takes seconds
         regions = promising_regions(estimator, batch, frame, regions)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from estimater import FoundationPose
 from many_objects import meshes_of_batch
+from pose6d.errors import FrameError
 from pose6d.geometry.transforms import make_transform
 from pose6d.pieces import run_pieces
 from pose6d.rendering.rendered_object import RenderedObject
@@ -116,28 +117,33 @@ class PoseBatch:
             torch.eye(3), torch.as_tensor(np.stack([mesh.center for mesh in meshes]), dtype=torch.float32)
         )  # (M, 4, 4) centred in original
         self._runner = DeviceRunner(first.device, (first.refiner, first.scorer, self._objects))
-        self._checked: tuple[Frame, tuple[np.ndarray, np.ndarray]] | None = None
+        self._checked: Frame | None = None
 
     @property
     def timings(self) -> dict[str, float]:
         """Seconds of each stage of the last call."""
         return dict(self._runner.timings)
 
-    def check(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-        """Colour and depth of a frame as arrays of the types that the rest expects.
+    def check(self, frame: Frame) -> Frame:
+        """A frame whose colour, depth and K are arrays of the types that the rest expects.
 
         Raises:
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used.
         """
-        rgb, depth = check_frame(frame.K, frame.rgb, frame.depth, 1, self._cropped)
+        if not isinstance(frame, Frame):
+            raise FrameError(
+                f"frame is a {type(frame).__name__}: pass a Frame of pose6d.scenes, or what its scenes give"
+            )
+        rgb, depth, K = check_frame(frame.K, frame.rgb, frame.depth, 1, self._cropped)
         check_depth_roughly(depth)
-        self._checked = frame, (rgb, depth)
-        return rgb, depth
+        self._checked = replace(frame, rgb=rgb, depth=depth, K=K)
+        return self._checked
 
-    def _images(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-        """`check` of a frame, once of the same one: it is looked at several times."""
-        return self._checked[1] if self._checked is not None and self._checked[0] is frame else self.check(frame)
+    def _images(self, frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Colour, depth and K of a frame, which is checked unless `check` gave it: it is looked at several times."""
+        frame = frame if frame is self._checked else self.check(frame)
+        return frame.rgb, frame.depth, frame.K
 
     def follow(
         self, frame: Frame, objects: Sequence[int], poses: np.ndarray, iteration: int, rounds: int, judge: bool = True
@@ -161,9 +167,9 @@ class PoseBatch:
         runner, index = self._runner, torch.as_tensor(objects, dtype=torch.int64)
         runner.timings.clear()
         with runner.stage("check"):
-            rgb, depth = self._images(frame)
+            rgb, depth, K = self._images(frame)
             centred = torch.as_tensor(poses, dtype=torch.float32) @ self._offsets[index]
-            K, count = frame.K, len(index)
+            count = len(index)
             if self.device.type == "cuda":
                 fill = torch.arange(filled_size(count)).clamp(max=count - 1)
                 centred, index = centred[fill], index[fill]
@@ -209,9 +215,9 @@ class PoseBatch:
         runner, count = self._runner, len(judged)
         runner.timings.clear()
         with runner.stage("check"):
-            rgb, depth = self._images(frame)
+            rgb, depth, K = self._images(frame)
             index = torch.full((count,), object)
-            centred, K = torch.as_tensor(judged.poses) @ self._offsets[index], frame.K
+            centred = torch.as_tensor(judged.poses) @ self._offsets[index]
             if self.device.type == "cuda":
                 fill = torch.arange(filled_size(count)).clamp(max=count - 1)
                 centred, index = centred[fill], index[fill]
@@ -255,10 +261,10 @@ class PoseBatch:
         runner, count = self._runner, min(count, len(rotations))
         runner.timings.clear()
         with runner.stage("check"):
-            rgb, depth = self._images(frame)
+            rgb, depth, K = self._images(frame)
         with runner.stage("upload"):
             inputs = [
-                *runner.upload_frame(rgb, depth, frame.K),
+                *runner.upload_frame(rgb, depth, K),
                 runner.upload("fronts", np.ascontiguousarray(fronts, dtype=np.float32)),
                 runner.upload("masks", np.ascontiguousarray(masks)),
                 torch.full((len(masks) * count,), object),

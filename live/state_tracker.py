@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from live.other_sides import Candidate, OtherSides
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
 from live.tracked_pose import TrackedPose
-from pose6d.errors import FrameError, OptionError
+from pose6d.errors import FrameError, OptionError, Pose6DError
 from pose6d.geometry.motion import is_far, place_at
 from pose6d.scenes.frame import Frame
 from pose6d.search import alignment_alone
@@ -89,6 +89,8 @@ class StateTracker:
         propose: Propose = depth_regions,
         watch: JudgedWatch | None = None,
     ):
+        if not isinstance(estimators, Mapping):
+            raise Pose6DError(f"estimators: a {type(estimators).__name__}; a dict of one by the name of each is needed")
         self._batch = PoseBatch(list(estimators.values()), watch)
         self._tracks = [
             ObjectTrack(name, index, estimator, options.smoothing)
@@ -167,6 +169,7 @@ class StateTracker:
             FrameError: the frame cannot be used, or one object's mask; the message says which.
         """
         if not isinstance(masks, Mapping):
+            masks = list(masks) if isinstance(masks, Iterable) else []
             if len(masks) != len(self._tracks):
                 raise FrameError(
                     f"masks: {len(masks)} for {len(self._tracks)} objects; one for each is needed, or None"
@@ -174,7 +177,7 @@ class StateTracker:
             masks = dict(zip(self.names, masks, strict=True))
         if unknown := set(masks) - set(self.names):
             raise FrameError(f"masks of {', '.join(sorted(unknown))}: the objects are {', '.join(self.names)}")
-        self._batch.check(frame)
+        frame = self._batch.check(frame)
         found: dict[str, tuple[np.ndarray, list[Alternative]]] = {}
         for track in self._tracks:
             mask = masks.get(track.name)
@@ -197,7 +200,7 @@ class StateTracker:
             SceneError, FrameError: the frame or the mask cannot be used; nothing has changed.
         """
         track = self._track(name)
-        self._batch.check(frame)
+        frame = self._batch.check(frame)
         self._begin(track, frame, *self._register(track, frame, mask))
         return track.tracked_pose()
 
@@ -218,7 +221,7 @@ class StateTracker:
         Raises:
             SceneError, FrameError: the frame cannot be used; nothing has changed, and the next frame goes on.
         """
-        self._batch.check(frame)
+        frame = self._batch.check(frame)
         followed = [track for track in self._tracks if track.judge.state != "lost"]
         alone = self._alone.follow(followed, frame)
         for row, candidate in alone.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
@@ -62,7 +63,7 @@ def run_command(run: Callable[[], object], interrupted: str = "interrupted") -> 
     Returns:
         The exit code: 0 or what `run` returns, 2 after bad input, 130, 143 or 129 after a stop.
     """
-    with stopping_by_signals(), _plain_warnings():
+    with stopping_by_signals(), _plain_warnings(), _whole_sentences():
         try:
             result = run()
             return result if isinstance(result, int) else 0
@@ -113,6 +114,27 @@ def _plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = form
+
+
+@contextmanager
+def _whole_sentences() -> Iterator[None]:
+    """Give tyro the docstrings of options without the indentation of their further lines, at each of which it would
+    begin a new line of --help."""
+    import docstring_parser
+
+    parse = docstring_parser.parse_from_object
+
+    def parse_clean(*given: Any, **more: Any) -> docstring_parser.Docstring:
+        parsed = parse(*given, **more)
+        for option in parsed.params:
+            option.description = option.description and inspect.cleandoc(option.description)
+        return parsed
+
+    docstring_parser.parse_from_object = parse_clean
+    try:
+        yield
+    finally:
+        docstring_parser.parse_from_object = parse
 
 
 def _stop(number: int, _: FrameType | None) -> None:

@@ -32,7 +32,7 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise DeviceError(f"device {name!r} is unknown: use auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:N")

@@ -6,7 +6,9 @@ Every message names the file or argument, what was found, what is wanted and, wh
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
+from typing import Any
 
 _CURES = {
     errno.ENAMETOOLONG: "take a shorter name",
@@ -59,6 +61,17 @@ def shorten(names: list[str], limit: int = 8) -> str:
 
 class Pose6DError(Exception):
     """Base of every error this project raises on purpose; `except Pose6DError` catches all bad input."""
+
+
+def as_path(given: Any, what: str, error: type[Pose6DError]) -> Path:
+    """The path that somebody names, where a leading ~ is the home folder.
+
+    Raises:
+        error: it is neither text nor a path; the message calls it `what`.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise error(f"{what} is a {type(given).__name__}: a path is needed")
+    return Path(os.path.expanduser(given))
 
 
 class MeshError(Pose6DError):

@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 import yaml
 
-from pose6d.errors import WeightsError
+from pose6d.errors import WeightsError, as_path
 from pose6d.json_file import read_json, write_json
 from pose6d.whole_file import write_whole
 
@@ -116,7 +116,7 @@ def find_weights(weights: str | Path, kind: str, device_type: str = "cpu") -> Pa
         found = _file_in(weights_folder() / weights, kind)
         assert found is not None
         return found
-    path = Path(weights).expanduser()
+    path = as_path(weights, "weights", WeightsError)
     if path.is_file():
         return path
     if path.is_dir():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import runpy
 import signal
 import sys
@@ -10,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import run_demo
 from pose6d.command import BAD_INPUT, run_command
 from pose6d.errors import MeshError
+from recorded.options import RecordedOptions
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Command -> arguments of which one is bad, so that it is noticed before any work; FILE stands for a file.
@@ -115,3 +119,16 @@ def test_the_exit_codes_of_errors_and_stops(capsys: pytest.CaptureFixture[str]) 
     assert said[0] == "error: a.obj is empty: export it again" and said[2:] == ["stopped"] * 3
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 // 0)
+
+
+def test_help_breaks_lines_only_where_they_are_full(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit):
+        run_demo.main(["--help"])
+    said = capsys.readouterr().out
+    sentences = re.findall(r'^    """(.*?)"""', inspect.getsource(RecordedOptions), re.DOTALL | re.MULTILINE)
+    assert sum("\n" in sentence for sentence in sentences) > 3
+    for sentence in sentences[1:]:
+        assert " ".join(sentence.split()) in said

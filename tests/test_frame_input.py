@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from estimater import FoundationPose
 from pose6d.errors import FrameError
@@ -102,7 +103,44 @@ def test_tracking_starts_from_no_pose_that_cannot_be(scene: Scene, pose: np.ndar
         estimator.start_from(pose)
 
 
-@pytest.mark.parametrize("iteration", [0, 2.5, "5", None])
+@pytest.mark.parametrize("iteration", [0, 2.5, "5", None, True])
 def test_refinement_steps_are_a_whole_number(iteration: object) -> None:
     with pytest.raises(ValueError, match="whole number"):
         check_frame(K, RGB, DEPTH, iteration)
+
+
+@pytest.mark.parametrize("what", ["tensors", "tensors with gradients", "PIL", "lists", "read-only", "doubles"])
+def test_images_come_in_any_form_that_holds_them(what: str, recwarn: pytest.WarningsRecorder) -> None:
+    given = {
+        "tensors": lambda: (torch.from_numpy(K), torch.from_numpy(RGB), torch.from_numpy(DEPTH)),
+        "tensors with gradients": lambda: (K, RGB, torch.from_numpy(DEPTH.copy()).requires_grad_()),
+        "PIL": lambda: (K, Image.fromarray(RGB), Image.fromarray(DEPTH)),
+        "lists": lambda: (K.tolist(), RGB, DEPTH.tolist()),
+        "read-only": lambda: tuple(np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape) for x in (K, RGB, DEPTH)),
+        "doubles": lambda: (K, RGB, np.where(DEPTH > 1.9, 1e300, DEPTH.astype(np.float64))),
+    }[what]()
+    rgb, depth, intrinsics = check_frame(*given, 1)
+    torch.from_numpy(rgb), torch.from_numpy(depth)  # warns of what is read-only
+    np.testing.assert_array_equal(intrinsics, K)
+    np.testing.assert_array_equal(rgb, RGB)
+    np.testing.assert_array_equal(depth[DEPTH < 1.9], DEPTH[DEPTH < 1.9])
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("wrong", [[[1, 2], [3]], torch.empty(240, 320, 3, device="meta")])
+@pytest.mark.parametrize("name", ["rgb", "depth"])
+def test_what_is_no_array_is_named(name: str, wrong: object) -> None:
+    with pytest.raises(FrameError, match=f"{name} is no array of numbers"):
+        check_frame(**{"K": K, "rgb": RGB, "depth": DEPTH, name: wrong}, iteration=1)
+
+
+def test_tracking_takes_intrinsics_as_lists(scene: Scene) -> None:
+    estimator = FoundationPose(scene.mesh, **random_networks())
+    estimator.start_from(torch.as_tensor(scene.truth).requires_grad_())
+    assert estimator.track_one(scene.rgb, scene.depth, K.tolist(), iteration=1).shape == (4, 4)
+
+
+@pytest.mark.parametrize("pose", [None, "pose", np.full((4, 4), "1"), np.eye(4, dtype=complex)])
+def test_a_start_that_is_no_pose_is_named(scene: Scene, pose: object) -> None:
+    with pytest.raises(FrameError, match="object_in_camera"):
+        FoundationPose(scene.mesh, **random_networks()).start_from(pose)

@@ -361,3 +361,23 @@ def test_what_is_found_half_hidden_is_doubtful_until_it_is_seen(stage: Stage) ->
     assert is_there(seen[-1], AWAY), "where it is, is said"
     states = [tracker.step(stage.show(box=AWAY))[0].state for _ in range(2)]
     assert states[-1] == "tracking"
+
+
+def test_what_is_no_frame_and_no_estimators_is_named() -> None:
+    stage = Stage()
+    tracker = StateTracker(stage.estimators)
+    for given in (None, (1, 2, 3), {"rgb": 1}):
+        with pytest.raises(FrameError, match=f"frame is a {type(given).__name__}"):
+            tracker.step(given)  # type: ignore[arg-type]
+        with pytest.raises(Pose6DError):
+            StateTracker(given)  # type: ignore[arg-type]
+    with pytest.raises(FrameError, match="masks: 0 for 2 objects"):
+        tracker.start(stage.show(), None)  # type: ignore[arg-type]
+
+
+def test_frames_of_lists_and_tensors_are_followed() -> None:
+    stage = Stage()
+    tracker = StateTracker(stage.estimators)
+    frame = stage.show(box=pose_at(0.0))
+    frame.K, frame.depth = frame.K.tolist(), torch.from_numpy(frame.depth)  # type: ignore[assignment]
+    assert [pose.name for pose in tracker.step(frame)] == list(stage.estimators)

@@ -106,3 +106,16 @@ def test_any_refiner_and_scorer_that_keep_the_protocol_follow_many(frame: dict) 
     together = ManyObjects([FoundationPose(mesh, refiner=refiner, scorer=scorer, device="cpu") for mesh in meshes])
     together.start_from(truth)
     np.testing.assert_allclose(together.track_many(frame["rgb"], frame["depth"], K), truth, atol=1e-2)
+
+
+@pytest.mark.parametrize("given", [None, "a.obj", {"box": 1}, [box()], ["a.obj"]])
+def test_what_are_no_estimators_is_named(given: object) -> None:
+    with pytest.raises(Pose6DError, match="estimator"):
+        ManyObjects(given)
+
+
+@pytest.mark.parametrize("masks", [None, 3, "masks"])
+def test_what_are_no_masks_is_named(frame: dict, masks: object) -> None:
+    together = ManyObjects(estimators(frame)[:1])
+    with pytest.raises(FrameError, match="for 1 objects"):
+        together.register_many(K, frame["rgb"], frame["depth"], masks)

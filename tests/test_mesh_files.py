@@ -290,3 +290,9 @@ def test_scanned_meshes_load_completely(shared_data):
         assert 0.09 < mesh.diameter < 0.21
         assert mesh.colors.std() > 5
         assert len(mesh.vertices) == len(trimesh.load_mesh(path, process=False).vertices)
+
+
+@pytest.mark.parametrize("given", [None, 3, b"a.obj", ["a.obj"], trimesh.creation.box(), QUAD])
+def test_what_is_no_path_is_named(given: object) -> None:
+    with pytest.raises(MeshError, match=f"mesh is a {type(given).__name__}: a path is needed"):
+        load_mesh(given)

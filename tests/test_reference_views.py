@@ -282,3 +282,9 @@ def test_few_of_many_views_are_used_and_it_is_said(views: list[ReferenceView]) -
     assert len(read) == 4 and "4 of 11 views are used" in note
     names = [view.name for view in views]
     assert [names.index(view.name) for view in read] == sorted(names.index(view.name) for view in read)
+
+
+@pytest.mark.parametrize("given", [None, 3, b"views", ["views"], {"a": 1}])
+def test_what_are_no_views_is_named(given: object) -> None:
+    with pytest.raises(SceneError, match=r"views: (int|NoneType|str) is none; give ReferenceViews"):
+        open_views(given)

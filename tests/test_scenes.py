@@ -340,3 +340,11 @@ def test_real_frames_read(shared_data: Path) -> None:
     assert frame.rgb.shape == (480, 640, 3)
     assert frame.mask is not None
     assert 0.4 < float(np.median(frame.depth[frame.mask])) < 1.0
+
+
+def test_a_scene_is_opened_by_its_path_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording: Path) -> None:
+    monkeypatch.setenv("HOME", str(recording.parent))
+    assert len(open_scene(f"~/{recording.name}")) == len(open_scene(recording))
+    for given in (None, 3, b"a", ["a"]):
+        with pytest.raises(SceneError, match=f"scene is a {type(given).__name__}: a path is needed"):
+            open_scene(given)  # type: ignore[arg-type]

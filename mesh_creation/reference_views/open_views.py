@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -107,7 +107,10 @@ def open_views(
 def list_views(source: str | os.PathLike[str] | Sequence[ReferenceView], options: ViewOptions) -> ViewListing:
     """What a folder or a file holds; its pictures are not read. Arguments and errors as of `open_views`."""
     if not isinstance(source, (str, os.PathLike)):
-        return ViewListing([ListedView.of_view(view) for view in source], [])
+        views = list(source) if isinstance(source, Iterable) else [source]
+        if wrong := [view for view in views if not isinstance(view, ReferenceView)]:
+            raise SceneError(f"views: {type(wrong[0]).__name__} is none; give ReferenceViews, or the path of a folder")
+        return ViewListing([ListedView.of_view(view) for view in views], [])
     path = Path(source).expanduser()
     if path.is_file():
         if path.suffix.lower() != ".json":

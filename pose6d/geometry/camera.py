@@ -184,8 +184,8 @@ def crop_coverage(transforms: torch.Tensor, size: int, height: int, width: int) 
 
 def check_intrinsics(
     K: np.ndarray | torch.Tensor | None, height: int, width: int, source: str = "K", *, cropped: bool = False
-) -> None:
-    """Refuse intrinsics that cannot belong to an image of this size.
+) -> np.ndarray:
+    """Intrinsics as (3, 3) float64; those that cannot belong to an image of this size are refused.
 
     Intrinsics of another resolution have a principal point that is far from the image's centre in the same direction
     along both axes, or outside. So may those of a part cut out of a larger image, which are accepted where they cannot
@@ -206,7 +206,7 @@ def check_intrinsics(
         raise SceneError(f"{source}: no camera intrinsics; {_FORM}")
     try:
         values = np.asarray(K.detach().cpu() if isinstance(K, torch.Tensor) else K, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise SceneError(f"{source}: intrinsics are no matrix of numbers ({error}); {_FORM}") from error
     if values.shape != (3, 3):
         raise SceneError(f"{source}: intrinsics of shape {values.shape}; {_FORM}")
@@ -224,7 +224,7 @@ def check_intrinsics(
         )
     across, down = (cx + 0.5) / width, (cy + 0.5) / height
     if cropped or max(abs(across - 0.5), abs(down - 0.5)) < 0.12:
-        return
+        return values
     misfit = f"{source}: the principal point ({cx:g}, {cy:g}) does not fit an image of {width}x{height} pixels; "
     opt_out = (
         "If K is right and the image is a part of a larger one, pass --cropped (in Python, set cropped of "
@@ -241,6 +241,7 @@ def check_intrinsics(
             f"another resolution? Multiply its first row by the ratio of widths and its second row by the ratio of "
             f"heights. {opt_out}"
         )
+    return values
 
 
 def _shows_other_resolution(across: float, down: float) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pose6d.errors import MeshError, why_no_file
+from pose6d.errors import MeshError, as_path, why_no_file
 from pose6d.mesh.assembly import assemble
 from pose6d.mesh.coordinates import Unit
 from pose6d.mesh.debris import find_rest
@@ -48,14 +48,14 @@ def load_mesh(path: str | Path, unit: Unit = "m", keep_debris: bool = False) -> 
         keep_debris: keep small pieces that lie far outside of the rest, as parts of the object.
 
     Raises:
-        MeshError: no such file, not a mesh, empty, a point cloud, or with vertices that are not finite.
+        MeshError: no path, no such file, not a mesh, empty, a point cloud, or with vertices that are not finite.
 
     Warns:
         UserWarning: a texture or material file is missing or not readable, and the part is drawn in its material's
             colour, or in grey; something else of the file is left out; debris is; the mesh is moved. The message says
             what and why.
     """
-    path = Path(path).expanduser()
+    path = as_path(path, "mesh", MeshError)
     _check_file(path)
     reader = _READERS.get(path.suffix.lower(), _read_with_trimesh)
     part = assemble(reader(path, SideFiles(path)), unit, str(path), leave_out_debris=not keep_debris)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from pose6d.errors import SceneError, listing
+from pose6d.errors import SceneError, as_path, listing
 from pose6d.scenes.bop import BopScene
 from pose6d.scenes.capture import CaptureScene
 from pose6d.scenes.folder import FolderScene
@@ -40,13 +39,13 @@ def open_scene(
         SceneError: no layout matches (the message lists what was looked for and what was found), or the scene
             cannot be used as a whole: intrinsics, missing folders, frames that do not pair up.
     """
-    folder = Path(path)
+    folder = as_path(path, "scene", SceneError)
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise SceneError(f"scene {folder} {what}: pass the folder of one recording")
     if depth_scale is not None and not 0 < depth_scale < 1e3:
         raise SceneError(f"depth_scale is {depth_scale}, wanted metres per depth unit, such as 0.001 for millimetres")
-    masks = None if mask_dir is None else Path(mask_dir)
+    masks = None if mask_dir is None else as_path(mask_dir, "mask_dir", SceneError)
     if masks is not None and not masks.is_dir():
         raise SceneError(f"the mask folder {masks} does not exist")
     name = None if object_id is None else str(object_id)
@@ -56,7 +55,7 @@ def open_scene(
         if any((folder / marker).exists() for marker in layout.markers):
             return layout(folder, options)
 
-    looked_for = "\n".join(f"  {layout.kind + ':':<9}{layout.files}" for layout in _LAYOUTS)
+    looked_for = "\n".join(f"  {layout.kind + ':':<11}{layout.files}" for layout in _LAYOUTS)
     inside = sorted(marker.parent.name for marker in folder.glob("*/scene_camera.json"))
     hint = f"; it holds BOP scenes, pass one of them: {', '.join(inside[:8])}" if inside else ""
     raise SceneError(f"{folder} is no scene. Looked for one of\n{looked_for}\nand found: {listing(folder)}{hint}")

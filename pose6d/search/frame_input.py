@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -38,17 +39,30 @@ def check_translation(translation: Tensor, mask: np.ndarray) -> None:
         )
 
 
+def as_array(given: Any, name: str) -> np.ndarray:
+    """The array that something is or holds: a tensor on any device, a PIL image, nested lists.
+
+    Raises:
+        FrameError: it is none of these; the message calls it `name`.
+    """
+    try:
+        return np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FrameError(f"{name} is no array of numbers ({error}); a numpy array is needed") from error
+
+
 def check_frame(
     K: np.ndarray, rgb: np.ndarray, depth: np.ndarray, iteration: int, cropped: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """The images as contiguous arrays of the types that the rest expects; cheap enough for every tracked frame.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The images and K as contiguous arrays of the types that the rest expects, which PyTorch may share; cheap enough
+    for every tracked frame.
 
     Args:
         K, rgb, depth, iteration: see `FoundationPose.register`.
         cropped: see `check_intrinsics`.
     """
-    rgb, depth = np.asarray(rgb), np.asarray(depth)
-    if not isinstance(iteration, int | np.integer) or iteration < 1:
+    rgb, depth = as_array(rgb, "rgb"), as_array(depth, "depth")
+    if not isinstance(iteration, int | np.integer) or isinstance(iteration, bool) or iteration < 1:
         raise ValueError(f"iteration is {iteration!r}: a whole number of refinement steps is needed, at least one")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise FrameError(f"rgb: shape {rgb.shape} of {rgb.dtype}; (H, W, 3) of uint8 is needed, red first")
@@ -61,8 +75,9 @@ def check_frame(
             f"rgb is {rgb.shape[1]}x{rgb.shape[0]} and depth {depth.shape[1]}x{depth.shape[0]} pixels: they must have "
             "the same size; is the depth aligned to the colour camera?"
         )
-    check_intrinsics(K, *depth.shape, cropped=cropped)
-    return np.ascontiguousarray(rgb), np.ascontiguousarray(depth, dtype=np.float32)
+    K = check_intrinsics(K, *depth.shape, cropped=cropped)
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, which is missing
+        return np.require(rgb, np.uint8, ("C", "W")), np.require(depth, np.float32, ("C", "W")), K
 
 
 def check_depth_roughly(depth: np.ndarray) -> None:
@@ -123,7 +138,7 @@ def check_mask(mask: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: flo
     """
     if mask is None:
         raise FrameError("ob_mask: no mask was given; non-zero on the object, the size of the images, is needed")
-    mask = np.asarray(mask)
+    mask = as_array(mask, "ob_mask")
     if mask.ndim != 2:
         raise FrameError(f"ob_mask: shape {mask.shape}; (H, W) is needed")
     mask = mask != 0

@@ -15,7 +15,7 @@ from pose6d.search.alignment import TRACKING_ROUNDS, align_poses
 from pose6d.search.alignment_alone import TrackMemory
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.evidence import PoseEvidence, measure_evidence
-from pose6d.search.frame_input import NEAR, REACH, check_depth_roughly, check_frame, check_result, cut_around
+from pose6d.search.frame_input import NEAR, REACH, as_array, check_depth_roughly, check_frame, check_result, cut_around
 from pose6d.search.interfaces import Hypotheses, ObjectModel, Refiner, Scorer, Scouts
 
 # What a step moves at most, radians and diameters, where no other one follows: on a CPU the step before, on a GPU the
@@ -74,13 +74,16 @@ class Tracker:
             FrameError: they are of another shape, no rotations and translations, or not in front of the camera; the
                 message calls them `name`.
         """
-        poses = torch.as_tensor(np.asarray(objects_in_camera), dtype=torch.float32, device=self._runner.device)
+        given = as_array(objects_in_camera, name)
+        if given.dtype.kind not in "iuf":
+            raise FrameError(f"{name}: values of {given.dtype}; 4x4 poses of floats are needed")
+        poses = torch.as_tensor(given, dtype=torch.float32, device=self._runner.device)
         if poses.shape != self._original_from_centred.shape:
             wanted = tuple(self._original_from_centred.shape)
             raise FrameError(f"{name}: shape {tuple(poses.shape)}; finite {wanted} poses are needed")
         if not poses.isfinite().all():
             raise FrameError(f"{name} holds values that are not finite; 4x4 poses are needed")
-        for pose, center in zip(np.asarray(objects_in_camera, dtype=np.float64), self._centers, strict=True):
+        for pose, center in zip(given.astype(np.float64), self._centers, strict=True):
             try:
                 check_rigid(pose, ANNOTATED)
                 check_in_front(pose[:3, :3] @ center + pose[:3, 3], what="its middle")
@@ -100,7 +103,7 @@ class Tracker:
         assert self.poses is not None, "the callers say where to start"
         self._runner.timings.clear()
         with self._runner.stage("check"):
-            rgb, depth = check_frame(K, rgb, depth, _STEPS if iteration is None else iteration, cropped)
+            rgb, depth, K = check_frame(K, rgb, depth, _STEPS if iteration is None else iteration, cropped)
             if self._on_cpu:
                 check_depth_roughly(depth)
         if iteration is None and self._on_cpu and self._memory.may_go_alone(judge):
