@@ -34,8 +34,8 @@ class RecordedOptions:
     pruned, or full with weights that have no confidence."""
     judge: bool = True
     """Judge every tracked pose, not only the first, and name the frames in which the object was likely lost; a frame
-    that the networks follow then takes a third longer on a GPU, and 1.4 to 2 times as long on a CPU. Right poses of a real object may be
-    judged low; those that fall far below the first frame's are named."""
+    that the networks follow then takes a third longer on a GPU, and 1.4 to 2 times as long on a CPU. Right poses of a
+    real object may be judged low; those that fall far below the first frame's are named."""
     frames: str = ":"
     """Which frames: "30" is the first 30, "10:40" or "0:90:3" select as in Python."""
     mesh_unit: Literal["auto", "m", "cm", "mm"] = "auto"
