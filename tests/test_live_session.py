@@ -39,7 +39,7 @@ class SteadyTracker:
     last: SteadyTracker
 
     def __init__(self, estimators: dict[str, Any], options: Any) -> None:
-        self.names = list(estimators)
+        self.names, self.options = list(estimators), options
         self.asked: list[tuple[Any, ...]] = []
         self.state: TrackState = "tracking"
         SteadyTracker.last = self
@@ -244,6 +244,7 @@ def test_frames_of_a_camera_that_are_skipped_are_recorded(recording: Path, tmp_p
         stream = stack.enter_context(NewestFrames(open_stream(recording)))
         objects = load_objects(options, scene[0], RecordedObjects(scene.mesh_file))
         session = Session(objects, scene[0], options, stream, None, stack)
+        assert not session._tracker.options.waits, "frames that come by themselves do not wait for regions"
         session.begin()
         frames = iter(stream)
         while not stream._ended:

@@ -9,7 +9,7 @@ import pytest
 
 from pose6d.errors import FrameError, OptionError
 from pose6d.geometry.masks import mask_iou
-from pose6d.segmentation.depth_regions import MOST_REGIONS, depth_regions
+from pose6d.segmentation.depth_regions import MOST_REGIONS, _count_bits, depth_regions
 from pose6d.segmentation.hints import (
     AutomaticHint,
     BoxHint,
@@ -84,6 +84,14 @@ def two_boxes() -> tuple[Tabletop, int, int]:
     large = scene.put(-0.12, 0.0, (0.12, 0.08, 0.1), (180, 30, 30))
     small = scene.put(0.13, 0.05, (0.05, 0.05, 0.06), (40, 60, 170))
     return scene, large, small
+
+
+def test_bits_are_counted_alike_by_old_and_new_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = np.random.default_rng(0).integers(0, 2**64, (3, 5), np.uint64)
+    wanted = [sum(int(word).bit_count() for word in row) for row in words]
+    np.testing.assert_array_equal(_count_bits(words), wanted)
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    np.testing.assert_array_equal(_count_bits(words), wanted)
 
 
 def test_boxes_on_a_table_are_found_by_their_size() -> None:

@@ -131,7 +131,7 @@ def _sum_loops(crops: _Crops, poses: Tensor, diameter: Tensor) -> tuple[Tensor, 
     assert drawn.normal is not None
     hessian, slope = torch.empty(len(poses), 6, 6), torch.empty(len(poses), 6)
     maps = (*textures, drawn.xyz, drawn.normal, K, poses, diameter.float())
-    limits = (_LEAST_POWER * _SIZE, _LEAST_COLOR, _COLOR, _LEAST_DEPTH, _DEPTH)
+    limits = (_LEAST_POWER * drawn.depth.shape[-1], _LEAST_COLOR, _COLOR, _LEAST_DEPTH, _DEPTH)
     alignment_loops.sum_systems(
         *(x.numpy() for x in maps), *(np.float32(x) for x in limits), hessian.numpy(), slope.numpy()
     )
@@ -189,7 +189,7 @@ def _residuals(crops: _Crops, poses: Tensor, diameter: Tensor) -> tuple[Tensor, 
     x, y, z = (drawn.xyz / unit).unbind(-1)
     z = z.clamp(min=1e-3)
     power = (expected**2 * inside).sum((2, 3), keepdim=True)
-    gain = (expected * found * inside).sum((2, 3), keepdim=True) / (power + _LEAST_POWER * _SIZE)
+    gain = (expected * found * inside).sum((2, 3), keepdim=True) / (power + _LEAST_POWER * expected.shape[-1])
     expected = gain.clamp(min=0.0) * expected
     right, down = _gradient(expected)
     right, down = right * (K[:, 0, 0, None, None] / z)[:, None], down * (K[:, 1, 1, None, None] / z)[:, None]
