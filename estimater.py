@@ -30,6 +30,7 @@ from pose6d.mesh.units import check_diameter
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.alternatives import Alternative, join_alike, none_of
 from pose6d.search.axis_rotations import AxisRotations
+from pose6d.search.ball_rotations import BallColors
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import as_array, check_frame, check_mask, check_result, check_translation, mask_middle
 from pose6d.search.hypotheses import GridSampler
@@ -136,6 +137,7 @@ class FoundationPose:
         axes = self.object.principal_axes().to(self.device) if self._textured or chooses else None
         self._rotations = None if axes is None else AxisRotations.about(axes)
         self._round_body = chooses and is_round(self.object, self.device)
+        self._ball = BallColors.of(self.object, self.device) if self._textured and self._round_body else None
         self._runner = DeviceRunner(self.device, (*networks, self.object), profile)
         self._tracker = Tracker(self.object, center[None], self.refiner, self.scorer, self._runner, self.scouts)
         # Networks and renderer know only the object moved by -center; poses are converted where they enter and leave.
@@ -254,8 +256,8 @@ class FoundationPose:
         3. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again,
            scouts, if any, with the many.
         4. Hypotheses whose texture agrees with the picture are worth more.
-        5. Rotations of the object about its axes, those that its texture favours and quarter turns, compete with the
-           best.
+        5. Rotations about the object's axes that its texture favours, and quarter turns, compete with the best; of a
+           ball, all rotations.
         6. The best few are rotated finely, refined, aligned with texture and depth, and compared with each other.
 
         Returns:
@@ -288,7 +290,7 @@ class FoundationPose:
             assert self._rotations is not None
             hypotheses = steps.select(hypotheses, last.competitors, last.nms_degrees)
             competitors = len(hypotheses)
-            hypotheses = steps.propose_rotations(hypotheses, self._rotations, last)
+            hypotheses = steps.propose_rotations(hypotheses, self._rotations, last, self._ball)
             hypotheses = steps.refine(hypotheses, last.steps, first=competitors)
             hypotheses = add_texture(steps.score(hypotheses))
             hypotheses = steps.select(hypotheses, last.finalists, last.final_nms_degrees)
