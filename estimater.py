@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,15 @@ from learning.training.predict_score import ScorePredictor
 from learning.training.scouts import load_scouts
 from pose6d.device import resolve_device
 from pose6d.errors import FrameError, Pose6DError
-from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform
 from pose6d.mesh.mesh import Mesh
-from pose6d.mesh.mesh_files import as_mesh
 from pose6d.mesh.symmetry import centred_symmetries
-from pose6d.mesh.units import check_diameter
-from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.alternatives import Alternative, join_alike, none_of
 from pose6d.search.axis_rotations import AxisRotations
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import as_array, check_frame, check_mask, check_result, check_translation, mask_middle
-from pose6d.search.hypotheses import GridSampler
+from pose6d.search.given_object import as_object
+from pose6d.search.hypotheses import GridSampler, first_hypotheses
 from pose6d.search.interfaces import (
     HypothesisSampler,
     ObjectModel,
@@ -46,7 +42,7 @@ from pose6d.search.interfaces import (
 )
 from pose6d.search.look_alike import is_round
 from pose6d.search.schedule import FALLBACK, SCHEDULES, PairCounter, Schedule, choose_schedule
-from pose6d.search.search_steps import SearchSteps
+from pose6d.search.search_steps import SearchSteps, watch_original
 from pose6d.search.tracker import Tracker
 
 
@@ -113,12 +109,11 @@ class FoundationPose:
         scouts: Scouts | None = None,
     ):
         self.device, self.cropped = resolve_device(device), False
-        self.object = self._make_object(mesh)
+        self.object = as_object(mesh, self.device)
         made_here = refiner is None and scorer is None and scouts is None
         self.scouts = load_scouts(weights, self.device) if made_here else scouts
         self.refiner: Refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
         self.scorer: Scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
-        check_part(self.object, ObjectModel)
         networks = check_networks(self.refiner, self.scorer, self.scouts)
         self.mesh: Mesh | None = getattr(self.object, "mesh", None)
         self.diameter = float(self.object.diameter)
@@ -145,13 +140,6 @@ class FoundationPose:
         self.scores: np.ndarray | None = None
         self.confidence: float | None = None
         self.alternatives: list[Alternative] = []
-
-    def _make_object(self, given: Mesh | str | Path | ObjectModel) -> ObjectModel:
-        if not isinstance(given, Mesh | str | Path) and hasattr(given, "render"):
-            return given
-        mesh = as_mesh(given)  # type: ignore[arg-type]  # refuses what is none
-        check_diameter(mesh)
-        return RenderedObject.from_mesh(mesh, self.device)
 
     @property
     def none_probability(self) -> float | None:
@@ -197,7 +185,7 @@ class FoundationPose:
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used; the message says why.
         """
-        runner = self._runner
+        runner, watch = self._runner, watch and watch_original(watch, self._centred_from_original)
         runner.timings.clear()
         self.confidence, self.alternatives = None, []
         with runner.stage("check"):
@@ -265,15 +253,9 @@ class FoundationPose:
         """
         observation = self._runner.observe(rgb, depth, K)
         with self._runner.stage("hypotheses"):
-            hypotheses = self._sampler.sample(observation, mask, middle, schedule.starts)
-            if not len(hypotheses):
-                raise Pose6DError(f"{type(self._sampler).__name__} gave no hypotheses: a search needs at least one")
-            start = hypotheses.poses[0, :3, 3]
-            if self.device.type == "cpu":
-                check_translation(start, mask.numpy())
-            hypotheses = replace(hypotheses, poses=hypotheses.poses.nan_to_num(1.0, 1.0, 1.0))
-
-        steps = self._steps(observation, mask, middle, progress, watch)
+            hypotheses, start = first_hypotheses(self._sampler, observation, mask, middle, schedule.starts)
+        parts = (self.object, self.refiner, self.scorer)
+        steps = SearchSteps(*parts, observation, mask, middle, self._runner, progress, watch)
         hypotheses = steps.start(hypotheses)
         for stage in schedule.plan(iteration):
             own = steps.by(self.scouts) if stage.scouted else steps
@@ -312,19 +294,6 @@ class FoundationPose:
         assert hypotheses.ranking is not None
         confidence = hypotheses.ranking[:0] if hypotheses.confidence is None else hypotheses.confidence
         return hypotheses.poses, hypotheses.ranking, confidence, start, probability, alike
-
-    def _steps(
-        self, observation: Observation, mask: Tensor, middle: Tensor, progress: Progress | None, watch: Watch | None
-    ) -> SearchSteps:
-        """The steps on a frame; who watches sees poses of the original object."""
-        tell: Watch | None = None
-        if watch is not None:
-
-            def tell(step: str, poses: Tensor, parents: Tensor) -> None:
-                watch(step, poses @ self._centred_from_original, parents)
-
-        parts = (self.object, self.refiner, self.scorer)
-        return SearchSteps(*parts, observation, mask, middle, self._runner, progress, tell)
 
     def track_one(
         self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None = None, judge: bool = False
