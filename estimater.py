@@ -19,7 +19,7 @@ from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from learning.training.scouts import load_scouts
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, Pose6DError
+from pose6d.errors import FrameError, Pose6DError, as_whole_number
 from pose6d.geometry.transforms import make_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.symmetry import centred_symmetries
@@ -41,6 +41,7 @@ from pose6d.search.interfaces import (
     check_part,
 )
 from pose6d.search.look_alike import is_round
+from pose6d.search.plain_frame import plain_frame
 from pose6d.search.schedule import FALLBACK, SCHEDULES, PairCounter, Schedule, choose_schedule
 from pose6d.search.search_steps import SearchSteps, watch_original
 from pose6d.search.tracker import Tracker
@@ -90,7 +91,7 @@ class FoundationPose:
         symmetries: (S, 4, 4) those given, of the centred object, on the device; None without any. scouts: those used.
 
     Raises:
-        MeshError, WeightsError, DeviceError: unusable mesh, weights or device.
+        MeshError, WeightsError, DeviceError, OptionError: unusable mesh, weights, device or seed.
         Pose6DError: a part lacks something that is asked of it.
     """
 
@@ -171,7 +172,7 @@ class FoundationPose:
         Args:
             K: (3, 3) intrinsics of both images.
             rgb: (H, W, 3) uint8.
-            depth: (H, W) metres, 0 = missing.
+            depth: (H, W) metres, 0 or masked = missing.
             ob_mask: (H, W), non-zero on the object.
             iteration: refinement steps of each hypothesis; where turns are tried, they come on top.
             progress: called with (pairs done, pairs in all) while the networks run.
@@ -182,6 +183,7 @@ class FoundationPose:
             (4, 4) float32, original mesh in camera (OpenCV axes), metres.
 
         Raises:
+            OptionError: iteration is no number of steps.
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used; the message says why.
         """
@@ -318,7 +320,7 @@ class FoundationPose:
             (4, 4) float32, original mesh in camera (OpenCV axes), metres.
 
         Raises:
-            Pose6DError: there is no pose to start from.
+            Pose6DError: there is no pose to start from; OptionError: iteration is no number of steps.
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used; the last pose is kept.
         """
@@ -340,13 +342,16 @@ class FoundationPose:
 
         Returns:
             Seconds that it took. The estimator is as new afterwards.
+
+        Raises:
+            OptionError: one of the numbers is none, or less than 1.
         """
         start = time.perf_counter()
-        K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=np.float32)
-        rgb = np.full((height, width, 3), 128, np.uint8)
-        depth = np.full((height, width), max(2 * self.diameter, 0.05), np.float32)
+        as_whole_number(register_iteration, "register_iteration", least=1)
+        as_whole_number(1 if track_iteration is None else track_iteration, "track_iteration", least=1)
         pose = np.eye(4, dtype=np.float32)
-        pose[2, 3] = depth[0, 0]
+        pose[2, 3] = max(2 * self.diameter, 0.05)
+        rgb, depth, K = plain_frame(height, width, pose[2, 3])
         for _ in range(2 if self.device.type == "cuda" else 1):  # graphs are recorded at the second call
             if self.device.type == "cuda":  # on a CPU, one hypothesis warms up as much as many
                 self.register(K, rgb, depth, np.eye(height, width, dtype=bool), register_iteration)

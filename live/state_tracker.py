@@ -25,6 +25,7 @@ from pose6d.scenes.frame import Frame
 from pose6d.search import alignment_alone
 from pose6d.search.alignment_alone import NetworkVerdict
 from pose6d.search.alternatives import Alternative
+from pose6d.search.plain_frame import plain_frame
 from pose6d.segmentation.depth_regions import depth_regions
 
 _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
@@ -124,13 +125,14 @@ class StateTracker:
 
         Returns:
             Seconds that it took. The tracker is as new afterwards.
+
+        Raises:
+            OptionError: height or width is no number of pixels.
         """
         begun = time.perf_counter()
         self.reset()
-        K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
         distance = max(2 * self._tracks[0].diameter, 0.05)
-        depth = np.full((height, width), distance, np.float32)
-        frame = Frame("warm up", np.full((height, width, 3), 128, np.uint8), depth, K)
+        frame = Frame("warm up", *plain_frame(height, width, distance))
         pose = place_at(np.eye(3), np.array([0.0, 0.0, distance]), self._tracks[0].center)
         for _ in range(2 if self._batch.device.type == "cuda" else 1):  # graphs are recorded at the second call
             many = 2 * len(self._tracks)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pose6d.cuda_kernels import available, blocks_for, check_inputs, load_kernels
-from pose6d.errors import Pose6DError
+from pose6d.errors import Pose6DError, as_whole_number
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.geometry.transforms import make_transform, random_rotations
@@ -29,12 +29,15 @@ class GridSampler:
             thin out the grid.
         device: of the hypotheses.
         seed: 0 is the plain grid; any other number turns the whole grid by a random rotation drawn from it.
+
+    Raises:
+        OptionError: the seed is no whole number.
     """
 
     def __init__(self, object: ObjectModel, symmetries: Tensor | None, device: torch.device, seed: int = 0):
         rotations = rotation_hypotheses(symmetries)
-        if seed:
-            rotations = random_rotations(1, torch.Generator().manual_seed(seed)) @ rotations
+        if seed := as_whole_number(seed, "seed"):
+            rotations = random_rotations(1, torch.Generator().manual_seed(seed % 2**63)) @ rotations
         self._object, self._rotations = object, rotations.to(device)
         self._near: NearSides | None = None
 
