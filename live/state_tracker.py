@@ -10,7 +10,6 @@ import numpy as np
 
 from estimater import FoundationPose
 from live import other_sides
-from live.alignment_alone import AlignmentAlone
 from live.automatic_start import Propose, find_object
 from live.judgement import log_odds
 from live.object_search import EFFORTS, ObjectSearch
@@ -18,6 +17,7 @@ from live.object_track import ObjectTrack
 from live.other_sides import Candidate, OtherSides
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
+from live.steady_following import SteadyFollowing
 from live.tracked_pose import TrackedPose
 from pose6d.errors import FrameError, OptionError, Pose6DError
 from pose6d.geometry.motion import is_far, place_at
@@ -109,7 +109,7 @@ class StateTracker:
         self._sides = OtherSides(self._batch, refinement, other_sides.EFFORTS[device])
         usual = alignment_alone.INTERVALS[device]
         interval = usual if options.networks_every is None else options.networks_every
-        self._alone = AlignmentAlone(self._batch, options.rounds, interval)
+        self._steady = SteadyFollowing(self._batch, options.rounds, interval)
         self._frames = 0
 
     @property
@@ -139,7 +139,7 @@ class StateTracker:
             for count in {1, many // 2, many, self._starts_in_doubt, *(4**i for i in range(8) if 4**i < many)}:
                 self._follow(frame, [0] * count, np.stack([pose] * count))
                 if count <= many:
-                    self._alone.warm_up(frame, np.stack([pose] * count))
+                    self._steady.warm_up(frame, np.stack([pose] * count))
             self._batch.follow(frame, [0], pose[None], 0, 0)
             self._sides.warm_up(frame, pose)
             for track in {len(track.rotations): track for track in self._tracks}.values():
@@ -225,10 +225,10 @@ class StateTracker:
         """
         frame = self._batch.check(frame)
         followed = [track for track in self._tracks if track.judge.state != "lost"]
-        alone = self._alone.follow(followed, frame)
-        for row, candidate in alone.items():
+        steady = self._steady.follow(followed, frame)
+        for row, candidate in steady.items():
             self._settle(followed[row], frame, candidate)
-        self._follow_by_networks([track for row, track in enumerate(followed) if row not in alone], frame)
+        self._follow_by_networks([track for row, track in enumerate(followed) if row not in steady], frame)
         waiting = [
             track
             for track in self._tracks
