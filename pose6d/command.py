@@ -1,4 +1,4 @@
-"""The frame of every command: its exit codes, and signals that ask it to end, raised as Ctrl-C is."""
+"""The frame of every command: its options, its exit codes, and signals that ask it to end, raised as Ctrl-C is."""
 
 from __future__ import annotations
 
