@@ -26,6 +26,16 @@ from pose6d.search.texture_correlation import texture_correlation
 _ELSEWHERE = 1e4  # off the ranking of what has gone over to another thing: such poses come last
 
 
+def watch_original(watch: Watch, centred_from_original: Tensor) -> Watch:
+    """One that sees poses of the original object where `SearchSteps` shows it those of the centred one.
+
+    Args:
+        watch: of the original object's poses.
+        centred_from_original: (4, 4).
+    """
+    return lambda step, poses, parents: watch(step, poses @ centred_from_original, parents)
+
+
 class SearchSteps:
     """The steps, on one frame.
 
