@@ -48,6 +48,7 @@ from pose6d.search.look_alike import is_round
 from pose6d.search.schedule import FALLBACK, SCHEDULES, PairCounter, Schedule, choose_schedule
 from pose6d.search.search_steps import SearchSteps
 from pose6d.search.tracker import Tracker
+from pose6d.search.visible_shape import is_long
 
 
 def object_from_views(views: Any, **options: Any) -> Mesh:
@@ -136,6 +137,7 @@ class FoundationPose:
         axes = self.object.principal_axes().to(self.device) if self._textured or chooses else None
         self._rotations = None if axes is None else AxisRotations.about(axes)
         self._round_body = chooses and is_round(self.object, self.device)
+        self._long_body = chooses and is_long(self.object, self.device)
         self._runner = DeviceRunner(self.device, (*networks, self.object), profile)
         self._tracker = Tracker(self.object, center[None], self.refiner, self.scorer, self._runner, self.scouts)
         # Networks and renderer know only the object moved by -center; poses are converted where they enter and leave.
@@ -317,14 +319,9 @@ class FoundationPose:
         self, observation: Observation, mask: Tensor, middle: Tensor, progress: Progress | None, watch: Watch | None
     ) -> SearchSteps:
         """The steps on a frame; who watches sees poses of the original object."""
-        tell: Watch | None = None
-        if watch is not None:
-
-            def tell(step: str, poses: Tensor, parents: Tensor) -> None:
-                watch(step, poses @ self._centred_from_original, parents)
-
-        parts = (self.object, self.refiner, self.scorer)
-        return SearchSteps(*parts, observation, mask, middle, self._runner, progress, tell)
+        tell = watch and (lambda step, poses, parents: watch(step, poses @ self._centred_from_original, parents))
+        parts = (self.object, self.refiner, self.scorer, observation, mask, middle, self._runner)
+        return SearchSteps(*parts, progress, tell, self._long_body)
 
     def track_one(
         self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None = None, judge: bool = False
