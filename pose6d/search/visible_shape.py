@@ -32,7 +32,7 @@ _HIDDEN = 0.1  # something nearer was seen
 
 def is_long(object: ObjectModel, device: torch.device) -> bool:
     """Whether an object is much longer than wide, by its principal axes."""
-    thin, wide, long = object.principal_axes()
+    _, wide, long = object.principal_axes()
     away = torch.tensor([0.0, 0.0, _AWAY * float(object.diameter)])
     pose = make_transform(torch.stack([long, wide, torch.linalg.cross(long, wide)]), away).to(device)
     K = distant_camera(_SIZE, _AWAY, _WINDOW, device)
