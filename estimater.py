@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,17 @@ from learning.training.predict_pose_refine import PoseRefinePredictor
 from learning.training.predict_score import ScorePredictor
 from learning.training.scouts import load_scouts
 from pose6d.device import resolve_device
-from pose6d.errors import FrameError, Pose6DError
-from pose6d.geometry.observation import Observation
+from pose6d.errors import FrameError, Pose6DError, as_whole_number
 from pose6d.geometry.transforms import make_transform
 from pose6d.mesh.mesh import Mesh
-from pose6d.mesh.mesh_files import as_mesh
 from pose6d.mesh.symmetry import centred_symmetries
-from pose6d.mesh.units import check_diameter
-from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.alternatives import Alternative, join_alike, none_of
 from pose6d.search.axis_rotations import AxisRotations
+from pose6d.search.ball_rotations import BallColors
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import as_array, check_frame, check_mask, check_result, check_translation, mask_middle
-from pose6d.search.hypotheses import GridSampler
+from pose6d.search.given_object import as_object
+from pose6d.search.hypotheses import GridSampler, first_hypotheses
 from pose6d.search.interfaces import (
     HypothesisSampler,
     ObjectModel,
@@ -45,8 +42,9 @@ from pose6d.search.interfaces import (
     check_part,
 )
 from pose6d.search.look_alike import is_round
+from pose6d.search.plain_frame import plain_frame
 from pose6d.search.schedule import FALLBACK, SCHEDULES, PairCounter, Schedule, choose_schedule
-from pose6d.search.search_steps import SearchSteps
+from pose6d.search.search_steps import SearchSteps, watch_original
 from pose6d.search.tracker import Tracker
 from pose6d.search.visible_shape import is_long
 
@@ -95,7 +93,7 @@ class FoundationPose:
         symmetries: (S, 4, 4) those given, of the centred object, on the device; None without any. scouts: those used.
 
     Raises:
-        MeshError, WeightsError, DeviceError: unusable mesh, weights or device.
+        MeshError, WeightsError, DeviceError, OptionError: unusable mesh, weights, device or seed.
         Pose6DError: a part lacks something that is asked of it.
     """
 
@@ -114,12 +112,11 @@ class FoundationPose:
         scouts: Scouts | None = None,
     ):
         self.device, self.cropped = resolve_device(device), False
-        self.object = self._make_object(mesh)
+        self.object = as_object(mesh, self.device)
         made_here = refiner is None and scorer is None and scouts is None
         self.scouts = load_scouts(weights, self.device) if made_here else scouts
         self.refiner: Refiner = refiner if refiner is not None else PoseRefinePredictor(weights, self.device)
         self.scorer: Scorer = scorer if scorer is not None else ScorePredictor(weights, self.device)
-        check_part(self.object, ObjectModel)
         networks = check_networks(self.refiner, self.scorer, self.scouts)
         self.mesh: Mesh | None = getattr(self.object, "mesh", None)
         self.diameter = float(self.object.diameter)
@@ -138,6 +135,7 @@ class FoundationPose:
         self._rotations = None if axes is None else AxisRotations.about(axes)
         self._round_body = chooses and is_round(self.object, self.device)
         self._long_body = chooses and is_long(self.object, self.device)
+        self._ball = BallColors.of(self.object, self.device) if self._textured and self._round_body else None
         self._runner = DeviceRunner(self.device, (*networks, self.object), profile)
         self._tracker = Tracker(self.object, center[None], self.refiner, self.scorer, self._runner, self.scouts)
         # Networks and renderer know only the object moved by -center; poses are converted where they enter and leave.
@@ -147,13 +145,6 @@ class FoundationPose:
         self.scores: np.ndarray | None = None
         self.confidence: float | None = None
         self.alternatives: list[Alternative] = []
-
-    def _make_object(self, given: Mesh | str | Path | ObjectModel) -> ObjectModel:
-        if not isinstance(given, Mesh | str | Path) and hasattr(given, "render"):
-            return given
-        mesh = as_mesh(given)  # type: ignore[arg-type]  # refuses what is none
-        check_diameter(mesh)
-        return RenderedObject.from_mesh(mesh, self.device)
 
     @property
     def none_probability(self) -> float | None:
@@ -185,7 +176,7 @@ class FoundationPose:
         Args:
             K: (3, 3) intrinsics of both images.
             rgb: (H, W, 3) uint8.
-            depth: (H, W) metres, 0 = missing.
+            depth: (H, W) metres, 0 or masked = missing.
             ob_mask: (H, W), non-zero on the object.
             iteration: refinement steps of each hypothesis; where turns are tried, they come on top.
             progress: called with (pairs done, pairs in all) while the networks run.
@@ -196,10 +187,11 @@ class FoundationPose:
             (4, 4) float32, original mesh in camera (OpenCV axes), metres.
 
         Raises:
+            OptionError: iteration is no number of steps.
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used; the message says why.
         """
-        runner = self._runner
+        runner, watch = self._runner, watch and watch_original(watch, self._centred_from_original)
         runner.timings.clear()
         self.confidence, self.alternatives = None, []
         with runner.stage("check"):
@@ -256,8 +248,8 @@ class FoundationPose:
         3. Refine them and score them against each other; in a pruned schedule, go on with the best and do so again,
            scouts, if any, with the many.
         4. Hypotheses whose texture agrees with the picture are worth more.
-        5. Rotations of the object about its axes, those that its texture favours and quarter turns, compete with the
-           best.
+        5. Rotations about the object's axes that its texture favours, and quarter turns, compete with the best; of a
+           ball, all rotations.
         6. The best few are rotated finely, refined, aligned with texture and depth, and compared with each other.
 
         Returns:
@@ -267,15 +259,9 @@ class FoundationPose:
         """
         observation = self._runner.observe(rgb, depth, K)
         with self._runner.stage("hypotheses"):
-            hypotheses = self._sampler.sample(observation, mask, middle, schedule.starts)
-            if not len(hypotheses):
-                raise Pose6DError(f"{type(self._sampler).__name__} gave no hypotheses: a search needs at least one")
-            start = hypotheses.poses[0, :3, 3]
-            if self.device.type == "cpu":
-                check_translation(start, mask.numpy())
-            hypotheses = replace(hypotheses, poses=hypotheses.poses.nan_to_num(1.0, 1.0, 1.0))
-
-        steps = self._steps(observation, mask, middle, progress, watch)
+            hypotheses, start = first_hypotheses(self._sampler, observation, mask, middle, schedule.starts)
+        parts = (self.object, self.refiner, self.scorer)
+        steps = SearchSteps(*parts, observation, mask, middle, self._runner, progress, watch, self._long_body)
         hypotheses = steps.start(hypotheses)
         for stage in schedule.plan(iteration):
             own = steps.by(self.scouts) if stage.scouted else steps
@@ -290,7 +276,7 @@ class FoundationPose:
             assert self._rotations is not None
             hypotheses = steps.select(hypotheses, last.competitors, last.nms_degrees)
             competitors = len(hypotheses)
-            hypotheses = steps.propose_rotations(hypotheses, self._rotations, last)
+            hypotheses = steps.propose_rotations(hypotheses, self._rotations, last, self._ball)
             hypotheses = steps.refine(hypotheses, last.steps, first=competitors)
             hypotheses = add_texture(steps.score(hypotheses))
             hypotheses = steps.select(hypotheses, last.finalists, last.final_nms_degrees)
@@ -315,14 +301,6 @@ class FoundationPose:
         confidence = hypotheses.ranking[:0] if hypotheses.confidence is None else hypotheses.confidence
         return hypotheses.poses, hypotheses.ranking, confidence, start, probability, alike
 
-    def _steps(
-        self, observation: Observation, mask: Tensor, middle: Tensor, progress: Progress | None, watch: Watch | None
-    ) -> SearchSteps:
-        """The steps on a frame; who watches sees poses of the original object."""
-        tell = watch and (lambda step, poses, parents: watch(step, poses @ self._centred_from_original, parents))
-        parts = (self.object, self.refiner, self.scorer, observation, mask, middle, self._runner)
-        return SearchSteps(*parts, progress, tell, self._long_body)
-
     def track_one(
         self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None = None, judge: bool = False
     ) -> np.ndarray:
@@ -346,7 +324,7 @@ class FoundationPose:
             (4, 4) float32, original mesh in camera (OpenCV axes), metres.
 
         Raises:
-            Pose6DError: there is no pose to start from.
+            Pose6DError: there is no pose to start from; OptionError: iteration is no number of steps.
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used; the last pose is kept.
         """
@@ -368,13 +346,16 @@ class FoundationPose:
 
         Returns:
             Seconds that it took. The estimator is as new afterwards.
+
+        Raises:
+            OptionError: one of the numbers is none, or less than 1.
         """
         start = time.perf_counter()
-        K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=np.float32)
-        rgb = np.full((height, width, 3), 128, np.uint8)
-        depth = np.full((height, width), max(2 * self.diameter, 0.05), np.float32)
+        as_whole_number(register_iteration, "register_iteration", least=1)
+        as_whole_number(1 if track_iteration is None else track_iteration, "track_iteration", least=1)
         pose = np.eye(4, dtype=np.float32)
-        pose[2, 3] = depth[0, 0]
+        pose[2, 3] = max(2 * self.diameter, 0.05)
+        rgb, depth, K = plain_frame(height, width, pose[2, 3])
         for _ in range(2 if self.device.type == "cuda" else 1):  # graphs are recorded at the second call
             if self.device.type == "cuda":  # on a CPU, one hypothesis warms up as much as many
                 self.register(K, rgb, depth, np.eye(height, width, dtype=bool), register_iteration)

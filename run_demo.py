@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 
-from pose6d.command import run_command
+from pose6d.command import read_options, run_command
 from pose6d.one_heap import use_one_heap
 from pose6d.quick_imports import quick_imports
 
@@ -33,11 +33,9 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
-    import tyro
-
     from recorded.options import RecordedOptions
 
-    options = tyro.cli(RecordedOptions, args=args, description=__doc__, use_underscores=True)
+    options = read_options(RecordedOptions, args=args, description=__doc__, use_underscores=True)
     use_one_heap()
     with quick_imports():  # after the options are read: --help and a typing error need not wait for PyTorch
         from recorded.run import run_recorded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pose6d.command import run_command
+from pose6d.command import read_options, run_command
 from pose6d.one_heap import use_one_heap
 from pose6d.quick_imports import quick_imports
 
@@ -15,11 +15,9 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str] | None) -> int:
-    import tyro
-
     from live.options import LiveOptions
 
-    options = tyro.cli(LiveOptions, args=args, description=__doc__, use_underscores=True)
+    options = read_options(LiveOptions, args=args, description=__doc__, use_underscores=True)
     use_one_heap()
     with quick_imports():
         from live.session import run_live

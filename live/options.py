@@ -15,7 +15,7 @@ class LiveOptions:
     """Where frames come from: realsense, realsense:SERIAL, a .bag, .db3 or .mcap file, the folder of a recording, or
     FILE.py:CLASS for a camera of your own."""
     mesh_file: Path | None = None
-    """Mesh of the one object: obj, ply or glb. Default: the one in the recording's mesh/ folder."""
+    """Mesh of the one object: obj, ply, glb, gltf, stl, off. Default: the one in the recording's mesh/ folder."""
     reference_views: Path | None = None
     """Posed pictures of the one object, of which a mesh is made once and kept (docs/reference_views.md)."""
     objects: list[str] = field(default_factory=list)

@@ -145,6 +145,35 @@ class PoseBatch:
         frame = frame if frame is self._checked else self.check(frame)
         return frame.rgb, frame.depth, frame.K
 
+    def _inputs(self, frame: Frame, objects: Sequence[int], poses: np.ndarray, around: float) -> list[Tensor]:
+        """Colour, depth and K of a frame, the centred poses, and the objects of each, as the device needs them; on CUDA
+        the last pose fills the batch up.
+
+        Args:
+            frame: with depth in metres.
+            objects: N indices of the estimators.
+            poses: (N, 4, 4) original meshes in camera, metres.
+            around: of the poses, see `cut_around`.
+        """
+        runner = self._runner
+        runner.timings.clear()
+        with runner.stage("check"):
+            rgb, depth, K = self._images(frame)
+            index = torch.as_tensor(objects, dtype=torch.int64)
+            centred = torch.as_tensor(poses, dtype=torch.float32) @ self._offsets[index]
+            if self.device.type == "cuda":
+                fill = torch.arange(filled_size(len(index))).clamp(max=len(index) - 1)
+                centred, index = centred[fill], index[fill]
+        with runner.stage("upload"):
+            if self.device.type == "cpu":  # see `pose6d.search.tracker`
+                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), self._diameters[index].numpy(), around)
+            return [*runner.upload_frame(rgb, depth, K), centred, index]
+
+    def _each(self, index: Tensor) -> RenderedObject:
+        """The objects of so many poses (N,), on the device."""
+        assert isinstance(self._objects.diameter, Tensor)
+        return replace(self._objects, diameter=self._objects.diameter[index], index=index)
+
     def follow(
         self, frame: Frame, objects: Sequence[int], poses: np.ndarray, iteration: int, rounds: int, judge: bool = True
     ) -> JudgedPoses:
@@ -164,25 +193,13 @@ class PoseBatch:
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used.
         """
-        runner, index = self._runner, torch.as_tensor(objects, dtype=torch.int64)
-        runner.timings.clear()
-        with runner.stage("check"):
-            rgb, depth, K = self._images(frame)
-            centred = torch.as_tensor(poses, dtype=torch.float32) @ self._offsets[index]
-            count = len(index)
-            if self.device.type == "cuda":
-                fill = torch.arange(filled_size(count)).clamp(max=count - 1)
-                centred, index = centred[fill], index[fill]
-        with runner.stage("upload"):
-            if self.device.type == "cpu":  # see `pose6d.search.tracker`
-                diameters, around = self._diameters[index].numpy(), REACH if iteration else NEAR
-                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), diameters, around)
-            inputs = [*runner.upload_frame(rgb, depth, K), centred, index]
-        results = runner.run(self._follow, inputs, iteration, rounds, judge, len(index))
+        runner, count = self._runner, len(objects)
+        inputs = self._inputs(frame, objects, poses, REACH if iteration else NEAR)
+        results = runner.run(self._follow, inputs, iteration, rounds, judge, size=len(inputs[-1]))
         with runner.stage("copy"):
             centred, ranking, confidence = (x.cpu()[:count] for x in results[:3])
             evidence = results[3].cpu()[:, :count]
-            found = centred @ torch.linalg.inv(self._offsets[index[:count]])
+            found = centred @ torch.linalg.inv(self._offsets[list(objects)])
             sound = found.isfinite().all(dim=-1).all(dim=-1)
             found = torch.where(sound[:, None, None], found, torch.as_tensor(poses, dtype=torch.float32))
             ranking = torch.where(sound, ranking, -torch.inf)
@@ -212,20 +229,10 @@ class PoseBatch:
             SceneError: K does not fit the image.
             FrameError: the frame cannot be used.
         """
-        runner, count = self._runner, len(judged)
-        runner.timings.clear()
-        with runner.stage("check"):
-            rgb, depth, K = self._images(frame)
-            index = torch.full((count,), object)
-            centred = torch.as_tensor(judged.poses) @ self._offsets[index]
-            if self.device.type == "cuda":
-                fill = torch.arange(filled_size(count)).clamp(max=count - 1)
-                centred, index = centred[fill], index[fill]
-        with runner.stage("upload"):
-            if self.device.type == "cpu":
-                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), self._diameters[index].numpy())
-            inputs = [*runner.upload_frame(rgb, depth, K), centred, index]
-        color, shape = (x.cpu()[:count, :count] for x in runner.run(self._compare, inputs, len(index)))
+        count = len(judged)
+        inputs = self._inputs(frame, [object] * count, judged.poses, REACH)
+        results = self._runner.run(self._compare, inputs, size=len(inputs[-1]))
+        color, shape = (x.cpu()[:count, :count] for x in results)
         if not self._textured[object]:
             color = torch.zeros_like(color)
         weights = self._scorer.choice_weights or _USUAL_WEIGHTS
@@ -271,7 +278,7 @@ class PoseBatch:
                 rotations,
                 near.points,
             ]
-        poses, evidence = runner.run(self._place, inputs, count, len(masks), len(rotations))
+        poses, evidence = runner.run(self._place, inputs, count, size=(len(masks), len(rotations)))
         with runner.stage("copy"):
             original = poses.cpu() @ torch.linalg.inv(self._offsets[object])
             values = dict(zip(PoseEvidence._fields, evidence.cpu().numpy(), strict=True))
@@ -288,21 +295,14 @@ class PoseBatch:
         rotations: Tensor,
         points: Tensor,
         count: int,
-        regions: int,
-        size: int,
     ) -> tuple[Tensor, ...]:
-        """`regions` and `size` are those of the inputs: see `_follow`.
-
-        Returns:
-            Centred poses (R, C, 4, 4), and the evidence (12, R, C).
-        """
-        runner = self._runner
-        assert isinstance(self._objects.diameter, Tensor)
-        diameter = self._objects.diameter[index]
+        """Centred poses (R, C, 4, 4), and the evidence (12, R, C)."""
+        runner, regions, objects = self._runner, len(masks), self._each(index)
         observation = runner.observe(rgb, depth, K)
+        assert isinstance(objects.diameter, Tensor)
+        near = NearSides(points, objects.diameter[0])
 
         def best(region: int) -> Tensor:
-            near = NearSides(points, diameter[0])
             centers, cost = place_rotations(near, fronts[region], observation, masks[region])
             chosen = cost.argsort(stable=True)[:count]
             return make_transform(rotations[chosen], centers[chosen])
@@ -310,25 +310,15 @@ class PoseBatch:
         with runner.stage("place"):
             on_cpu = self.device.type == "cpu"
             poses = torch.cat(run_pieces(best, range(regions)) if on_cpu else [best(row) for row in range(regions)])
-        objects = replace(self._objects, diameter=diameter, index=index)
         with runner.stage("evidence"):
             evidence = torch.stack(measure_evidence(poses, objects, observation))
         return poses.unflatten(0, (regions, count)), evidence.unflatten(1, (regions, count))
 
-    def _compare(
-        self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, index: Tensor, size: int
-    ) -> tuple[Tensor, ...]:
-        """`size` is that of the batch: see `_follow`.
-
-        Returns:
-            (N, N) colour and shape, of `compare_poses`.
-        """
-        runner = self._runner
-        assert isinstance(self._objects.diameter, Tensor)
-        objects = replace(self._objects, diameter=self._objects.diameter[index], index=index)
-        observation = runner.observe(rgb, depth, K)
-        with runner.stage("compare"):
-            return tuple(compare_poses(poses, objects, observation))
+    def _compare(self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+        """(N, N) colour and shape, of `compare_poses`."""
+        observation = self._runner.observe(rgb, depth, K)
+        with self._runner.stage("compare"):
+            return tuple(compare_poses(poses, self._each(index), observation))
 
     def _follow(
         self,
@@ -340,24 +330,16 @@ class PoseBatch:
         iteration: int,
         rounds: int,
         judge: bool,
-        size: int,
     ) -> tuple[Tensor, ...]:
-        """`size` is that of the batch: a graph is kept for each, as for each of the other options.
-
-        Returns:
-            Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (12, N).
-        """
-        runner = self._runner
-        assert isinstance(self._objects.diameter, Tensor)
-        objects = replace(self._objects, diameter=self._objects.diameter[index], index=index)
+        """Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (12, N)."""
+        runner, objects = self._runner, self._each(index)
         observation = runner.observe(rgb, depth, K)
         if iteration:
             with runner.stage("refine"):
                 poses = refine_tracked(poses, objects, observation, self._refiner, self._scouts, iteration)
         if rounds:
             with runner.stage("align"):
-                coarse = rounds - 1
-                poses = align_poses(poses, objects, observation, rounds, coarse)
+                poses = align_poses(poses, objects, observation, rounds, coarse=rounds - 1)
         ranking, confidence = poses.new_zeros(len(poses)), None
         if judge:
             with runner.stage("judge"):

@@ -10,7 +10,6 @@ import numpy as np
 
 from estimater import FoundationPose
 from live import other_sides
-from live.alignment_alone import AlignmentAlone
 from live.automatic_start import Propose, find_object
 from live.judgement import log_odds
 from live.object_search import EFFORTS, ObjectSearch
@@ -18,6 +17,7 @@ from live.object_track import ObjectTrack
 from live.other_sides import Candidate, OtherSides
 from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
 from live.recovery import starts_in_doubt
+from live.steady_following import SteadyFollowing
 from live.tracked_pose import TrackedPose
 from pose6d.errors import FrameError, OptionError, Pose6DError
 from pose6d.geometry.motion import is_far, place_at
@@ -25,6 +25,7 @@ from pose6d.scenes.frame import Frame
 from pose6d.search import alignment_alone
 from pose6d.search.alignment_alone import NetworkVerdict
 from pose6d.search.alternatives import Alternative
+from pose6d.search.plain_frame import plain_frame
 from pose6d.segmentation.depth_regions import depth_regions
 
 _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
@@ -108,7 +109,7 @@ class StateTracker:
         self._sides = OtherSides(self._batch, refinement, other_sides.EFFORTS[device])
         usual = alignment_alone.INTERVALS[device]
         interval = usual if options.networks_every is None else options.networks_every
-        self._alone = AlignmentAlone(self._batch, options.rounds, interval)
+        self._steady = SteadyFollowing(self._batch, options.rounds, interval)
         self._frames = 0
 
     @property
@@ -124,20 +125,21 @@ class StateTracker:
 
         Returns:
             Seconds that it took. The tracker is as new afterwards.
+
+        Raises:
+            OptionError: height or width is no number of pixels.
         """
         begun = time.perf_counter()
         self.reset()
-        K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
         distance = max(2 * self._tracks[0].diameter, 0.05)
-        depth = np.full((height, width), distance, np.float32)
-        frame = Frame("warm up", np.full((height, width, 3), 128, np.uint8), depth, K)
+        frame = Frame("warm up", *plain_frame(height, width, distance))
         pose = place_at(np.eye(3), np.array([0.0, 0.0, distance]), self._tracks[0].center)
         for _ in range(2 if self._batch.device.type == "cuda" else 1):  # graphs are recorded at the second call
             many = 2 * len(self._tracks)
             for count in {1, many // 2, many, self._starts_in_doubt, *(4**i for i in range(8) if 4**i < many)}:
                 self._follow(frame, [0] * count, np.stack([pose] * count))
                 if count <= many:
-                    self._alone.warm_up(frame, np.stack([pose] * count))
+                    self._steady.warm_up(frame, np.stack([pose] * count))
             self._batch.follow(frame, [0], pose[None], 0, 0)
             self._sides.warm_up(frame, pose)
             for track in {len(track.rotations): track for track in self._tracks}.values():
@@ -223,10 +225,10 @@ class StateTracker:
         """
         frame = self._batch.check(frame)
         followed = [track for track in self._tracks if track.judge.state != "lost"]
-        alone = self._alone.follow(followed, frame)
-        for row, candidate in alone.items():
+        steady = self._steady.follow(followed, frame)
+        for row, candidate in steady.items():
             self._settle(followed[row], frame, candidate)
-        self._follow_by_networks([track for row, track in enumerate(followed) if row not in alone], frame)
+        self._follow_by_networks([track for row, track in enumerate(followed) if row not in steady], frame)
         waiting = [
             track
             for track in self._tracks

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pose6d.command import BAD_INPUT, run_command
+from pose6d.command import BAD_INPUT, read_options, run_command
 from pose6d.errors import MissingDependencyError
 from pose6d.quick_imports import quick_imports
 
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         program = f"python -m mesh_creation {step}"
         # Options in groups are written like others, but for simulate, whose groups share names.
         config = () if step == "simulate" else (tyro.conf.OmitArgPrefixes,)
-        action(tyro.cli(options, args=rest, prog=program, use_underscores=True, config=config))
+        action(read_options(options, args=rest, prog=program, use_underscores=True, config=config))
 
     return run_command(do, f"{step}: interrupted")  # record keeps what it has
 

@@ -1,17 +1,17 @@
-"""The frame of every command: its exit codes, and signals that ask it to end, raised as Ctrl-C is."""
+"""The frame of every command: its options, its exit codes, and signals that ask it to end, raised as Ctrl-C is."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from types import FrameType
-from typing import Any, NoReturn, TextIO
+from dataclasses import fields, is_dataclass
+from types import FrameType, MappingProxyType
+from typing import Any, NoReturn, TextIO, get_args, get_type_hints
 
 from pose6d.errors import Pose6DError, with_cure
 
@@ -63,7 +63,7 @@ def run_command(run: Callable[[], object], interrupted: str = "interrupted") -> 
     Returns:
         The exit code: 0 or what `run` returns, 2 after bad input, 130, 143 or 129 after a stop.
     """
-    with stopping_by_signals(), _plain_warnings(), _whole_sentences():
+    with stopping_by_signals(), _plain_warnings():
         try:
             result = run()
             return result if isinstance(result, int) else 0
@@ -89,9 +89,29 @@ def run_command_line(
         interrupted: see `run_command`.
         settings: of `tyro.cli`.
     """
+    sys.exit(run_command(lambda: run(read_options(options, **settings)), interrupted))
+
+
+def read_options(options: type, **settings: Any) -> Any:
+    """What `tyro.cli` reads from the command line, with help texts that end a line only where it is full.
+
+    Args:
+        options: dataclass of what is wanted.
+        settings: of `tyro.cli`.
+    """
     import tyro
 
-    sys.exit(run_command(lambda: run(tyro.cli(options, **settings)), interrupted))
+    _whole_sentences(options, set())
+    return tyro.cli(options, **settings)
+
+
+def read_subcommand(subcommands: Mapping[str, type], **settings: Any) -> Any:
+    """The same of one of several dataclasses, by the name that the command line begins with."""
+    import tyro
+
+    for options in subcommands.values():
+        _whole_sentences(options, set())
+    return tyro.extras.subcommand_cli_from_dict(dict(subcommands), **settings)
 
 
 def finish_what_is_begun() -> None:
@@ -116,25 +136,23 @@ def _plain_warnings() -> Iterator[None]:
         warnings.formatwarning = form
 
 
-@contextmanager
-def _whole_sentences() -> Iterator[None]:
-    """Give tyro the docstrings of options without the indentation of their further lines, at each of which it would
-    begin a new line of --help."""
+def _whole_sentences(options: Any, known: set[Any]) -> None:
+    """Hand tyro the docstrings of a dataclass's options, and of those in it, as whole sentences: in the "help" of a
+    field's metadata, which it takes as it is, where at many lines of a docstring it would begin one of --help."""
     import docstring_parser
 
-    parse = docstring_parser.parse_from_object
-
-    def parse_clean(*given: Any, **more: Any) -> docstring_parser.Docstring:
-        parsed = parse(*given, **more)
-        for option in parsed.params:
-            option.description = option.description and inspect.cleandoc(option.description)
-        return parsed
-
-    docstring_parser.parse_from_object = parse_clean
-    try:
-        yield
-    finally:
-        docstring_parser.parse_from_object = parse
+    known.add(options)
+    for one in reversed(options.__mro__[:-1]):
+        said = {option.arg_name: option.description for option in docstring_parser.parse_from_object(one).params}
+        for option in fields(options):
+            if text := said.get(option.name):
+                option.metadata = MappingProxyType({**option.metadata, "help": " ".join(text.split())})
+    waiting = [*get_type_hints(options).values()]
+    while waiting:
+        kind = waiting.pop()
+        waiting += get_args(kind)
+        if isinstance(kind, type) and is_dataclass(kind) and kind not in known:
+            _whole_sentences(kind, known)
 
 
 def _stop(number: int, _: FrameType | None) -> None:

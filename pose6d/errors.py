@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,20 @@ class ResultsError(Pose6DError):
     """A file of estimated poses that cannot be trusted: a wrong header, NaN, a duplicate target, another unit."""
 
 
-class OptionError(Pose6DError):
-    """The value of a command's option that cannot be used."""
+class OptionError(Pose6DError, ValueError):
+    """The value of a command's option, or of a function's argument, that cannot be used."""
+
+
+def as_whole_number(given: Any, what: str, *, least: int | None = None, kind: str = "whole number") -> int:
+    """The whole number that somebody names, of Python or NumPy.
+
+    Raises:
+        OptionError: it is none (a truth value is none either), or less than `least`; the message calls it `what`, and
+            what is wanted a `kind`.
+    """
+    if not isinstance(given, Integral) or isinstance(given, bool) or (least is not None and given < least):
+        raise OptionError(f"{what} is {given!r}: a {kind} is needed{'' if least is None else f', {least} or more'}")
+    return int(given)
 
 
 class TrainingError(Pose6DError):

@@ -11,11 +11,9 @@ import os
 import sys
 from dataclasses import dataclass
 
-import tyro
-
 from learning.inference.variants import VARIANTS
 from learning.models.config import Kind
-from pose6d.command import BAD_INPUT, run_command
+from pose6d.command import BAD_INPUT, read_subcommand, run_command
 from pose6d.errors import OutputError, WeightsError
 from pose6d.weights import find_weights
 
@@ -62,7 +60,7 @@ def main(args: list[str] | None = None) -> int:
     if args[:1] == ["report"]:
         print("error: the report is now `python -m benchmarks.quantization`, in a checkout's folder", file=sys.stderr)
         return BAD_INPUT
-    options = tyro.extras.subcommand_cli_from_dict(
+    options = read_subcommand(
         {"create": Create}, prog="python -m quantization", args=args, description=__doc__, use_underscores=True
     )
     return run_command(lambda: create(options))

@@ -62,7 +62,7 @@ class RecordedOptions:
     """Network weights: name of a set in weights/, or a folder; auto takes the set that suits the device."""
     quantized: str | None = None
     """Run quantised networks: torch or onnx, one of their variants by name (see docs/quantization.md), or a folder of
-    published ONNX files. Made once by: python -m quantization create"""
+    published ONNX files. Made once by: python -m quantization create."""
     debug: int = 1
     """0 writes poses and timings, 1 also video and report.html, 2 also pictures and clouds, 3 also the posed mesh."""
     debug_dir: Path | None = None

@@ -1,4 +1,4 @@
-"""A recording of a box for the tests of run_demo.py, and an estimator that knows its poses."""
+"""A recording of a box for the tests of run_demo.py, an estimator that knows its poses, and a run with it."""
 
 from __future__ import annotations
 
@@ -83,3 +83,12 @@ class FakeEstimator:
     def track_one(self, rgb: Any, depth: Any, K: Any, iteration: int, judge: bool = False) -> np.ndarray:
         self.confidence = 0.8 if judge else None
         return estimated_pose(int(rgb[0, 0, 0]))
+
+
+def run_scene(scene: Path, tmp_path: Path, **options: Any) -> int:
+    """Run the demo on a scene with this estimator; its results are in `out`."""
+    from recorded.options import RecordedOptions  # here, for all tests load this file
+    from recorded.run import run_recorded
+
+    options = {"test_scene_dir": scene, "device": "cpu", "debug_dir": tmp_path / "out", **options}
+    return run_recorded(RecordedOptions(**options), make_estimator=FakeEstimator)

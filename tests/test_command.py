@@ -8,13 +8,18 @@ import runpy
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import run_demo
+from live.__main__ import main as live_main
+from live.options import LiveOptions
 from pose6d.command import BAD_INPUT, run_command
 from pose6d.errors import MeshError
+from pose6d.evaluation.__main__ import Predict, SyntheticOptions
+from pose6d.evaluation.__main__ import main as evaluate
 from recorded.options import RecordedOptions
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -121,14 +126,27 @@ def test_the_exit_codes_of_errors_and_stops(capsys: pytest.CaptureFixture[str]) 
         run_command(lambda: 1 // 0)
 
 
+@pytest.mark.parametrize(
+    ("main", "arguments", "options"),
+    [
+        (run_demo.main, [], RecordedOptions),
+        (live_main, [], LiveOptions),
+        (evaluate, ["predict"], Predict),
+        (evaluate, ["predict"], SyntheticOptions),  # which are part of the others
+    ],
+)
 def test_help_breaks_lines_only_where_they_are_full(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    main: Callable[[list[str]], int],
+    arguments: list[str],
+    options: type,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "500")
     with pytest.raises(SystemExit):
-        run_demo.main(["--help"])
+        main([*arguments, "--help"])
     said = capsys.readouterr().out
-    sentences = re.findall(r'^    """(.*?)"""', inspect.getsource(RecordedOptions), re.DOTALL | re.MULTILINE)
-    assert sum("\n" in sentence for sentence in sentences) > 3
-    for sentence in sentences[1:]:
+    _, *sentences = re.findall(r'^    """(.*?)"""', inspect.getsource(options), re.DOTALL | re.MULTILINE)
+    assert len(sentences) > 3
+    for sentence in sentences:
         assert " ".join(sentence.split()) in said

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pose6d.search.cuda_graphs import Recorder, side_by_side
+from pose6d.search.device_runner import DeviceRunner
 
 pytestmark = pytest.mark.cuda
 
@@ -79,6 +80,23 @@ def test_other_shapes_are_recorded_anew(recorder: Recorder) -> None:
     for size in (8, 8, 5, 5, 8, 8):
         x, y = torch.randn(2, size, size, device="cuda")
         torch.testing.assert_close(recorder("multiply", multiply, [x, y]), multiply(x, y))
+
+
+def test_batches_of_named_sizes_keep_a_graph_each() -> None:
+    runner, calls = DeviceRunner(torch.device("cuda", torch.cuda.current_device()), ()), []
+
+    def double(x: torch.Tensor) -> tuple[torch.Tensor]:
+        calls.append(len(x))
+        return (2 * x,)
+
+    for _ in range(4):
+        for count in (1, 4):
+            x = torch.arange(count, dtype=torch.float32)
+            torch.testing.assert_close(runner.run(double, [x], size=count)[0].cpu(), 2 * x)
+    once = len(calls)
+    runner.run(double, [torch.zeros(4)], size=4)
+    runner.run(double, [torch.zeros(1)], size=1)
+    assert len(calls) == once
 
 
 def test_two_functions_share_memory_and_not_results(recorder: Recorder) -> None:

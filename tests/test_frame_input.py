@@ -8,10 +8,14 @@ import torch
 from PIL import Image
 
 from estimater import FoundationPose
-from pose6d.errors import FrameError
+from learning.datasets.objects.random_objects import make_object
+from live.state_tracker import StateTracker
+from many_objects import ManyObjects
+from pose6d.errors import FrameError, OptionError, Pose6DError
 from pose6d.geometry.transforms import make_transform, random_rotations
+from pose6d.rendering import make_renderer
 from pose6d.search import tracker
-from pose6d.search.frame_input import check_frame, cut_around
+from pose6d.search.frame_input import check_frame, check_mask, cut_around
 from tests.estimater_scene import K, Scene, random_networks, render_scene
 from tests.rendering_scenes import torus
 
@@ -105,8 +109,49 @@ def test_tracking_starts_from_no_pose_that_cannot_be(scene: Scene, pose: np.ndar
 
 @pytest.mark.parametrize("iteration", [0, 2.5, "5", None, True])
 def test_refinement_steps_are_a_whole_number(iteration: object) -> None:
-    with pytest.raises(ValueError, match="whole number"):
+    with pytest.raises(OptionError, match=r"iteration is .*: a whole number of refinement steps is needed, 1 or more"):
         check_frame(K, RGB, DEPTH, iteration)
+
+
+def test_numbers_that_are_none_are_named_wherever_they_are_given(scene: Scene) -> None:
+    """By an error of the project's own, which those who look for a ValueError catch, too."""
+    estimator = FoundationPose(scene.mesh, seed=np.int64(3), **random_networks())
+    estimator.start_from(scene.truth)
+    for call, problem in (
+        (lambda: estimator.register(K, scene.rgb, scene.depth, scene.mask, 0), "iteration is 0"),
+        (lambda: estimator.track_one(scene.rgb, scene.depth, K, "2"), "iteration is '2'"),
+        (
+            lambda: ManyObjects([estimator]).register_many(K, scene.rgb, scene.depth, [scene.mask], -1),
+            "iteration is -1",
+        ),
+        (lambda: estimator.warm_up(0, 0), "height is 0: a whole number of pixels is needed, 1 or more"),
+        (lambda: estimator.warm_up(480, 640.0), "width is 640.0"),
+        (lambda: estimator.warm_up(register_iteration=0), "register_iteration is 0"),
+        (lambda: estimator.warm_up(track_iteration=0), "track_iteration is 0"),
+        (lambda: StateTracker({"torus": estimator}).warm_up(0, 640), "height is 0"),
+        (lambda: FoundationPose(scene.mesh, seed="a", **random_networks()), "seed is 'a': a whole number is needed"),
+        (lambda: make_object(-1), "seed is -1: a whole number is needed, 0 or more"),
+        (lambda: make_renderer(scene.mesh, "cpu", "opengl"), "backend 'opengl' is unknown"),
+    ):
+        with pytest.raises(OptionError, match=problem) as raised:
+            call()
+        assert isinstance(raised.value, Pose6DError) and isinstance(raised.value, ValueError)
+    assert estimator.poses is None
+
+
+def test_what_a_masked_array_masks_is_missing(scene: Scene) -> None:
+    hidden = np.random.default_rng(0).random(scene.depth.shape) < 0.2
+    depth = np.ma.masked_array(scene.depth, hidden)
+    rgb, found, _ = check_frame(K, np.ma.masked_array(scene.rgb), depth, 1)
+    np.testing.assert_array_equal(found, np.where(hidden, 0, scene.depth))
+    assert type(found) is type(rgb) is np.ndarray
+    mask = check_mask(np.ma.masked_array(scene.mask, hidden), found, K, 0.3)
+    np.testing.assert_array_equal(mask, scene.mask & ~hidden)
+    with pytest.raises(FrameError, match=r"rgb: \d+ values are masked.*rgb\.filled"):
+        check_frame(K, np.ma.masked_array(scene.rgb, np.repeat(hidden[..., None], 3, -1)), depth, 1)
+    pose = np.ma.masked_array(scene.truth, np.arange(16).reshape(4, 4) == 3)
+    with pytest.raises(FrameError, match="object_in_camera: 1 values are masked"):
+        FoundationPose(scene.mesh, **random_networks()).start_from(pose)
 
 
 @pytest.mark.parametrize("what", ["tensors", "tensors with gradients", "PIL", "lists", "read-only", "doubles"])

@@ -27,7 +27,7 @@ from mesh_creation.labels.label import LabelOptions, main, split_frames
 from mesh_creation.labels.masks import MaskRenderer
 from mesh_creation.scan_folder import ScannedObject
 from pose6d.command import BAD_INPUT
-from pose6d.errors import OutputError, SceneError
+from pose6d.errors import OptionError, OutputError, SceneError
 from pose6d.geometry.masks import mask_box
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
@@ -330,6 +330,12 @@ def test_what_is_missing_or_wrong_is_named(file: str, change: object, message: s
     (scan / file).unlink() if change is None else (scan / file).write_text(json.dumps(change))
     with pytest.raises(SceneError, match=message):
         main(LabelOptions(scan))
+    assert not (scan / "labels").exists()
+
+
+def test_a_seed_that_is_none_is_refused(scan: Path) -> None:
+    with pytest.raises(OptionError, match="seed is -1: a whole number is needed, 0 or more"):
+        main(LabelOptions(scan, seed=-1))
     assert not (scan / "labels").exists()
 
 

@@ -17,7 +17,7 @@ from mesh_creation.board.layout import load_board
 from mesh_creation.simulation.motion import sample_frame_numbers
 from mesh_creation.simulation.simulate import Simulation, simulate
 from pose6d.command import BAD_INPUT
-from pose6d.errors import OutputError, SceneError
+from pose6d.errors import OptionError, OutputError, SceneError
 from pose6d.geometry.transforms import rigid_transform
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh, save_mesh
@@ -158,11 +158,12 @@ def test_other_folders_and_settings_are_left_alone(tmp_path: Path, handheld: Pat
     [
         ({"kind": "flying"}, 1, "handheld or turntable"),
         ({"frames": 0}, 1, "at least one frame"),
+        ({"seed": -1}, 1, "seed is -1: a whole number is needed, 0 or more"),
         ({}, 1000, "in metres?"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict, scale: float, message: str, tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match=message):
+    with pytest.raises((SceneError, OptionError), match=message):
         simulate(wedge().scaled(scale), tmp_path / "scan", Simulation(**settings), progress=False)
     assert not list(tmp_path.iterdir())
 

@@ -16,7 +16,7 @@ from learning.datasets.objects.object_processes import ObjectProcesses
 from learning.datasets.objects.pool_renewal import RenewedPool
 from learning.datasets.objects.random_objects import make_object, make_objects
 from learning.datasets.objects.training_pool import HELD_OUT_SEED, PoolConfig, make_pool
-from pose6d.errors import TrainingError
+from pose6d.errors import OptionError, TrainingError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 from pose6d.rendering.backend import MeshRenderer
@@ -147,9 +147,9 @@ def test_what_the_user_mixed_in_stays(tmp_path: Path) -> None:
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="renew_every is -1 and renewed 50: wanted 0 or more steps"):
+    with pytest.raises(OptionError, match="renew_every is -1 and renewed 50: wanted 0 or more steps"):
         RenewedPool(PoolConfig(renew_every=-1), CPU)
-    with pytest.raises(ValueError, match="renewed 0"):
+    with pytest.raises(OptionError, match="renewed 0"):
         RenewedPool(PoolConfig(renewed=0), CPU)
 
 

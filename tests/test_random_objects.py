@@ -25,6 +25,7 @@ from learning.datasets.surfaces.materials import (
     paint_material,
 )
 from learning.datasets.surfaces.textures import PAINTERS, make_palette, make_textures, paint_texture
+from pose6d.errors import OptionError
 from pose6d.mesh.mesh import Mesh
 
 SEEDS = range(60)
@@ -219,6 +220,12 @@ def test_print_on_lofts_and_sheets_reads_from_left_to_right() -> None:
             a, b = uv[here, 1] - uv[here, 0], uv[here, 2] - uv[here, 0]
             assert here.any()
             assert (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0] > -1e-9).all(), "a mirrored chart"
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("count", 0), ("columns", 0), ("size", 0)])
+def test_a_sheet_of_nothing_is_refused(tmp_path: Path, name: str, value: int) -> None:
+    with pytest.raises(OptionError, match=f"--{name} is {value}: a whole number is needed"):
+        main(SheetOptions(out=tmp_path / "sheet.png", **{name: value}))
 
 
 def test_the_sheet_shows_every_object(tmp_path: Path) -> None:

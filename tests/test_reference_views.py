@@ -164,6 +164,12 @@ def test_few_pixels_of_depth_are_refused(views: list[ReferenceView]) -> None:
         open_views([replace(views[0], depth=depth)])
 
 
+def test_masked_pictures_are_refused(views: list[ReferenceView]) -> None:
+    depth = np.ma.masked_less(views[0].depth, views[0].depth.max())
+    with pytest.raises(FrameError, match=r"a picture has masked values: fill them.*depth\.filled"):
+        open_views([replace(views[0], depth=depth)])
+
+
 @pytest.mark.parametrize("count", [3, 11])
 @pytest.mark.parametrize(
     ("write", "said"),

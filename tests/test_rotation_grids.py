@@ -10,7 +10,7 @@ import torch
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
-from pose6d.geometry.rotation_grids import covering_rotations, icosphere, rotation_hypotheses
+from pose6d.geometry.rotation_grids import covering_rotations, icosphere, rotation_hypotheses, spiral_rotations
 from pose6d.geometry.transforms import random_rotations, rotation_angle
 from pose6d.mesh.symmetry import parse_symmetry
 
@@ -106,3 +106,13 @@ def test_clustering_is_fast() -> None:
         rotation_hypotheses(symmetries)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.2  # the best of five: other work on the machine must not count
+
+
+def test_spirals_of_rotations_are_even() -> None:
+    rotations = spiral_rotations(4400)
+    assert torch.allclose(rotations @ rotations.mT, torch.eye(3), atol=1e-5)
+    assert torch.allclose(torch.linalg.det(rotations), torch.ones(4400), atol=1e-5)
+    anywhere = random_rotations(2000, torch.Generator().manual_seed(0))
+    trace = (anywhere.reshape(-1, 9) @ rotations.reshape(-1, 9).T).amax(1)
+    nearest = ((trace - 1) / 2).clamp(-1, 1).arccos().rad2deg()
+    assert float(nearest.mean()) < 9 and float(nearest.quantile(0.99)) < 15

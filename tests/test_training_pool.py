@@ -22,7 +22,7 @@ from learning.datasets.objects.training_pool import (
 )
 from learning.datasets.surfaces.image_folder import read_sample
 from learning.datasets.surfaces.textures import make_textures
-from pose6d.errors import FrameError, MeshError, SceneError
+from pose6d.errors import FrameError, MeshError, OptionError, SceneError
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import save_mesh
 
@@ -177,13 +177,15 @@ def test_of_many_images_a_sample_is_read_that_the_seed_decides(
 def test_a_hundred_thousand_images_cost_no_more_than_the_limit(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     assert len(read_sample([tmp_path / "a.png"] * 100_000, 20, 0, progress=False)) == 20
-    with pytest.raises(ValueError, match="texture_limit is 0: wanted 1 image or more"):
+    with pytest.raises(OptionError, match="texture_limit is 0: wanted 1 image or more"):
         make_pool(PoolConfig(texture_limit=0), CPU)
 
 
 def test_a_share_that_leaves_nothing_procedural_is_refused() -> None:
-    with pytest.raises(ValueError, match="own_share is 1"):
+    with pytest.raises(OptionError, match="own_share is 1"):
         make_pool(PoolConfig(objects=1, own_share=1.0), CPU)
+    with pytest.raises(OptionError, match="seed is -1"):
+        make_pool(PoolConfig(objects=1, seed=-1), CPU)
 
 
 def test_large_textures_of_own_meshes_shrink(tmp_path: Path) -> None:

@@ -102,7 +102,5 @@ def test_a_long_body_half_hidden_goes_on_where_the_scorer_prefers_a_tilted_one(
 
 @pytest.mark.parametrize(("sides", "expected"), [(BOXES[0], True), (BOXES[2], False)])
 def test_an_estimator_knows_whether_its_object_is_long(sides: tuple[float, ...], expected: bool) -> None:
-    observation, mask = half_hidden("cpu")
     estimator = FoundationPose(make_box(sides), weights="mini", device="cpu")
-    steps = estimator._steps(observation, mask, torch.tensor([134.0, 120.0]), None, None)
-    assert steps._long_body is expected
+    assert estimator._long_body is expected

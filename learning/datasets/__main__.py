@@ -18,6 +18,7 @@ from learning.datasets.objects.random_objects import KINDS, make_kind, make_obje
 from learning.datasets.surfaces.materials import make_materials
 from learning.datasets.texture_generation.generate import TextureOptions, generate_textures
 from pose6d.command import run_command_line
+from pose6d.errors import as_whole_number
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.mesh.mesh import Mesh
 from pose6d.rendering import make_renderer
@@ -58,6 +59,8 @@ def object_sheet(meshes: list[Mesh], columns: int, size: int = 160) -> np.ndarra
 
 
 def main(options: SheetOptions) -> None:
+    for name, least in (("seed", 0), ("count", 1), ("columns", 1), ("size", 1)):
+        as_whole_number(getattr(options, name), f"--{name}", least=least)
     seeds = range(options.seed, options.seed + options.count)
     if options.show == "materials":
         sheet = contact_sheet(list(make_materials(options.count, options.seed)), options.columns)

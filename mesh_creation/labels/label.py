@@ -29,7 +29,7 @@ from mesh_creation.labels.formats import (
 )
 from mesh_creation.labels.masks import LabelledFrame, MaskRenderer
 from mesh_creation.scan_folder import ScannedObject, read_objects, read_registration
-from pose6d.errors import FrameError, OutputError, SceneError
+from pose6d.errors import FrameError, OutputError, SceneError, as_whole_number
 from pose6d.json_file import read_json, write_json
 from pose6d.scenes import open_scene
 from pose6d.scenes.images import list_images
@@ -144,6 +144,7 @@ def _check(options: LabelOptions) -> None:
         raise SceneError(f"block is {options.block}, wanted 1 frame or more")
     if not 0 <= options.occluder_gap < 10:
         raise SceneError(f"occluder_gap is {options.occluder_gap}, wanted metres, such as 0.015")
+    as_whole_number(options.seed, "seed", least=0)
 
 
 def _writers(folder: Path, options: LabelOptions, objects: Sequence[ScannedObject]) -> list[LabelWriter]:

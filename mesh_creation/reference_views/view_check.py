@@ -29,6 +29,8 @@ def check_view(view: ReferenceView, cropped: bool = False) -> None:
     source = f"view {view.name}"
     if view.rgb.ndim != 3 or view.rgb.shape[2] != 3 or view.rgb.dtype != np.uint8:
         raise FrameError(f"{source}: rgb is {view.rgb.dtype} of shape {view.rgb.shape}, wanted uint8 (H, W, 3)")
+    if any(np.ma.is_masked(image) for image in (view.rgb, view.depth, view.mask)):
+        raise FrameError(f"{source}: a picture has masked values: fill them, depth and mask with 0 (depth.filled(0))")
     size = height, width = view.rgb.shape[:2]
     for what, image in (("depth", view.depth), ("mask", view.mask)):
         if image.shape != size:

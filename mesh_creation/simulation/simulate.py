@@ -26,7 +26,7 @@ from mesh_creation.simulation.motion import CameraMotion, Tremor, rotation_z, sa
 from mesh_creation.simulation.room import Room, make_room
 from pose6d.camera_simulation.frozen.stereo_camera import StereoCamera
 from pose6d.camera_simulation.motion_blur import blur_by_motion, image_motion
-from pose6d.errors import OutputError, SceneError
+from pose6d.errors import OutputError, SceneError, as_whole_number
 from pose6d.geometry.masks import mask_window
 from pose6d.json_file import write_json
 from pose6d.mesh.coordinates import Unit
@@ -278,6 +278,7 @@ def _check(mesh: Mesh, simulation: Simulation) -> None:
             f"frames {simulation.frames}, seconds {simulation.seconds:g}, lost {simulation.lost:g}: wanted at least "
             "one frame, a positive duration, and less than 0.9 lost"
         )
+    as_whole_number(simulation.seed, "seed", least=0)
     width, height = simulation.board.size
     if not width:
         raise SceneError("the board's places are not known, so that it cannot be printed: choose another kind")

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from pose6d.command import run_command
+from pose6d.command import read_subcommand, run_command
 from pose6d.device import resolve_device
 from pose6d.errors import MissingDependencyError, Pose6DError, SceneError
 from pose6d.evaluation.datasets import PoseDataset
@@ -249,7 +249,7 @@ def run_check(options: Check) -> int:
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     commands: dict[Any, Any] = {"predict": Predict, "score": Score, "check": Check}
-    options = tyro.extras.subcommand_cli_from_dict(
+    options = read_subcommand(
         commands, prog="python -m pose6d.evaluation", args=args, description=__doc__, use_underscores=True
     )
     runs: dict[type, Any] = {Predict: run_predict, Score: run_score, Check: run_check}

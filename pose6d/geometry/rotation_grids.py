@@ -10,6 +10,7 @@ import torch
 from pose6d.geometry.transforms import so3_exp
 
 _SAME_DEGREES = 30.0  # of hypotheses that a symmetry brings nearer to each other than this, the first is kept
+_SPIRAL = 1.533751168755204288118041  # the root of x^4 = x + 4
 _COVERING_TURN = (2.084987458229208, -0.5057099347764791, 1.2208663654773049)  # radians about an axis
 
 
@@ -58,6 +59,25 @@ def covering_rotations(symmetries: torch.Tensor | None = None) -> torch.Tensor:
     q = so3_exp(torch.tensor(_COVERING_TURN, dtype=torch.float64))
     rotations = (_dihedral_group(5)[:, None] @ q @ _tetrahedral_group()).reshape(-1, 3, 3)
     return _without_symmetric(rotations.numpy(), symmetries)
+
+
+def spiral_rotations(count: int) -> torch.Tensor:
+    """So many rotations, spread evenly over all: super-Fibonacci spirals (Alexa, CVPR 2022).
+
+    Args:
+        count: 4,400 are about 15 degrees from each other.
+
+    Returns:
+        (count, 3, 3) float32 on the CPU.
+    """
+    place = torch.arange(count, dtype=torch.float64) + 0.5
+    share = place / count
+    inner, outer = share.sqrt(), (1 - share).sqrt()
+    a, b = (2 * math.pi * place / turn for turn in (math.sqrt(2.0), _SPIRAL))
+    x, y, z, w = inner * a.sin(), inner * a.cos(), outer * b.sin(), outer * b.cos()
+    angle = 2 * torch.atan2((x * x + y * y + z * z).sqrt(), w)
+    axis = torch.nn.functional.normalize(torch.stack([x, y, z], dim=1))
+    return so3_exp(angle[:, None] * axis).float()
 
 
 def _dihedral_group(n: int) -> torch.Tensor:

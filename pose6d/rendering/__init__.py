@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from pose6d.device import resolve_device
-from pose6d.errors import DeviceError
+from pose6d.errors import DeviceError, OptionError
 from pose6d.rendering.interface import ALBEDO, Renderer, Rendering, Shading
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def make_renderer(
         backend: auto is `cpu` on a CPU and `cuda` on a GPU, or `nvdiffrast` where only that is installed.
 
     Raises:
+        OptionError: no such backend.
         DeviceError: the device does not exist, or the backend does not run on it.
         MeshError: a mesh has nothing to draw.
         MissingDependencyError: the backend's package is not installed; the message names the extra.
@@ -40,7 +41,7 @@ def make_renderer(
     if backend == "auto":
         backend = "cpu" if device.type == "cpu" else _gpu_backend()
     if backend not in ("cpu", "cuda", "nvdiffrast"):
-        raise ValueError(f"backend {backend!r} is unknown: use auto, cpu, cuda or nvdiffrast")
+        raise OptionError(f"backend {backend!r} is unknown: use auto, cpu, cuda or nvdiffrast")
     if (backend == "cpu") != (device.type == "cpu"):
         raise DeviceError(f"backend {backend!r} does not run on device {str(device)!r}: use backend auto")
     # Imported here, so that a GPU machine needs no numba and a CPU machine no CuPy.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from pose6d.command import run_command
+from pose6d.command import read_subcommand, run_command
 from pose6d.errors import OptionError
 from pose6d.scenes import open_scene
 from pose6d.scenes.doctor import edge_picture, examine_recording
@@ -63,7 +63,7 @@ def doctor(options: Doctor) -> int:
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = tyro.extras.subcommand_cli_from_dict(
+    options = read_subcommand(
         {"doctor": Doctor}, prog="python -m pose6d.scenes", args=args, description=__doc__, use_underscores=True
     )
     return run_command(lambda: doctor(options))

@@ -72,7 +72,7 @@ class DeviceRunner:
             return observe(rgb, filter_depth(depth), K)
 
     def run(
-        self, function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], *options: Any
+        self, function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], *options: Any, size: Any = None
     ) -> tuple[Tensor, ...]:
         """`function(*inputs, *options)` on the device; on CUDA as a graph, if that can be recorded.
 
@@ -80,10 +80,12 @@ class DeviceRunner:
             function: of tensors on the device; the same name must mean the same function.
             inputs: on the host, as `upload` gives them, or on the device.
             options: further arguments. With a callback among them nothing is recorded, for a graph calls nobody.
+            size: of the inputs, where they come in a few: a graph is kept for each, as for each of the options. Else
+                inputs of another shape replace it.
         """
         if self._recorder is not None and not any(callable(option) for option in options):
             with self.stage("launch"):
-                name = (function.__name__, *options)
+                name = (function.__name__, size, *options)
                 return self._recorder(name, lambda *tensors: function(*tensors, *options), inputs)
         with self.stage("upload"):
             inputs = [x.to(self.device, non_blocking=True) for x in inputs]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pose6d.errors import FrameError
+from pose6d.errors import FrameError, as_whole_number
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.depth import check_depth, is_measured
 from pose6d.geometry.masks import mask_window
@@ -39,12 +39,25 @@ def check_translation(translation: Tensor, mask: np.ndarray) -> None:
         )
 
 
-def as_array(given: Any, name: str) -> np.ndarray:
-    """The array that something is or holds: a tensor on any device, a PIL image, nested lists.
+def as_array(given: Any, name: str, masked: float | None = None) -> np.ndarray:
+    """The array that something is or holds: a tensor on any device, a PIL image, nested lists, a masked array.
+
+    Args:
+        given: that.
+        name: of it in messages.
+        masked: what stands for the values of a masked array that are masked; where None there must not be any.
 
     Raises:
-        FrameError: it is none of these; the message calls it `name`.
+        FrameError: it is none of these, or has masked values.
     """
+    if isinstance(given, np.ma.MaskedArray):
+        count = int(np.ma.count_masked(given))
+        if count and masked is None:
+            raise FrameError(
+                f"{name}: {count} values are masked, and all are needed: fill them ({name}.filled(value)), or leave "
+                "the frame out"
+            )
+        return np.asarray(given.filled(masked) if count else given.data)
     try:
         return np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -60,10 +73,14 @@ def check_frame(
     Args:
         K, rgb, depth, iteration: see `FoundationPose.register`.
         cropped: see `check_intrinsics`.
+
+    Raises:
+        OptionError: iteration is no number of steps.
+        SceneError: K does not fit the image.
+        FrameError: the images are none, or differ in size.
     """
-    rgb, depth = as_array(rgb, "rgb"), as_array(depth, "depth")
-    if not isinstance(iteration, int | np.integer) or isinstance(iteration, bool) or iteration < 1:
-        raise ValueError(f"iteration is {iteration!r}: a whole number of refinement steps is needed, at least one")
+    rgb, depth = as_array(rgb, "rgb"), as_array(depth, "depth", masked=0)
+    as_whole_number(iteration, "iteration", least=1, kind="whole number of refinement steps")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise FrameError(f"rgb: shape {rgb.shape} of {rgb.dtype}; (H, W, 3) of uint8 is needed, red first")
     if depth.ndim != 2:
@@ -138,7 +155,7 @@ def check_mask(mask: np.ndarray, depth: np.ndarray, K: np.ndarray, diameter: flo
     """
     if mask is None:
         raise FrameError("ob_mask: no mask was given; non-zero on the object, the size of the images, is needed")
-    mask = as_array(mask, "ob_mask")
+    mask = as_array(mask, "ob_mask", masked=0)
     if mask.ndim != 2:
         raise FrameError(f"ob_mask: shape {mask.shape}; (H, W) is needed")
     mask = mask != 0

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from pose6d.cuda_kernels import available, blocks_for, check_inputs, load_kernels
+from pose6d.errors import Pose6DError, as_whole_number
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.geometry.transforms import make_transform, random_rotations
-from pose6d.search.interfaces import Hypotheses, ObjectModel
+from pose6d.search.frame_input import check_translation
+from pose6d.search.interfaces import Hypotheses, HypothesisSampler, ObjectModel
 from pose6d.search.placement import NearSides, place_rotations
 
 _ASIDE = 0.6  # diameters between an object's centre and the middle of what is seen of it; half, and some noise
@@ -25,12 +29,15 @@ class GridSampler:
             thin out the grid.
         device: of the hypotheses.
         seed: 0 is the plain grid; any other number turns the whole grid by a random rotation drawn from it.
+
+    Raises:
+        OptionError: the seed is no whole number.
     """
 
     def __init__(self, object: ObjectModel, symmetries: Tensor | None, device: torch.device, seed: int = 0):
         rotations = rotation_hypotheses(symmetries)
-        if seed:
-            rotations = random_rotations(1, torch.Generator().manual_seed(seed)) @ rotations
+        if seed := as_whole_number(seed, "seed"):
+            rotations = random_rotations(1, torch.Generator().manual_seed(seed % 2**63)) @ rotations
         self._object, self._rotations = object, rotations.to(device)
         self._near: NearSides | None = None
 
@@ -53,6 +60,31 @@ class GridSampler:
         translations, cost = place_rotations(self._near, translation, observation, mask)
         best = torch.argsort(cost, stable=True)[:count]
         return Hypotheses(make_transform(self._rotations[best], translations[best]))
+
+
+def first_hypotheses(
+    sampler: HypothesisSampler, observation: Observation, mask: Tensor, middle: Tensor, starts: int | None
+) -> tuple[Hypotheses, Tensor]:
+    """What a search starts from.
+
+    Args:
+        sampler, observation, mask, middle, starts: see `HypothesisSampler.sample`.
+
+    Returns:
+        The hypotheses, all finite, and the translation (3,) of the first, which is not finite where the frame gives
+        no start; on a GPU, which is not waited for, `check_translation` is left to the caller.
+
+    Raises:
+        Pose6DError: there are no hypotheses.
+        FrameError: on a CPU, the frame gives no start.
+    """
+    hypotheses = sampler.sample(observation, mask, middle, starts)
+    if not len(hypotheses):
+        raise Pose6DError(f"{type(sampler).__name__} gave no hypotheses: a search needs at least one")
+    start = hypotheses.poses[0, :3, 3]
+    if start.device.type == "cpu":
+        check_translation(start, mask.numpy())
+    return replace(hypotheses, poses=hypotheses.poses.nan_to_num(1.0, 1.0, 1.0)), start
 
 
 def initial_translation(depth: Tensor, mask: Tensor, middle: Tensor, K: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from pose6d.search.interfaces import ObjectModel
 
 _NEAR = 0.1  # diameters of ADD: poses nearer than that are one, as evaluation has it
 _SIZE = 48  # pixels, side of the pictures
+_FINE_SIZE = 128  # of those that show its colours
 _AWAY = 4.0  # diameters to the camera
 _WINDOW = 1.15  # their side over the diameter
 _DEPTH, _COLOR = 0.01, 0.03  # mean differences that noise hides: diameters; of full scale, summed over channels
@@ -33,6 +34,17 @@ _THIN = 0.2  # share of the pictures that it fills; of thin things the tolerance
 
 def is_round(object: ObjectModel, device: torch.device) -> bool:
     """Whether an object keeps its shape under any turn about one of its principal axes; colours do not count."""
+    changed = _changed_by_turns(object, device)
+    return bool((changed < _ROUGH).any() | (changed < _BALL).all())
+
+
+def is_ball(object: ObjectModel, device: torch.device) -> bool:
+    """Whether it keeps its shape under any turn about each of them."""
+    return bool((_changed_by_turns(object, device) < _BALL).all())
+
+
+def _changed_by_turns(object: ObjectModel, device: torch.device) -> Tensor:
+    """(3,) the share of its pictures that turns about each of its principal axes change at most; 1 for thin things."""
     axes = object.principal_axes()
     angles = torch.tensor(_TURNS).deg2rad()
     turns = make_transform(so3_exp((axes[:, None] * angles[:, None]).flatten(0, 1)), torch.zeros(9, 3))
@@ -45,10 +57,20 @@ def is_round(object: ObjectModel, device: torch.device) -> bool:
     off = (depth - depth[:, :1]).abs() > _OFF * float(object.diameter)
     off = torch.where((there * own) > 0, off, (there > own_wide) | (own > wide))
     if float(own.mean()) < _THIN:
-        return False
+        return torch.ones(3)
     share = off.float().sum((0, 2, 3)) / torch.maximum(there, own).sum((0, 2, 3)).clamp(min=1.0)
-    worst = share[1:].view(3, len(_TURNS)).amax(dim=1)
-    return bool((worst < _ROUGH).any() | (worst < _BALL).all())
+    return share[1:].view(3, len(_TURNS)).amax(dim=1)
+
+
+def draw_sides(object: ObjectModel, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What cameras all around an object see of it: directions (M, 3) from its centre, unit vectors in its own axes, and
+    the colours (M, 3) of the surface there, without light."""
+    drawn = _draw_sides(torch.eye(4, device=device)[None], object, _FINE_SIZE)
+    sides = _side_rotations(device)
+    from_center = drawn.xyz - _AWAY * float(object.diameter) * torch.eye(3, device=device)[2]
+    directions = from_center.flatten(1, 2) @ sides
+    there = drawn.depth.flatten(1) > 0
+    return torch.nn.functional.normalize(directions[there]), drawn.color.flatten(1, 2)[there]
 
 
 def look_alike(poses: Tensor, object: ObjectModel, round_body: bool, symmetries: Tensor | None = None) -> Tensor:
@@ -96,20 +118,20 @@ def _near(poses: Tensor, drawn: Rendering, diameter: float, symmetries: Tensor |
     return torch.minimum(distance, distance.mT) < _NEAR * diameter
 
 
-def _draw_sides(poses: Tensor, object: ObjectModel) -> Rendering:
+def _draw_sides(poses: Tensor, object: ObjectModel, size: int = _SIZE) -> Rendering:
     """8 N pictures of the object in N poses, from the corners of a cube around the first one."""
     sides, diameter = _side_rotations(poses.device), float(object.diameter)
     R = (sides[:, None] @ poses[:, :3, :3]).flatten(0, 1)
     t = ((poses[:, :3, 3] - poses[0, :3, 3]) @ sides.mT).flatten(0, 1)
     t[:, 2] += _AWAY * diameter
-    K = _camera(poses.device).expand(len(t), 3, 3).contiguous()
-    return object.render(make_transform(R, t), K, (_SIZE, _SIZE), shading=ALBEDO)
+    K = _camera(poses.device, size).expand(len(t), 3, 3).contiguous()
+    return object.render(make_transform(R, t), K, (size, size), shading=ALBEDO)
 
 
 @functools.cache  # a CUDA graph cannot make it
-def _camera(device: torch.device) -> Tensor:
+def _camera(device: torch.device, size: int) -> Tensor:
     """(3, 3) intrinsics of the pictures."""
-    return distant_camera(_SIZE, _AWAY, _WINDOW, device)
+    return distant_camera(size, _AWAY, _WINDOW, device)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from pose6d.geometry.observation import Observation
 from pose6d.search.alignment import align_poses
 from pose6d.search.alternatives import weigh
 from pose6d.search.axis_rotations import AxisRotations, propose_rotations, refine_rotations
+from pose6d.search.ball_rotations import BallColors
 from pose6d.search.cuda_graphs import side_by_side
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.distinct_poses import select_distinct
@@ -25,6 +26,16 @@ from pose6d.search.visible_shape import explained_share
 
 _ELSEWHERE = 1e4  # off the ranking of what has gone over to another thing: such poses come last
 _EXPLAINED = 10.0  # what all of a mask that is explained adds to the ranking of a long thing
+
+
+def watch_original(watch: Watch, centred_from_original: Tensor) -> Watch:
+    """One that sees poses of the original object where `SearchSteps` shows it those of the centred one.
+
+    Args:
+        watch: of the original object's poses.
+        centred_from_original: (4, 4).
+    """
+    return lambda step, poses, parents: watch(step, poses @ centred_from_original, parents)
 
 
 class SearchSteps:
@@ -114,11 +125,19 @@ class SearchSteps:
         assert hypotheses.ranking is not None
         return self._take("sort", hypotheses, torch.argsort(hypotheses.ranking, descending=True, stable=True))
 
-    def propose_rotations(self, hypotheses: Hypotheses, rotations: AxisRotations, last: RotationStage) -> Hypotheses:
-        """The hypotheses, then rotations of the first few that texture favours, and quarter turns of the first."""
+    def propose_rotations(
+        self, hypotheses: Hypotheses, rotations: AxisRotations, last: RotationStage, ball: BallColors | None = None
+    ) -> Hypotheses:
+        """The hypotheses, then rotations of the first few that texture favours, and quarter turns of the first.
+
+        Of a ball, all rotations are tried in place of those about its axes.
+        """
         poses = hypotheses.poses
         with self._stage("rotate"):
-            if last.proposals:
+            if ball is not None:
+                more = ball.propose(poses[0], self._object, self._observation, self._mask, last.rotations)
+                origins = torch.zeros(len(more), dtype=torch.long, device=poses.device)
+            elif last.proposals:
                 likeliest, count = poses[: last.rotated], (last.proposals, last.quarter_turns)
                 more, origins = propose_rotations(likeliest, rotations, self._object, self._observation, *count)
             else:

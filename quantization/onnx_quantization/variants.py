@@ -31,7 +31,7 @@ class ExportOptions:
     """What to export, and how."""
 
     weights: str = "lite"
-    """a released set's name (lite, base), a folder or a file"""
+    """a released set's name (lite, mini, base), a folder or a file"""
     precision: Precision = "fp32"
     """int8 is static QDQ: weights per channel, activations per tensor with ranges from calibration pairs"""
     output: Path | None = None

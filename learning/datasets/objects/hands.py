@@ -13,6 +13,7 @@ from learning.datasets.objects.lofts import turn
 from learning.datasets.objects.random_objects import paint_and_join, spread_over_processes
 from learning.datasets.objects.shapes import Shape, join, superquadric
 from learning.datasets.surfaces.materials import palette_on
+from pose6d.errors import as_whole_number
 from pose6d.mesh.mesh import Mesh
 
 _LENGTHS = (0.95, 1.05, 1.0, 0.8)
@@ -23,7 +24,7 @@ _PHALANGES = np.array([0.46, 0.30, 0.24])
 
 def make_hand(seed: int) -> Mesh:
     """A hand with bent fingers, a fist or grip, or one to four fingers alone; unit diameter, the same for a seed."""
-    rng = np.random.default_rng([seed, 0x4A])
+    rng = np.random.default_rng([as_whole_number(seed, "seed", least=0), 0x4A])
     curl = rng.uniform(0.05, 1.0)
     thickness = rng.uniform(0.85, 1.2)
     whole = rng.random() < 0.6

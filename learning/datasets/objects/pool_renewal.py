@@ -12,6 +12,7 @@ import torch
 from learning.datasets.objects.object_processes import ObjectProcesses
 from learning.datasets.objects.random_objects import make_object, usable_cores
 from learning.datasets.objects.training_pool import HELD_OUT_SEED, PoolConfig, make_pool, read_own_files, wear_images
+from pose6d.errors import OptionError
 from pose6d.mesh.mesh import Mesh
 
 _LOTS_AHEAD = 3
@@ -32,7 +33,7 @@ class RenewedPool:
         rank, ranks: this process and how many train together; each has objects of its own.
 
     Raises:
-        ValueError: fewer than 0 steps or fewer than 1 object per renewal; see also `make_pool`.
+        OptionError: fewer than 0 steps or fewer than 1 object per renewal; see also `make_pool`.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class RenewedPool:
         progress: bool = True,
     ):  # fmt: skip
         if config.renew_every < 0 or config.renewed < 1:
-            raise ValueError(
+            raise OptionError(
                 f"renew_every is {config.renew_every} and renewed {config.renewed}: wanted 0 or more steps, and 1 "
                 "object or more"
             )

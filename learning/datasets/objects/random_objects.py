@@ -32,6 +32,7 @@ from learning.datasets.objects.sheets_and_tools import ARTICULATED, THIN
 from learning.datasets.surfaces.marks import draw_mark
 from learning.datasets.surfaces.materials import choose_material, material_palette, paint_material
 from learning.datasets.surfaces.textures import PLAIN_SHARE, choose_kind, make_palette
+from pose6d.errors import as_whole_number
 from pose6d.mesh.mesh import Mesh
 
 TEXTURE_SIZE = 256
@@ -94,8 +95,11 @@ def make_object(seed: int, size: float = 1.0, family: Family = "mixed", marked_s
     Returns:
         Closed surfaces of at most 9,000 faces together (CAD parts: a few dozen, others 400 or more), their bounding box
         centred on the origin, normals outwards, with uv and a 256 x 256 texture.
+
+    Raises:
+        OptionError: the seed is no whole number, or less than 0.
     """
-    rng = np.random.default_rng([seed, 0x6D])
+    rng = np.random.default_rng([as_whole_number(seed, "seed", least=0), 0x6D])
     choice = np.random.default_rng([seed, 0xFA])  # of its own, so that a family's objects are the same in a mix
     # Drawn only where it is asked for, from a generator of its own: all other seeds keep their objects.
     if family == "marked" or np.random.default_rng([seed, 0x3A]).random() < marked_share:

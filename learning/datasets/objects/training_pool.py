@@ -16,7 +16,7 @@ from learning.datasets.objects.random_objects import TEXTURE_SIZE, make_objects
 from learning.datasets.surfaces.image_folder import read_sample
 from learning.datasets.surfaces.materials import make_materials
 from learning.datasets.surfaces.textures import make_textures
-from pose6d.errors import MeshError, SceneError, listing
+from pose6d.errors import MeshError, OptionError, SceneError, as_whole_number, listing
 from pose6d.mesh.mesh import Mesh
 from pose6d.mesh.mesh_files import load_mesh
 from pose6d.scenes.images import COLOR_SUFFIXES
@@ -75,12 +75,13 @@ def read_own_files(config: PoolConfig, progress: bool = True) -> OwnFiles:
     Raises:
         MeshError: mesh_dir holds no mesh, or one that cannot be used; the message names it.
         SceneError: texture_dir holds no image; FrameError: none that can be read.
-        ValueError: own_share is not in 0..1 (1 excluded), or texture_limit is less than 1.
+        OptionError: own_share is not in 0..1 (1 excluded), texture_limit is less than 1, or the seed less than 0.
     """
     if not 0 <= config.own_share < 1:
-        raise ValueError(f"own_share is {config.own_share}: wanted a share from 0 up to, but not including, 1")
+        raise OptionError(f"own_share is {config.own_share}: wanted a share from 0 up to, but not including, 1")
     if config.texture_limit < 1:
-        raise ValueError(f"texture_limit is {config.texture_limit}: wanted 1 image or more")
+        raise OptionError(f"texture_limit is {config.texture_limit}: wanted 1 image or more")
+    as_whole_number(config.seed, "seed", least=0)
     meshes = load_meshes(config.mesh_dir) if config.mesh_dir else []
     images: list[np.ndarray] = []
     if config.texture_dir:

@@ -1,4 +1,4 @@
-"""Following objects without any network, in frames in which they go on as they moved."""
+"""Following objects that go on steadily, as they moved, without any network."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pose6d.errors import OptionError
 from pose6d.scenes.frame import Frame
 
 
-class AlignmentAlone:
-    """Follows objects by the alignment alone (`pose6d.search.alignment_alone`).
+class SteadyFollowing:
+    """Follows objects by the alignment alone (`pose6d.search.alignment_alone`) while they go on as they moved.
 
     Args:
         batch: of all objects.
