@@ -46,6 +46,7 @@ from pose6d.search.plain_frame import plain_frame
 from pose6d.search.schedule import FALLBACK, SCHEDULES, PairCounter, Schedule, choose_schedule
 from pose6d.search.search_steps import SearchSteps, watch_original
 from pose6d.search.tracker import Tracker
+from pose6d.search.visible_shape import is_long
 
 
 def object_from_views(views: Any, **options: Any) -> Mesh:
@@ -133,6 +134,7 @@ class FoundationPose:
         axes = self.object.principal_axes().to(self.device) if self._textured or chooses else None
         self._rotations = None if axes is None else AxisRotations.about(axes)
         self._round_body = chooses and is_round(self.object, self.device)
+        self._long_body = chooses and is_long(self.object, self.device)
         self._ball = BallColors.of(self.object, self.device) if self._textured and self._round_body else None
         self._runner = DeviceRunner(self.device, (*networks, self.object), profile)
         self._tracker = Tracker(self.object, center[None], self.refiner, self.scorer, self._runner, self.scouts)
@@ -259,7 +261,7 @@ class FoundationPose:
         with self._runner.stage("hypotheses"):
             hypotheses, start = first_hypotheses(self._sampler, observation, mask, middle, schedule.starts)
         parts = (self.object, self.refiner, self.scorer)
-        steps = SearchSteps(*parts, observation, mask, middle, self._runner, progress, watch)
+        steps = SearchSteps(*parts, observation, mask, middle, self._runner, progress, watch, self._long_body)
         hypotheses = steps.start(hypotheses)
         for stage in schedule.plan(iteration):
             own = steps.by(self.scouts) if stage.scouted else steps

@@ -87,9 +87,7 @@ class BallColors(NamedTuple):
             tuple(so3_exp(math.radians(level.step) * around) for level in _LEVELS),
         )
 
-    def propose(
-        self, pose: Tensor, object: ObjectModel, observation: Observation, mask: Tensor, top_k: int
-    ) -> Tensor:
+    def propose(self, pose: Tensor, object: ObjectModel, observation: Observation, mask: Tensor, top_k: int) -> Tensor:
         """The rotations of a ball whose colours agree best with the picture, wherever it is.
 
         Args:
@@ -165,9 +163,7 @@ class _Compared(NamedTuple):
         return both * torch.rsqrt(own * ((self.colors * self.colors).sum() + _LEAST))
 
 
-def _see(
-    pose: Tensor, object: ObjectModel, observation: Observation, mask: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _see(pose: Tensor, object: ObjectModel, observation: Observation, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of each pixel of a crop around a ball: its direction (M, 3) from the centre, the logarithm of its colour (M, 3),
     and its weight (M,), the solid angle that it would show in the middle, 0 where the ball is not seen."""
     transforms, crop_K = crop_windows(pose[None], observation.K, object.diameter, _WINDOW, _SIZE)

@@ -29,6 +29,10 @@ _EDGE = 2  # pixels from the edge of what is seen that do not count
 _PART = 0.5  # of the mask that one pose explains; another one that explains less than this is of another thing
 _ELSEWHERE = 1e5  # standard scores: certain
 _LEAST = 1e-3  # sum of the squares of what colours say; it leaves the score of two equal poses at 0
+# What a pixel of the surface beside the mask costs.
+_SEEN_THROUGH = 1.0  # something farther away was seen
+_BESIDE = 0.5  # at its depth
+_HIDDEN = 0.1  # something nearer was seen
 _LARGEST = 0.2  # of a residual; more is a highlight or another thing
 
 
@@ -93,7 +97,7 @@ def _shape_costs(surface: Tensor, off: Tensor, within: Tensor) -> Tensor:
         within: (1, s, s) bool, the mask.
     """
     on_mask = torch.where(surface, off.abs().clamp(max=1.0), 1.0)
-    beside = 0.5 * surface + 0.5 * (surface & (off > 1))  # 0: nothing drawn, 0.5: hidden there, 1: seen through
+    beside = torch.where(off > 1, _SEEN_THROUGH, torch.where(off < -1, _HIDDEN, _BESIDE)) * surface
     return torch.where(within, on_mask, beside)
 
 

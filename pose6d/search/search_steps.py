@@ -22,8 +22,10 @@ from pose6d.search.look_alike import look_alike
 from pose6d.search.pair_evidence import PairEvidence, compare_poses
 from pose6d.search.schedule import RotationStage
 from pose6d.search.texture_correlation import texture_correlation
+from pose6d.search.visible_shape import explained_share
 
 _ELSEWHERE = 1e4  # off the ranking of what has gone over to another thing: such poses come last
+_EXPLAINED = 10.0  # what all of a mask that is explained adds to the ranking of a long thing
 
 
 def watch_original(watch: Watch, centred_from_original: Tensor) -> Watch:
@@ -48,6 +50,7 @@ class SearchSteps:
         runner: takes the time.
         progress: called with the number of pairs of images that a network has seen since the last call.
         watch: called after each step with poses of the centred object.
+        long_body: from `is_long`: among poses of such a thing, those are selected that explain depth and mask.
     """
 
     def __init__(
@@ -61,9 +64,10 @@ class SearchSteps:
         runner: DeviceRunner,
         progress: Progress | None = None,
         watch: Watch | None = None,
+        long_body: bool = False,
     ):
         self._object, self._refiner, self._scorer, self._observation = object, refiner, scorer, observation
-        self._mask, self._middle = mask, middle
+        self._mask, self._middle, self._long_body = mask, middle, long_body
         self._stage, self._progress, self._watch = runner.stage, progress, watch
 
     def by(self, networks: Scouts | None) -> SearchSteps:
@@ -107,9 +111,13 @@ class SearchSteps:
     def select(self, hypotheses: Hypotheses, top_k: int, nms_degrees: float) -> Hypotheses:
         """The distinct ones that rank highest."""
         assert hypotheses.ranking is not None
-        near = near_mask(hypotheses.poses, self._middle, self._observation.K, self._object.diameter)
-        ranking = torch.where(near, hypotheses.ranking, hypotheses.ranking - _ELSEWHERE)
-        chosen = select_distinct(hypotheses.poses, ranking, top_k, self._object.diameter, nms_degrees)
+        poses, ranking = hypotheses.poses, hypotheses.ranking
+        if self._long_body:
+            with self._stage("explain"):
+                ranking = ranking + _EXPLAINED * explained_share(poses, self._object, self._observation, self._mask)
+        near = near_mask(poses, self._middle, self._observation.K, self._object.diameter)
+        ranking = torch.where(near, ranking, ranking - _ELSEWHERE)
+        chosen = select_distinct(poses, ranking, top_k, self._object.diameter, nms_degrees)
         return self._take("select", hypotheses, chosen)
 
     def sort(self, hypotheses: Hypotheses) -> Hypotheses:
