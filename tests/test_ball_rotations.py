@@ -8,6 +8,7 @@ import torch
 import trimesh
 from torch import Tensor
 
+from estimater import FoundationPose
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
 from pose6d.mesh.mesh import Mesh
@@ -37,9 +38,8 @@ def truth(turn: tuple[float, float, float], device: torch.device) -> Tensor:
     return make_transform(so3_exp(torch.tensor(turn)), torch.tensor([0.03, -0.02, 0.45])).to(device)
 
 
-def seen(mesh: Mesh, pose: Tensor, hidden: float = 0.0) -> tuple[Observation, Tensor]:
-    """The ball in front of a wall, its left part behind a board, in light from the camera that grows to the right; and
-    its mask."""
+def picture(mesh: Mesh, pose: Tensor, hidden: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour, depth and mask of the ball before a wall, its left part behind a board; light grows to the right."""
     camera = torch.tensor(K).float()
     drawn = make_renderer(mesh, "cpu").render(pose.cpu()[None], camera, SIZE, shading=Shading(0.4, 0.6))
     mask, columns = drawn.mask[0], torch.arange(SIZE[1])
@@ -50,9 +50,13 @@ def seen(mesh: Mesh, pose: Tensor, hidden: float = 0.0) -> tuple[Observation, Te
     rgb = torch.where(board[..., None], torch.tensor([0.2, 0.5, 0.3]), rgb)
     rgb = rgb + 0.02 * torch.randn(rgb.shape, generator=torch.Generator().manual_seed(0))
     depth = torch.where(board, 0.35, torch.where(mask, drawn.depth[0], 0.9))
-    rgb, mask = (rgb.clamp(0, 1) * 255).round().to(torch.uint8), mask & ~board
-    device = pose.device
-    return observe(rgb.to(device), depth.to(device), camera.to(device)), mask.to(device)
+    return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy(), depth.numpy(), (mask & ~board).numpy()
+
+
+def seen(mesh: Mesh, pose: Tensor, hidden: float = 0.0) -> tuple[Observation, Tensor]:
+    """The same as the search has it, on the pose's device; and the mask."""
+    rgb, depth, mask = (torch.as_tensor(x).to(pose.device) for x in picture(mesh, pose, hidden))
+    return observe(rgb, depth, torch.tensor(K).float().to(pose.device)), mask
 
 
 @pytest.mark.parametrize("hidden", [0.0, 0.45])
@@ -73,6 +77,20 @@ def test_the_likeliest_rotation_is_the_true_one(
     assert torch.equal(found[:, :3, 3], start[:3, 3].expand(4, 3))
     between = rotation_angle(found[:1, :3, :3], found[1:, :3, :3]).rad2deg()
     assert float(between.min()) > 15
+
+
+def test_register_finds_how_a_ball_is_turned(device: torch.device) -> None:
+    """With released weights: neither they nor turns about three axes get there from most rotations."""
+    mesh = ball()
+    estimator = FoundationPose(mesh, device=device, weights="mini")
+    for turn in TURNS[:2]:
+        pose = truth(turn, torch.device("cpu"))
+        pose[:3, 3] -= pose[:3, :3] @ torch.as_tensor(estimator.object.center)
+        rgb, depth, mask = picture(mesh, pose)
+        found = torch.as_tensor(estimator.register(np.asarray(K, dtype=np.float32), rgb, depth, mask))
+        assert float(rotation_angle(found[:3, :3], pose[:3, :3]).rad2deg()) < 3
+        assert float((found[:3, 3] - pose[:3, 3]).norm()) < 0.002
+        assert estimator.confidence is not None and estimator.confidence > 0.5
 
 
 def test_rotations_are_the_same_each_time(device: torch.device) -> None:
