@@ -13,6 +13,7 @@ from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.interfaces import Hypotheses
+from pose6d.search.pair_evidence import compare_poses
 from pose6d.search.search_steps import SearchSteps
 from pose6d.search.visible_shape import explained_share, is_long
 from tests.estimater_scene import MatchingScorer, PlantingRefiner
@@ -52,6 +53,14 @@ def test_the_hidden_end_of_a_long_thing_speaks_less_against_it_than_wrong_depth(
     beside = POSE.clone()
     beside[1, 3] += 0.1  # all of it is seen through, or hidden
     assert float(explained_share(beside[None].to(device), RenderedObject.from_mesh(ROD, device), observation, mask)) < 0
+
+
+@DEVICES
+def test_between_two_poses_hidden_surface_hardly_counts(device: str) -> None:
+    """Of a tilted rod nothing is hidden; if that counted half as much as wrong depth, its score would be 11."""
+    observation, mask = half_hidden(device)
+    evidence = compare_poses(rival_poses().to(device), RenderedObject.from_mesh(ROD, device), observation, mask)
+    assert float(evidence.shape[2, :2].min()) > 15
 
 
 @pytest.mark.cuda
