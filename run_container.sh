@@ -197,7 +197,8 @@ run_in_container() {
         flags+=(--mount "type=bind,source=$scene,target=$scene,readonly")
     fi
     if [[ -t 0 && -t 1 ]]; then flags+=(--interactive --tty); fi
-    engine_command run "${flags[@]}" ${run_flags[@]+"${run_flags[@]}"} "$image" python run_demo.py "$mode" "$scene" "$@"
+    # The engine takes this script's place, so that who stops the one stops the other.
+    exec "$engine" ${engine_flags[@]+"${engine_flags[@]}"} run "${flags[@]}" ${run_flags[@]+"${run_flags[@]}"} "$image" python run_demo.py "$mode" "$scene" "$@"
 }
 
 run_in_venv() {
@@ -258,7 +259,6 @@ if [[ $engine != none ]]; then
     refuse_outside_paths "$@"
     if build_image; then
         run_in_container "$@"
-        exit
     fi
     if [[ $engine_request != auto ]]; then fail "the image could not be built, see above"; fi
     why="the image could not be built with $engine, see above" engine=none

@@ -10,7 +10,7 @@ import numpy as np
 from live.state_colors import STATE_COLORS
 from live.tracked_pose import TrackedPose
 from pose6d.mesh.mesh import Mesh
-from pose6d.rendering import make_renderer
+from pose6d.rendering.cpu import CpuRenderer  # not in a thread: two that import numba at once fail
 from pose6d.report.overlay import OrientedBox, PoseOverlay
 from pose6d.scenes.frame import Frame
 
@@ -34,7 +34,7 @@ class PictureMaker:
         Returns:
             The box that is drawn around it.
         """
-        overlay = PoseOverlay(mesh, make_renderer(mesh, "cpu"))
+        overlay = PoseOverlay(mesh, CpuRenderer([mesh], "cpu"))
         ahead = np.eye(4)
         ahead[2, 3] = 2 * mesh.diameter
         overlay.draw(np.zeros((32, 32, 3), np.uint8), ahead, np.array([[32.0, 0, 16], [0, 32, 16], [0, 0, 1]]))

@@ -201,6 +201,15 @@ def test_exit_code_of_the_demo_is_the_exit_code_of_the_door(door: Door) -> None:
     assert door.run("mug").returncode == 7
 
 
+def test_who_stops_the_door_stops_the_container(door: Door) -> None:
+    """A service manager knows the door's process alone: the engine has taken its place."""
+    door.install("docker", 'case $1 in run) echo "engine $$" ;; esac')
+    script = 'echo "started $$"; exec "$0"/run_container.sh mug'
+    lines = door.call("bash", "-c", script, str(door.root)).stdout.splitlines()
+    started, engine = (next(x.split()[1] for x in lines if x.startswith(word)) for word in ("started", "engine"))
+    assert engine == started
+
+
 def test_option_in_place_of_the_scene_is_an_error(door: Door) -> None:
     door.install_engine("docker")
     result = door.run("--compare")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -251,3 +253,9 @@ def test_the_chart_tells_states_and_gaps() -> None:
     assert "50 %" in drawn
     history.add(1000.0, tracked("doubtful", confidence=None))
     assert len(re.findall("<rect", history.html())) == 1  # what is long ago is not shown
+
+
+def test_numba_is_imported_before_the_viewer_has_threads(repository: Path) -> None:
+    """Networks on a CPU import it, too, in the main thread: two imports at once leave numba half imported in both."""
+    script = "import sys, live.viewer; sys.exit('numba.extending' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=repository, timeout=120).returncode == 0
