@@ -26,7 +26,7 @@ TURNS = ((0.3, -2.0, 1.0), (2.5, 0.4, 0.1), (-0.2, 0.3, -2.8))
 
 def ball(contrast: float = 0.3, squeezed: float = 1.0) -> Mesh:
     """Grey, with blotches of some contrast."""
-    solid = trimesh.creation.icosphere(subdivisions=5, radius=RADIUS)
+    solid = trimesh.creation.icosphere(subdivisions=4, radius=RADIUS)
     rng = np.random.default_rng(5)
     waves = np.sin(solid.vertices @ rng.normal(0, 60, (3, 3, 4)) + rng.uniform(0, 6, (3, 1, 4))).sum(2).T
     colors = (130 * (1 + contrast * np.sign(waves))).clip(0, 255).astype(np.uint8)
@@ -59,8 +59,7 @@ def seen(mesh: Mesh, pose: Tensor, hidden: float = 0.0) -> tuple[Observation, Te
     return observe(rgb, depth, torch.tensor(K).float().to(pose.device)), mask
 
 
-@pytest.mark.parametrize("hidden", [0.0, 0.45])
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize(("turn", "hidden"), [(TURNS[0], 0.0), (TURNS[1], 0.45), (TURNS[2], 0.45)])
 def test_the_likeliest_rotation_is_the_true_one(
     turn: tuple[float, float, float], hidden: float, device: torch.device
 ) -> None:
