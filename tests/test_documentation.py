@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import inspect
 import re
@@ -46,8 +47,16 @@ def test_commands_name_modules_that_exist(page: Path) -> None:
 def test_source_files_that_are_named_exist(page: Path) -> None:
     code = re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
     named = {name for text in code for name in re.findall(r"(?<![\w./*-])[\w./]+\.(?:py|cu)\b", text)}
-    missing = [name for name in named - {"utils.py"} if not any(REPOSITORY.rglob(name))]
+    missing = [name for name in named - {"utils.py"} if not any(f"/{path}".endswith(f"/{name}") for path in sources())]
     assert not missing
+
+
+@functools.cache
+def sources() -> list[str]:
+    """The project's own files, by their paths from its root."""
+    folders = [path for path in REPOSITORY.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    found = [*REPOSITORY.glob("*.py"), *(path for folder in folders for path in folder.rglob("*"))]
+    return [path.relative_to(REPOSITORY).as_posix() for path in found if path.suffix in {".py", ".cu"}]
 
 
 def test_readme_is_short_and_its_table_too() -> None:
