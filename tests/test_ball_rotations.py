@@ -39,7 +39,8 @@ def truth(turn: tuple[float, float, float], device: torch.device) -> Tensor:
 
 
 def picture(mesh: Mesh, pose: Tensor, hidden: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colour, depth and mask of the ball before a wall, its left part behind a board; light grows to the right."""
+    """Colour, depth and mask of the ball before a wall, its left part behind a board that shines, so that only the mask
+    tells what is the ball's; light grows to the right."""
     camera = torch.tensor(K).float()
     drawn = make_renderer(mesh, "cpu").render(pose.cpu()[None], camera, SIZE, shading=Shading(0.4, 0.6))
     mask, columns = drawn.mask[0], torch.arange(SIZE[1])
@@ -49,7 +50,7 @@ def picture(mesh: Mesh, pose: Tensor, hidden: float = 0.0) -> tuple[np.ndarray, 
     rgb = torch.where(mask[..., None], drawn.color[0] * torch.linspace(0.6, 1.4, SIZE[1])[:, None], torch.tensor(0.4))
     rgb = torch.where(board[..., None], torch.tensor([0.2, 0.5, 0.3]), rgb)
     rgb = rgb + 0.02 * torch.randn(rgb.shape, generator=torch.Generator().manual_seed(0))
-    depth = torch.where(board, 0.35, torch.where(mask, drawn.depth[0], 0.9))
+    depth = torch.where(board, 0.0, torch.where(mask, drawn.depth[0], 0.9))
     return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy(), depth.numpy(), (mask & ~board).numpy()
 
 

@@ -225,6 +225,4 @@ def _turn_to(view: Tensor) -> Tensor:
     """(3, 3) a rotation that takes (0, 0, 1) to a unit vector (3,) of positive z."""
     x, y, z = view.unbind()
     a = 1 / (1 + z)
-    zero = torch.zeros_like(z)
-    rows = [1 - a * x * x, -a * x * y, x, -a * x * y, 1 - a * y * y, y, -x, -y, z + zero]
-    return torch.stack(rows).view(3, 3)
+    return torch.stack([1 - a * x * x, -a * x * y, x, -a * x * y, 1 - a * y * y, y, -x, -y, z]).view(3, 3)

@@ -29,7 +29,7 @@ _EDGE = 2  # pixels from the edge of what is seen that do not count
 _PART = 0.5  # of the mask that one pose explains; another one that explains less than this is of another thing
 _ELSEWHERE = 1e5  # standard scores: certain
 _LEAST = 1e-3  # sum of the squares of what colours say; it leaves the score of two equal poses at 0
-# What a pixel of the surface beside the mask costs.
+# What a pixel of the surface beside the mask costs; see `cost_beside`.
 _SEEN_THROUGH = 1.0  # something farther away was seen
 _BESIDE = 0.5  # at its depth
 _HIDDEN = 0.1  # something nearer was seen
@@ -97,8 +97,13 @@ def _shape_costs(surface: Tensor, off: Tensor, within: Tensor) -> Tensor:
         within: (1, s, s) bool, the mask.
     """
     on_mask = torch.where(surface, off.abs().clamp(max=1.0), 1.0)
-    beside = torch.where(off > 1, _SEEN_THROUGH, torch.where(off < -1, _HIDDEN, _BESIDE)) * surface
-    return torch.where(within, on_mask, beside)
+    return torch.where(within, on_mask, cost_beside(off) * surface)
+
+
+def cost_beside(off: Tensor) -> Tensor:
+    """What a pixel of the surface costs beside the mask, 0..1, by how far behind it something was seen; 1 is another
+    surface. What is hidden costs little: a half hidden thing is no worse than one that is tilted until it looks short."""
+    return torch.where(off > 1, _SEEN_THROUGH, torch.where(off < -1, _HIDDEN, _BESIDE))
 
 
 def _color_scores(albedo: Tensor, color: Tensor, normal: Tensor, core: Tensor) -> Tensor:

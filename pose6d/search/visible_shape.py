@@ -17,6 +17,7 @@ from pose6d.geometry.transforms import make_transform
 from pose6d.pieces import even_slices, run_pieces
 from pose6d.rendering.interface import ALBEDO
 from pose6d.search.interfaces import ObjectModel
+from pose6d.search.pair_evidence import cost_beside
 
 _LONG = 2.15  # times the second extent; scissors and a bottle of bleach are 2.3 and 2.6, a bottle of mustard 2.0
 _AWAY = 4.0  # diameters to the camera that sees how long it is
@@ -24,10 +25,6 @@ _SIZE = 96  # pixels, side of the pictures
 _WINDOW = 1.2  # their side over the diameter
 _PIECE = 6  # poses at once on a CPU
 _SAME = 0.05  # diameters by which observed depth is off where nothing is explained
-# What a pixel of the surface beside the mask costs; one on the mask that fits is worth 1.
-_SEEN_THROUGH = 1.0  # something farther away was seen
-_BESIDE = 0.5  # at its depth
-_HIDDEN = 0.1  # something nearer was seen
 
 
 def is_long(object: ObjectModel, device: torch.device) -> bool:
@@ -73,7 +70,6 @@ def _explained(poses: Tensor, object: ObjectModel, K: Tensor, seen: Tensor) -> T
     drawn = object.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
     depth, own = crop_images(seen, transforms, _SIZE, mode="nearest").unbind(1)
     off = (depth - drawn.depth) / (_SAME * (diameter.view(-1, 1, 1) if isinstance(diameter, Tensor) else diameter))
-    beside = torch.where(off > 1, -_SEEN_THROUGH, torch.where(off < -1, -_HIDDEN, -_BESIDE))
-    worth = torch.where(own > 0, 1.0 - off.abs().clamp(max=1.0), beside) * (drawn.mask & (depth > 0))
+    worth = torch.where(own > 0, 1.0 - off.abs().clamp(max=1.0), -cost_beside(off)) * (drawn.mask & (depth > 0))
     pixels = seen[1].sum() * transforms[:, 0, 0] * transforms[:, 1, 1]  # of the mask, as large as in the crops
     return worth.sum((1, 2)) / pixels.clamp(min=1.0)
