@@ -102,7 +102,7 @@ def _shape_costs(surface: Tensor, off: Tensor, within: Tensor) -> Tensor:
 
 def cost_beside(off: Tensor) -> Tensor:
     """What a pixel of the surface costs beside the mask, 0..1, by how far behind it something was seen; 1 is another
-    surface. What is hidden costs little: a half hidden thing is no worse than one that is tilted until it looks short."""
+    surface. Hidden ones cost little, or a half hidden thing would lose to one that is tilted until it looks short."""
     return torch.where(off > 1, _SEEN_THROUGH, torch.where(off < -1, _HIDDEN, _BESIDE))
 
 
