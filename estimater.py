@@ -26,6 +26,7 @@ from pose6d.mesh.symmetry import centred_symmetries
 from pose6d.search.alternatives import Alternative, join_alike, none_of
 from pose6d.search.axis_rotations import AxisRotations
 from pose6d.search.ball_rotations import BallColors
+from pose6d.search.cuda_graphs import side_by_side
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.frame_input import as_array, check_frame, check_mask, check_result, check_translation, mask_middle
 from pose6d.search.given_object import as_object
@@ -41,12 +42,12 @@ from pose6d.search.interfaces import (
     check_networks,
     check_part,
 )
+from pose6d.search.long_bodies import LongBody
 from pose6d.search.look_alike import is_round
 from pose6d.search.plain_frame import plain_frame
 from pose6d.search.schedule import FALLBACK, SCHEDULES, PairCounter, Schedule, choose_schedule
 from pose6d.search.search_steps import SearchSteps, watch_original
 from pose6d.search.tracker import Tracker
-from pose6d.search.visible_shape import is_long
 
 
 def object_from_views(views: Any, **options: Any) -> Mesh:
@@ -134,7 +135,7 @@ class FoundationPose:
         axes = self.object.principal_axes().to(self.device) if self._textured or chooses else None
         self._rotations = None if axes is None else AxisRotations.about(axes)
         self._round_body = chooses and is_round(self.object, self.device)
-        self._long_body = chooses and is_long(self.object, self.device)
+        self._long = LongBody.of(self.object, self.device) if chooses else None
         self._ball = BallColors.of(self.object, self.device) if self._textured and self._round_body else None
         self._runner = DeviceRunner(self.device, (*networks, self.object), profile)
         self._tracker = Tracker(self.object, center[None], self.refiner, self.scorer, self._runner, self.scouts)
@@ -204,7 +205,7 @@ class FoundationPose:
         results: list[tuple[float, tuple[Tensor, ...]]] = []
         for schedule in (self.schedule, SCHEDULES[FALLBACK]):
             plan = schedule if self._textured else schedule.without_texture(self._rotations is not None)
-            pairs = plan.pairs(iteration, self._sampler.count(plan.starts))
+            pairs = plan.pairs(iteration, self._sampler.count(plan.starts), self._long is not None)
             done.expect(pairs)
             # A GPU is not waited for: what has been launched is not yet done.
             report = done if self.device.type == "cpu" else None
@@ -261,20 +262,20 @@ class FoundationPose:
         with self._runner.stage("hypotheses"):
             hypotheses, start = first_hypotheses(self._sampler, observation, mask, middle, schedule.starts)
         parts = (self.object, self.refiner, self.scorer)
-        steps = SearchSteps(*parts, observation, mask, middle, self._runner, progress, watch, self._long_body)
-        hypotheses = steps.start(hypotheses)
-        for stage in schedule.plan(iteration):
-            own = steps.by(self.scouts) if stage.scouted else steps
-            hypotheses = own.refine(hypotheses, stage.steps)
-            if stage.top_k is not None:
-                hypotheses = steps.select(own.score(hypotheses), stage.top_k, stage.nms_degrees)
+        steps = SearchSteps(*parts, observation, mask, middle, self._runner, progress, watch, self._long)
+        started, last = steps.start(hypotheses), schedule.rotations
+        hypotheses, along_line = side_by_side(
+            lambda: steps.narrow(started, schedule.plan(iteration), self.scouts),
+            lambda: steps.along_line(start, 0 if last is None else last.lines),
+        )
         hypotheses = steps.score(hypotheses)
         add_texture = steps.add_texture if self._textured else lambda hypotheses: hypotheses
         hypotheses = add_texture(hypotheses)
         probability, alike = hypotheses.poses.new_empty(0), hypotheses.poses.new_empty(0, 0)
-        if (last := schedule.rotations) is not None:
+        if last is not None:
             assert self._rotations is not None
             hypotheses = steps.select(hypotheses, last.competitors, last.nms_degrees)
+            hypotheses = steps.join(hypotheses, along_line)
             competitors = len(hypotheses)
             hypotheses = steps.propose_rotations(hypotheses, self._rotations, last, self._ball)
             hypotheses = steps.refine(hypotheses, last.steps, first=competitors)
@@ -282,7 +283,7 @@ class FoundationPose:
             hypotheses = steps.select(hypotheses, last.finalists, last.final_nms_degrees)
             if self._textured:  # it decides between what has converged only
                 hypotheses = steps.refine_rotations(hypotheses, self._rotations)
-            hypotheses = steps.refine(hypotheses, last.final_steps)
+            hypotheses = steps.settle(hypotheses, last.final_steps)
             hypotheses = steps.align(hypotheses)
             if (weights := self.scorer.choice_weights) is not None:
                 hypotheses, probability, alike = steps.choose(

@@ -13,6 +13,7 @@ from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.interfaces import Hypotheses
+from pose6d.search.long_bodies import LongBody
 from pose6d.search.pair_evidence import compare_poses
 from pose6d.search.search_steps import SearchSteps
 from pose6d.search.visible_shape import explained_share, is_long
@@ -86,18 +87,19 @@ def test_what_is_long(device: str) -> None:
     assert found == [True, True, False, False, False]
 
 
-def search_steps(long_body: bool) -> SearchSteps:
+def search_steps(long: bool) -> SearchSteps:
     observation, mask = half_hidden("cpu")
     parts = (RenderedObject.from_mesh(ROD, "cpu"), PlantingRefiner(POSE.numpy(), ROD.center), MatchingScorer())
     runner = DeviceRunner(torch.device("cpu"), ())
-    return SearchSteps(*parts, observation, mask, torch.tensor([134.0, 120.0]), runner, long_body=long_body)
+    body = LongBody.of(parts[0], torch.device("cpu")) if long else None
+    return SearchSteps(*parts, observation, mask, torch.tensor([134.0, 120.0]), runner, long=body)
 
 
 def test_a_long_body_half_hidden_goes_on_where_the_scorer_prefers_a_tilted_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ranked = Hypotheses(rival_poses(), ranking=torch.tensor([2.0, 1.0, 0.0]))
-    chosen = search_steps(long_body=True).select(ranked, 1, 20.0)
+    chosen = search_steps(long=True).select(ranked, 1, 20.0)
     torch.testing.assert_close(chosen.poses[0], POSE)
     assert chosen.ranking is not None and float(chosen.ranking[0]) == 0.0  # the scorer's own
 
@@ -105,11 +107,11 @@ def test_a_long_body_half_hidden_goes_on_where_the_scorer_prefers_a_tilted_one(
         raise AssertionError("what is not long pays nothing")
 
     monkeypatch.setattr(steps_module, "explained_share", refuse)
-    chosen = search_steps(long_body=False).select(ranked, 1, 20.0)
+    chosen = search_steps(long=False).select(ranked, 1, 20.0)
     torch.testing.assert_close(chosen.poses[0], ranked.poses[0])
 
 
 @pytest.mark.parametrize(("sides", "expected"), [(BOXES[0], True), (BOXES[2], False)])
 def test_an_estimator_knows_whether_its_object_is_long(sides: tuple[float, ...], expected: bool) -> None:
     estimator = FoundationPose(make_box(sides), weights="mini", device="cpu")
-    assert estimator._long_body is expected
+    assert (estimator._long is not None) is expected

@@ -29,7 +29,7 @@ _BEYOND = 2  # samples of the mask at either end that may lie outside the object
 _PLACES = 5  # along the longer side
 _ROUNDS = 2  # in which the depth is found, since the place of the points depends on it
 _NEAREST = 1e-3  # metres to the camera
-_SAME = 0.1  # diameters by which a surface may be off; the nearest rotation is up to 36 degrees away
+_SAME = 0.1  # diameters by which a surface may be off where the nearest rotation is up to 36 degrees away
 _APART = 0.08  # diameters between a sample of the mask and the nearest point that leave it unexplained
 # What a point of the near side costs.
 _SEEN_THROUGH = 1.0  # something farther away was seen
@@ -78,7 +78,9 @@ class NearSides(NamedTuple):
         return cls(points - center, diameter)
 
 
-def place_rotations(near: NearSides, start: Tensor, observation: Observation, mask: Tensor) -> tuple[Tensor, Tensor]:
+def place_rotations(
+    near: NearSides, start: Tensor, observation: Observation, mask: Tensor, same: float = _SAME, apart: float = _APART
+) -> tuple[Tensor, Tensor]:
     """The place where each rotation fits best, and how badly it fits there.
 
     Nothing waits for the device.
@@ -88,14 +90,16 @@ def place_rotations(near: NearSides, start: Tensor, observation: Observation, ma
         start: (3,) metres, a point of what was seen (`hypotheses.initial_translation`).
         observation: one frame, with its depth filtered.
         mask: (H, W) bool of the object.
+        same: diameters by which a surface may be off, the less the nearer the rotations are to the true one.
+        apart: diameters between a sample of the mask and the nearest point that leave it unexplained.
 
     Returns:
         (N, 3) metres, the object's centre in camera axes, and (N,) costs, lower is better; those of `start` and of no
         meaning where that is not finite.
     """
     if available(near.points.device):
-        return _place_kernel(near, start, observation, mask)
-    seen, usable = _samples(observation, mask), start.isfinite().all()
+        return _place_kernel(near, start, observation, mask, same, apart)
+    seen, usable = samples_of_mask(observation, mask), start.isfinite().all()
     away = torch.where(usable, start[2], 1.0)
     image = torch.where(usable, seen[:, :2] / seen[:, 2:] * away, 0.0)  # (M, 2) metres, as far away as the start
     centers = _centers(near.points[..., :2], image)  # (N, S, 2)
@@ -107,20 +111,22 @@ def place_rotations(near: NearSides, start: Tensor, observation: Observation, ma
         centers = torch.cat([centers[..., :2] * (surface / centers[..., 2])[..., None], surface[..., None]], dim=-1)
     placed = points + centers[:, :, None]
     depth, on_mask, z, inside = _look(placed, observation, mask)
-    off = (depth - z) / (_SAME * near.diameter)
+    off = (depth - z) / (same * near.diameter)
     beside = torch.where(off > 1, _SEEN_THROUGH, torch.where(off < -1, _HIDDEN, _BESIDE))
     known = torch.where(on_mask, off.abs().clamp(max=1.0), beside)
     unknown = torch.where(on_mask, _UNKNOWN[0], torch.where(inside, _UNKNOWN[1], _HIDDEN))
     cost = torch.where(depth > 0, known, unknown).mean(dim=-1)
     drawn = placed[..., :2] / z[..., None] * away
-    apart = torch.cdist(image.expand(*drawn.shape[:2], -1, -1), drawn).amin(dim=-1)
-    cost = cost + (apart / (_APART * near.diameter)).clamp(max=1.0).mean(dim=-1)
+    beyond = torch.cdist(image.expand(*drawn.shape[:2], -1, -1), drawn).amin(dim=-1)
+    cost = cost + (beyond / (apart * near.diameter)).clamp(max=1.0).mean(dim=-1)
     cost, best = cost.min(dim=1)
     center = centers.gather(1, best[:, None, None].expand(-1, 1, 3))[:, 0]
     return torch.where(usable, center, start), cost
 
 
-def _place_kernel(near: NearSides, start: Tensor, observation: Observation, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _place_kernel(
+    near: NearSides, start: Tensor, observation: Observation, mask: Tensor, same: float, apart: float
+) -> tuple[Tensor, Tensor]:
     """`place_rotations` on a GPU; for each rotation a block."""
     count, xyz, device = len(near.points), observation.xyz.float(), near.points.device
     check_inputs(device, points=(near.points, (count, _POINTS, 3)), start=(start, (3,)), xyz=(xyz, (3, *mask.shape)))
@@ -131,15 +137,15 @@ def _place_kernel(near: NearSides, start: Tensor, observation: Observation, mask
             "pose6d.search", "placement.cu", ("place_rotations",), near.points.get_device(), ("--fmad=false",), _DEFINED
         )
         frame = (xyz, *xyz.stride(), *mask.shape, mask.contiguous(), observation.K.float().contiguous())
-        limits = (*length(near.diameter, 1.0, start), _SAME, _APART)
+        limits = (*length(near.diameter, 1.0, start), same, apart)
         kernel(count, near.points.contiguous(), start.contiguous(), counted, *frame, *limits, centers, costs)
     return centers, costs
 
 
-def _samples(observation: Observation, mask: Tensor) -> Tensor:
-    """(M, 3) points that were seen under the mask, evenly among its rows of pixels."""
+def samples_of_mask(observation: Observation, mask: Tensor, count: int = _SAMPLES) -> Tensor:
+    """(count, 3) points that were seen under the mask, metres, evenly among its rows of pixels."""
     counted = (mask & (observation.xyz[2] > 0)).flatten().cumsum(0)
-    share = (torch.arange(_SAMPLES, device=counted.device) + 0.5) / _SAMPLES
+    share = (torch.arange(count, device=counted.device) + 0.5) / count
     wanted = (share * counted[-1]).long() + 1
     pixels = torch.searchsorted(counted, wanted).clamp(max=len(counted) - 1)
     return observation.xyz.flatten(1)[:, pixels].T

@@ -39,6 +39,7 @@ class RotationStage:
             whose texture agrees best, all nine where there is no texture.
         competitors: hypotheses that they compete with.
         rotated: of these, the ones that are rotated to where the texture favours.
+        lines: poses along the line that was seen that compete as well, if the object is long; an even number.
         steps: refinement steps that rotated hypotheses take by themselves.
         finalists: the best distinct ones, which are rotated finely, refined further, aligned and compared again.
         final_steps: refinement steps of the finalists.
@@ -49,6 +50,7 @@ class RotationStage:
     quarter_turns: int = 4
     competitors: int = 6
     rotated: int = 2
+    lines: int = 6
     steps: int = 1
     finalists: int = 5
     final_steps: int = 2
@@ -110,7 +112,7 @@ class Schedule:
             last = replace(self.rotations, proposals=0, quarter_turns=QUARTER_TURNS)
         return replace(self, rotations=last)
 
-    def pairs(self, steps: int, hypotheses: int) -> int:
+    def pairs(self, steps: int, hypotheses: int, long_body: bool = False) -> int:
         """How many pairs of images the networks will see of so many hypotheses."""
         pairs = 0
         for stage in self.plan(steps):
@@ -121,7 +123,7 @@ class Schedule:
         pairs += hypotheses
         if self.rotations is not None:
             last = self.rotations
-            competing = min(hypotheses, last.competitors) + last.rotations
+            competing = min(hypotheses, last.competitors) + last.rotations + (last.lines if long_body else 0)
             pairs += last.rotations * last.steps + competing
             pairs += min(competing, last.finalists) * (last.final_steps + 1)
         return pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -18,9 +19,10 @@ from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.distinct_poses import select_distinct
 from pose6d.search.hypotheses import near_mask
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses, ObjectModel, Progress, Refiner, Scorer, Scouts, Watch
+from pose6d.search.long_bodies import LongBody
 from pose6d.search.look_alike import look_alike
 from pose6d.search.pair_evidence import PairEvidence, compare_poses
-from pose6d.search.schedule import RotationStage
+from pose6d.search.schedule import RotationStage, Stage
 from pose6d.search.texture_correlation import texture_correlation
 from pose6d.search.visible_shape import explained_share
 
@@ -50,7 +52,8 @@ class SearchSteps:
         runner: takes the time.
         progress: called with the number of pairs of images that a network has seen since the last call.
         watch: called after each step with poses of the centred object.
-        long_body: from `is_long`: among poses of such a thing, those are selected that explain depth and mask.
+        long: of a long thing. Among its poses, those are selected that explain depth and mask, and none is refined to
+            where it explains less.
     """
 
     def __init__(
@@ -64,10 +67,10 @@ class SearchSteps:
         runner: DeviceRunner,
         progress: Progress | None = None,
         watch: Watch | None = None,
-        long_body: bool = False,
+        long: LongBody | None = None,
     ):
         self._object, self._refiner, self._scorer, self._observation = object, refiner, scorer, observation
-        self._mask, self._middle, self._long_body = mask, middle, long_body
+        self._mask, self._middle, self._long = mask, middle, long
         self._stage, self._progress, self._watch = runner.stage, progress, watch
 
     def by(self, networks: Scouts | None) -> SearchSteps:
@@ -82,6 +85,15 @@ class SearchSteps:
         """Nothing is done to them yet."""
         return self._tell("start", hypotheses)
 
+    def narrow(self, hypotheses: Hypotheses, stages: Iterable[Stage], scouts: Scouts | None) -> Hypotheses:
+        """What the stages of a schedule leave; scouts do those that are theirs."""
+        for stage in stages:
+            own = self.by(scouts) if stage.scouted else self
+            hypotheses = own.refine(hypotheses, stage.steps)
+            if stage.top_k is not None:
+                hypotheses = self.select(own.score(hypotheses), stage.top_k, stage.nms_degrees)
+        return hypotheses
+
     def refine(self, hypotheses: Hypotheses, steps: int, first: int = 0) -> Hypotheses:
         """Refined so many times; those before `first` stay as they are."""
         stay, moving = hypotheses.poses[:first], replace(hypotheses, poses=hypotheses.poses[first:])
@@ -93,6 +105,17 @@ class SearchSteps:
                 refined = Hypotheses(torch.cat([stay, poses])) if first else moving
                 self._tell("refine", refined)
         return refined
+
+    def settle(self, hypotheses: Hypotheses, steps: int) -> Hypotheses:
+        """Refined so many times; of a long thing, a pose that explains less afterwards stays as it was."""
+        refined = self.refine(hypotheses, steps)
+        if self._long is None:
+            return refined
+        with self._stage("explain"):
+            both = torch.cat([hypotheses.poses, refined.poses])
+            before, after = explained_share(both, self._object, self._observation, self._mask).chunk(2)
+            poses = torch.where((after < before)[:, None, None], hypotheses.poses, refined.poses)
+        return self._tell("explain", Hypotheses(poses))
 
     def score(self, hypotheses: Hypotheses) -> Hypotheses:
         """Ranked by the scorer, and judged."""
@@ -112,7 +135,7 @@ class SearchSteps:
         """The distinct ones that rank highest."""
         assert hypotheses.ranking is not None
         poses, ranking = hypotheses.poses, hypotheses.ranking
-        if self._long_body:
+        if self._long is not None:
             with self._stage("explain"):
                 ranking = ranking + _EXPLAINED * explained_share(poses, self._object, self._observation, self._mask)
         near = near_mask(poses, self._middle, self._observation.K, self._object.diameter)
@@ -124,6 +147,21 @@ class SearchSteps:
         """All, best first."""
         assert hypotheses.ranking is not None
         return self._take("sort", hypotheses, torch.argsort(hypotheses.ranking, descending=True, stable=True))
+
+    def along_line(self, start: Tensor, count: int) -> Tensor:
+        """Poses (N, 4, 4) of a long thing along the line that was seen from about (3,) metres; of other things none."""
+        if self._long is None or not count:
+            return start.new_empty(0, 4, 4)
+        start = start.nan_to_num(1.0, 1.0, 1.0)
+        with self._stage("explain"):
+            return self._long.propose(start, self._object, self._observation, self._mask, count)
+
+    def join(self, hypotheses: Hypotheses, poses: Tensor) -> Hypotheses:
+        """The hypotheses, then more poses (N, 4, 4), which do not come from any of them."""
+        if not len(poses):
+            return hypotheses
+        origins = torch.arange(len(hypotheses) + len(poses), device=poses.device) % len(hypotheses)
+        return self._tell("join", Hypotheses(torch.cat([hypotheses.poses, poses])), origins)
 
     def propose_rotations(
         self, hypotheses: Hypotheses, rotations: AxisRotations, last: RotationStage, ball: BallColors | None = None
