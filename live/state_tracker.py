@@ -50,8 +50,8 @@ class TrackingOptions:
         waits: whether a frame waits for regions in which a lost object may be, unless others are followed in it: right
             for recordings, whose frames wait, too. A camera's frames do not, and are better told at once.
         register_iteration: refinement steps of a registration.
-        smoothing: filter the poses that are reported (`live.smoothing`): calm where nothing moves, but late where fast
-            motion begins or turns back. The next frame starts from the unfiltered ones.
+        smoothing: report the mean of the poses since an object and its camera came to rest, which the picture tells
+            (`live.still_picture`), and each pose as it is where something moves. The next frame starts from the last.
     """
 
     iteration: int = 2
@@ -62,7 +62,7 @@ class TrackingOptions:
     networks_every: int | None = None
     waits: bool = True
     register_iteration: int = 5
-    smoothing: bool = False
+    smoothing: bool = True
 
 
 class StateTracker:
@@ -271,7 +271,7 @@ class StateTracker:
         """Follow an object from the pose of a registration on."""
         judged = self._batch.follow(frame, [track.index], pose[None], 0, 0)
         odds, seen = float(log_odds(judged)[0]), {name: float(values[0]) for name, values in judged.evidence.items()}
-        track.begin(pose, odds, frame.seconds, alternatives)
+        track.begin(pose, odds, frame, alternatives)
         track.judge.learn(seen)
 
     def _follow(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
@@ -346,7 +346,7 @@ class StateTracker:
         if track.judge.update(odds, seen["hidden"]) == "lost":
             track.lose()
         elif good:
-            track.accept(pose, odds, frame.seconds)
+            track.accept(pose, odds, frame)
             if track.judge.state == "tracking":
                 track.judge.learn(seen)
         else:

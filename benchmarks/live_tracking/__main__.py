@@ -70,8 +70,8 @@ class Options:
     networks_every: int | None = None
     """frames from one that the networks follow an object in to the next, while it goes on as it moved; by device where
     omitted"""
-    smoothing: bool = False
-    """filter the reported poses"""
+    smoothing: bool = True
+    """report the mean of the poses while nothing moves"""
     fit: bool = False
     """print the weights of the cues that fit these sequences best"""
     seed: int = 0
