@@ -30,6 +30,7 @@ _PROMISING = 0.6  # by which a turn after one step may explain less of a frame t
 _HOPELESS = -3.0  # log odds of a turn after one step, against the pose, from which on it does not compete
 _BETTER = 2.0  # log odds, against the others, by which each frame must favour a turn, and all of them, to be believed
 _BELIEVED = 8.0
+_LATEST = 1.5  # times the interval, after which turns wait no longer for another frame
 
 
 class Candidate(NamedTuple):
@@ -132,12 +133,23 @@ class OtherSides:
         judged = best.judged + self._follow(track, frame, turned[likeliest])
         return _take(track, best, judged, int(self._batch.weigh(frame, track.index, judged).argmax()))
 
-    def look(self, track: ObjectTrack, frame: Frame, best: Candidate) -> Candidate:
+    def look(self, track: ObjectTrack, frame: Frame, best: Candidate, waits: bool) -> Candidate:
         """Try some of the turns of a tracked pose, others each time. The one that explains most competes in the next
-        frames, and takes its place if these favour it; returns the pose to go on with."""
+        frames, and takes its place if these favour it.
+
+        Args:
+            track: of the object.
+            frame: the newest one.
+            best: its pose in that.
+            waits: turns wait for another frame, if they have not for long: this one has cost networks, and no frame is
+                to cost much more than the others.
+
+        Returns:
+            The pose to go on with.
+        """
         if track.challengers is None:
             track.since_look += 1
-            if track.since_look >= self._effort.interval:
+            if track.since_look >= self._effort.interval * (_LATEST if waits else 1):
                 self._try_turns(track, frame, best)
             return best
         challengers, favoured = self._follow(track, frame, best.pose @ track.challengers), track.favoured
