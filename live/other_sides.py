@@ -103,7 +103,7 @@ class OtherSides:
         """Do once with a pose (4, 4) of the first object all that may come."""
         many = np.stack([pose] * max(self._effort.sides, self._effort.turns))
         self._batch.look(frame, [0] * len(many), many)
-        self._batch.follow(frame, [0] * self._effort.turns, many[: self._effort.turns], 1, 0, judge=False)
+        self._batch.follow(frame, [0] * self._effort.turns, many[: self._effort.turns], 1, 0, judge=False, rough=True)
         for count in (1, 1 + MOST_RIVALS, self._effort.sides):
             self._batch.weigh(frame, 0, self._batch.follow(frame, [0] * count, many[:count], *self._refinement))
 
@@ -177,7 +177,7 @@ class OtherSides:
         rows = (track.looks * count + np.arange(count)) % len(track.turns)
         track.looks, track.since_look = track.looks + 1, 0
         turned = _turned(track, best.pose, track.turns[rows])
-        once = self._batch.follow(frame, [track.index] * count, turned, 1, 0, judge=False)
+        once = self._batch.follow(frame, [track.index] * count, turned, 1, 0, judge=False, rough=True)
         explained = explained_share(once.evidence)
         least = float(explained_share(best.judged.evidence)[0]) - _PROMISING
         likely = [i for i, pose in enumerate(once.poses) if explained[i] > least and _is_other(track, best.pose, pose)]

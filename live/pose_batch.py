@@ -175,7 +175,14 @@ class PoseBatch:
         return replace(self._objects, diameter=self._objects.diameter[index], index=index)
 
     def follow(
-        self, frame: Frame, objects: Sequence[int], poses: np.ndarray, iteration: int, rounds: int, judge: bool = True
+        self,
+        frame: Frame,
+        objects: Sequence[int],
+        poses: np.ndarray,
+        iteration: int,
+        rounds: int,
+        judge: bool = True,
+        rough: bool = False,
     ) -> JudgedPoses:
         """Refine poses, align them with texture and depth, and judge the result.
 
@@ -188,6 +195,7 @@ class PoseBatch:
             iteration: refinement steps, 0 or more.
             rounds: of the alignment, 0 or more.
             judge: ask the scorer; without, `ranking` is 0 and `confidence` None.
+            rough: smaller networks refine, if there are any: enough to tell what is worth more work.
 
         Raises:
             SceneError: K does not fit the image.
@@ -195,7 +203,7 @@ class PoseBatch:
         """
         runner, count = self._runner, len(objects)
         inputs = self._inputs(frame, objects, poses, REACH if iteration else NEAR)
-        results = runner.run(self._follow, inputs, iteration, rounds, judge, size=len(inputs[-1]))
+        results = runner.run(self._follow, inputs, iteration, rounds, judge, rough, size=len(inputs[-1]))
         with runner.stage("copy"):
             centred, ranking, confidence = (x.cpu()[:count] for x in results[:3])
             evidence = results[3].cpu()[:, :count]
@@ -330,13 +338,15 @@ class PoseBatch:
         iteration: int,
         rounds: int,
         judge: bool,
+        rough: bool,
     ) -> tuple[Tensor, ...]:
         """Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (12, N)."""
         runner, objects = self._runner, self._each(index)
         observation = runner.observe(rgb, depth, K)
         if iteration:
             with runner.stage("refine"):
-                poses = refine_tracked(poses, objects, observation, self._refiner, self._scouts, iteration)
+                refiner = self._scouts[0] if rough and self._scouts is not None else self._refiner
+                poses = refine_tracked(poses, objects, observation, refiner, self._scouts, iteration)
         if rounds:
             with runner.stage("align"):
                 poses = align_poses(poses, objects, observation, rounds, coarse=rounds - 1)
