@@ -22,7 +22,7 @@ from pose6d.search.alternatives import weigh
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.evidence import PoseEvidence, measure_evidence
 from pose6d.search.frame_input import NEAR, REACH, check_depth_roughly, check_frame, cut_around
-from pose6d.search.interfaces import ChoiceWeights, Hypotheses
+from pose6d.search.interfaces import ChoiceWeights, Hypotheses, check_networks
 from pose6d.search.pair_evidence import PairEvidence, compare_poses
 from pose6d.search.placement import NearSides, place_rotations
 from pose6d.search.tracker import refine_tracked
@@ -116,7 +116,8 @@ class PoseBatch:
         self._offsets = make_transform(
             torch.eye(3), torch.as_tensor(np.stack([mesh.center for mesh in meshes]), dtype=torch.float32)
         )  # (M, 4, 4) centred in original
-        self._runner = DeviceRunner(first.device, (first.refiner, first.scorer, self._objects))
+        networks = check_networks(self._refiner, self._scorer, self._scouts)
+        self._runner = DeviceRunner(first.device, (*networks, self._objects))
         self._checked: Frame | None = None
 
     @property
