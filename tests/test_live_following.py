@@ -9,6 +9,7 @@ import pytest
 
 from estimater import FoundationPose
 from live.network_following import NetworkFollowing
+from live.object_track import ObjectTrack
 from live.other_sides import EFFORTS, Candidate, OtherSides
 from live.pose_batch import PoseBatch
 from live.state_tracker import StateTracker, TrackingOptions
@@ -106,3 +107,8 @@ def test_smaller_networks_look_roughly(stage: Stage) -> None:
         small.pairs = stage.refiner.pairs = 0
         PoseBatch([estimator]).follow(stage.frame, [0] * 3, poses, 1, 0, judge=False, rough=rough)
         assert (stage.refiner.pairs, small.pairs) == (own, scouts)
+    batch, track = PoseBatch([scouted]), ObjectTrack("box", 0, scouted, smoothing=False)
+    best = Candidate.of(track, batch.look(stage.frame, [0], poses[:1]), 0)
+    track.since_look, small.pairs, stage.refiner.pairs = EFFORTS["cpu"].interval, 0, 0
+    OtherSides(batch, (2, 0), EFFORTS["cpu"]).look(track, stage.frame, best, waits=False)
+    assert (stage.refiner.pairs, small.pairs) == (0, EFFORTS["cpu"].turns)

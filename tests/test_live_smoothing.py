@@ -29,8 +29,8 @@ def seen(x: float = 0.0, light: float = 1.0, z: float = 0.6, turn: float = 0.3, 
     return replace(frame, rgb=noisy_picture(light * frame.rgb))
 
 
-def noisy_picture(rgb: np.ndarray) -> np.ndarray:
-    return (rgb + RNG.normal(scale=NOISE, size=rgb.shape)).clip(0, 255).astype(np.uint8)
+def noisy_picture(rgb: np.ndarray, noise: float = NOISE) -> np.ndarray:
+    return (rgb + RNG.normal(scale=noise, size=rgb.shape)).clip(0, 255).astype(np.uint8)
 
 
 @pytest.fixture
@@ -61,6 +61,12 @@ def test_the_first_frame_of_a_motion_is_told_from_rest(picture: StillPicture, mo
 def test_creeping_is_motion(picture: StillPicture) -> None:
     still = [is_still(picture, seen(x=0.00005 * i)) for i in range(12)]
     assert not all(still[1:])
+
+
+def test_noise_that_hides_motion_is_not_taken_for_rest(picture: StillPicture) -> None:
+    for _ in range(5):
+        frame = seen()
+        assert not is_still(picture, replace(frame, rgb=noisy_picture(frame.rgb, 60.0)))
 
 
 def test_what_shows_nothing_is_not_known_to_rest(picture: StillPicture) -> None:
