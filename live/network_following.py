@@ -15,6 +15,7 @@ from pose6d.scenes.frame import Frame
 from pose6d.search.alignment_alone import NetworkVerdict
 
 _Starts = dict[int, list[np.ndarray]]  # (4, 4) each, by the row of the object
+_Refined = tuple[np.ndarray, Candidate]  # a start (4, 4), and where it led to
 _FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
 _FAR = 12.0, 0.2  # the same from a start to where it was refined to, from which on it is refined again
 
@@ -48,11 +49,8 @@ class NetworkFollowing:
         if not tracks:
             return []
         refined = self._refine(tracks, frame, {row: _last_poses(track, frame) for row, track in enumerate(tracks)})
-        again = self._starts_again(tracks, frame, refined)
-        found = {row: candidate for row, (_, candidate) in refined.items()}
-        for row, (_, candidate) in self._refine(tracks, frame, again).items():
-            found[row] = max(found[row], candidate, key=lambda c: c.odds)
-        return [found[row] for row in range(len(tracks))]
+        again = self._refine(tracks, frame, self._starts_again(tracks, frame, refined))
+        return [_likeliest(refined[row] + again.get(row, [])) for row in range(len(tracks))]
 
     def warm_up(self, frame: Frame, pose: np.ndarray, objects: int) -> None:
         """Do once with a pose (4, 4) of the first object all that may come with so many objects."""
@@ -60,35 +58,39 @@ class NetworkFollowing:
         for count in {1, objects, many, self._starts, *(4**i for i in range(8) if 4**i < many)}:
             self._batch.follow(frame, [0] * count, np.stack([pose] * count), *self._refinement)
 
-    def _refine(
-        self, tracks: Sequence[ObjectTrack], frame: Frame, starts: _Starts
-    ) -> dict[int, tuple[np.ndarray, Candidate]]:
-        """Refine all starts; returns the likeliest result of each object by its row, after the start that led there."""
+    def _refine(self, tracks: Sequence[ObjectTrack], frame: Frame, starts: _Starts) -> dict[int, list[_Refined]]:
+        """What each start of each object led to, by the row of the object."""
         if not starts:
             return {}
         rows, poses = zip(*((row, pose) for row, own in starts.items() for pose in own), strict=True)
         judged = self._batch.follow(frame, [tracks[row].index for row in rows], np.stack(poses), *self._refinement)
-        best = {}
-        for row in starts:
-            odds = tracks[row].judge.log_odds(judged)
-            first = max((i for i, of in enumerate(rows) if of == row), key=odds.__getitem__)
-            best[row] = poses[first], Candidate(judged.take([first]), float(odds[first]))
-        return best
+        refined: dict[int, list[_Refined]] = {row: [] for row in starts}
+        for i, (row, pose) in enumerate(zip(rows, poses, strict=True)):
+            refined[row].append((pose, Candidate.of(tracks[row], judged, i)))
+        return refined
 
-    def _starts_again(
-        self, tracks: Sequence[ObjectTrack], frame: Frame, refined: dict[int, tuple[np.ndarray, Candidate]]
-    ) -> _Starts:
-        """What some objects are refined from in the same frame, after the first start and the result of each."""
+    def _starts_again(self, tracks: Sequence[ObjectTrack], frame: Frame, refined: dict[int, list[_Refined]]) -> _Starts:
+        """What some objects are refined from in the same frame, after what their first starts led to."""
         far = {
-            row: [candidate.pose]
-            for row, (start, candidate) in refined.items()
-            if is_far(start, candidate.pose, tracks[row].center, _FAR[0], _FAR[1] * tracks[row].diameter)
+            row: [candidate.pose for _, candidate in own]
+            for row, own in refined.items()
+            if any(_led_far(tracks[row], start, candidate) for start, candidate in own)
         }
         doubtful = [
-            row for row, track in enumerate(tracks) if track.judge.bad and not track.judge.is_good(refined[row][1].odds)
+            row
+            for row, track in enumerate(tracks)
+            if track.judge.bad and not track.judge.is_good(_likeliest(refined[row]).odds)
         ]
-        each = max((self._starts - len(far)) // max(len(doubtful), 1), 1)
+        each = max((self._starts - sum(map(len, far.values()))) // max(len(doubtful), 1), 1)
         return far | {row: far.get(row, []) + _starts_in_doubt(tracks[row], frame, each) for row in doubtful}
+
+
+def _likeliest(refined: Sequence[_Refined]) -> Candidate:
+    return max((candidate for _, candidate in refined), key=lambda candidate: candidate.odds)
+
+
+def _led_far(track: ObjectTrack, start: np.ndarray, candidate: Candidate) -> bool:
+    return is_far(start, candidate.pose, track.center, _FAR[0], _FAR[1] * track.diameter)
 
 
 def verdict_of(track: ObjectTrack, best: Candidate) -> NetworkVerdict | None:
