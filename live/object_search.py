@@ -191,5 +191,5 @@ class ObjectSearch:
             return False
         track.jump()
         track.judge.found()
-        track.accept(judged.poses[best], float(odds[best]), frame.seconds)
+        track.accept(judged.poses[best], float(odds[best]), frame)
         return True

@@ -11,11 +11,13 @@ import torch
 from estimater import FoundationPose
 from live.judgement import StateJudge
 from live.recovery import SearchProgress
-from live.smoothing import PoseFilter
+from live.smoothing import PoseMean
+from live.still_picture import StillPicture
 from live.tracked_pose import TrackedPose
 from pose6d.geometry.motion import Motion
 from pose6d.geometry.rotation_grids import covering_rotations
 from pose6d.geometry.transforms import so3_exp
+from pose6d.scenes.frame import Frame
 from pose6d.search.alignment_alone import NetworkVerdict
 from pose6d.search.placement import NearSides
 
@@ -30,7 +32,7 @@ class ObjectTrack:
     Args:
         name, index: of the object among all.
         estimator: of it.
-        smoothing: whether what is reported is filtered.
+        smoothing: whether what is reported is a mean while nothing moves.
 
     Attributes:
         center, diameter: of its mesh: the middle (3,) and the size in metres.
@@ -66,7 +68,8 @@ class ObjectTrack:
         self.near = NearSides.of(estimator.object, self.rotations)
         self.search = SearchProgress()
         self.motion = Motion(self.center)
-        self._filter = PoseFilter(self.center) if smoothing else None
+        self._mean = PoseMean(self.center, self.diameter) if smoothing else None
+        self._picture = StillPicture(self.center, self.diameter)
         self.reset()
 
     def reset(self) -> None:
@@ -93,18 +96,15 @@ class ObjectTrack:
     def jump(self) -> None:
         """The next pose is another one than the last, not one that it has moved to."""
         self.motion.clear()
-        if self._filter is not None:
-            self._filter.reset()
+        self._picture.forget()
 
-    def begin(
-        self, pose: np.ndarray, odds: float, seconds: float | None, others: Sequence[tuple[np.ndarray, float]]
-    ) -> None:
+    def begin(self, pose: np.ndarray, odds: float, frame: Frame, others: Sequence[tuple[np.ndarray, float]]) -> None:
         """A registration found it.
 
         Args:
             pose: (4, 4).
             odds: of it.
-            seconds: when.
+            frame: in which.
             others: the alternatives of the registration, (4, 4) each with its probability, `pose` first; or none.
         """
         self.reset()
@@ -112,18 +112,20 @@ class ObjectTrack:
         rivals = [other for other, chance in others[1:] if chance > _RIVAL * said][:MOST_RIVALS]
         self.judge.start(odds, said, bool(rivals))
         self.rivals = np.stack([np.linalg.inv(pose) @ rival for rival in rivals]) if rivals else None
-        self.accept(pose, odds, seconds)
+        self.accept(pose, odds, frame)
 
     def tell_apart(self) -> None:
         """Its rivals are out of question."""
         self.rivals, self.judge.rivals = None, False
 
-    def accept(self, pose: np.ndarray, odds: float, seconds: float | None) -> None:
+    def accept(self, pose: np.ndarray, odds: float, frame: Frame) -> None:
         """It is there, as far as its state says."""
         self.pose, self.kept = pose.astype(np.float32), None
         self.odds, self.probability = odds, self.judge.probability(odds)
-        self.shown = self.pose if self._filter is None else self._filter(self.pose)
-        self.motion.add(pose, seconds)
+        self.shown = self.pose
+        if self._mean is not None:
+            self.shown = self._mean(self.pose, self._picture.is_still(frame, self.pose))
+        self.motion.add(pose, frame.seconds)
         if self.judge.state == "tracking":
             self.trusted = self.pose
 

@@ -48,8 +48,8 @@ class LiveOptions:
     """Take the depth of a ROS bag to be aligned to colour, whatever the bag says."""
     depth_scale: float | None = None
     """Metres per depth unit, in place of what the source says."""
-    smoothing: bool = False
-    """Filter the poses that are written, without latency."""
+    smoothing: bool = True
+    """Write the mean of the poses while nothing in the picture of an object moves; without latency where it does."""
     viewer: bool = False
     """Show it in the browser."""
     host: str = "127.0.0.1"

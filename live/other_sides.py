@@ -30,6 +30,7 @@ _PROMISING = 0.6  # by which a turn after one step may explain less of a frame t
 _HOPELESS = -3.0  # log odds of a turn after one step, against the pose, from which on it does not compete
 _BETTER = 2.0  # log odds, against the others, by which each frame must favour a turn, and all of them, to be believed
 _BELIEVED = 8.0
+_LATEST = 1.5  # times the interval, after which turns wait no longer for another frame
 
 
 class Candidate(NamedTuple):
@@ -102,7 +103,7 @@ class OtherSides:
         """Do once with a pose (4, 4) of the first object all that may come."""
         many = np.stack([pose] * max(self._effort.sides, self._effort.turns))
         self._batch.look(frame, [0] * len(many), many)
-        self._batch.follow(frame, [0] * self._effort.turns, many[: self._effort.turns], 1, 0, judge=False)
+        self._batch.follow(frame, [0] * self._effort.turns, many[: self._effort.turns], 1, 0, judge=False, rough=True)
         for count in (1, 1 + MOST_RIVALS, self._effort.sides):
             self._batch.weigh(frame, 0, self._batch.follow(frame, [0] * count, many[:count], *self._refinement))
 
@@ -132,12 +133,23 @@ class OtherSides:
         judged = best.judged + self._follow(track, frame, turned[likeliest])
         return _take(track, best, judged, int(self._batch.weigh(frame, track.index, judged).argmax()))
 
-    def look(self, track: ObjectTrack, frame: Frame, best: Candidate) -> Candidate:
+    def look(self, track: ObjectTrack, frame: Frame, best: Candidate, waits: bool) -> Candidate:
         """Try some of the turns of a tracked pose, others each time. The one that explains most competes in the next
-        frames, and takes its place if these favour it; returns the pose to go on with."""
+        frames, and takes its place if these favour it.
+
+        Args:
+            track: of the object.
+            frame: the newest one.
+            best: its pose in that.
+            waits: turns wait for another frame, if they have not for long: this one has cost networks, and no frame is
+                to cost much more than the others.
+
+        Returns:
+            The pose to go on with.
+        """
         if track.challengers is None:
             track.since_look += 1
-            if track.since_look >= self._effort.interval:
+            if track.since_look >= self._effort.interval * (_LATEST if waits else 1):
                 self._try_turns(track, frame, best)
             return best
         challengers, favoured = self._follow(track, frame, best.pose @ track.challengers), track.favoured
@@ -165,7 +177,7 @@ class OtherSides:
         rows = (track.looks * count + np.arange(count)) % len(track.turns)
         track.looks, track.since_look = track.looks + 1, 0
         turned = _turned(track, best.pose, track.turns[rows])
-        once = self._batch.follow(frame, [track.index] * count, turned, 1, 0, judge=False)
+        once = self._batch.follow(frame, [track.index] * count, turned, 1, 0, judge=False, rough=True)
         explained = explained_share(once.evidence)
         least = float(explained_share(best.judged.evidence)[0]) - _PROMISING
         likely = [i for i, pose in enumerate(once.poses) if explained[i] > least and _is_other(track, best.pose, pose)]

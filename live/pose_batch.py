@@ -22,7 +22,7 @@ from pose6d.search.alternatives import weigh
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.evidence import PoseEvidence, measure_evidence
 from pose6d.search.frame_input import NEAR, REACH, check_depth_roughly, check_frame, cut_around
-from pose6d.search.interfaces import ChoiceWeights, Hypotheses
+from pose6d.search.interfaces import ChoiceWeights, Hypotheses, check_networks
 from pose6d.search.pair_evidence import PairEvidence, compare_poses
 from pose6d.search.placement import NearSides, place_rotations
 from pose6d.search.tracker import refine_tracked
@@ -116,7 +116,8 @@ class PoseBatch:
         self._offsets = make_transform(
             torch.eye(3), torch.as_tensor(np.stack([mesh.center for mesh in meshes]), dtype=torch.float32)
         )  # (M, 4, 4) centred in original
-        self._runner = DeviceRunner(first.device, (first.refiner, first.scorer, self._objects))
+        networks = check_networks(self._refiner, self._scorer, self._scouts)
+        self._runner = DeviceRunner(first.device, (*networks, self._objects))
         self._checked: Frame | None = None
 
     @property
@@ -175,7 +176,14 @@ class PoseBatch:
         return replace(self._objects, diameter=self._objects.diameter[index], index=index)
 
     def follow(
-        self, frame: Frame, objects: Sequence[int], poses: np.ndarray, iteration: int, rounds: int, judge: bool = True
+        self,
+        frame: Frame,
+        objects: Sequence[int],
+        poses: np.ndarray,
+        iteration: int,
+        rounds: int,
+        judge: bool = True,
+        rough: bool = False,
     ) -> JudgedPoses:
         """Refine poses, align them with texture and depth, and judge the result.
 
@@ -188,6 +196,7 @@ class PoseBatch:
             iteration: refinement steps, 0 or more.
             rounds: of the alignment, 0 or more.
             judge: ask the scorer; without, `ranking` is 0 and `confidence` None.
+            rough: smaller networks refine, if there are any: enough to tell what is worth more work.
 
         Raises:
             SceneError: K does not fit the image.
@@ -195,7 +204,7 @@ class PoseBatch:
         """
         runner, count = self._runner, len(objects)
         inputs = self._inputs(frame, objects, poses, REACH if iteration else NEAR)
-        results = runner.run(self._follow, inputs, iteration, rounds, judge, size=len(inputs[-1]))
+        results = runner.run(self._follow, inputs, iteration, rounds, judge, rough, size=len(inputs[-1]))
         with runner.stage("copy"):
             centred, ranking, confidence = (x.cpu()[:count] for x in results[:3])
             evidence = results[3].cpu()[:, :count]
@@ -330,13 +339,15 @@ class PoseBatch:
         iteration: int,
         rounds: int,
         judge: bool,
+        rough: bool,
     ) -> tuple[Tensor, ...]:
         """Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (12, N)."""
         runner, objects = self._runner, self._each(index)
         observation = runner.observe(rgb, depth, K)
         if iteration:
             with runner.stage("refine"):
-                poses = refine_tracked(poses, objects, observation, self._refiner, self._scouts, iteration)
+                refiner = self._scouts[0] if rough and self._scouts is not None else self._refiner
+                poses = refine_tracked(poses, objects, observation, refiner, self._scouts, iteration)
         if rounds:
             with runner.stage("align"):
                 poses = align_poses(poses, objects, observation, rounds, coarse=rounds - 1)

@@ -12,26 +12,22 @@ from estimater import FoundationPose
 from live import other_sides
 from live.automatic_start import Propose, find_object
 from live.judgement import log_odds
+from live.network_following import STARTS_IN_DOUBT, NetworkFollowing, verdict_of
 from live.object_search import EFFORTS, ObjectSearch
 from live.object_track import ObjectTrack
 from live.other_sides import Candidate, OtherSides
-from live.pose_batch import JudgedPoses, JudgedWatch, PoseBatch
-from live.recovery import starts_in_doubt
+from live.pose_batch import JudgedWatch, PoseBatch
 from live.steady_following import SteadyFollowing
 from live.tracked_pose import TrackedPose
 from pose6d.errors import FrameError, OptionError, Pose6DError
-from pose6d.geometry.motion import is_far, place_at
+from pose6d.geometry.motion import place_at
 from pose6d.scenes.frame import Frame
 from pose6d.search import alignment_alone
-from pose6d.search.alignment_alone import NetworkVerdict
 from pose6d.search.alternatives import Alternative
 from pose6d.search.plain_frame import plain_frame
 from pose6d.segmentation.depth_regions import depth_regions
 
-_FAST = 6.0, 0.08  # degrees and diameters between frames from which on the velocity is worth a look
-_FAR = 12.0, 0.2  # the same from a start to where it was refined to, from which on it is refined again
 _BESIDE_OTHERS = {"cpu": 2, "cuda": 1}  # frames from one piece of a search to the next
-_STARTS_IN_DOUBT = {"cpu": 4, "cuda": 16}  # a batch that is full on CUDA, see `filled_size`
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,8 @@ class TrackingOptions:
         waits: whether a frame waits for regions in which a lost object may be, unless others are followed in it: right
             for recordings, whose frames wait, too. A camera's frames do not, and are better told at once.
         register_iteration: refinement steps of a registration.
-        smoothing: filter the poses that are reported (`live.smoothing`): calm where nothing moves, but late where fast
-            motion begins or turns back. The next frame starts from the unfiltered ones.
+        smoothing: report the mean of the poses since an object and its camera came to rest, which the picture tells
+            (`live.still_picture`), and each pose as it is where something moves. The next frame starts from the last.
     """
 
     iteration: int = 2
@@ -62,16 +58,16 @@ class TrackingOptions:
     networks_every: int | None = None
     waits: bool = True
     register_iteration: int = 5
-    smoothing: bool = False
+    smoothing: bool = True
 
 
 class StateTracker:
     """Follows several objects through frames, all in one batch, and looks again for those that it has lost.
 
     Each frame: every object is refined from where it was, a fast one also from where its velocity leads to; all are
-    judged by the scorer and by what a small drawing of them explains of the frame. An object that leaves doubt
-    is refined from more starts, others in each frame; one that is lost is searched for, near its last place first, then
-    wherever the frame has something of its size. Both are spread over frames.
+    judged by the scorer and by what a small drawing of them explains of the frame. An object that is in doubt
+    is refined from more starts in the next frame, others in each; one that is lost is searched for, near its last place
+    first, then wherever the frame has something of its size. Both are spread over frames.
 
     Args:
         estimators: one for each object by its name, with the same networks, as for `ManyObjects`.
@@ -103,8 +99,9 @@ class StateTracker:
         if options.starts is not None:
             effort = effort._replace(starts=options.starts)
         self._interval, self._interval_beside_others = options.interval or 1, options.interval or _BESIDE_OTHERS[device]
-        self._starts_in_doubt = options.starts_in_doubt or _STARTS_IN_DOUBT[device]
         refinement = options.iteration, options.rounds
+        starts_in_doubt = options.starts_in_doubt or STARTS_IN_DOUBT[device]
+        self._by_networks = NetworkFollowing(self._batch, refinement, starts_in_doubt)
         self._search = ObjectSearch(self._batch, propose, effort, refinement)
         self._sides = OtherSides(self._batch, refinement, other_sides.EFFORTS[device])
         usual = alignment_alone.INTERVALS[device]
@@ -135,11 +132,8 @@ class StateTracker:
         frame = Frame("warm up", *plain_frame(height, width, distance))
         pose = place_at(np.eye(3), np.array([0.0, 0.0, distance]), self._tracks[0].center)
         for _ in range(2 if self._batch.device.type == "cuda" else 1):  # graphs are recorded at the second call
-            many = 2 * len(self._tracks)
-            for count in {1, many // 2, many, self._starts_in_doubt, *(4**i for i in range(8) if 4**i < many)}:
-                self._follow(frame, [0] * count, np.stack([pose] * count))
-                if count <= many:
-                    self._steady.warm_up(frame, np.stack([pose] * count))
+            self._by_networks.warm_up(frame, pose, len(self._tracks))
+            self._steady.warm_up(frame, pose, len(self._tracks))
             self._batch.follow(frame, [0], pose[None], 0, 0)
             self._sides.warm_up(frame, pose)
             for track in {len(track.rotations): track for track in self._tracks}.values():
@@ -227,8 +221,10 @@ class StateTracker:
         followed = [track for track in self._tracks if track.judge.state != "lost"]
         steady = self._steady.follow(followed, frame)
         for row, candidate in steady.items():
-            self._settle(followed[row], frame, candidate)
-        self._follow_by_networks([track for row, track in enumerate(followed) if row not in steady], frame)
+            self._settle(followed[row], frame, candidate, waits=False)
+        others = [track for row, track in enumerate(followed) if row not in steady]
+        for track, candidate in zip(others, self._by_networks.follow(others, frame), strict=True):
+            track.verdict = verdict_of(track, self._settle(track, frame, candidate, waits=self._steady.seldom))
         waiting = [
             track
             for track in self._tracks
@@ -237,21 +233,10 @@ class StateTracker:
         interval = self._interval_beside_others if followed else self._interval
         if waiting and self._frames % interval == 0:  # one at a time
             looked_for = waiting[self._frames // interval % len(waiting)]
-            others = any(track is not looked_for for track in followed)
-            self._search.go_on(looked_for, frame, wait=self.options.waits and not others)
+            alone = all(track is looked_for for track in followed)
+            self._search.go_on(looked_for, frame, wait=self.options.waits and alone)
         self._frames += 1
         return [track.tracked_pose() for track in self._tracks]
-
-    def _follow_by_networks(self, tracks: Sequence[ObjectTrack], frame: Frame) -> None:
-        """Follow some objects, refined and judged by the networks, into a frame."""
-        if not tracks:
-            return
-        rows, starts = self._starts_of(tracks, frame)
-        judged = self._follow_far(frame, [tracks[row] for row in rows], starts)
-        best = [_best(track, judged, rows, row) for row, track in enumerate(tracks)]
-        for track, candidate in zip(tracks, self._look_around(tracks, best, frame), strict=True):
-            best_of_all = self._settle(track, frame, candidate)
-            track.verdict = _verdict(track, best_of_all)
 
     def _track(self, name: str) -> ObjectTrack:
         for track in self._tracks:
@@ -271,66 +256,12 @@ class StateTracker:
         """Follow an object from the pose of a registration on."""
         judged = self._batch.follow(frame, [track.index], pose[None], 0, 0)
         odds, seen = float(log_odds(judged)[0]), {name: float(values[0]) for name, values in judged.evidence.items()}
-        track.begin(pose, odds, frame.seconds, alternatives)
+        track.begin(pose, odds, frame, alternatives)
         track.judge.learn(seen)
 
-    def _follow(self, frame: Frame, objects: Sequence[int], poses: np.ndarray) -> JudgedPoses:
-        return self._batch.follow(frame, objects, poses, self.options.iteration, self.options.rounds)
-
-    def _follow_far(self, frame: Frame, tracks: Sequence[ObjectTrack], starts: np.ndarray) -> JudgedPoses:
-        """Refine each start (N, 4, 4), and again where that led far away: a step reaches only so far."""
-        objects = [track.index for track in tracks]
-        judged = self._follow(frame, objects, starts)
-        far = any(
-            is_far(start, pose, track.center, _FAR[0], _FAR[1] * track.diameter)
-            for start, pose, track in zip(starts, judged.poses, tracks, strict=True)
-        )
-        return self._follow(frame, objects, judged.poses) if far else judged
-
-    def _starts_of(self, tracks: Sequence[ObjectTrack], frame: Frame) -> tuple[list[int], np.ndarray]:
-        """The last pose of each object, and of those that are fast where their velocity leads to, too.
-
-        Returns:
-            Which object each start is of, and the starts (N, 4, 4).
-        """
-        rows, starts = [*range(len(tracks))], [track.pose for track in tracks]
-        for row, track in enumerate(tracks):
-            if track.motion.is_fast(_FAST[0], _FAST[1] * track.diameter):
-                rows.append(row)
-                starts.append(track.motion.predict(frame.seconds))
-        return rows, np.stack(starts)  # type: ignore[arg-type]
-
-    def _look_around(self, tracks: Sequence[ObjectTrack], best: Sequence[Candidate], frame: Frame) -> list[Candidate]:
-        """Refine the objects that are in doubt from more starts, in one batch of a size that does not depend on how
-        many there are; returns the best of each object (as `best`, which is what following them gave)."""
-        doubtful = [
-            row
-            for row, (track, candidate) in enumerate(zip(tracks, best, strict=True))
-            if not track.judge.is_good(candidate.odds)
-        ]
-        if not doubtful:
-            return list(best)
-        rows, starts = [], []
-        for row in doubtful:
-            track = tracks[row]
-            known = [track.trusted, track.motion.predict(frame.seconds), track.pose, best[row].pose, track.kept]
-            known += [] if track.rivals is None else [track.pose @ rival for rival in track.rivals]
-            each = max(self._starts_in_doubt // len(doubtful), 1)
-            around = starts_in_doubt(
-                [pose for pose in known if pose is not None],
-                track.center,
-                track.diameter,
-                each,
-                track.judge.bad,
-            )
-            rows += [row] * len(around)
-            starts.append(around)
-        judged = self._follow(frame, [tracks[row].index for row in rows], np.concatenate(starts))
-        more = {row: _best(tracks[row], judged, rows, row) for row in doubtful}
-        return [max(candidate, more.get(row, candidate), key=lambda c: c.odds) for row, candidate in enumerate(best)]
-
-    def _settle(self, track: ObjectTrack, frame: Frame, best: Candidate) -> Candidate:
-        """Decide on the pose and the state of an object that has been followed into a frame; returns that pose."""
+    def _settle(self, track: ObjectTrack, frame: Frame, best: Candidate, waits: bool) -> Candidate:
+        """Decide on the pose and the state of an object that has been followed into a frame; returns that pose. With
+        `waits` what need not be done now is left to another frame."""
         good = track.judge.is_good(best.odds)
         if good and track.rivals is not None:
             best = self._sides.weigh_rivals(track, frame, best)
@@ -340,30 +271,15 @@ class StateTracker:
             best = self._sides.choose(track, frame, best)
             track.judge.unproven = not track.judge.is_good(best.odds)
         elif good and shown and track.judge.state == "tracking" and track.rivals is None:
-            best = self._sides.look(track, frame, best)
+            best = self._sides.look(track, frame, best, waits)
         pose, odds, seen = best.pose, best.odds, best.seen
         good = track.judge.is_good(odds)
         if track.judge.update(odds, seen["hidden"]) == "lost":
             track.lose()
         elif good:
-            track.accept(pose, odds, frame.seconds)
+            track.accept(pose, odds, frame)
             if track.judge.state == "tracking":
                 track.judge.learn(seen)
         else:
             track.hold(pose, odds)
         return best
-
-
-def _verdict(track: ObjectTrack, best: Candidate) -> NetworkVerdict | None:
-    """What the networks say of the pose of an object that needs none of them for a while; None of any other."""
-    if track.judge.state != "tracking":
-        return None
-    known = best.judged.confidence
-    return NetworkVerdict(best.pose, None if known is None else float(known[0]), best.seen, track.diameter)
-
-
-def _best(track: ObjectTrack, judged: JudgedPoses, rows: Sequence[int], row: int) -> Candidate:
-    """Of the judged poses, each of the object in `rows`, the likeliest one of object `row`, which is the track's."""
-    odds = track.judge.log_odds(judged)
-    best = max((i for i, of in enumerate(rows) if of == row), key=odds.__getitem__)
-    return Candidate(judged.take([best]), float(odds[best]))

@@ -31,6 +31,11 @@ class SteadyFollowing:
             raise OptionError(f"networks_every is {interval}: 1 (the networks follow in every frame) or more is needed")
         self._batch, self._rounds, self._interval = batch, rounds, interval
 
+    @property
+    def seldom(self) -> bool:
+        """Whether there are frames without networks."""
+        return self._rounds > 0 and self._interval > 1
+
     def follow(self, tracks: Sequence[ObjectTrack], frame: Frame) -> dict[int, Candidate]:
         """Where objects are that need no network in this frame, by their rows in `tracks`. The confidence of the
         scorer is that of the last frame with networks.
@@ -62,16 +67,17 @@ class SteadyFollowing:
                 found[row] = candidate
         return found
 
-    def warm_up(self, frame: Frame, poses: np.ndarray) -> None:
-        """Align poses (N, 4, 4) of the first object once."""
-        self._align(frame, [0] * len(poses), poses)
+    def warm_up(self, frame: Frame, pose: np.ndarray, objects: int) -> None:
+        """Align a pose (4, 4) of the first object once in each number that may come with so many objects."""
+        for count in {objects, *(4**i for i in range(8) if 4**i < objects)}:
+            self._align(frame, [0] * count, np.stack([pose] * count))
 
     def _align(self, frame: Frame, objects: Sequence[int], starts: np.ndarray) -> JudgedPoses:
         return self._batch.follow(frame, objects, starts, 0, self._rounds, judge=False)
 
     def _may_go_alone(self, track: ObjectTrack) -> bool:
         return (
-            self._rounds > 0
+            self.seldom
             and track.verdict is not None
             and track.verdict.frames + 1 < self._interval
             and track.challengers is None  # which the networks compare with the pose

@@ -1,4 +1,4 @@
-"""The parts of live tracking: what a frame says of a pose, motion, smoothing and the state."""
+"""The parts of live tracking: what a frame says of a pose, motion and the state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from live.judgement import StateJudge, explained_share, log_odds
 from live.object_track import ObjectTrack
 from live.pose_batch import JudgedPoses, PoseBatch
 from live.recovery import SearchProgress, region_places, starts_in_doubt
-from live.smoothing import PoseFilter
 from pose6d.geometry.motion import Motion
 from pose6d.geometry.observation import observe
 from pose6d.geometry.transforms import make_transform, rotation_angle, so3_exp
@@ -139,30 +138,6 @@ def test_motion_goes_on_as_it_went() -> None:
     assert not motion.is_fast(90.0, 0.1)
     motion.clear()
     assert motion.predict(12.0) is None
-
-
-def test_smoothing_calms_what_stands_still_and_does_not_lag_behind_what_moves() -> None:
-    rng = np.random.default_rng(0)
-
-    def noisy(time: float) -> np.ndarray:
-        turn = torch.tensor(rng.normal(scale=0.02, size=3) + np.array([0.0, 0.06 * time, 0.0]))
-        place = np.array([0.01 * time, 0.0, 0.8]) + rng.normal(scale=0.001, size=3)
-        return make_transform(so3_exp(turn), torch.from_numpy(place)).numpy()
-
-    def jumps(poses: list[np.ndarray]) -> float:
-        return float(np.mean([np.linalg.norm(a[:3, 3] - b[:3, 3]) for a, b in zip(poses[1:], poses, strict=False)]))
-
-    smooth = PoseFilter(CENTER)
-    still = [noisy(0.0) for _ in range(60)]
-    assert jumps([smooth(pose) for pose in still][10:]) < 0.35 * jumps(still[10:])
-    smooth.reset()
-    moving = [noisy(time) for time in range(60)]
-    filtered = [smooth(pose) for pose in moving]
-    for given, pose in list(zip(moving, filtered, strict=True))[8:]:
-        np.testing.assert_allclose(pose, given, atol=5e-3)
-    np.testing.assert_allclose(np.mean(filtered[8:], axis=0), np.mean(moving[8:], axis=0), atol=1e-3)
-    smooth.reset()
-    np.testing.assert_allclose(smooth(moving[5]), moving[5], atol=1e-6)
 
 
 def test_states_have_hysteresis() -> None:
@@ -322,14 +297,3 @@ def test_the_middle_of_an_object_lies_behind_what_is_seen_of_it() -> None:
     assert np.linalg.norm(place.middle - pose[:3, 3].numpy()) < 0.2 * diameter
     assert place.front[2] < place.middle[2]
     assert (place.mask == mask).all()
-
-
-def test_another_side_is_shown_at_once_where_poses_are_smoothed(stage: Stage) -> None:
-    track = ObjectTrack("box", 0, stage.estimators["box"], smoothing=True)
-    first, other = pose_at(0.0).numpy(), pose_at(0.0, turn=(0.4, -0.6, 0.2)).numpy()
-    for second in range(3):
-        track.accept(first, 3.0, float(second))
-    track.jump()
-    track.accept(other, 3.0, 3.0)
-    np.testing.assert_array_equal(track.shown, other)
-    assert track.motion.predict(4.0) is None, "it did not move there"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from benchmarks.live_tracking.fit import fit_weights
 from benchmarks.live_tracking.scores import FrameScore, PoseScorer, score_sequence
+from benchmarks.live_tracking.sequences import real_as_it_is
 from benchmarks.live_tracking.table import HEADER, jitter, summary
 from live.tracked_pose import TrackedPose
+from pose6d.scenes import open_scene
 from pose6d.scenes.frame import Frame
+from tests.demo_recording import write_recording
 from tests.live_frames import draw_frame, pose_at
 from tests.rendering_scenes import box
 
@@ -59,6 +64,14 @@ def test_a_result_is_compared_with_the_truth() -> None:
     assert scorer.score(TrackedPose("box", "tracking", off, 0.9), empty, 0.0, 0.1).error == np.inf, "it is not there"
     still = [scorer.score(TrackedPose("box", "tracking", p, 0.9), frame, 1.0, 0.1) for p in (pose, off, pose)]
     assert jitter(still) == "0.00 degrees, 5.00 mm"
+
+
+def test_a_real_recording_is_shown_to_and_fro(tmp_path: Path) -> None:
+    folder = write_recording(tmp_path / "recording")
+    names = {jumps: [frame.name for frame in real_as_it_is(folder, 3, jumps).frames] for jumps in (False, True)}
+    first, *middle, last = [frame.name for frame in open_scene(folder)]
+    assert names[False] == [first, *middle, last, *reversed(middle), first, *middle, last]
+    assert names[True] == [first, *middle, last] * 3
 
 
 def test_the_fit_finds_what_tells_right_from_wrong() -> None:

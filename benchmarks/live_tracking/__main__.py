@@ -52,8 +52,8 @@ class Options:
     real_folders: tuple[Path, ...] = ()
     """recordings with a mesh, a mask of the first frame and true poses: as they are, and with a painted occluder"""
     loops: int = 1
-    """how often a real recording that is followed as it is begins again, for times; from its end to its beginning is a
-    jump"""
+    """how often a real recording is shown as it is, to and fro, for times; with more than one, another row begins again
+    each time, with a jump from its end to its beginning"""
     still_folders: tuple[Path, ...] = ()
     """recordings in which nothing moves: how far the pose does from frame to frame"""
     weights: str = "auto"
@@ -70,8 +70,8 @@ class Options:
     networks_every: int | None = None
     """frames from one that the networks follow an object in to the next, while it goes on as it moved; by device where
     omitted"""
-    smoothing: bool = False
-    """filter the reported poses"""
+    smoothing: bool = True
+    """report the mean of the poses while nothing moves"""
     fit: bool = False
     """print the weights of the cues that fit these sequences best"""
     seed: int = 0
@@ -83,6 +83,8 @@ def sequences(options: Options) -> Iterator[tuple[str, LiveSequence]]:
     """The sequences with the name of the row that each counts for."""
     for folder in options.real_folders:
         yield f"{folder.name}, as it is", real_as_it_is(folder, options.loops)
+        if options.loops > 1:
+            yield f"{folder.name}, with jumps", real_as_it_is(folder, options.loops, jumps=True)
         yield f"{folder.name}, painted occluder", real_with_occluder(folder)
     for folder in options.still_folders:
         yield f"{folder.name}, nothing moves", real_as_it_is(folder)
@@ -102,7 +104,7 @@ def sequences(options: Options) -> Iterator[tuple[str, LiveSequence]]:
 def count(options: Options) -> int:
     """How many sequences that gives."""
     simulated = sum(options.sequences * (len(_FRAME_STEPS) if kind == "fast" else 1) for kind in options.kinds)
-    return 2 * len(options.real_folders) + len(options.still_folders) + simulated
+    return (2 + (options.loops > 1)) * len(options.real_folders) + len(options.still_folders) + simulated
 
 
 def follow(

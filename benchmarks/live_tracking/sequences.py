@@ -131,8 +131,9 @@ def real_with_occluder(folder: Path) -> LiveSequence:
     return LiveSequence(f"{folder.name}, painted occluder", mesh, frames, np.array(visible))
 
 
-def real_as_it_is(folder: Path, loops: int = 1) -> LiveSequence:
-    """A real recording with true poses where it has them, so many times in a row."""
+def real_as_it_is(folder: Path, loops: int = 1, jumps: bool = False) -> LiveSequence:
+    """A real recording with true poses where it has them, so many times in a row: to and fro, so that all that happens
+    between two frames did happen; or, with `jumps`, each time from the beginning, which no camera would show."""
     scene = open_scene(folder)
     if scene.mesh_file is None:
         raise SceneError(f"{folder}: one mesh is needed, found {len(scene.mesh_files)}")
@@ -145,7 +146,9 @@ def real_as_it_is(folder: Path, loops: int = 1) -> LiveSequence:
         file = folder / "poses" / f"{frame.name}.txt"
         truth = read_matrix(file, (4, 4), "object_in_camera, 4x4 in metres") if file.is_file() else None
         frames.append(replace(frame, object_in_camera=truth))
-    frames = [replace(frame, seconds=i / _FPS) for i, frame in enumerate(frames * loops)]
+    back = frames if jumps else frames[-2:0:-1]
+    order = [frame for loop in range(loops) for frame in (back if loop % 2 else frames)]
+    frames = [replace(frame, seconds=i / _FPS) for i, frame in enumerate(order)]
     return LiveSequence(folder.name, mesh if scale == 1 else mesh.scaled(scale), frames, np.ones(len(frames)))
 
 
