@@ -103,7 +103,14 @@ ALLOWED: list[tuple[str, tuple[str, ...]]] = [
     ("mesh_creation.simulation*", (*SCAN_BOARD, "pose6d.camera_simulation")),
     (
         "mesh_creation.markerless*",
-        (*SCAN_BOARD, "mesh_creation.registration", "mesh_creation.reference_views", "pose6d.streams"),
+        (
+            *SCAN_BOARD,
+            "mesh_creation.registration",
+            "mesh_creation.reference_views",
+            "pose6d.streams",
+            "pose6d.search",
+            "pose6d.segmentation",
+        ),
     ),
     ("mesh_creation.recording*", (*SCAN_BOARD, "pose6d.streams")),
     ("mesh_creation.*.*", SCAN_BOARD),  # registration

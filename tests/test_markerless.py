@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -192,3 +193,40 @@ def test_a_video_becomes_a_folder_of_views(tmp_path: Path, capsys: pytest.Captur
     assert "is finished, skipped" in capsys.readouterr().out
     assert main([*command, "--every", "2"]) == 2
     assert "with these settings" in capsys.readouterr().err
+
+
+def test_a_lost_object_that_was_turned_over_is_found_without_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, tracker = video("held").frames, deepcopy(followed("held"))
+    monkeypatch.setattr(tracker, "_starts_by_features", lambda picture: [])
+    nothing = replace(frames[0], rgb=np.full_like(frames[0].rgb, 90), depth=np.full_like(frames[0].depth, 0.2))
+    assert tracker.step(nothing).camera_in_object is None
+    turn = np.diag([-1.0, -1, 1, 1])  # of the camera, about its axis
+    K_turned = frames[12].K.copy()
+    K_turned[:2, 2] = [639, 479] - K_turned[:2, 2]
+    turned = replace(frames[12], rgb=frames[12].rgb[::-1, ::-1], depth=frames[12].depth[::-1, ::-1].copy(), K=K_turned)
+    views = len(tracker.views)
+    again = [tracker.step(turned) for _ in range(3)]  # not every frame is searched
+    first = tracker.frames[0].camera_in_object @ frames[0].object_in_camera
+    angle, length = pose_difference(again[-1].object_in_camera @ first, turn @ frames[12].object_in_camera)
+    assert angle < 1.5
+    assert length < 1.5
+    assert not any(frame.carried for frame in again)
+    assert len(tracker.views) == views  # the model does not grow before later frames confirm it
+
+
+def test_what_is_covered_moves_as_what_holds_it() -> None:
+    frames = video("held").frames
+    tracker = MarkerlessTracker(frames[0])
+    for frame in frames[1:4]:
+        assert not tracker.step(frame).carried
+    first = tracker.frames[0].camera_in_object @ frames[0].object_in_camera
+    for frame, share in zip(frames[4:12], (0.3, 0.5, 0.6, 0.7, 0.78, 0.86, 0.94, 1), strict=True):  # the hand stays
+        rows = np.flatnonzero(frame.mask.any(axis=1))
+        hidden = cv2.dilate(frame.mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        hidden[int(rows[0] + share * (len(rows) + 5)) :] = False
+        rgb, depth = np.where(hidden[..., None], np.uint8(90), frame.rgb), np.where(hidden, np.float32(0), frame.depth)
+        tracked = tracker.step(replace(frame, rgb=rgb, depth=depth))
+        angle, length = pose_difference(tracked.object_in_camera @ first, frame.object_in_camera)
+        assert angle < 10
+        assert length < 15
+    assert tracked.carried

@@ -60,6 +60,12 @@ class KeyView:
         cosine /= np.sqrt(np.einsum("pi,pi->p", points, points))
         self.votes = points, self.labels[voting] * np.maximum(cosine, 0)
 
+    def points_near(self, radius: float) -> SurfacePoints:
+        """Points of all that lies within metres of the object's middle, as what holds it does."""
+        off = self.surface.points - np.linalg.inv(self.camera_in_object)[:3, 3]
+        near = np.einsum("hwi,hwi->hw", off, off) < radius**2
+        return choose_points(self.picture, self.surface, near, np.random.default_rng(self.number))
+
     @property
     def mask(self) -> np.ndarray:
         """(H, W) bool of the whole frame, true on the object."""

@@ -80,7 +80,7 @@ def decide(picture: Picture, surface: Surface, votes: np.ndarray, nearest: np.nd
         height = surface.points @ plane[:3] + plane[3]
         seeds[(np.abs(height) < _PLANE) & (picture.depth > 0) & (seeds == UNKNOWN)] = OTHER
     lab = cv2.cvtColor(cv2.medianBlur(np.ascontiguousarray(picture.rgb), 3), cv2.COLOR_RGB2LAB)
-    likely = _color_belief(lab, seeds)
+    likely = color_belief(lab, *color_counts(lab, seeds))
     bend = _concavity(surface, picture.K)
     grown = _grow(seeds, surface.points, bend, lab.astype(np.float32) / 255, likely, _FARTHEST * radius)
     unmeasured = (picture.depth <= 0) & (nearest > 0)
@@ -153,13 +153,17 @@ def _tidy(mask: np.ndarray, picture: Picture, seeds: np.ndarray) -> np.ndarray:
     return own > 0
 
 
-def _color_belief(lab: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """(H, W) float32 from 0 to 1, how likely each pixel is of the object by its colour alone."""
+def color_counts(lab: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """(2, 16, 16, 16) how many pixels of the object, and of other things, have which colour; Lab (H, W, 3) uint8."""
     size = [_BINS * 2] * 3
-    own, other = (
-        cv2.calcHist([lab], [0, 1, 2], (seeds == label).astype(np.uint8), size, [0, 256] * 3)
-        for label in (OBJECT, OTHER)
-    )
+    counts = [
+        cv2.calcHist([lab], [0, 1, 2], (seeds == x).astype(np.uint8), size, [0, 256] * 3) for x in (OBJECT, OTHER)
+    ]
+    return np.stack(counts)
+
+
+def color_belief(lab: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(H, W) float32 from 0 to 1, how likely each pixel is of the object by its colour alone, by `color_counts`."""
     own, other = (ndimage.gaussian_filter(part / max(part.sum(), 1.0), 1.0) for part in (own, other))
     belief = ((own + 1e-4) / (own + other + 2e-4)).astype(np.float32)
     cell = lab // (128 // _BINS)

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from mesh_creation.markerless.bundle import adjust, overlapping_views
-from mesh_creation.markerless.direct_alignment import Equations, move, relate
+from mesh_creation.markerless.direct_alignment import relate
+from mesh_creation.markerless.fit import (
+    FOLLOWED,
+    STAGES,
+    SURELY,
+    Fit,
+    Stage,
+    angle_between,
+    descend,
+    is_same,
+    judge,
+)
 from mesh_creation.markerless.key_view import KeyView, nearest_views, view_distance, votes_of, whole_mask
 from mesh_creation.markerless.picture import OBJECT, OTHER, Picture, Surface, cut_picture
 from mesh_creation.markerless.pixel_labels import decide, labels_of_mask
+from mesh_creation.markerless.relocalization import KnownSurface
 from mesh_creation.markerless.surroundings import surroundings_are_static
 from mesh_creation.registration.image_features import find_features, locate
 from pose6d.errors import FrameError
 from pose6d.geometry.transforms import rigid_transform
 from pose6d.scenes.frame import Frame
 
-_STAGES = ((2, 0.03, 8), (1, 0.015, 7), (0, 0.008, 6))  # level, gate in metres, most steps
-_DAMPING = 30.0  # inverse radians and, times ten, inverse metres, of a step
-_SETTLED = 2e-4  # radians and metres, of a step at the finest level
 _WINDOW = 2.4  # radii of the object
-_SURELY, _FOLLOWED = 0.55, 0.3  # correlation of grey values that leaves no doubt, and where nothing better is found
+_SEARCHED_EVERY = 3  # frames
+_PLACES, _LAID = 48, 6  # that a search looks at roughly, and closely
+_RIVAL, _OTHERWISE = 0.9, 0.35  # share of the best value, and radians, from which another pose makes it doubtful
+_CARRIED = 45  # frames in a row, that it moves as what holds it
+_HELD, _HELD_SHARE, _HELD_FITTING = 2.0, 0.85, 0.5  # radii of what does; shares of its points that fit then
+_PROBATION = 5  # frames after a search that must confirm it before the model grows again
 _OTHER_SIDE = 0.7  # radians, of the views that tell whether the surroundings stand still
 _SURE = 3  # frames
 _LEAST_DEPTH = 200  # pixels of the object with depth, in the first frame
@@ -52,6 +66,7 @@ class TrackedFrame:
         fit: share of the object's points that should be seen and lie on a measured surface.
         view: index of the nearest key view.
         in_view: (4, 4) the camera in that of the key view, by which later corrections of the key view are passed on.
+        carried: too little of the object was seen to tell its pose: it is taken to have moved as what holds it.
     """
 
     name: str
@@ -60,6 +75,7 @@ class TrackedFrame:
     fit: float = 0.0
     view: int = 0
     in_view: np.ndarray | None = None
+    carried: bool = False
 
     @property
     def object_in_camera(self) -> np.ndarray | None:
@@ -67,34 +83,14 @@ class TrackedFrame:
         return None if self.camera_in_object is None else np.linalg.inv(self.camera_in_object)
 
 
-@dataclass
-class _Fit:
-    """A pose of the object in the camera (4, 4), and how well it fits."""
-
-    pose: np.ndarray
-    own: Equations
-
-    @property
-    def share(self) -> float:
-        return self.own.fitting / max(self.own.fitting + self.own.contradicting, 1.0)
-
-    @property
-    def value(self) -> float:
-        return (self.own.fitting - 2 * self.own.contradicting) * max(self.own.correlation, 0.1)
-
-    def is_good(self, correlation: float) -> bool:
-        """Whether the object is there, with at least this correlation of grey values."""
-        own = self.own
-        visible = own.fitting / max(own.fitting + own.contradicting + own.hidden, 1.0)
-        return own.fitting > 100 and self.share > 0.75 and visible > 0.2 and own.correlation > correlation
-
-
 class MarkerlessTracker:
     """Follows a rigid object that nobody has a model of; the model grows while it goes.
 
     Each frame is laid on the key views that look from about the same side, by depth and grey values, from where the
-    object would be if it went on as it moved; where that fails, from image features. A frame that shows the object from
-    a new side becomes a key view, and is adjusted together with its neighbours.
+    object would be if it went on as it moved. Where too little of it is seen for that, it is taken to move as what
+    holds it, for a while. Where that fails as well, it is lost, and looked for by its image features, and, turned any
+    way, in the regions of the frame that may be it. A frame that shows the object from a new side becomes a key view,
+    and is adjusted together with its neighbours.
 
     Args:
         first: the first frame; its mask, or `mask`, is of the object.
@@ -132,27 +128,42 @@ class MarkerlessTracker:
         self._static_for = self._static_frames = 0
         self._poses: list[np.ndarray | None] = [np.linalg.inv(camera_in_object)]
         self._sharpness: list[float] = []
+        self._surface = KnownSurface(self.views, self.radius)
+        self._lost_for = self._carried_for = self._sure_in = 0
+        self._last: KeyView | None = view
 
     def step(self, frame: Frame) -> TrackedFrame:
         """Find the object in the next frame."""
+        carried_for = self._carried_for
         fit, picture = self._find(frame)
+        carried = self._carried_for > carried_for
+        self._carried_for = self._carried_for if carried else 0
         tracked = TrackedFrame(frame.name)
+        self._lost_for = self._lost_for + 1 if fit is None else 0
         if fit is None:
             self._poses.append(None)
+            self._last = None
             self._static_for, self.static = 0, False
         else:
             camera = np.linalg.inv(fit.pose)
             self._watch_surroundings(frame, camera)
             surface = Surface.of(picture)
             near = [self.views[i] for i in nearest_views(self.views, camera, 5, 1.2)]
+            near += [self._last] if carried and self._last is not None else []
             votes, nearest = votes_of(near, picture, camera)
+            if carried:  # sides that nobody has seen come from behind what covered them
+                votes += self._surface.votes_by_color(picture, surface, camera)
             labels = decide(picture, surface, votes, nearest, self.radius)
-            if self._is_new(picture, camera):
-                camera = self._add_view(KeyView(len(self.frames), frame, picture, surface, labels, camera))
+            self._sure_in = max(self._sure_in - 1, 0)
+            view = KeyView(len(self.frames), frame, picture, surface, labels, camera)
+            enough = not carried or (labels == OBJECT).sum() > _LEAST_DEPTH
+            if enough and not self._sure_in and self._is_new(picture, camera):
+                camera = self._add_view(view)
+            self._last = view
             closest = nearest_views(self.views, camera, 1, 10.0)[0]
             in_view = np.linalg.inv(self.views[closest].camera_in_object) @ camera
             mask = whole_mask(labels, picture, frame.depth.shape)
-            tracked = TrackedFrame(frame.name, camera, mask, fit.share, closest, in_view)
+            tracked = TrackedFrame(frame.name, camera, mask, fit.share, closest, in_view, carried)
             self._poses.append(np.linalg.inv(camera))
         self.frames.append(tracked)
         return tracked
@@ -169,23 +180,79 @@ class MarkerlessTracker:
             for frame in self.frames
         ]
 
-    def _find(self, frame: Frame) -> tuple[_Fit | None, Picture]:
+    def _find(self, frame: Frame) -> tuple[Fit | None, Picture]:
         """The best fit, or None, and the picture that it is in."""
+        carried = self._carry(frame) if self._carried_for else None
+        if carried is not None:
+            fit = self._align(carried[1], carried[0].pose)
+            if fit.is_good(SURELY) and fit.is_telling and is_same(fit.pose, carried[0].pose, self.radius):
+                self._carried_for = 0
+                return fit, carried[1]
+            return carried
         starts = self._starts()
-        found: list[tuple[_Fit, Picture]] = []
+        found: list[tuple[Fit, Picture]] = []
         picture = cut_picture(frame, None, 0.0) if not starts else self._cut(frame, starts[0])
         for start in starts:
             found.append((self._align(picture, start), picture))
-            if found[-1][0].is_good(_SURELY):
+            if found[-1][0].is_good(SURELY) and found[-1][0].is_telling:
                 return found[-1]
-        doubtful = [pair for pair in found if pair[0].is_good(_FOLLOWED)]
+        carried = self._carry(frame) if not self._carried_for else None
+        if carried is not None:
+            return carried
+        sure = [pair for pair in found if pair[0].is_good(SURELY)]
+        if sure:
+            return sure[0]
+        doubtful = [pair for pair in found if pair[0].is_good(FOLLOWED) and not self._sure_in]
         for start in self._starts_by_features(cut_picture(frame, None, 0.0)):
             picture = self._cut(frame, start)
             fit = self._align(picture, start)
-            if fit.is_good(_SURELY):
+            if fit.is_good(SURELY):
                 doubtful.append((fit, picture))
                 break
-        return max(doubtful, key=lambda pair: pair[0].value, default=(None, picture))
+        if doubtful:
+            return max(doubtful, key=lambda pair: pair[0].value)
+        return self._search(frame) or (None, picture)
+
+    def _carry(self, frame: Frame) -> tuple[Fit, Picture] | None:
+        """Let an object that is covered move as what holds it does; None where that moved otherwise."""
+        last = self._last
+        if last is None or self._carried_for >= _CARRIED:
+            return None
+        last.choose_points(self.radius)
+        held = last.points_near(_HELD * self.radius)
+        start = np.linalg.inv(last.camera_in_object)
+        picture = self._cut(frame, start)
+        near = [self.views[i] for i in nearest_views(self.views, last.camera_in_object, self.options.views, 1.0)]
+        sets = [(held, last.camera_in_object), *((view.own, view.camera_in_object) for view in near)]
+        pose = descend(picture, start, sets, STAGES)
+        fit = Fit(pose, relate(held, pose @ last.camera_in_object, picture, 0), len(held.points))
+        if fit.share < _HELD_SHARE or fit.own.fitting < _HELD_FITTING * fit.points or not fit.is_good(SURELY):
+            return None
+        self._carried_for += 1
+        return fit, picture
+
+    def _search(self, frame: Frame) -> tuple[Fit, Picture] | None:
+        """Look everywhere for an object that was lost; None where no pose leaves every other one behind."""
+        if self._lost_for % _SEARCHED_EVERY:
+            return None
+        laid = []
+        for place in self._surface.find(frame, _PLACES):
+            picture = self._cut(frame, place)
+            laid.append((self._align(picture, place, STAGES[:1]), picture))
+        laid.sort(key=lambda pair: -pair[0].value)
+        fits: list[tuple[Fit, Picture]] = []
+        for rough, _ in laid[:_LAID]:
+            picture = self._cut(frame, rough.pose)
+            fit = self._align(picture, rough.pose)
+            if fit.is_found() and self._surface.has_its_colors(fit.pose):
+                fits.append((fit, picture))
+        best = max(fits, key=lambda pair: pair[0].value, default=None)
+        if best is None or any(
+            fit.value > _RIVAL * best[0].value and angle_between(fit.pose, best[0].pose) > _OTHERWISE for fit, _ in fits
+        ):
+            return None
+        self._sure_in = _PROBATION
+        return best
 
     def _cut(self, frame: Frame, pose: np.ndarray) -> Picture:
         return cut_picture(frame, pose[:3, 3], _WINDOW * self.radius)
@@ -218,29 +285,14 @@ class MarkerlessTracker:
                 found.append((place.inliers, np.linalg.inv(place.pose)))
         return [pose for _, pose in sorted(found, key=lambda pair: -pair[0])[:3]]
 
-    def _align(self, picture: Picture, start: np.ndarray) -> _Fit:
+    def _align(self, picture: Picture, start: np.ndarray, stages: Sequence[Stage] = STAGES) -> Fit:
         near = nearest_views(self.views, np.linalg.inv(start), self.options.views, 1.0)
         views = [self.views[i] for i in dict.fromkeys([*near, len(self.views) - 1])]
         sets = [(view.own, view.camera_in_object) for view in views]
         if self.static:
             sets += [(view.around, view.camera_in_object) for view in views]
-        pose = start
-        for level, gate, steps in _STAGES:
-            gains: list[tuple[float, float] | None] = [None] * len(sets)
-            for _ in range(steps):
-                total = Equations.empty()
-                for k, (points, camera) in enumerate(sets):
-                    equations = relate(points, pose @ camera, picture, level, gate, gains[k])
-                    gains[k] = equations.gain
-                    total += equations
-                x = _solve(total, pose)
-                pose = move(pose, x)
-                if np.abs(x).max() < _SETTLED * 2**level:
-                    break
-        own = Equations.empty()
-        for view in views[:2]:
-            own += relate(view.own, pose @ view.camera_in_object, picture, 0)
-        return _Fit(pose, own)
+        pose = descend(picture, start, sets, stages)
+        return judge(picture, pose, views[:2], *stages[-1][:2])
 
     def _watch_surroundings(self, frame: Frame, camera: np.ndarray) -> None:
         """Compare the surroundings too, once they have kept their place to an object that is seen from another side."""
@@ -274,19 +326,6 @@ class MarkerlessTracker:
             pairs = overlapping_views(self.views, moving)
         adjust(self.views, pairs, moving, around=self.static, rounds=((0, 0.01), (0, 0.008)))
         return view.camera_in_object
-
-
-def _solve(equations: Equations, pose: np.ndarray) -> np.ndarray:
-    """(6,) motion of the object; damped about its middle."""
-    x, y, z = pose[:3, 3]
-    J = np.eye(6)
-    J[3:, :3] = -np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    damping = J.T @ np.diag([_DAMPING**2] * 3 + [(10 * _DAMPING) ** 2] * 3) @ J
-    return np.linalg.solve(equations.H + damping, -equations.g)
-
-
-def _angle(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(cv2.Rodrigues(a[:3, :3].T @ b[:3, :3])[0]))
 
 
 def _check_mask(frame: Frame, mask: np.ndarray | None) -> np.ndarray:
