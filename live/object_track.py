@@ -124,7 +124,8 @@ class ObjectTrack:
         self.odds, self.probability = odds, self.judge.probability(odds)
         self.shown = self.pose
         if self._mean is not None:
-            self.shown = self._mean(self.pose, self._picture.is_still(frame, self.pose))
+            turns_tried = self.looks > 0 and self.since_look == 0
+            self.shown = self._mean(self.pose, self._picture.is_still(frame, self.pose, busy=turns_tried))
         self.motion.add(pose, frame.seconds)
         if self.judge.state == "tracking":
             self.trusted = self.pose

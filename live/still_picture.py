@@ -55,24 +55,28 @@ class StillPicture:
     def __init__(self, center: np.ndarray, diameter: float):
         self._center, self._diameter = np.asarray(center, dtype=np.float64), diameter
         self._view: _View | None = None
+        self._rests = False
 
     def forget(self) -> None:
         """The next frame is the first one."""
-        self._view = None
+        self._view, self._rests = None, False
 
-    def is_still(self, frame: Frame, pose: np.ndarray) -> bool:
+    def is_still(self, frame: Frame, pose: np.ndarray, busy: bool = False) -> bool:
         """Whether nothing has moved since the frame that is remembered; if something has, this frame is, from now on.
 
         Args:
             frame: with colour.
             pose: (4, 4) of the object in it, original mesh in camera.
+            busy: this frame has cost much already: what moved until now is taken to move, without a look.
         """
+        if busy and not self._rests:
+            return False
         view = self._view
-        if view is not None and view.shape == frame.rgb.shape and _is_same(view, frame.rgb):
-            return True
-        window = self._window(frame, pose)
-        self._view = None if window is None else _look(frame.rgb, window)
-        return False
+        self._rests = view is not None and view.shape == frame.rgb.shape and _is_same(view, frame.rgb)
+        if not self._rests:
+            window = self._window(frame, pose)
+            self._view = None if window is None else _look(frame.rgb, window)
+        return self._rests
 
     def _window(self, frame: Frame, pose: np.ndarray) -> tuple[slice, slice] | None:
         """The part of the picture that the object may fill; None where that is too little to tell."""

@@ -58,6 +58,15 @@ def test_the_first_frame_of_a_motion_is_told_from_rest(picture: StillPicture, mo
     assert is_still(picture, seen(**moved)), "it has come to rest there"
 
 
+def test_a_busy_frame_is_looked_at_only_while_nothing_moves(picture: StillPicture) -> None:
+    pose = pose_at(0.0).numpy()
+    is_still(picture, seen())
+    assert not picture.is_still(seen(), pose, busy=True), "what moved until now is taken to move"
+    assert is_still(picture, seen()), "and the frame before the busy one is still remembered"
+    assert picture.is_still(seen(), pose, busy=True)
+    assert not picture.is_still(seen(x=0.001), pose, busy=True)
+
+
 def test_creeping_is_motion(picture: StillPicture) -> None:
     still = [is_still(picture, seen(x=0.00005 * i)) for i in range(12)]
     assert not all(still[1:])
