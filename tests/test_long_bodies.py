@@ -13,7 +13,7 @@ from pose6d.mesh.mesh import Mesh
 from pose6d.rendering.rendered_object import RenderedObject
 from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.hypotheses import initial_translation
-from pose6d.search.interfaces import Hypotheses
+from pose6d.search.interfaces import ChoiceWeights, Hypotheses
 from pose6d.search.long_bodies import LongBody, fit_line
 from pose6d.search.search_steps import SearchSteps
 from tests.estimater_scene import MatchingScorer
@@ -109,3 +109,23 @@ def test_a_long_thing_is_not_refined_to_where_it_explains_less(long: bool) -> No
     steps = SearchSteps(*parts, DeviceRunner(torch.device("cpu"), ()), long=body)
     settled = steps.settle(Hypotheses(pose[None]), 2).poses[0]
     assert torch.equal(settled, pose) is long
+
+
+def test_a_long_thing_that_explains_little_of_the_mask_is_not_believed() -> None:
+    """Under the mask of a wide thing at the same distance, along some line of it, it would look the same."""
+    object, pose, observation, mask = scene(slice(0, 0), 0.6, "cpu")
+    body = LongBody.of(object, torch.device("cpu"))
+    wide = torch.zeros_like(mask)
+    wide[20:220, 40:280] = True
+    depth = torch.where(mask, observation.xyz[2], torch.where(wide, 0.7, WALL))
+    on_wide = observe(torch.zeros(HEIGHT, WIDTH, 3, dtype=torch.uint8), depth, K)
+
+    def found(observation: Observation, mask: Tensor, long: LongBody | None) -> float:
+        parts = (object, Tilting(), MatchingScorer(), observation, mask, torch.tensor([150.0, 120.0]))
+        steps = SearchSteps(*parts, DeviceRunner(torch.device("cpu"), ()), long=long)
+        choice = ChoiceWeights(1.0, 0.0, 0.0, 0.0, 0.0)
+        plain = {"textured": False, "round_body": False, "symmetries": None}
+        return float(steps.choose(Hypotheses(pose[None]), choice, **plain)[1].sum())
+
+    assert found(observation, mask, body) > 0.95 * found(observation, mask, None) > 0.5
+    assert found(on_wide, wide, body) < 0.2 * found(on_wide, wide, None)
