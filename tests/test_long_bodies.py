@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from estimater import FoundationPose
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.mesh.mesh import Mesh
@@ -15,6 +16,7 @@ from pose6d.search.device_runner import DeviceRunner
 from pose6d.search.hypotheses import initial_translation
 from pose6d.search.interfaces import ChoiceWeights, Hypotheses
 from pose6d.search.long_bodies import LongBody, fit_line
+from pose6d.search.schedule import SCHEDULES
 from pose6d.search.search_steps import SearchSteps
 from tests.estimater_scene import MatchingScorer
 from tests.mesh_boxes import make_box
@@ -129,3 +131,31 @@ def test_a_long_thing_that_explains_little_of_the_mask_is_not_believed() -> None
 
     assert found(observation, mask, body) > 0.95 * found(observation, mask, None) > 0.5
     assert found(on_wide, wide, body) < 0.2 * found(on_wide, wide, None)
+
+
+class Choosing(MatchingScorer):
+    """Decides between the last poses, too."""
+
+    has_confidence, choice_weights = True, ChoiceWeights(1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def test_an_estimator_finds_a_long_thing_that_its_networks_turn_away() -> None:
+    _, pose, observation, mask = scene(slice(190, None), 0.6, "cpu")
+    estimator = FoundationPose(
+        make_spatula(), refiner=Tilting(), scorer=Choosing(), device="cpu", schedule=SCHEDULES["pruned"]
+    )
+    rgb, depth = np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.where(observation.xyz[2] > 0, observation.xyz[2], 0.0)
+    found = estimator.register(K.numpy(), rgb, depth.astype(np.float32), mask.numpy())
+    truth = pose.numpy()
+    middle = estimator.object.center
+    off = np.linalg.norm((found - truth)[:3, :3] @ middle + (found - truth)[:3, 3])
+    assert off < 0.015 and abs(found[:3, 0] @ truth[:3, 0]) > np.cos(np.radians(6))
+
+
+def test_progress_counts_the_pairs_of_a_long_thing() -> None:
+    _, _, observation, mask = scene(slice(190, None), 0.6, "cpu")
+    calls: list[tuple[int, int]] = []
+    estimator = FoundationPose(make_spatula(), weights="mini", device="cpu")
+    rgb, depth = np.full((HEIGHT, WIDTH, 3), 90, np.uint8), observation.xyz[2].numpy().copy()
+    estimator.register(K.numpy(), rgb, depth, mask.numpy(), progress=lambda *counts: calls.append(counts))
+    assert calls[-1][0] == calls[-1][1] > 0
