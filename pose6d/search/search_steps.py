@@ -30,7 +30,7 @@ _ELSEWHERE = 1e4  # off the ranking of what has gone over to another thing: such
 _EXPLAINED = 10.0  # what all of a mask that is explained adds to the ranking of a long thing
 # The share explained with which a long thing is half believed to be there, and within what: along some line under the
 # mask of another thing, a fork is found, too.
-_LEAST_EXPLAINED, _SPREAD = 0.2, 0.06
+_LEAST_EXPLAINED, _SPREAD, _MOST_OF_MASK = 0.2, 0.06, 2.0
 
 
 def watch_original(watch: Watch, centred_from_original: Tensor) -> Watch:
@@ -237,7 +237,7 @@ class SearchSteps:
             assert judged is not None, "a scorer with choice weights has a confidence"
             if self._long is not None:
                 with self._stage("explain"):
-                    share = explained_share(poses, self._object, self._observation, self._mask)
+                    share = explained_share(poses, self._object, self._observation, self._mask, most=_MOST_OF_MASK)
                 judged = judged * torch.sigmoid((share - _LEAST_EXPLAINED) / _SPREAD)
             return judged
 

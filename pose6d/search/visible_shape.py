@@ -41,7 +41,9 @@ def is_long(object: ObjectModel, device: torch.device) -> bool:
     return length > _LONG * width
 
 
-def explained_share(poses: Tensor, object: ObjectModel, observation: Observation, mask: Tensor) -> Tensor:
+def explained_share(
+    poses: Tensor, object: ObjectModel, observation: Observation, mask: Tensor, most: float = torch.inf
+) -> Tensor:
     """The share of what was seen under the mask that the surface in each pose explains, less what speaks against it.
 
     Args:
@@ -49,6 +51,7 @@ def explained_share(poses: Tensor, object: ObjectModel, observation: Observation
         object: what they are of.
         observation: one frame, with its depth filtered.
         mask: (H, W) bool of the object.
+        most: times the surface that is seen: the mask counts for no more, since people draw masks that are too large.
 
     Returns:
         (N,) float32, at most about 1; below 0 where more of the surface is seen through than is seen. What is hidden
@@ -58,18 +61,21 @@ def explained_share(poses: Tensor, object: ObjectModel, observation: Observation
     seen = torch.cat([seen, mask & (seen > 0)])
     if poses.device.type == "cpu":
         rows = even_slices(len(poses), _PIECE)
-        parts = run_pieces(lambda part: _explained(poses[part], object.rows(part), observation.K, seen), rows)
+        parts = run_pieces(lambda part: _explained(poses[part], object.rows(part), observation.K, seen, most), rows)
         return torch.cat(parts) if parts else poses.new_empty(0)
-    return _explained(poses, object, observation.K, seen)
+    return _explained(poses, object, observation.K, seen, most)
 
 
-def _explained(poses: Tensor, object: ObjectModel, K: Tensor, seen: Tensor) -> Tensor:
+def _explained(poses: Tensor, object: ObjectModel, K: Tensor, seen: Tensor, most: float) -> Tensor:
     """`explained_share` of (2, H, W): the depth, and where it is the object's."""
     diameter = object.diameter
     transforms, crop_K = crop_windows(poses, K, diameter, _WINDOW, _SIZE)
     drawn = object.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
     depth, own = crop_images(seen, transforms, _SIZE, mode="nearest").unbind(1)
     off = (depth - drawn.depth) / (_SAME * (diameter.view(-1, 1, 1) if isinstance(diameter, Tensor) else diameter))
-    worth = torch.where(own > 0, 1.0 - off.abs().clamp(max=1.0), -cost_beside(off)) * (drawn.mask & (depth > 0))
+    counts = drawn.mask & (depth > 0)
+    worth = torch.where(own > 0, 1.0 - off.abs().clamp(max=1.0), -cost_beside(off)) * counts
     pixels = seen[1].sum() * transforms[:, 0, 0] * transforms[:, 1, 1]  # of the mask, as large as in the crops
+    if most < torch.inf:
+        pixels = torch.minimum(pixels, most * (counts & ((own > 0) | (off > -1))).sum((1, 2)))
     return worth.sum((1, 2)) / pixels.clamp(min=1.0)
