@@ -17,6 +17,7 @@ from pose6d.scenes.images import depth_in_metres
 
 REALSENSE = "realsense"  # the source's name
 _PATIENCE_MS = 5000  # for one frame; longer than any exposure, and a sleeping USB hub wakes up in that
+_END_MS = 1000  # for one frame of a recording, after which its end is looked for
 _HEAD = 1 << 16  # bytes: the SDK writes the version of its format before all else
 _GRID = 8  # pixels between the places at which lens distortion is evaluated
 
@@ -109,6 +110,7 @@ class RealSenseStream:
         self.notes: list[str] = []
         K = np.array([[lens.fx, 0, lens.ppx], [0, lens.fy, lens.ppy], [0, 0, 1]], dtype=np.float64)
         self._aligner = FrameAligner(K, self.depth_unit, float(color.fps()))
+        self._playback = None if live else device.as_playback()
 
     def __enter__(self) -> RealSenseStream:
         return self
@@ -128,7 +130,9 @@ class RealSenseStream:
         """
         while True:
             try:
-                arrived, frameset = self._pipeline.try_wait_for_frames(_PATIENCE_MS if self.live else 1000)
+                arrived, frameset = self._pipeline.try_wait_for_frames(_PATIENCE_MS if self.live else _END_MS)
+                if not arrived and self._is_playing():  # a busy machine, or a slow disk
+                    arrived, frameset = self._pipeline.try_wait_for_frames(_PATIENCE_MS)
             except RuntimeError as error:
                 raise self._stop_error(str(error)) from error
             if not arrived:
@@ -138,6 +142,10 @@ class RealSenseStream:
             frame = self._aligner(frameset)
             if frame is not None:
                 yield frame
+
+    def _is_playing(self) -> bool:
+        """Whether a recording has not come to its end."""
+        return self._playback is not None and self._playback.current_status() == _sdk().playback_status.playing
 
     def _stop_error(self, reason: str) -> DeviceError | SceneError:
         if self.live:
