@@ -42,6 +42,33 @@ def test_a_recording_is_a_stream_of_frames_in_metres(recording: Path) -> None:
         np.testing.assert_array_equal(frame.rgb[0, 0], made.color(int(frame.name) - 1)[0, 0])
 
 
+class Slow:
+    """A pipeline, and its playback, of which every third frameset comes later than it is waited for."""
+
+    def __init__(self, pipeline: Any, playback: Any) -> None:
+        self.pipeline, self.playback, self.count, self.late = pipeline, playback, 0, False
+
+    def try_wait_for_frames(self, timeout_ms: int) -> tuple[bool, Any]:
+        self.count += 1
+        self.late = self.count % 3 == 1
+        return (False, None) if self.late else self.pipeline.try_wait_for_frames(timeout_ms)
+
+    def current_status(self) -> Any:
+        import pyrealsense2
+
+        return pyrealsense2.playback_status.playing if self.late else self.playback.current_status()
+
+    def stop(self) -> None:
+        self.pipeline.stop()
+
+
+def test_a_recording_does_not_end_where_the_machine_is_slow(recording: Path) -> None:
+    stream = open_stream(recording)
+    stream._pipeline = stream._playback = Slow(stream._pipeline, stream._playback)
+    with stream:
+        assert [frame.name for frame in stream] == ["1", "2", "3", "5", "6", "7", "8", "9", "10"]
+
+
 def test_a_bag_of_an_older_sdk_is_known_from_one_of_ros() -> None:
     with open_stream(OLD_BAG) as stream:
         assert isinstance(stream, RealSenseStream)
