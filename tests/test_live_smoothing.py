@@ -145,6 +145,20 @@ def test_a_track_reports_its_mean_until_something_moves(track: ObjectTrack) -> N
     assert max(steps[2:]) < 0.001
 
 
+def test_a_frame_in_which_turns_are_tried_is_a_busy_one(track: ObjectTrack, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+
+    def is_still(frame: Frame, pose: np.ndarray, busy: bool) -> bool:
+        told.append(busy)
+        return False
+
+    monkeypatch.setattr(track._picture, "is_still", is_still)
+    for looks, since_look in ((0, 0), (1, 0), (1, 1)):
+        track.looks, track.since_look = looks, since_look
+        track.accept(pose_at(0.0).numpy(), 3.0, seen())
+    assert told == [False, True, False]
+
+
 def test_another_side_is_shown_at_once(track: ObjectTrack) -> None:
     first, other = pose_at(0.0).numpy(), pose_at(0.0, turn=(0.4, -0.6, 0.2)).numpy()
     frame = seen()

@@ -18,6 +18,7 @@ from pose6d.search.interfaces import ChoiceWeights, Hypotheses
 from pose6d.search.long_bodies import LongBody, fit_line
 from pose6d.search.schedule import SCHEDULES
 from pose6d.search.search_steps import SearchSteps
+from pose6d.search.visible_shape import explained_share
 from tests.estimater_scene import MatchingScorer
 from tests.mesh_boxes import make_box
 
@@ -67,6 +68,8 @@ def test_a_long_thing_is_found_without_networks(hidden: slice, roll: float, devi
     distance = (poses[:, :3, 3] - pose[:3, 3]).norm(dim=1)
     along = (poses[:, :3, 0] @ pose[:3, 0]).clamp(max=1.0).acos().rad2deg()
     assert len(poses) == 6 and ((distance < 0.015) & (along < 6)).any()
+    explained = explained_share(torch.cat([poses, pose[None]]), object, observation, mask)
+    assert explained[:-1].max() > explained[-1] - 0.15, "the true pose explains hardly more"
     ends = poses[:, :3, 0] @ pose[:3, 0]
     assert (ends[:3] * ends[3:] < 0).all(), "either end comes first in as many"
 
@@ -124,8 +127,8 @@ def test_a_long_thing_that_explains_little_is_not_believed_and_a_mask_may_be_too
         plain = {"textured": False, "round_body": False, "symmetries": None}
         return float(steps.choose(Hypotheses(pose[None]), choice, **plain)[1].sum())
 
-    large = torch.nn.functional.max_pool2d(mask[None, None].float(), 15, 1, 7)[0, 0] > 0  # by 7 pixels
-    assert large.sum() > 1.8 * mask.sum()
+    large = torch.nn.functional.max_pool2d(mask[None, None].float(), 51, 1, 25)[0, 0] > 0  # by 25 pixels
+    assert large.sum() > 4 * mask.sum()
     for drawn in (mask, large):
         assert found(observation, drawn, body) > 0.9 * found(observation, drawn, None) > 0.5
     board = torch.where(large, 0.74, WALL)  # something wide, a bit behind: most of the surface is not seen there
