@@ -70,7 +70,7 @@ class FoundationPose:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: `auto`, a released set's name, or a folder.
         schedule: `full` refines all 252 hypotheses of the published method; `pruned` the 60 that fit depth and mask
-            best, and 12 of them to the end; `thorough` 120, and 24 of them to the end. Where pruned leaves doubt, it
+            best, and 12 of them to the end; `thorough` 120 with more steps. Where pruned leaves doubt, it
             tries thorough too. Or a Schedule. `auto` is pruned, or full if the scorer has no confidence.
         seed: 0 uses the plain grid of hypotheses; any other number turns the whole grid by a random rotation drawn from
             it, to see how much a result depends on the grid. Nothing else is random.

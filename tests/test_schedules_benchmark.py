@@ -162,7 +162,7 @@ def test_one_command_registers_every_scene_with_every_schedule(tmp_path: Path, m
     main(Options(schedules=("pruned", "120/1k12"), scenes=3, suites=("easy",), workers=0, device="cpu", output=file))
     results = read_results(file)
     names = ["full", "thorough", "pruned", "120/1k12"]
-    pairs = [252 * 6 + 39, 120 * 3 + 24 * 4 + 39, 60 * 2 + 12 * 5 + 39, 120 * 2 + 12 * 5 + 39]
+    pairs = [252 * 6 + 39, 120 * 3 + 24 * 2 + 12 * 3 + 39, 60 * 2 + 12 * 5 + 39, 120 * 2 + 12 * 5 + 39]
     assert list(results.records) == names and list(results.pairs.values()) == pairs
     # Scenes 0 and 2 show the first object, and come first; all schedules are recorded in the same order.
     assert all([r.index for r in own] == [0, 2, 1] for own in results.records.values())

@@ -46,7 +46,7 @@ class CountingScorer(MatchingScorer):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "many", "few"), [("pruned", (60,), (12,)), ("thorough", (120,), (24,)), ("full", (), (252,))]
+    ("schedule", "many", "few"), [("pruned", (60,), (12,)), ("thorough", (120, 24), (12,)), ("full", (), (252,))]
 )
 def test_scouts_see_the_many_and_the_large_networks_the_few(
     scene: Scene, schedule: str, many: tuple[int, ...], few: tuple[int, ...]

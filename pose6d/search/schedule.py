@@ -136,7 +136,14 @@ SCHEDULES = {
     schedule.name: schedule
     for schedule in (
         Schedule("full"),
-        Schedule(FALLBACK, 120, (Stage(2, top_k=24, nms_degrees=15.0, scouted=True),)),
+        Schedule(
+            FALLBACK,
+            120,
+            (
+                Stage(2, top_k=24, nms_degrees=15.0, scouted=True),
+                Stage(1, top_k=12, nms_degrees=15.0, scouted=True),
+            ),
+        ),
         Schedule("pruned", 60, (Stage(1, top_k=12, nms_degrees=25.0, scouted=True),), min_confidence=0.7),
     )
 }
