@@ -41,7 +41,7 @@ class CpuRenderer(MeshRenderer):
         b = self.buffers
         arguments = (
             *(t.numpy() for t in (b.vertices, b.normals, b.uv, b.colors, b.faces, b.vertex_start, b.face_start)),
-            *(t.numpy() for t in (b.texels, b.texture_start, b.texture_size)),
+            *(b.texels.numpy().view(np.int32)[:, 0], b.texture_start.numpy(), b.texture_size.numpy()),
             *(call.poses.numpy(), call.K.numpy(), mesh_of, order, first),
             *(np.float32(call.shading.ambient), np.float32(call.shading.headlight), np.float32(call.near)),
             *(color.numpy(), xyz.numpy(), normal.numpy(), instance.numpy()),
