@@ -354,7 +354,7 @@ class PoseBatch:
         ranking, confidence = poses.new_zeros(len(poses)), None
         if judge:
             with runner.stage("judge"):
-                ranking, confidence = self._scorer.judge(Hypotheses(poses), objects, observation)
+                ranking, confidence, _ = self._scorer.judge(Hypotheses(poses), objects, observation)
         with runner.stage("evidence"):
             evidence = torch.stack(measure_evidence(poses, objects, observation))
         return poses, ranking, poses.new_empty(0) if confidence is None else confidence, evidence

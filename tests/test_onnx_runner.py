@@ -68,7 +68,7 @@ def test_scorer_equals_pytorch_in_one_chunk_or_many(folder: Path, batch_size: in
             for rows in runner.chunks(len(A)):
                 features, scores = runner.score(A[rows], B[rows], features)
         results.append(scores)
-    for wanted, found in zip(*results, strict=True):
+    for wanted, found in zip(*(scores[:2] for scores in results), strict=True):
         assert found.shape == (10,)
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from estimater import FoundationPose
 from pose6d.errors import Pose6DError
-from pose6d.geometry.observation import Observation
+from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.transforms import make_transform, so3_exp
 from pose6d.rendering import make_renderer
 from pose6d.rendering.interface import Rendering
@@ -170,3 +170,29 @@ def test_who_watches_sees_where_each_hypothesis_comes_from(scene: Scene) -> None
     np.testing.assert_allclose(steps[-1][1].numpy(), estimator.poses, atol=1e-6)
     plain = estimator.register(**scene.frame, ob_mask=scene.mask)
     np.testing.assert_allclose(watched, plain, atol=1e-4)
+
+
+def test_what_a_scorer_has_seen_is_not_looked_at_again(scene: Scene) -> None:
+    """Hypotheses that are scored once more, among others, score as if all were new; only the others are drawn."""
+    scorer, object = random_networks()["scorer"], RenderedObject.from_mesh(scene.mesh, "cpu")
+    frame = observe(torch.from_numpy(scene.rgb), torch.from_numpy(scene.depth), torch.from_numpy(K).float())
+    turns = so3_exp(torch.tensor([[0.4, -0.3, 0.2]]) + 0.1 * torch.arange(5.0)[:, None])
+    poses = make_transform(turns, torch.tensor([0.01, 0.0, 0.6]))
+    first = scorer.predict(Hypotheses(poses[:3]), object, frame)
+    known = Hypotheses(poses[:3], *first[:2], features=first.features).take(torch.tensor([2, 0]))
+    drawn: list[int] = []
+
+    class Counting(RenderedObject):
+        def render(self, poses: Tensor, *arguments: Any, **options: Any) -> Rendering:
+            drawn.append(len(poses))
+            return super().render(poses, *arguments, **options)
+
+    order = torch.tensor([2, 0, 3, 4])
+    again = scorer.predict(
+        Hypotheses(poses[order], features=known.features), Counting(object.renderer, object.diameter), frame
+    )
+    fresh = scorer.predict(Hypotheses(poses[order]), object, frame)
+    assert sum(drawn) == 2
+    torch.testing.assert_close(again.ranking, fresh.ranking, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(again.confidence, fresh.confidence, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(fresh.ranking[:1], fresh.ranking[1:2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -92,27 +93,35 @@ class ScorePredictor(Predictor):
                 progress(len(part))
             return A, B
 
-        def rank() -> tuple[Tensor, Tensor | None]:
+        def rank() -> Scores:
             if isinstance(self._runner, NetworkRunner):
-                encode = self._runner.encode
-                features = self._in_batches(lambda part, of: encode(*look(part, of)), hypotheses, object)
-                return self._runner.compare(features)
+                encode, known = self._runner.encode, hypotheses.features if weights is None else None
+                features = [] if known is None else [known]
+                first = sum(map(len, features))
+                if first < len(hypotheses):
+                    rows = slice(first, None)
+                    new = replace(hypotheses, poses=hypotheses.poses[rows], features=None)
+                    features.append(self._in_batches(lambda *part: encode(*look(*part)), new, object.rows(rows)))
+                if progress is not None:
+                    progress(first)
+                together = torch.cat(features)
+                return self._runner.compare(together)._replace(features=together)
             earlier: Tensor | None = None
             for part, of in self._batches(hypotheses, object):
                 earlier, results = self._runner.score(*look(part, of), earlier)
             return results
 
         if weights is None:
-            ranking, logit = rank()
+            ranking, logit, features = rank()
         else:
-            (ranking, logit), texture = side_by_side(
+            (ranking, logit, features), texture = side_by_side(
                 rank, lambda: texture_correlation(hypotheses.poses, object, observation)
             )
         ranking = ranking.float()
         if logit is None:
-            return Scores(ranking, None)
+            return Scores(ranking, None, features)
         if weights is None:
             odds = self.config.confidence_scale * logit.float() + self.config.confidence_offset
         else:
             odds = weights.log_odds(logit.float(), texture)
-        return Scores(ranking, torch.sigmoid(odds))
+        return Scores(ranking, torch.sigmoid(odds), features)

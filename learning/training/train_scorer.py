@@ -204,7 +204,7 @@ def train(config: ScorerConfig) -> Path:
         with torch.no_grad():
             batch = scorer_samples(pool, refiner, config, generator)
         with torch.autocast(workers.device.type, dtype=torch.bfloat16):
-            ranking, confidence = model(batch.A, batch.B, config.hypotheses)
+            ranking, confidence, _ = model(batch.A, batch.B, config.hypotheses)
         ranked = (batch.shown & (batch.visible > _LEAST_VISIBLE)).float()
         losses = scorer_loss(ranking.float(), batch.error, ranked)
         if confidence is not None:

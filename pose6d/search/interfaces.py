@@ -32,10 +32,13 @@ class Scores(NamedTuple):
         ranking: (G, L) or (L,), higher is better, comparable within a row only.
         confidence: the same shape, how sure it is that a pose is right, comparable everywhere; a logit as the network
             gives it, a probability as `ScorePredictor` does. None where the network has no such head.
+        features: (L, D) what the scorer has seen of each hypothesis by itself, so that it need not look again where
+            the same ones are scored among others; None where it must.
     """
 
     ranking: Tensor
     confidence: Tensor | None
+    features: Tensor | None = None
 
 
 class ChoiceWeights(NamedTuple):
@@ -63,12 +66,14 @@ class Hypotheses:
         ranking: (N,) higher is better; None before they are scored.
         confidence: (N,) probability of being right; None before, and where the scorer has none.
         shared_window: all have one translation, and so look at the same part of the frame.
+        features: (M, D) of the first M, as their scorer gave them (`Scores`); None before.
     """
 
     poses: Tensor
     ranking: Tensor | None = None
     confidence: Tensor | None = None
     shared_window: bool = False
+    features: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.poses)
@@ -76,7 +81,8 @@ class Hypotheses:
     def take(self, rows: Tensor) -> Hypotheses:
         """Some of them, in the order of the indices (M,)."""
         ranking, confidence = (None if x is None else x[rows] for x in (self.ranking, self.confidence))
-        return replace(self, poses=self.poses[rows], ranking=ranking, confidence=confidence)
+        features = None if self.features is None or len(self.features) < len(self) else self.features[rows]
+        return replace(self, poses=self.poses[rows], ranking=ranking, confidence=confidence, features=features)
 
 
 class ObjectModel(Protocol):
@@ -180,7 +186,7 @@ class Scorer(Protocol):
     def predict(
         self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None
     ) -> Scores:
-        """Ranking (N,) and confidence (N,) of the hypotheses."""
+        """Ranking (N,) and confidence (N,) of the hypotheses; those whose features it has given need no second look."""
         ...
 
     def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:

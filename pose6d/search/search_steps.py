@@ -99,13 +99,13 @@ class SearchSteps:
 
     def refine(self, hypotheses: Hypotheses, steps: int, first: int = 0) -> Hypotheses:
         """Refined so many times; those before `first` stay as they are."""
-        stay, moving = hypotheses.poses[:first], replace(hypotheses, poses=hypotheses.poses[first:])
+        stay, moving = hypotheses.poses[:first], replace(hypotheses, poses=hypotheses.poses[first:], features=None)
         at_once = steps if self._watch is None else 1
         with self._stage("refine"):
             for _ in range(0, steps, at_once):
                 poses = self._refiner.predict(moving, self._object, self._observation, at_once, self._progress)
                 moving = Hypotheses(poses)
-                refined = Hypotheses(torch.cat([stay, poses])) if first else moving
+                refined = Hypotheses(torch.cat([stay, poses]), features=hypotheses.features) if first else moving
                 self._tell("refine", refined)
         return refined
 
@@ -124,7 +124,8 @@ class SearchSteps:
         """Ranked by the scorer, and judged."""
         with self._stage("score"):
             scores = self._scorer.predict(hypotheses, self._object, self._observation, self._progress)
-        return replace(hypotheses, ranking=scores.ranking, confidence=scores.confidence)
+        ranking, confidence, features = scores
+        return replace(hypotheses, ranking=ranking, confidence=confidence, features=features)
 
     def add_texture(self, hypotheses: Hypotheses) -> Hypotheses:
         """Ranked by how well their texture agrees, too, as far as the scorer lets it have a say."""
@@ -164,7 +165,8 @@ class SearchSteps:
         if not len(poses):
             return hypotheses
         origins = torch.arange(len(hypotheses) + len(poses), device=poses.device) % len(hypotheses)
-        return self._tell("join", Hypotheses(torch.cat([hypotheses.poses, poses])), origins)
+        joined = Hypotheses(torch.cat([hypotheses.poses, poses]), features=hypotheses.features)
+        return self._tell("join", joined, origins)
 
     def propose_rotations(
         self, hypotheses: Hypotheses, rotations: AxisRotations, last: RotationStage, ball: BallColors | None = None
@@ -185,7 +187,8 @@ class SearchSteps:
                 more = rotations.quarter_turns(poses[0])[: last.quarter_turns]
                 origins = torch.zeros(len(more), dtype=torch.long, device=poses.device)
         origins = torch.cat([torch.arange(len(poses), device=poses.device), origins])
-        return self._tell("rotate", Hypotheses(torch.cat([poses, more])), origins)
+        proposed = Hypotheses(torch.cat([poses, more]), features=hypotheses.features)
+        return self._tell("rotate", proposed, origins)
 
     def refine_rotations(self, hypotheses: Hypotheses, rotations: AxisRotations) -> Hypotheses:
         """Rotated by the few degrees that make their texture agree best."""
@@ -199,7 +202,7 @@ class SearchSteps:
             poses = align_poses(hypotheses.poses[:last], self._object, self._observation)
             if last is not None:
                 poses = torch.cat([poses, hypotheses.poses[last:]])
-        return self._tell("align", replace(hypotheses, poses=poses))
+        return self._tell("align", replace(hypotheses, poses=poses, features=None))
 
     def choose(
         self,
