@@ -96,7 +96,7 @@ class CountingScorer:
     def predict(
         self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation, progress: Progress | None = None
     ) -> Scores:
-        self.pairs += len(hypotheses)
+        self.pairs += len(hypotheses) - (0 if hypotheses.features is None else len(hypotheses.features))
         return self._scorer.predict(hypotheses, object, observation, progress)
 
     def judge(self, hypotheses: Hypotheses, object: ObjectModel, observation: Observation) -> Scores:

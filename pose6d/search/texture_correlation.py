@@ -161,8 +161,8 @@ def _texture_loops(
     seen_there = (observation.rgb.float(), observation.xyz[2].float())
     inputs = (drawn.color, drawn.depth, *seen_there, u, v, *nearest_pixels(u, v), limit)
     outputs = (textures, same, seen)
-    texture_loops.sample(*(x.numpy() for x in inputs), np.float32(_OUTSIDE), *(x.numpy() for x in outputs))
-    textures.add_(_DARK).log_()
+    levels = np.float32(_OUTSIDE), np.float32(_DARK)
+    texture_loops.sample(*(x.numpy() for x in inputs), *levels, *(x.numpy() for x in outputs))
     texture_loops.compare_surroundings(textures.numpy(), same.numpy(), _FINE, _around(size))
     return textures[:, :3], textures[:, 3:], same, seen
 
