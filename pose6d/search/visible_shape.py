@@ -23,7 +23,7 @@ _LONG = 2.15  # times the second extent; scissors and a bottle of bleach are 2.3
 _AWAY = 4.0  # diameters to the camera that sees how long it is
 _SIZE = 96  # pixels, side of the pictures
 _WINDOW = 1.2  # their side over the diameter
-_PIECE = 6  # poses at once on a CPU
+_PIECE = 24  # poses at once on a CPU
 _SAME = 0.05  # diameters by which observed depth is off where nothing is explained
 
 
