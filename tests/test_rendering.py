@@ -200,10 +200,13 @@ def test_both_sides_are_drawn_and_normals_face_the_camera(device: torch.device) 
     assert ((front.normal - back.normal)[same].abs().amax(-1) > 1e-4).float().mean() < 1e-3
 
 
-def test_normals_of_a_sphere_are_radial(device: torch.device) -> None:
+@pytest.mark.parametrize("enlarged", [1.0, 0.5])
+def test_normals_of_a_sphere_are_radial(device: torch.device, enlarged: float) -> None:
+    """Also in poses that make it larger or smaller, as those of training do."""
     sphere = trimesh.creation.icosphere(subdivisions=4, radius=0.04)
     mesh = Mesh(vertices=np.asarray(sphere.vertices), faces=np.asarray(sphere.faces))
     pose = random_poses(1)
+    pose[:, :3, :3] *= enlarged
     images = render(make_renderer(mesh, device), pose, normals=True)
     radial = torch.nn.functional.normalize(images.xyz[images.mask] - pose[0, :3, 3], dim=-1)
     assert (images.normal[images.mask] - radial).abs().max() < 0.03

@@ -122,7 +122,7 @@ def test_turns_of_a_textured_object_are_counted(options: Options, weights: Path,
     (folder / "scorer.json").write_text(json.dumps({**config, "appearance_weight": 3.0}))
     tables, _ = run(replace(options, weights=str(folder), sections=("register",), schedules=("pruned",)))
     (pruned,) = tables["register"].rows
-    assert (pruned["pairs refined"], pruned["pairs scored"]) == (60 + 12 + 9 + 5 * 2, 60 + 12 + 15 + 5)
+    assert (pruned["pairs refined"], pruned["pairs scored"]) == (60 + 12 + 9 + 5 * 2, 60 + 12 + 9 + 5)
 
 
 def test_flops_of_known_layers() -> None:

@@ -238,12 +238,12 @@ def _normal(vertices, normals, i0, i1, i2, u, v, w, pose, clockwise):
         vertices[i2, 0] - ax, vertices[i2, 1] - ay, vertices[i2, 2] - az,
     )  # fmt: skip
     along = x * fx + y * fy + z * fz
-    scale = _ONE / max(np.float32(1e-12), np.sqrt(x * x + y * y + z * z))
-    if (along > _ZERO) if clockwise else (along < _ZERO):
-        scale = -scale
     nx = pose[0, 0] * x + pose[0, 1] * y + pose[0, 2] * z
     ny = pose[1, 0] * x + pose[1, 1] * y + pose[1, 2] * z
     nz = pose[2, 0] * x + pose[2, 1] * y + pose[2, 2] * z
+    scale = _ONE / max(np.float32(1e-12), np.sqrt(nx * nx + ny * ny + nz * nz))  # poses of training enlarge
+    if (along > _ZERO) if clockwise else (along < _ZERO):
+        scale = -scale
     return nx * scale, ny * scale, nz * scale
 
 
