@@ -91,9 +91,10 @@ class PulledOut:
         self.pipeline, self.silent, self.count = pipeline, silent, 0
 
     def try_wait_for_frames(self, timeout_ms: int) -> tuple[bool, Any]:
-        self.count += 1
-        if self.count <= 5:
-            return self.pipeline.try_wait_for_frames(timeout_ms)
+        if self.count < 5:
+            came, frames = self.pipeline.try_wait_for_frames(timeout_ms)
+            self.count += came
+            return came, frames
         if self.silent:
             return False, None
         raise RuntimeError("No device connected")
