@@ -196,3 +196,8 @@ def test_what_a_scorer_has_seen_is_not_looked_at_again(scene: Scene) -> None:
     torch.testing.assert_close(again.ranking, fresh.ranking, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(again.confidence, fresh.confidence, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(fresh.ranking[:1], fresh.ranking[1:2])
+    scorer.config = scorer.config.replace(judge_weights=(1.0, 6.0, -0.5))
+    judged, known_before = (
+        scorer.judge(Hypotheses(poses[:2], features=x), object, frame) for x in (None, known.features)
+    )
+    torch.testing.assert_close(judged.confidence, known_before.confidence)  # in another light, so looked at again
