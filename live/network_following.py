@@ -64,10 +64,11 @@ class NetworkFollowing:
             return {}
         rows, poses = zip(*((row, pose) for row, own in starts.items() for pose in own), strict=True)
         judged = self._batch.follow(frame, [tracks[row].index for row in rows], np.stack(poses), *self._refinement)
-        refined: dict[int, list[_Refined]] = {row: [] for row in starts}
-        for i, (row, pose) in enumerate(zip(rows, poses, strict=True)):
-            refined[row].append((pose, Candidate.of(tracks[row], judged, i)))
-        return refined
+        places = {row: [i for i, other in enumerate(rows) if other == row] for row in starts}
+        return {
+            row: [*zip([poses[i] for i in own], Candidate.each_of(tracks[row], judged.take(own)), strict=True)]
+            for row, own in places.items()
+        }
 
     def _starts_again(self, tracks: Sequence[ObjectTrack], frame: Frame, refined: dict[int, list[_Refined]]) -> _Starts:
         """What some objects are refined from in the same frame, after what their first starts led to."""

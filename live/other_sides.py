@@ -45,10 +45,9 @@ class Candidate(NamedTuple):
     odds: float
 
     @classmethod
-    def of(cls, track: ObjectTrack, judged: JudgedPoses, row: int) -> Candidate:
-        """One of the judged poses."""
-        one = judged.take([row])
-        return cls(one, float(track.judge.log_odds(one)[0]))
+    def each_of(cls, track: ObjectTrack, judged: JudgedPoses) -> list[Candidate]:
+        """Judged poses of one object."""
+        return [cls(judged.take([row]), float(odds)) for row, odds in enumerate(track.judge.log_odds(judged))]
 
     @property
     def pose(self) -> np.ndarray:
@@ -203,7 +202,7 @@ def _take(track: ObjectTrack, best: Candidate, judged: JudgedPoses, row: int) ->
     if row == 0:
         return best
     track.jump()
-    return Candidate.of(track, judged, row)
+    return Candidate.each_of(track, judged.take([row]))[0]
 
 
 def _is_other(track: ObjectTrack, pose: np.ndarray, refined: np.ndarray) -> bool:

@@ -112,13 +112,15 @@ class PoseBatch:
         self._refiner, self._scorer, self._scouts = first.refiner, first.scorer, first.scouts
         self._textured = [estimator.object.textured for estimator in estimators]
         self._objects = RenderedObject.from_meshes(meshes, first.device)
-        self._diameters = torch.tensor([float(mesh.diameter) for mesh in meshes])
-        self._offsets = make_transform(
-            torch.eye(3), torch.as_tensor(np.stack([mesh.center for mesh in meshes]), dtype=torch.float32)
-        )  # (M, 4, 4) centred in original
+        self._diameters = np.array([mesh.diameter for mesh in meshes], dtype=np.float32)
+        self._offsets = np.tile(np.eye(4, dtype=np.float32), (len(meshes), 1, 1))  # (M, 4, 4) centred in original
+        self._offsets[:, :3, 3] = [mesh.center for mesh in meshes]
+        self._back = self._offsets.copy()  # (M, 4, 4) original in centred
+        self._back[:, :3, 3] *= -1.0
         networks = check_networks(self._refiner, self._scorer, self._scouts)
         self._runner = DeviceRunner(first.device, (*networks, self._objects))
         self._checked: Frame | None = None
+        self._uploaded: tuple[Frame, list[Tensor]] | None = None  # whose images wait for the device
 
     @property
     def timings(self) -> dict[str, float]:
@@ -141,10 +143,9 @@ class PoseBatch:
         self._checked = replace(frame, rgb=rgb, depth=depth, K=K)
         return self._checked
 
-    def _images(self, frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Colour, depth and K of a frame, which is checked unless `check` gave it: it is looked at several times."""
-        frame = frame if frame is self._checked else self.check(frame)
-        return frame.rgb, frame.depth, frame.K
+    def _known(self, frame: Frame) -> Frame:
+        """The frame as `check` gives it, which need not look at it again: a frame is looked at several times."""
+        return frame if frame is self._checked else self.check(frame)
 
     def _inputs(self, frame: Frame, objects: Sequence[int], poses: np.ndarray, around: float) -> list[Tensor]:
         """Colour, depth and K of a frame, the centred poses, and the objects of each, as the device needs them; on CUDA
@@ -159,16 +160,25 @@ class PoseBatch:
         runner = self._runner
         runner.timings.clear()
         with runner.stage("check"):
-            rgb, depth, K = self._images(frame)
-            index = torch.as_tensor(objects, dtype=torch.int64)
-            centred = torch.as_tensor(poses, dtype=torch.float32) @ self._offsets[index]
+            frame = self._known(frame)
+            index = np.array(objects, dtype=np.int64)
+            centred = np.asarray(poses, dtype=np.float32) @ self._offsets[index]
             if self.device.type == "cuda":
-                fill = torch.arange(filled_size(len(index))).clamp(max=len(index) - 1)
+                fill = np.minimum(np.arange(filled_size(len(index))), len(index) - 1)
                 centred, index = centred[fill], index[fill]
         with runner.stage("upload"):
             if self.device.type == "cpu":  # see `pose6d.search.tracker`
-                rgb, depth, K = cut_around(rgb, depth, K, centred.numpy(), self._diameters[index].numpy(), around)
-            return [*runner.upload_frame(rgb, depth, K), centred, index]
+                part = cut_around(frame.rgb, frame.depth, frame.K, centred, self._diameters[index], around)
+                images = runner.upload_frame(*part)
+            else:
+                images = self._upload(frame)
+            return [*images, torch.from_numpy(centred), torch.from_numpy(index)]
+
+    def _upload(self, frame: Frame) -> list[Tensor]:
+        """What the device needs of all of a checked frame, copied once however often the frame is looked at."""
+        if self._uploaded is None or self._uploaded[0] is not frame:
+            self._uploaded = frame, self._runner.upload_frame(frame.rgb, frame.depth, frame.K)
+        return self._uploaded[1]
 
     def _each(self, index: Tensor) -> RenderedObject:
         """The objects of so many poses (N,), on the device."""
@@ -204,17 +214,19 @@ class PoseBatch:
         """
         runner, count = self._runner, len(objects)
         inputs = self._inputs(frame, objects, poses, REACH if iteration else NEAR)
-        results = runner.run(self._follow, inputs, iteration, rounds, judge, rough, size=len(inputs[-1]))
+        (results,) = runner.run(self._follow, inputs, iteration, rounds, judge, rough, size=len(inputs[-1]))
         with runner.stage("copy"):
-            centred, ranking, confidence = (x.cpu()[:count] for x in results[:3])
-            evidence = results[3].cpu()[:, :count]
-            found = centred @ torch.linalg.inv(self._offsets[list(objects)])
-            sound = found.isfinite().all(dim=-1).all(dim=-1)
-            found = torch.where(sound[:, None, None], found, torch.as_tensor(poses, dtype=torch.float32))
-            ranking = torch.where(sound, ranking, -torch.inf)
-            values = dict(zip(PoseEvidence._fields, torch.where(sound, evidence, 0.0).numpy(), strict=True))
-            known = torch.where(sound, confidence, 0.0).numpy() if len(confidence) else None
-        judged = JudgedPoses(found.numpy(), ranking.numpy(), known, values)
+            columns = results.cpu().numpy()[:, :count]
+            with np.errstate(invalid="ignore", over="ignore"):
+                found = columns[:16].T.reshape(count, 4, 4) @ self._back[list(objects)]
+            sound = np.isfinite(found).all(axis=(1, 2))
+            if not sound.all():
+                found = np.where(sound[:, None, None], found, np.asarray(poses, dtype=np.float32))
+                columns = np.where(sound, columns, np.float32(0.0))
+            ranking = np.where(sound, columns[16], np.float32(-np.inf))
+            shown, known = np.split(columns[17:], [len(PoseEvidence._fields)])
+            values = dict(zip(PoseEvidence._fields, shown, strict=True))
+        judged = JudgedPoses(found, ranking, known[0] if len(known) else None, values)
         if self._watch is not None and judge and iteration:
             self._watch(frame, objects, judged)
         return judged
@@ -240,8 +252,8 @@ class PoseBatch:
         """
         count = len(judged)
         inputs = self._inputs(frame, [object] * count, judged.poses, REACH)
-        results = self._runner.run(self._compare, inputs, size=len(inputs[-1]))
-        color, shape = (x.cpu()[:count, :count] for x in results)
+        (results,) = self._runner.run(self._compare, inputs, size=len(inputs[-1]))
+        color, shape = results.cpu()[:, :count, :count]
         if not self._textured[object]:
             color = torch.zeros_like(color)
         weights = self._scorer.choice_weights or _USUAL_WEIGHTS
@@ -277,10 +289,10 @@ class PoseBatch:
         runner, count = self._runner, min(count, len(rotations))
         runner.timings.clear()
         with runner.stage("check"):
-            rgb, depth, K = self._images(frame)
+            frame = self._known(frame)
         with runner.stage("upload"):
             inputs = [
-                *runner.upload_frame(rgb, depth, K),
+                *self._upload(frame),
                 runner.upload("fronts", np.ascontiguousarray(fronts, dtype=np.float32)),
                 runner.upload("masks", np.ascontiguousarray(masks)),
                 torch.full((len(masks) * count,), object),
@@ -289,9 +301,9 @@ class PoseBatch:
             ]
         poses, evidence = runner.run(self._place, inputs, count, size=(len(masks), len(rotations)))
         with runner.stage("copy"):
-            original = poses.cpu() @ torch.linalg.inv(self._offsets[object])
+            original = poses.cpu().numpy() @ self._back[object]
             values = dict(zip(PoseEvidence._fields, evidence.cpu().numpy(), strict=True))
-        return PlacedPoses(original.numpy(), values)
+        return PlacedPoses(original, values)
 
     def _place(
         self,
@@ -324,10 +336,10 @@ class PoseBatch:
         return poses.unflatten(0, (regions, count)), evidence.unflatten(1, (regions, count))
 
     def _compare(self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, index: Tensor) -> tuple[Tensor, ...]:
-        """(N, N) colour and shape, of `compare_poses`."""
+        """(2, N, N) colour and shape, of `compare_poses`."""
         observation = self._runner.observe(rgb, depth, K)
         with self._runner.stage("compare"):
-            return tuple(compare_poses(poses, self._each(index), observation))
+            return (torch.stack(tuple(compare_poses(poses, self._each(index), observation))),)
 
     def _follow(
         self,
@@ -341,7 +353,8 @@ class PoseBatch:
         judge: bool,
         rough: bool,
     ) -> tuple[Tensor, ...]:
-        """Centred poses (N, 4, 4), their ranking (N,), confidence, (N,) or (0,), and the evidence (12, N)."""
+        """(29, N) of each the centred pose, row by row, its ranking, and what is evident of it; where known its
+        confidence, too, (30, N): all in one piece, which takes one copy."""
         runner, objects = self._runner, self._each(index)
         observation = runner.observe(rgb, depth, K)
         if iteration:
@@ -356,5 +369,6 @@ class PoseBatch:
             with runner.stage("judge"):
                 ranking, confidence, _ = self._scorer.judge(Hypotheses(poses), objects, observation)
         with runner.stage("evidence"):
-            evidence = torch.stack(measure_evidence(poses, objects, observation))
-        return poses, ranking, poses.new_empty(0) if confidence is None else confidence, evidence
+            evidence = measure_evidence(poses, objects, observation)
+        single = [ranking, *evidence] if confidence is None else [ranking, *evidence, confidence]
+        return (torch.cat([poses.flatten(1).T, torch.stack(single)]),)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from pose6d.geometry.motion import is_far, place_at
-from pose6d.geometry.transforms import so3_exp, so3_log
+from pose6d.geometry.motion import is_far, part_of_turn, place_at
 
 _LEAST_GAIN = 0.04  # of what a frame has new after many at rest: a pose that was wrong at first is put right in time
 _ANOTHER = 15.0, 0.08  # degrees and diameters from which on a pose is another one, and is taken as it is
@@ -42,8 +40,7 @@ class PoseMean:
         self._count += 1
         gain = max(1.0 / self._count, _LEAST_GAIN)
         before, now = self._mean.astype(np.float64), np.asarray(pose, dtype=np.float64)
-        turn = so3_log(torch.from_numpy(now[:3, :3] @ before[:3, :3].T))
-        rotation = so3_exp(gain * turn).numpy() @ before[:3, :3]
+        rotation = part_of_turn(now[:3, :3] @ before[:3, :3].T, gain) @ before[:3, :3]
         middle, place = (p[:3, :3] @ self._center + p[:3, 3] for p in (before, now))
         self._mean = place_at(rotation, middle + gain * (place - middle), self._center)
         return self._mean

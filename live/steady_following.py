@@ -60,7 +60,7 @@ class SteadyFollowing:
             assert verdict is not None
             if verdict.confidence is not None:
                 one = replace(one, confidence=np.array([verdict.confidence], np.float32))
-            candidate = Candidate.of(track, one, 0)
+            (candidate,) = Candidate.each_of(track, one)
             sure = track.judge.is_sure(candidate.odds)
             if sure and verdict.holds(starts[at], candidate.pose, track.center, candidate.seen):
                 track.verdict = verdict._replace(frames=verdict.frames + 1)

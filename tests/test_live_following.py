@@ -78,7 +78,7 @@ def test_turns_wait_for_a_frame_without_networks_but_not_for_long(
     sides = OtherSides(tracker._batch, (2, 0), effort)
     monkeypatch.setattr(sides, "_try_turns", lambda *given: tried.append(True))
     track, frame = tracker._tracks[0], tracker._batch.check(stage.frame)
-    best = Candidate.of(track, tracker._batch.look(frame, [0], pose_at(0.0).numpy()[None]), 0)
+    (best,) = Candidate.each_of(track, tracker._batch.look(frame, [0], pose_at(0.0).numpy()[None]))
     for waits, first in ((False, effort.interval), (True, 1.5 * effort.interval)):
         track.since_look = 0
         tried.clear()
@@ -108,7 +108,7 @@ def test_smaller_networks_look_roughly(stage: Stage) -> None:
         PoseBatch([estimator]).follow(stage.frame, [0] * 3, poses, 1, 0, judge=False, rough=rough)
         assert (stage.refiner.pairs, small.pairs) == (own, scouts)
     batch, track = PoseBatch([scouted]), ObjectTrack("box", 0, scouted, smoothing=False)
-    best = Candidate.of(track, batch.look(stage.frame, [0], poses[:1]), 0)
+    (best,) = Candidate.each_of(track, batch.look(stage.frame, [0], poses[:1]))
     track.since_look, small.pairs, stage.refiner.pairs = EFFORTS["cpu"].interval, 0, 0
     OtherSides(batch, (2, 0), EFFORTS["cpu"]).look(track, stage.frame, best, waits=False)
     assert (stage.refiner.pairs, small.pairs) == (0, EFFORTS["cpu"].turns)

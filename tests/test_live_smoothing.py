@@ -72,6 +72,14 @@ def test_creeping_is_motion(picture: StillPicture) -> None:
     assert not all(still[1:])
 
 
+def test_while_something_moves_rest_is_noticed_a_frame_later_at_most(picture: StillPicture) -> None:
+    assert not any(is_still(picture, seen(x=0.002 * i)) for i in range(12))
+    first, second, third = (is_still(picture, seen(x=0.022)) for _ in range(3))
+    assert third and (first or second)
+    assert not is_still(picture, seen(x=0.024)), "and where rest ends is seen at once"
+    assert is_still(picture, seen(x=0.024))
+
+
 def test_noise_that_hides_motion_is_not_taken_for_rest(picture: StillPicture) -> None:
     for _ in range(5):
         frame = seen()

@@ -213,7 +213,7 @@ def check_intrinsics(
     if not np.isfinite(values).all():
         raise SceneError(f"{source}: intrinsics hold values that are not finite: {values.tolist()}")
     fx, fy, cx, cy = values[0, 0], values[1, 1], values[0, 2], values[1, 2]
-    if not np.allclose(values[2], [0, 0, 1], atol=1e-6) or abs(values[1, 0]) > 1e-6:
+    if np.abs(values[2] - (0.0, 0.0, 1.0)).max() > 1e-5 or abs(values[1, 0]) > 1e-6:
         raise SceneError(f"{source}: {values.tolist()} is no pinhole matrix; {_FORM}. Is it transposed?")
     if fx <= 0 or fy <= 0:
         raise SceneError(f"{source}: focal lengths fx={fx:g}, fy={fy:g}; both must be positive, in pixels")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+import math
 
-from pose6d.geometry.transforms import so3_exp, so3_log
+import cv2
+import numpy as np
 
 _STEPS = 3  # between frames, over which it is told whether an object moves at all
 _LONGEST_STEP = 3.0  # times the last interval that is extrapolated over; a clock that jumps must not throw the object
@@ -20,6 +20,11 @@ def place_at(rotation: np.ndarray, middle: np.ndarray, center: np.ndarray) -> np
     pose = np.eye(4, dtype=np.float32)
     pose[:3, :3], pose[:3, 3] = rotation, middle - rotation @ center
     return pose
+
+
+def part_of_turn(turn: np.ndarray, share: float) -> np.ndarray:
+    """(3, 3) float64, a rotation (3, 3) about its axis by so many times its angle."""
+    return cv2.Rodrigues(share * cv2.Rodrigues(np.asarray(turn, dtype=np.float64))[0])[0]
 
 
 class Motion:
@@ -56,7 +61,7 @@ class Motion:
             share = min((seconds - now) / (now - then), _LONGEST_STEP)  # type: ignore[operator]
         turn = later[:3, :3] @ earlier[:3, :3].T
         if share != 1.0:
-            turn = so3_exp(share * so3_log(torch.from_numpy(turn))).numpy()
+            turn = part_of_turn(turn, share)
         # The nearest rotation: what a matrix is off one would double with each prediction from predictions.
         left, _, right = np.linalg.svd(turn @ later[:3, :3])
         rotation = left @ right
@@ -85,7 +90,7 @@ class Motion:
 
 def is_far(earlier: np.ndarray, later: np.ndarray, center: np.ndarray, degrees: float, distance: float) -> bool:
     """Whether two poses (4, 4) differ by more than so many degrees, or their middles by the distance in metres."""
-    trace = float(np.trace(later[:3, :3] @ earlier[:3, :3].T))
-    turn = np.degrees(np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0)))
-    middle, before = (pose[:3, :3] @ center + pose[:3, 3] for pose in (later, earlier))
-    return bool(turn > degrees or np.linalg.norm(middle - before) > distance)
+    cosine = (float(np.vdot(later[:3, :3], earlier[:3, :3])) - 1.0) / 2.0
+    turn = math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
+    change = later - earlier
+    return turn > degrees or math.dist(change[:3, :3] @ center + change[:3, 3], (0.0, 0.0, 0.0)) > distance

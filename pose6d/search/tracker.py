@@ -23,6 +23,8 @@ from pose6d.search.interfaces import Hypotheses, ObjectModel, Refiner, Scorer, S
 _STILL_TURN, _STILL_SHIFT = 0.07, 0.03
 _STEPS = 2  # where the networks follow, if nothing else is asked for
 
+_Seen = list[dict[str, float]] | None
+
 
 class Tracker:
     """Follows M objects at once, in one batch; one object is a batch of one.
@@ -134,13 +136,13 @@ class Tracker:
         with self._runner.stage("upload"):
             starts = self._memory.starts()
             inputs = [*self._upload(rgb, depth, K, torch.from_numpy(starts), NEAR), torch.from_numpy(starts)]
-        found, evidence = self._runner.run(self._align, inputs)
+        (results,) = self._runner.run(self._align, inputs)
         with self._runner.stage("copy"):
-            centred, original = found.cpu().numpy()
-            seen = _by_object(evidence)
+            centred, original, _, seen = self._unpack(results)
+        assert seen is not None
         if not self._memory.went_alone(starts, centred, seen):
             return None
-        self.poses = found[0]
+        self.poses = self._poses_of(results)
         return original
 
     def _follow_by_networks(
@@ -151,16 +153,14 @@ class Tracker:
         assert self.poses is not None
         with runner.stage("upload"):
             inputs = [*self._upload(rgb, depth, K, self.poses, REACH), self.poses]
-        found, confidence, evidence = runner.run(self._follow, inputs, steps, judge, seldom)
+        (results,) = runner.run(self._follow, inputs, steps, judge, seldom)
         if not self._on_cpu:  # while the GPU computes; nothing has changed yet
             with runner.stage("check"):
                 check_depth_roughly(depth)
         with runner.stage("copy"):
-            centred, original = found.cpu().numpy()
+            centred, original, known, seen = self._unpack(results)
             check_result(original, "tracking")
-            known = confidence.cpu().numpy() if len(confidence) else None
-            seen = _by_object(evidence) if len(evidence) else None
-        self.poses = found[0]
+        self.poses = self._poses_of(results)
         self._memory.went_with_networks(centred, known, seen, judge)
         return original, known
 
@@ -175,8 +175,8 @@ class Tracker:
     def _follow(
         self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, iteration: int, judge: bool, seldom: bool
     ) -> tuple[Tensor, ...]:
-        """Poses (2, M, 4, 4) of the centred objects and of the original ones, their confidence, (M,) or (0,), and what
-        the frame shows of them, (12, M) or (0,)."""
+        """What `_pack` makes of the poses, of their confidence, if asked for and known, and of what the frame shows, if
+        that tells whether the next one needs networks."""
         runner = self._runner
         observation = runner.observe(rgb, depth, K)
         with runner.stage("refine"):
@@ -188,28 +188,39 @@ class Tracker:
         if judge:
             with runner.stage("judge"):
                 confidence = self._scorer.judge(Hypotheses(poses), self._object, observation).confidence
-        evidence = self._look(poses, observation) if seldom and self._on_cpu else poses.new_empty(0)
-        return self._both(poses), poses.new_empty(0) if confidence is None else confidence, evidence
+        evidence = self._look(poses, observation) if seldom and self._on_cpu else None
+        return (self._pack(poses, confidence, evidence),)
 
     def _align(self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor) -> tuple[Tensor, ...]:
-        """The same without networks: poses (2, M, 4, 4) and what the frame shows of them, (12, M)."""
+        """The same without networks, and so without confidence."""
         observation = self._runner.observe(rgb, depth, K)
         rounds = alignment_alone.ROUNDS
         with self._runner.stage("align"):
             poses = align_poses(poses, self._object, observation, rounds, coarse=rounds - 1)
-        return self._both(poses), self._look(poses, observation)
+        return (self._pack(poses, None, self._look(poses, observation)),)
 
-    def _both(self, poses: Tensor) -> Tensor:
-        return torch.stack([poses, poses @ self._centred_from_original])
+    def _pack(self, poses: Tensor, confidence: Tensor | None, evidence: Tensor | None) -> Tensor:
+        """(L,) all results in one piece, which takes one copy: poses of the centred objects and of the original ones,
+        what the frame shows of them (12, M), and their confidence (M,)."""
+        parts = poses, poses @ self._centred_from_original, evidence, confidence
+        return torch.cat([part.flatten() for part in parts if part is not None])
+
+    def _unpack(self, results: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, _Seen]:
+        """The same on the host, with None for what is not there; the evidence is by object and name."""
+        values, count = results.cpu().numpy(), len(self._centers)
+        (centred, original), others = values[: 32 * count].reshape(2, count, 4, 4), values[32 * count :]
+        others = others.reshape(-1, count)
+        shown, known = np.split(others, [len(others) // len(PoseEvidence._fields) * len(PoseEvidence._fields)])
+        seen = [dict(zip(PoseEvidence._fields, each, strict=True)) for each in shown.T.tolist()] if len(shown) else None
+        return centred, original, known[0] if len(known) else None, seen
+
+    def _poses_of(self, results: Tensor) -> Tensor:
+        """(M, 4, 4) of the centred objects, on the device."""
+        return results[: 16 * len(self._centers)].reshape(-1, 4, 4)
 
     def _look(self, poses: Tensor, observation: Observation) -> Tensor:
         with self._runner.stage("look"):
             return torch.stack(measure_evidence(poses, self._object, observation))
-
-
-def _by_object(evidence: Tensor) -> list[dict[str, float]]:
-    """The evidence (12, M) of each object by name."""
-    return [dict(zip(PoseEvidence._fields, values, strict=True)) for values in evidence.cpu().T.tolist()]
 
 
 def refine_tracked(
