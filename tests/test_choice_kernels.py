@@ -8,12 +8,14 @@ from torch.nn.functional import normalize
 
 from learning.inference import relight as relight_module
 from pose6d.cuda_kernels import available
+from pose6d.geometry import observation as observation_module
 from pose6d.geometry.depth import filter_depth
 from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.geometry.transforms import make_transform
 from pose6d.rendering import light as light_module
 from pose6d.rendering.rendered_object import RenderedObject
+from pose6d.search import evidence as cues_module
 from pose6d.search import hypotheses as hypotheses_module
 from pose6d.search import pair_evidence as evidence_module
 from pose6d.search import placement as placement_module
@@ -93,6 +95,32 @@ def test_evidence_of_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(found.color, expected.color, rtol=1e-2, atol=0.05)
     torch.testing.assert_close(found.shape, expected.shape)
     assert found.color.abs().max() > 1
+
+
+def test_what_a_frame_says_of_poses(monkeypatch: pytest.MonkeyPatch) -> None:
+    object, pose, observation, _ = frame_of_a_box()
+    moves = torch.tensor(
+        [[0.0, 0.0, 0.0], [0.004, 0.0, 0.003], [0.0, 0.01, -0.03], [-0.12, 0.02, 0.1], [9.0, 0.0, 0.0]]
+    )
+    rotations = rotation_hypotheses()[[17, 17, 30, 45, 17]].to(DEVICE)
+    poses = make_transform(rotations, pose[:3, 3] + moves.to(DEVICE))
+    found = torch.stack(cues_module.measure_evidence(poses, object, observation))
+    without_kernels(monkeypatch, cues_module)
+    expected = torch.stack(cues_module.measure_evidence(poses, object, observation))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert expected.std(dim=1).min() > 1e-3, "every cue tells something"
+    assert cues_module.measure_evidence(poses[:0], object, observation).visible.shape == (0,)
+
+
+def test_a_frame_as_colours_and_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb = torch.randint(256, (*SIZE, 3), dtype=torch.uint8, device=DEVICE)
+    depth = noisy_depth(*SIZE, seed=1).to(DEVICE)
+    found = observe(rgb, depth, K)
+    without_kernels(monkeypatch, observation_module)
+    expected = observe(rgb, depth, K)
+    torch.testing.assert_close(found.rgb, expected.rgb, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.xyz, expected.xyz, rtol=1e-6, atol=1e-7)
+    assert (found.rgb.stride(), found.xyz.stride()) == (expected.rgb.stride(), expected.xyz.stride())
 
 
 def test_where_rotations_start(monkeypatch: pytest.MonkeyPatch) -> None:

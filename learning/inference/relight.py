@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learning.models.config import NetworkConfig
 from pose6d.cuda_kernels import available, blocks_for, check_inputs, load_kernels, strided
-from pose6d.geometry.camera import crop_transforms
+from pose6d.geometry.camera import crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import ALBEDO
 from pose6d.rendering.light import fit_light, lit_colors
@@ -29,8 +29,8 @@ def drawn_surface(
         (N, 3, s, s) each, 0 where there is no surface.
     """
     size = config.input_size
-    transforms = crop_transforms(poses, observation.K, object.diameter, config.window, size)
-    drawn = object.render(poses, transforms @ observation.K, (size, size), shading=ALBEDO, normals=True)
+    _, crop_K = crop_windows(poses, observation.K, object.diameter, config.window, size)
+    drawn = object.render(poses, crop_K, (size, size), shading=ALBEDO, normals=True)
     assert drawn.normal is not None
     return drawn.color.permute(0, 3, 1, 2), drawn.normal.permute(0, 3, 1, 2)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pose6d.cuda_kernels import available, blocks_for, check_inputs, load_kernels
 from pose6d.geometry.camera import backproject
 
 
@@ -36,6 +37,23 @@ def observe(rgb: np.ndarray | Tensor, depth: np.ndarray | Tensor, K: np.ndarray 
     """
     depth = torch.as_tensor(depth, dtype=torch.float32)
     rgb = torch.as_tensor(rgb, device=depth.device)
-    color = rgb.float() / 255.0 if rgb.dtype == torch.uint8 else rgb.float()
     K = torch.as_tensor(K, dtype=torch.float32, device=depth.device)
-    return Observation(color.permute(2, 0, 1), backproject(depth, K).permute(2, 0, 1), K)
+    if rgb.dtype == torch.uint8 and available(depth.device):
+        color, xyz = _observe_kernel(rgb, depth, K)
+    else:
+        color, xyz = rgb.float() / 255.0 if rgb.dtype == torch.uint8 else rgb.float(), backproject(depth, K)
+    return Observation(color.permute(2, 0, 1), xyz.permute(2, 0, 1), K)
+
+
+def _observe_kernel(rgb: Tensor, depth: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours and points (H, W, 3) of a frame, on a GPU."""
+    check_inputs(depth.device, rgb=(rgb, (*depth.shape, 3)), K=(K, (3, 3)))
+    color, xyz = torch.empty((2, *depth.shape, 3), device=depth.device).unbind()
+    if depth.numel():
+        (kernel,) = load_kernels(
+            "pose6d.geometry", "observation.cu", ("observe",), depth.get_device(), ("--fmad=false",)
+        )
+        kernel(
+            blocks_for(depth.numel()), *(rgb.contiguous(), depth.contiguous(), K.contiguous()), *depth.shape, color, xyz
+        )
+    return color, xyz

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from pose6d.cuda_kernels import available, check_inputs, load_kernels
 from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
 from pose6d.geometry.observation import Observation
-from pose6d.rendering.interface import ALBEDO
+from pose6d.rendering.interface import ALBEDO, Rendering
 from pose6d.search.interfaces import ObjectModel
 from pose6d.search.texture_correlation import texture_pair
 
@@ -70,6 +71,22 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
         diameter = poses.new_full((len(poses),), diameter)
     transforms, crop_K = crop_windows(poses, observation.K, diameter, _WINDOW, _SIZE)
     drawn = object.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
+    textures = texture_pair(drawn, observation, transforms, diameter)[:3]
+    measure = _measure_kernel if available(poses.device) else _measure_tensors
+    return measure(poses, diameter, observation, transforms, drawn, *textures)
+
+
+def _measure_tensors(
+    poses: Tensor,
+    diameter: Tensor,
+    observation: Observation,
+    transforms: Tensor,
+    drawn: Rendering,
+    expected: Tensor,
+    found: Tensor,
+    same: Tensor,
+) -> PoseEvidence:
+    """The evidence of poses by their drawings, and by what `texture_pair` gives of these; arguments as there."""
     seen = crop_images(observation.xyz[2:], transforms, _SIZE, mode="nearest")[:, 0]  # (N, s, s)
     picture = crop_coverage(transforms, _SIZE, *observation.xyz.shape[-2:])
     surface = drawn.mask & picture
@@ -89,7 +106,6 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
     ring = picture & ~drawn.mask & around.isfinite() & (seen > 0)
     goes_on = ring & ((seen + around.nan_to_num(0.0, 0.0, 0.0)).abs() < limit)
 
-    expected, found, same, _ = texture_pair(drawn, observation, transforms, diameter)
     pixels = 3.0 * same.sum((1, 2, 3)).clamp(min=1.0)
     power = [(x**2).sum((1, 2, 3)) / pixels + _LEAST_CONTRAST for x in (expected, found)]
     texture = (expected * found).sum((1, 2, 3)) / pixels * torch.rsqrt(power[0] * power[1])
@@ -112,6 +128,43 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
         green=green,
         blue=blue,
     )
+
+
+def _measure_kernel(
+    poses: Tensor,
+    diameter: Tensor,
+    observation: Observation,
+    transforms: Tensor,
+    drawn: Rendering,
+    expected: Tensor,
+    found: Tensor,
+    same: Tensor,
+) -> PoseEvidence:
+    """`_measure_tensors` on a GPU, where they would be two hundred small kernels."""
+    count, device = len(poses), poses.device
+    rgb, depth = observation.rgb.float(), observation.xyz[2].float()
+    check_inputs(device, rgb=(rgb, (3, *depth.shape)), diameter=(diameter, (count,)))
+    cues = torch.empty((len(PoseEvidence._fields), count), device=device)
+    if count:
+        constants = ("SAME_SURFACE", _SAME), ("SAME_FAR", _SAME_FAR), ("RING", _RING), ("DARK", _DARK)
+        (measure,) = load_kernels(
+            "pose6d.search",
+            "evidence.cu",
+            ("measure",),
+            poses.get_device(),
+            ("--fmad=false",),
+            (*constants, ("LEAST_CONTRAST", _LEAST_CONTRAST)),
+        )
+        diameter = diameter.float()
+        measure(
+            count,
+            *(drawn.instance.int().contiguous(), drawn.color.contiguous(), drawn.xyz.contiguous()),
+            *(rgb, *rgb.stride(), depth, *depth.stride(), *depth.shape, transforms.contiguous()),
+            *(poses.float().contiguous(), diameter, diameter.stride(0), expected, found, expected.stride(0)),
+            *(same, same.stride(0), _SIZE, count, cues),
+            shared_bytes=4 * _SIZE**2,
+        )
+    return PoseEvidence(*cues.unbind())
 
 
 def fitting_share(seen: Mapping[str, Any]) -> Any:
