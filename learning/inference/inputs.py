@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learning.models.config import NetworkConfig
-from pose6d.geometry.camera import crop_coverage, crop_images, crop_transforms
+from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
 from pose6d.geometry.observation import Observation
 from pose6d.geometry.transforms import make_transform, so3_exp, so3_log
 from pose6d.rendering.interface import Shading
@@ -92,7 +92,7 @@ def pair_inputs(
         share their window.
     """
     poses = hypotheses.poses
-    transforms = crop_transforms(poses, observation.K, object.diameter, config.window, config.input_size)
+    transforms, _ = crop_windows(poses, observation.K, object.diameter, config.window, config.input_size)
     A = rendered_inputs(poses, object, observation, transforms, config)
     rows = slice(1) if hypotheses.shared_window else slice(None)
     return A, observed_inputs(poses[rows], object.rows(rows), observation, transforms[rows], config)

@@ -105,19 +105,22 @@ def crop_transforms(
 def crop_windows(
     poses: torch.Tensor, K: torch.Tensor, diameter: float | torch.Tensor, ratio: float, size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`crop_transforms`, and the intrinsics of the crops; on a GPU by one kernel, which has no gradient.
+    """`crop_transforms`, and the intrinsics of the crops, without a gradient: by one kernel on a GPU, and by a compiled
+    loop on a CPU.
 
     Args:
         poses: (N, 4, 4) object in camera, metres; only the translation matters.
-        K: (3, 3).
+        K: (3, 3), or (N, 3, 3).
         diameter, ratio, size: see `crop_transforms`.
 
     Returns:
         (N, 3, 3) pixel transforms, image to crop; and (N, 3, 3) `transforms @ K`.
     """
-    if not available(poses.device):
+    if K.ndim == 2 and poses.device.type == "cpu":
+        return _crop_windows_loops(poses, K, diameter, ratio, size)
+    if K.ndim > 2 or not available(poses.device):
         transforms = crop_transforms(poses, K, diameter, ratio, size)
-        return transforms, transforms @ K
+        return transforms, transforms @ K.to(transforms.dtype)
     transforms, crop_K = torch.empty((2, len(poses), 3, 3), dtype=torch.float32, device=poses.device).unbind()
     if len(poses):
         (kernel,) = load_kernels(
@@ -128,6 +131,21 @@ def crop_windows(
             blocks_for(len(poses)),
             *(poses, len(poses), K, *length(diameter, ratio / 2, poses), size, transforms, crop_K),
         )
+    return transforms, crop_K
+
+
+def _crop_windows_loops(
+    poses: torch.Tensor, K: torch.Tensor, diameter: float | torch.Tensor, ratio: float, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`crop_windows` on a CPU."""
+    from pose6d.geometry import camera_loops  # imports numba, which a GPU does not need
+
+    windows = torch.empty((2, len(poses), 3, 3))
+    radius = (torch.as_tensor(diameter, dtype=torch.float32) * (ratio / 2)).expand(len(poses))
+    given = (x.detach().float().contiguous().numpy() for x in (poses, K, radius))
+    limits = (np.float32(x) for x in (size, _NEAREST, _WIDEST))
+    transforms, crop_K = windows
+    camera_loops.crop_windows(*given, *limits, transforms.numpy(), crop_K.numpy())
     return transforms, crop_K
 
 

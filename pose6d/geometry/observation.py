@@ -38,18 +38,24 @@ def observe(rgb: np.ndarray | Tensor, depth: np.ndarray | Tensor, K: np.ndarray 
     depth = torch.as_tensor(depth, dtype=torch.float32)
     rgb = torch.as_tensor(rgb, device=depth.device)
     K = torch.as_tensor(K, dtype=torch.float32, device=depth.device)
-    if rgb.dtype == torch.uint8 and available(depth.device):
-        color, xyz = _observe_kernel(rgb, depth, K)
+    if rgb.dtype != torch.uint8:
+        color, xyz = rgb.float(), backproject(depth, K)
+    elif depth.device.type == "cpu" or available(depth.device):
+        color, xyz = _observe_at_once(rgb, depth, K)
     else:
-        color, xyz = rgb.float() / 255.0 if rgb.dtype == torch.uint8 else rgb.float(), backproject(depth, K)
+        color, xyz = rgb.float() / 255.0, backproject(depth, K)
     return Observation(color.permute(2, 0, 1), xyz.permute(2, 0, 1), K)
 
 
-def _observe_kernel(rgb: Tensor, depth: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours and points (H, W, 3) of a frame, on a GPU."""
+def _observe_at_once(rgb: Tensor, depth: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours and points (H, W, 3) of a frame, by one kernel or one compiled loop."""
     check_inputs(depth.device, rgb=(rgb, (*depth.shape, 3)), K=(K, (3, 3)))
     color, xyz = torch.empty((2, *depth.shape, 3), device=depth.device).unbind()
-    if depth.numel():
+    if depth.device.type == "cpu":
+        from pose6d.geometry import camera_loops  # imports numba, which a GPU does not need
+
+        camera_loops.observe(*(x.contiguous().numpy() for x in (rgb, depth, K)), color.numpy(), xyz.numpy())
+    elif depth.numel():
         (kernel,) = load_kernels(
             "pose6d.geometry", "observation.cu", ("observe",), depth.get_device(), ("--fmad=false",)
         )

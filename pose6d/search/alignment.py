@@ -72,7 +72,7 @@ def _align(poses: Tensor, object: ObjectModel, observation: Observation, rounds:
     diameter = object.diameter
     if not isinstance(diameter, Tensor):
         diameter = poses.new_full((len(poses),), diameter)
-    step = _step_kernels if available(poses.device) else _step
+    step = _step_loops if poses.device.type == "cpu" else _step_kernels if available(poses.device) else _step
     starts, total = poses, poses.new_zeros(len(poses), 6)
     for done in range(rounds):
         size = _COARSE if done < coarse else _SIZE
@@ -107,7 +107,7 @@ def _step(crops: _Crops, starts: Tensor, poses: Tensor, total: Tensor, diameter:
         New poses, and the steps with this one.
     """
     trust = _trust(starts)
-    hessian, slope = (_sum_loops if poses.device.type == "cpu" else _sum_tensors)(crops, poses, diameter)
+    hessian, slope = _sum_tensors(crops, poses, diameter)
     hessian, slope = hessian + trust, slope + (trust @ total[..., None])[..., 0]
     step, _ = torch.linalg.solve_ex(hessian, -slope)  # never singular, and unlike solve does not wait for the device
     step = _STRIDE * step
@@ -123,9 +123,21 @@ def _sum_tensors(crops: _Crops, poses: Tensor, diameter: Tensor) -> tuple[Tensor
     return jacobian.mT @ weighted, (residual[:, None] @ weighted)[:, 0]
 
 
+def _step_loops(crops: _Crops, starts: Tensor, poses: Tensor, total: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
+    """`_step` on a CPU."""
+    from pose6d.search import alignment_loops  # imports numba, which a GPU does not need
+
+    system = [x.numpy() for x in _sum_loops(crops, poses, diameter)]
+    out, moved = torch.empty(len(poses), 4, 4), torch.empty(len(poses), 6)
+    given = (x.float().contiguous().numpy() for x in (starts, poses, total, diameter))
+    limits = (np.float32(x) for x in (_TURN, _ACROSS, _ALONG, _STRIDE))
+    alignment_loops.step_poses(*system, *given, *limits, out.numpy(), moved.numpy())
+    return out, moved
+
+
 def _sum_loops(crops: _Crops, poses: Tensor, diameter: Tensor) -> tuple[Tensor, Tensor]:
     """`_sum_tensors` on a CPU."""
-    from pose6d.search import alignment_loops  # imports numba, which a GPU does not need
+    from pose6d.search import alignment_loops
 
     K, drawn, *textures = crops
     assert drawn.normal is not None

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pose6d.compiled import compiled
 
 _MATH = {"contract", "reassoc", "arcp", "nsz"}
 _NEAREST = np.float32(1e-3)  # diameters
-_ZERO, _HALF = np.float32(0), np.float32(0.5)
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
 @compiled(nogil=True, fastmath=_MATH)
@@ -90,9 +92,75 @@ def sum_systems(
                     for a in range(6):
                         weighted = weight * j[a]
                         g[a] += weighted * off
-                        for b in range(6):
+                        for b in range(a, 6):
                             h[a, b] += weighted * j[b]
-        hessian[n], slope[n] = h, g
+        slope[n] = g
+        for a in range(6):
+            for b in range(a, 6):
+                hessian[n, a, b] = hessian[n, b, a] = h[a, b]
+
+
+@compiled(nogil=True)
+def step_poses(hessian, slope, starts, poses, total, diameter, turn, across, along, stride, out, moved):
+    """Fill out (N, 4, 4) and moved (N, 6): poses after a step of that stride, and how far they are from their starts.
+
+    Args:
+        hessian, slope: (N, 6, 6) and (N, 6), of `sum_systems`; hessian is overwritten.
+        starts, poses: (N, 4, 4) before the first step, and before this one.
+        total: (N, 6) the steps so far.
+        diameter: (N,) metres.
+        turn, across, along, stride: see `alignment.py`.
+    """
+    for n in range(len(poses)):
+        system, step = hessian[n], -slope[n]
+        ray = starts[n, :3, 3]
+        squared = max(ray[0] * ray[0] + ray[1] * ray[1] + ray[2] * ray[2], np.float32(1e-24))
+        for a in range(3):
+            system[a, a] += _ONE / (turn * turn)
+            step[a] -= total[n, a] / (turn * turn)
+            for b in range(3):
+                share = ray[a] * ray[b] / squared
+                trust = ((_ONE if a == b else _ZERO) - share) / (across * across) + share / (along * along)
+                system[3 + a, 3 + b] += trust
+                step[3 + a] -= trust * total[n, 3 + b]
+        _solve(system, step)
+        for a in range(6):
+            step[a] *= stride
+            moved[n, a] = total[n, a] + step[a]
+        angle = math.sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2])
+        first, second = np.float32(1.0), np.float32(0.5)
+        if angle > 1e-6:
+            first, second = np.float32(math.sin(angle) / angle), np.float32(2.0 * (math.sin(angle / 2) / angle) ** 2)
+        x, y, z = step[0], step[1], step[2]
+        for column in range(3):
+            a, b, c = poses[n, 0, column], poses[n, 1, column], poses[n, 2, column]
+            # v + first * (w x v) + second * (w x (w x v))
+            i, j, k = y * c - z * b, z * a - x * c, x * b - y * a
+            out[n, 0, column] = a + first * i + second * (y * k - z * j)
+            out[n, 1, column] = b + first * j + second * (z * i - x * k)
+            out[n, 2, column] = c + first * k + second * (x * j - y * i)
+        for a in range(3):
+            out[n, a, 3] = poses[n, a, 3] + step[3 + a] * diameter[n]
+            out[n, 3, a] = _ZERO
+        out[n, 3, 3] = _ONE
+
+
+@compiled(nogil=True)
+def _solve(system, right):
+    """Replace right (6,) by the solution of a positive definite system (6, 6), which is overwritten (Cholesky)."""
+    for a in range(6):
+        for b in range(a + 1):
+            value = system[a, b]
+            for c in range(b):
+                value -= system[a, c] * system[b, c]
+            system[a, b] = np.sqrt(value) if a == b else value / system[b, b]
+        for c in range(a):
+            right[a] -= system[a, c] * right[c]
+        right[a] /= system[a, a]
+    for a in range(5, -1, -1):
+        for c in range(a + 1, 6):
+            right[a] -= system[c, a] * right[c]
+        right[a] /= system[a, a]
 
 
 @compiled(nogil=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from pose6d.cuda_kernels import available, check_inputs, load_kernels
-from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows
+from pose6d.geometry.camera import crop_coverage, crop_images, crop_windows, nearest_pixels, source_pixels
 from pose6d.geometry.observation import Observation
 from pose6d.rendering.interface import ALBEDO, Rendering
 from pose6d.search.interfaces import ObjectModel
@@ -73,7 +73,14 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
     drawn = object.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
     textures = texture_pair(drawn, observation, transforms, diameter)[:3]
     measure = _measure_kernel if available(poses.device) else _measure_tensors
+    if poses.device.type == "cpu":
+        measure = _measure_loops
     return measure(poses, diameter, observation, transforms, drawn, *textures)
+
+
+def _limits(poses: Tensor, diameter: Tensor) -> Tensor:
+    """(N,) metres by which observed depth may be off where it is still the object's surface."""
+    return _SAME * diameter + _SAME_FAR * poses[:, 2, 3].clamp(min=0.0) ** 2
 
 
 def _measure_tensors(
@@ -90,8 +97,7 @@ def _measure_tensors(
     seen = crop_images(observation.xyz[2:], transforms, _SIZE, mode="nearest")[:, 0]  # (N, s, s)
     picture = crop_coverage(transforms, _SIZE, *observation.xyz.shape[-2:])
     surface = drawn.mask & picture
-    distance = poses[:, 2, 3].clamp(min=0.0)
-    limit = (_SAME * diameter + _SAME_FAR * distance**2)[:, None, None]
+    limit = _limits(poses, diameter)[:, None, None]
     off = seen - drawn.depth
     measured = surface & (seen > 0)
     near = measured & (off.abs() < limit)
@@ -128,6 +134,41 @@ def _measure_tensors(
         green=green,
         blue=blue,
     )
+
+
+def _measure_loops(
+    poses: Tensor,
+    diameter: Tensor,
+    observation: Observation,
+    transforms: Tensor,
+    drawn: Rendering,
+    expected: Tensor,
+    found: Tensor,
+    same: Tensor,
+) -> PoseEvidence:
+    """`_measure_tensors` on a CPU."""
+    from pose6d.search import evidence_loops  # imports numba, which a GPU does not need
+
+    cues = torch.empty(len(PoseEvidence._fields), len(poses))
+    u, v = source_pixels(transforms, _SIZE)
+    limits = _limits(poses, diameter), 0.5 * diameter
+    frame = observation.rgb.float(), observation.xyz[2].float()
+    given = (
+        drawn.instance,
+        drawn.color,
+        drawn.xyz,
+        *frame,
+        u,
+        v,
+        *nearest_pixels(u, v),
+        *limits,
+        expected,
+        found,
+        same,
+    )
+    constants = _RING, np.float32(_DARK), np.float32(_LEAST_CONTRAST)
+    evidence_loops.measure(*(x.numpy() for x in given), *constants, cues.numpy())
+    return PoseEvidence(*cues.unbind())
 
 
 def _measure_kernel(
