@@ -156,6 +156,6 @@ def test_on_a_gpu_what_hardly_moves_takes_one_step() -> None:
     estimator = FoundationPose(box(), refiner=refiner, scorer=KnowingScorer(refiner), device="cuda")
     frame = stage.show(box=moved(0))
     estimator.start_from(moved(0).numpy())
-    for _ in range(9):
+    for _ in range(3):
         estimator.track_one(frame.rgb, frame.depth, frame.K)
-    assert taken == [2, 1, 1], "and every fourth frame takes any"
+    assert taken == [2, 1, 1]

@@ -98,11 +98,9 @@ class TrackMemory:
 
     Args:
         diameters: (M,) metres.
-        interval: see `INTERVALS`.
     """
 
-    def __init__(self, diameters: Sequence[float] | np.ndarray, interval: int):
-        self._interval = interval
+    def __init__(self, diameters: Sequence[float] | np.ndarray):
         self._diameters = [float(diameter) for diameter in diameters]
         self._motions: list[Motion] = []
         self._verdicts: list[NetworkVerdict] | None = None
@@ -126,7 +124,7 @@ class TrackMemory:
         if self._pause:
             self._pause -= 1
             return False
-        return all(verdict.sound and verdict.frames + 1 < self._interval for verdict in self._verdicts)
+        return all(verdict.sound and verdict.frames + 1 < INTERVALS["cpu"] for verdict in self._verdicts)
 
     def starts(self) -> np.ndarray:
         """(M, 4, 4) float32, where the alignment starts from, after a frame of the networks."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -60,7 +57,7 @@ class Tracker:
         self._original_from_centred = make_transform(torch.eye(3), offsets).to(runner.device)
         self._on_cpu = runner.device.type == "cpu"
         self._diameters = np.broadcast_to(torch.as_tensor(object.diameter).cpu().numpy(), len(self._centers))
-        self._memory = TrackMemory(self._diameters, alignment_alone.INTERVALS[runner.device.type])
+        self._memory = TrackMemory(self._diameters)
         self.reset()
 
     def reset(self) -> None:
@@ -111,7 +108,7 @@ class Tracker:
             rgb, depth, K = check_frame(K, rgb, depth, _STEPS if iteration is None else iteration, cropped)
             if self._on_cpu:
                 check_depth_roughly(depth)
-        if iteration is None and self._memory.may_go_alone(judge):
+        if iteration is None and self._on_cpu and self._memory.may_go_alone(judge):
             found = self._go_alone(rgb, depth, K)
             if found is not None:
                 return found, self._memory.confidence if judge else None
@@ -125,11 +122,12 @@ class Tracker:
         for steps in usual if iteration is None else [iteration]:
             for judge in (True, False):
                 self._follow_by_networks(rgb, depth, K, steps, judge, seldom=iteration is None)
-        if iteration is None:
+        if iteration is None and self._on_cpu:
             self._go_alone(rgb, depth, K)
 
     def _steps(self) -> int:
-        """Refinement steps where nobody says how many: one on a GPU, which is not waited for, of what hardly moves."""
+        """Refinement steps where nobody says how many. A GPU takes as long for a look at what the frame shows as for a
+        step or two, and the networks follow in every frame there: what hardly moves takes one step."""
         hardly_moves = self._memory.rest(np.degrees(_STILL_TURN), _STILL_SHIFT)
         return 1 if hardly_moves and not self._on_cpu else _STEPS
 
@@ -138,7 +136,7 @@ class Tracker:
         with self._runner.stage("upload"):
             starts = self._memory.starts()
             inputs = [*self._upload(rgb, depth, K, torch.from_numpy(starts), NEAR), torch.from_numpy(starts)]
-        results = self._run(depth, self._align, inputs)
+        (results,) = self._runner.run(self._align, inputs)
         with self._runner.stage("copy"):
             centred, original, _, seen = self._unpack(results)
         assert seen is not None
@@ -155,21 +153,16 @@ class Tracker:
         assert self.poses is not None
         with runner.stage("upload"):
             inputs = [*self._upload(rgb, depth, K, self.poses, REACH), self.poses]
-        results = self._run(depth, self._follow, inputs, steps, judge, seldom)
+        (results,) = runner.run(self._follow, inputs, steps, judge, seldom)
+        if not self._on_cpu:  # while the GPU computes; nothing has changed yet
+            with runner.stage("check"):
+                check_depth_roughly(depth)
         with runner.stage("copy"):
             centred, original, known, seen = self._unpack(results)
             check_result(original, "tracking")
         self.poses = self._poses_of(results)
         self._memory.went_with_networks(centred, known, seen, judge)
         return original, known
-
-    def _run(self, depth: np.ndarray, function: Callable[..., tuple[Tensor]], *arguments: Any) -> Tensor:
-        """What `_pack` makes of a frame; its depth is checked while a GPU computes, since nothing changes before."""
-        (results,) = self._runner.run(function, *arguments)
-        if not self._on_cpu:
-            with self._runner.stage("check"):
-                check_depth_roughly(depth)
-        return results
 
     def _upload(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, poses: Tensor, around: float) -> list[Tensor]:
         """What the device needs of a frame in which the objects are near these poses (M, 4, 4)."""
@@ -181,7 +174,7 @@ class Tracker:
 
     def _follow(
         self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor, iteration: int, judge: bool, seldom: bool
-    ) -> tuple[Tensor]:
+    ) -> tuple[Tensor, ...]:
         """What `_pack` makes of the poses, of their confidence, if asked for and known, and of what the frame shows, if
         that tells whether the next one needs networks."""
         runner = self._runner
@@ -195,10 +188,10 @@ class Tracker:
         if judge:
             with runner.stage("judge"):
                 confidence = self._scorer.judge(Hypotheses(poses), self._object, observation).confidence
-        evidence = self._look(poses, observation) if seldom else None
+        evidence = self._look(poses, observation) if seldom and self._on_cpu else None
         return (self._pack(poses, confidence, evidence),)
 
-    def _align(self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor) -> tuple[Tensor]:
+    def _align(self, rgb: Tensor, depth: Tensor, K: Tensor, poses: Tensor) -> tuple[Tensor, ...]:
         """The same without networks, and so without confidence."""
         observation = self._runner.observe(rgb, depth, K)
         rounds = alignment_alone.ROUNDS
