@@ -35,8 +35,8 @@ def observation() -> Observation:
 @pytest.fixture
 def poses() -> torch.Tensor:
     """Where the box is, a little beside it, in another place, at the border of the picture, and outside of it."""
-    moves = torch.tensor([[0.0, 0.0, 0.0], [0.004, 0.0, 0.003], [0.0, 0.01, -0.03], [-0.22, 0.02, 0.1], [9.0, 0.0, 0.0]])
-    return make_transform(rotation_hypotheses()[[17, 17, 30, 45, 17]], MIDDLE + moves)
+    moves = [[0.0, 0.0, 0.0], [0.004, 0.0, 0.003], [0.0, 0.01, -0.03], [-0.22, 0.02, 0.1], [9.0, 0.0, 0.0]]
+    return make_transform(rotation_hypotheses()[[17, 17, 30, 45, 17]], MIDDLE + torch.tensor(moves))
 
 
 @pytest.mark.parametrize("ratio", [1.0, 1.2])
