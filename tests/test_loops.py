@@ -1,4 +1,4 @@
-"""The compiled loops of a CPU against the tensor expressions that they replace."""
+"""The compiled loops and filters of a CPU against the tensor expressions that they replace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pose6d.geometry.observation import Observation, observe
 from pose6d.geometry.rotation_grids import rotation_hypotheses
 from pose6d.geometry.transforms import make_transform
 from pose6d.rendering.rendered_object import RenderedObject
-from pose6d.search import alignment, evidence
+from pose6d.search import alignment, evidence, pair_evidence
 from tests.rendering_scenes import box, noisy_depth
 
 SIZE = (240, 320)
@@ -85,3 +85,12 @@ def test_steps_of_the_alignment(poses: torch.Tensor, observation: Observation, m
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
     assert (expected - poses).abs().amax(dim=(1, 2))[:2].min() > 1e-4
     torch.testing.assert_close(found[4], poses[4])
+
+
+def test_blurred_images_and_counted_pixels() -> None:
+    images = torch.rand(2, 3, 50, 50, generator=torch.Generator().manual_seed(0)).permute(1, 0, 3, 2)
+    apart = (torch.arange(50)[:, None] - torch.arange(50)).abs()
+    gaussian = torch.exp(-0.5 * (apart / pair_evidence._SIGMA) ** 2)
+    torch.testing.assert_close(pair_evidence._blur(images), gaussian @ images @ gaussian, rtol=0, atol=5e-5)
+    band = (apart <= pair_evidence._EDGE).float()
+    torch.testing.assert_close(pair_evidence._count_around(images), band @ images @ band)

@@ -44,7 +44,7 @@ def crop_windows(poses, K, radius, size, nearest, widest, transforms, crop_K):
             crop_K[n, 2, column] = K[2, column]
 
 
-@compiled(nogil=True)
+@compiled(nogil=True, fastmath={"arcp"})
 def observe(rgb, depth, K, color, xyz):
     """Fill color and xyz (H, W, 3) float32, the colours in 0..1 and the points that a camera saw.
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +27,7 @@ _WINDOW = 1.2  # their side over the diameter
 _STRIDE = 2  # pixels between those that are compared; blurred neighbours say the same
 _SAME = 0.05  # diameters by which observed depth may be off where a pose's surface is compared
 _SIGMA = 1.2  # pixels; drawn and observed colours are blurred alike
+_REACH = 6  # pixels, beyond which the blur on a CPU ends: 4e-6 of its middle
 _EDGE = 2  # pixels from the edge of what is seen that do not count
 _PART = 0.5  # of the mask that one pose explains; another one that explains less than this is of another thing
 _ELSEWHERE = 1e5  # standard scores: certain
@@ -75,13 +78,11 @@ def compare_poses(
     elsewhere = _ELSEWHERE * (less.mT - less)
     counts = (drawn.mask & inside & ((seen <= 0) | (off.abs() < 1))).float()
 
-    blur = _gaussian(_SIZE, _SIGMA, poses.device)
-    weight = (blur @ counts @ blur).clamp(min=1e-6)[:, None]
+    weight = _blur(counts).clamp(min=1e-6)[:, None]
     assert drawn.normal is not None
-    albedo = (blur @ (drawn.color.permute(0, 3, 1, 2) * counts[:, None]) @ blur) / weight
-    color = (blur @ (crop_images(observation.rgb, transforms, _SIZE) * counts[:, None]) @ blur) / weight
-    band = _band(_SIZE, _EDGE, poses.device)
-    core = ((band @ counts @ band) > (2 * _EDGE + 1) ** 2 - 0.5).float()
+    albedo = _blur(drawn.color.permute(0, 3, 1, 2) * counts[:, None]) / weight
+    color = _blur(crop_images(observation.rgb, transforms, _SIZE) * counts[:, None]) / weight
+    core = (_count_around(counts) > (2 * _EDGE + 1) ** 2 - 0.5).float()
     normal = drawn.normal.permute(0, 3, 1, 2)
     some = slice(_STRIDE // 2, None, _STRIDE)
     albedo, color, normal, core, shape = (x[..., some, some].flatten(-2) for x in (albedo, color, normal, core, shape))
@@ -134,11 +135,28 @@ def _standard_scores(cost: Tensor) -> Tensor:
     return better.sum(-1) * torch.rsqrt((better**2).sum(-1) + 1.0)
 
 
-def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
-    place = torch.arange(size, device=device, dtype=torch.float32)
-    return torch.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2)
+def _blur(images: Tensor) -> Tensor:
+    """Images (..., s, s), black beyond their borders, blurred by a Gaussian whose middle is 1."""
+    if images.device.type == "cpu":
+        return _filter_rows_and_columns(images, np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / _SIGMA) ** 2))
+    place = torch.arange(images.shape[-1], device=images.device, dtype=torch.float32)
+    matrix = torch.exp(-0.5 * ((place[:, None] - place) / _SIGMA) ** 2)
+    return matrix @ images @ matrix
 
 
-def _band(size: int, reach: int, device: torch.device) -> Tensor:
-    place = torch.arange(size, device=device)
-    return ((place[:, None] - place).abs() <= reach).float()
+def _count_around(images: Tensor) -> Tensor:
+    """The sum of the pixels up to `_EDGE` away from each of images (..., s, s)."""
+    if images.device.type == "cpu":
+        return _filter_rows_and_columns(images, np.ones(2 * _EDGE + 1))
+    place = torch.arange(images.shape[-1], device=images.device)
+    matrix = ((place[:, None] - place).abs() <= _EDGE).float()
+    return matrix @ images @ matrix
+
+
+def _filter_rows_and_columns(images: Tensor, kernel: np.ndarray) -> Tensor:
+    """The same on a CPU, a sixth of the time of products of matrices."""
+    given, kernel = images.contiguous(), kernel.astype(np.float32)
+    filtered = torch.empty_like(given)
+    for image, out in zip(*(x.flatten(0, -3).numpy() for x in (given, filtered)), strict=True):
+        cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, dst=out, borderType=cv2.BORDER_CONSTANT)
+    return filtered
