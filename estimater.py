@@ -337,13 +337,19 @@ class FoundationPose:
         return poses[0]
 
     def warm_up(
-        self, height: int = 480, width: int = 640, register_iteration: int = 5, track_iteration: int | None = None
+        self,
+        height: int = 480,
+        width: int = 640,
+        register_iteration: int = 5,
+        track_iteration: int | None = None,
+        judge: bool | None = None,
     ) -> float:
         """Compile kernels, choose them and record graphs, so that the first frame is as fast as any.
 
         Args:
             height, width: of the images that will come, pixels.
             register_iteration, track_iteration: `iteration` of the calls that will come.
+            judge: of the calls of `track_one` that will come; None for either.
 
         Returns:
             Seconds that it took. The estimator is as new afterwards.
@@ -361,7 +367,7 @@ class FoundationPose:
             if self.device.type == "cuda":  # on a CPU, one hypothesis warms up as much as many
                 self.register(K, rgb, depth, np.eye(height, width, dtype=bool), register_iteration)
             self.start_from(pose)
-            self._tracker.warm_up(rgb, depth, K, track_iteration)
+            self._tracker.warm_up(rgb, depth, K, track_iteration, (True, False) if judge is None else (judge,))
         self.reset()
         return time.perf_counter() - start
 

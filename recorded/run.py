@@ -85,7 +85,8 @@ def run_recorded(options: RecordedOptions, make_estimator: Callable[..., Any] = 
         estimator.cropped = options.cropped
         if device.type == "cuda":  # a CPU has little to warm up
             with record.stage("warm up"):
-                estimator.warm_up(*first.depth.shape, options.est_refine_iter, options.track_refine_iter)
+                judge = options.judge and estimator.scorer.has_confidence
+                estimator.warm_up(*first.depth.shape, options.est_refine_iter, options.track_refine_iter, judge)
     if options.debug_dir is None:
         folder = RunFolder.new(Path("debug") / scene.path.resolve().name)
     else:

@@ -115,7 +115,7 @@ def _inside(request: Request, started: float) -> dict[str, dict[str, float]]:
     images = [frame[name] for name in ("K", "rgb", "depth", "mask")]
     lap("frame")
     if estimator.device.type == "cuda":  # as run_demo.py does
-        estimator.warm_up(*images[2].shape, request.iterations)
+        estimator.warm_up(*images[2].shape, request.iterations, judge=True)
         lap("warm-up")
     if request.without_doubt:
         from dataclasses import replace

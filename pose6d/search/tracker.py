@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -116,11 +118,13 @@ class Tracker:
             return self._follow_by_networks(rgb, depth, K, self._steps(), judge, seldom=True)
         return self._follow_by_networks(rgb, depth, K, iteration, judge, seldom=False)
 
-    def warm_up(self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None) -> None:
-        """Run all that following objects from where they are may need, once."""
+    def warm_up(
+        self, rgb: np.ndarray, depth: np.ndarray, K: np.ndarray, iteration: int | None, judged: Sequence[bool]
+    ) -> None:
+        """Run all that following objects from where they are may need, once; `judged`: whether they will be judged."""
         usual = [_STEPS] if self._on_cpu else [1, _STEPS]
         for steps in usual if iteration is None else [iteration]:
-            for judge in (True, False):
+            for judge in judged:
                 self._follow_by_networks(rgb, depth, K, steps, judge, seldom=iteration is None)
         if iteration is None and self._on_cpu:
             self._go_alone(rgb, depth, K)
