@@ -48,6 +48,8 @@ class LiveOptions:
     """Take the depth of a ROS bag to be aligned to colour, whatever the bag says."""
     depth_scale: float | None = None
     """Metres per depth unit, in place of what the source says."""
+    cropped: bool = False
+    """The pictures are cut out of larger ones: accept a principal point that looks like that of another resolution."""
     smoothing: bool = True
     """Write the mean of the poses while nothing in the picture of an object moves; without latency where it does."""
     viewer: bool = False

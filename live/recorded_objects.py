@@ -11,7 +11,7 @@ import numpy as np
 from live.options import LiveOptions
 from pose6d.errors import SceneError
 from pose6d.scenes import open_scene
-from pose6d.scenes.frame import Frame
+from pose6d.scenes.frame import Frame, Scene
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,19 @@ def recorded_objects(options: LiveOptions, first: Frame) -> RecordedObjects:
     """
     if not Path(options.source).is_dir():
         return RecordedObjects()
+
+    def open_for(name: str | None) -> Scene:
+        return open_scene(options.source, object_id=name, depth_scale=options.depth_scale, cropped=options.cropped)
+
     try:
-        scene = open_scene(options.source, object_id=options.object_id, depth_scale=options.depth_scale)
+        scene = open_for(options.object_id)
     except SceneError:  # a bag of ROS 2 is a folder, too
         return RecordedObjects()
     if options.object_id is not None:
         return RecordedObjects(scene.mesh_file)
     index, masks = scene.names.index(first.name), {}
     for name in scene.objects:
-        mask = open_scene(options.source, object_id=name, depth_scale=options.depth_scale)[index].mask
+        mask = open_for(name)[index].mask
         if mask is not None:
             masks[name] = mask
     return RecordedObjects(scene.mesh_file, tuple(scene.objects), masks)

@@ -105,6 +105,9 @@ class Session:
             self._viewer.show(first, [TrackedPose(name, "lost", None, None) for name, _ in named], 0.0, 0.0)
         make = EstimatorFactory(options.weights, options.device, options.schedule, options.quantized)
         estimators = {object.name: make(object.mesh, object.symmetries) for object in objects}
+        if options.cropped:
+            for estimator in estimators.values():
+                estimator.cropped = True
         print(f"device: {make.device}")
         self._tracker = StateTracker(
             estimators, TrackingOptions(smoothing=options.smoothing, waits=not isinstance(stream, NewestFrames))
@@ -345,6 +348,7 @@ def _open(options: LiveOptions) -> FrameStream:
         topics=None if topics == RosTopics() else topics,
         depth_scale=options.depth_scale,
         object_id=options.object_id,
+        cropped=options.cropped,
     )
     return NewestFrames(stream) if stream.live or options.real_time else stream
 

@@ -20,8 +20,9 @@ from mesh_creation.object_field.pose_refinement import refine_poses
 from mesh_creation.object_field.view_evidence import collect_evidence, share_beside_masks
 from mesh_creation.reference_views.view import ReferenceView
 from pose6d.errors import SceneError
-from pose6d.geometry.transforms import so3_exp
+from pose6d.geometry.transforms import look_at, so3_exp
 from pose6d.mesh.mesh import Mesh
+from tests import reference_view_folders
 
 OPTIONS = ObjectOptions(device="cpu", faces=4000, texel=0.001)
 Views = tuple[list[ReferenceView], np.ndarray]
@@ -95,6 +96,26 @@ def test_background_that_masks_let_in_is_left_out(around: Views, carton: Mesh) -
     assert found.colored.diameter < 1.15 * carton.diameter
     points = found.colored.sample_surface(3000, seed=0)
     assert np.quantile(distances(carton, points), 0.9) < 0.008
+
+
+def test_background_that_all_views_have_in_their_masks_is_left_out(
+    carton: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cameras side by side, whose masks hold the wall far behind the object: no view speaks against it."""
+    for name, value in (
+        ("HEIGHT", 480),
+        ("WIDTH", 640),
+        ("K", np.array([[600, 0, 319.5], [0, 600, 239.5], [0, 0, 1]])),
+    ):
+        monkeypatch.setattr(reference_view_folders, name, value)
+    cameras = [look_at(np.array([0.03 * i, 0.1, 0.4]), np.zeros(3)) for i in range(-2, 3)]
+    clean, bled = (
+        collect_evidence(reference_view_folders.render_views(cameras, carton.centered(), bleed=bleed, wall=0.9))
+        for bleed in (0, 6)
+    )
+    points = np.concatenate([one.points for one in bled])
+    assert np.linalg.norm(np.ptp(points, axis=0)) < 1.1 * carton.diameter
+    assert len(points) > 0.97 * sum(one.surface.sum() for one in clean)
 
 
 def _shaken(views: list[ReferenceView]) -> list[ReferenceView]:

@@ -251,7 +251,7 @@ def test_sources_that_are_not_there_are_named(
 def test_options_that_a_source_does_not_have_are_refused(folder: Path) -> None:
     with pytest.raises(OptionError, match=r"realsense cannot be opened with depth_scale: it takes only fps, size"):
         open_stream("realsense", depth_scale=0.001)
-    with pytest.raises(OptionError, match=r"cannot be opened with size: it takes only depth_scale, fps"):
+    with pytest.raises(OptionError, match=r"cannot be opened with size: it takes only cropped, depth_scale, fps"):
         open_stream(folder, size=(48, 64))
 
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
-from mesh_creation.reference_views.pose_evidence import object_core
+from mesh_creation.reference_views.pose_evidence import ViewSurface, object_core
 from mesh_creation.reference_views.view import ReferenceView, object_window
 from mesh_creation.registration.depth_cleaning import clean_depth, pixels_of
 from mesh_creation.side_by_side import side_by_side
@@ -30,6 +30,7 @@ _NEAREST = 8  # pixels that a surface is continued over first
 _FEWEST = 200  # pixels of surface in all views
 _SPARSE = 7  # every so many points are enough to compare poses
 _AROUND = 12  # pixels around the mask that say something of the depth in it
+_AWAY = 0.001  # share of the points that lie farther from their middle than a view shows the object to be long
 _ALONE = 3.0  # times the median distance of neighbours
 
 
@@ -83,6 +84,8 @@ def collect_evidence(views: Sequence[ReferenceView]) -> list[ViewEvidence]:
     """
     found = side_by_side(_evidence, views)
     side_by_side(lambda one: _drop_background(one, found), found)
+    if _has_background(found):  # views from nearly one side have the same background within their masks
+        side_by_side(_drop_far, found)
     pixels = sum(int(one.surface.sum()) for one in found)
     if pixels < _FEWEST:
         others = f" and {len(views) - 1} more" if len(views) > 1 else ""
@@ -138,6 +141,15 @@ def _drop_background(one: ViewEvidence, all_views: Sequence[ViewEvidence]) -> No
     rows, columns = np.nonzero(one.surface)
     for image in (one.depth, one.cosine, one.surface):
         image[rows[background], columns[background]] = 0
+
+
+def _has_background(evidence: Sequence[ViewEvidence]) -> bool:
+    """Whether points lie so far from the others that the object would be twice as long as any view shows it."""
+    points = np.concatenate([one.points[::_SPARSE] for one in evidence])
+    if not len(points):
+        return False
+    length = max(ViewSurface.of(one.view).extent for one in evidence)
+    return bool((np.linalg.norm(points - np.median(points, axis=0), axis=1) > length).mean() > _AWAY)
 
 
 def _drop_far(one: ViewEvidence) -> None:

@@ -32,6 +32,7 @@ def open_stream(
     topics: RosTopics | None = None,
     depth_scale: float | None = None,
     object_id: str | None = None,
+    cropped: bool = False,
 ) -> FrameStream:
     """Open a camera or a recording.
 
@@ -42,8 +43,9 @@ def open_stream(
         fps: frames per second of a RealSense camera, 30 by default; of a folder, in place of what it says of its times.
         size: (height, width) of a RealSense camera's pictures, (480, 640) by default.
         topics: of a ROS bag, where the ones found are not those that are meant.
-        depth_scale: metres per unit of 16-bit depth, in place of what a folder says, or of the millimetres of ROS.
+        depth_scale: metres per unit of depth, in place of what a folder says, or of what ROS means.
         object_id: of a folder with several objects, the one whose masks and poses frames have, see `open_scene`.
+        cropped: of a folder or a ROS bag, whose images are cut out of larger ones, see `open_scene`.
 
     Raises:
         DeviceError: no such camera, or it cannot deliver that.
@@ -52,6 +54,7 @@ def open_stream(
         OptionError: an option does not go with the source.
     """
     options = {"fps": fps, "size": size, "topics": topics, "depth_scale": depth_scale, "object_id": object_id}
+    options["cropped"] = cropped or None
     if depth_scale is not None and not 0 < depth_scale < 1e3:
         raise OptionError(f"depth_scale is {depth_scale}, wanted metres per depth unit, such as 0.001 for millimetres")
     given = {name for name, value in options.items() if value is not None}
@@ -60,7 +63,7 @@ def open_stream(
 
 
 def _open(source: str, options: dict[str, Any], given: set[str]) -> FrameStream:
-    path = Path(source)
+    path, cropped = Path(source), bool(options["cropped"])
     is_file, suffix = path.is_file(), path.suffix.lower()
     if is_file and suffix in (".bag", ".db3") and is_realsense_recording(path):
         _check(source, given, set())
@@ -68,11 +71,11 @@ def _open(source: str, options: dict[str, Any], given: set[str]) -> FrameStream:
     if (is_file and suffix in _BAGS) or (path / "metadata.yaml").is_file():
         from pose6d.streams.ros_bag import RosBagStream  # its alignment of depth is compiled
 
-        _check(source, given, {"topics", "depth_scale"})
-        return RosBagStream(path, options["topics"] or RosTopics(), options["depth_scale"])
+        _check(source, given, {"topics", "depth_scale", "cropped"})
+        return RosBagStream(path, options["topics"] or RosTopics(), options["depth_scale"], cropped)
     if path.is_dir():
-        _check(source, given, {"fps", "depth_scale", "object_id"})
-        scene = open_scene(path, object_id=options["object_id"], depth_scale=options["depth_scale"])
+        _check(source, given, {"fps", "depth_scale", "object_id", "cropped"})
+        scene = open_scene(path, object_id=options["object_id"], depth_scale=options["depth_scale"], cropped=cropped)
         return RecordingStream(scene, options["fps"])
     name, _, serial = source.partition(":")
     if name == REALSENSE:

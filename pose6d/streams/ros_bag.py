@@ -9,7 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
-from pose6d.errors import FrameError, SceneError
+from pose6d.errors import FrameError, SceneError, shorten
 from pose6d.geometry.camera import check_intrinsics
 from pose6d.geometry.depth_alignment import align_depth
 from pose6d.scenes.frame import Frame
@@ -17,11 +17,11 @@ from pose6d.scenes.lens import Undistortion, make_undistortion
 from pose6d.streams.ros_images import decode_color, decode_depth, encoding_of
 from pose6d.streams.ros_messages import RosBag
 from pose6d.streams.ros_pairs import Pair, StampPairs
-from pose6d.streams.ros_topics import RosCamera, RosTopics, find_cameras
+from pose6d.streams.ros_topics import RosCamera, RosTopics, find_cameras, other_colors
 from pose6d.streams.ros_transforms import depth_in_color
 
-_MILLIMETRES = 0.001  # of 16-bit depth, by REP 118
 _MEASURED = 12  # frames, for the rate
+_SAY_SO = "; if you know that it is aligned, say so (--aligned; in Python RosTopics(aligned=True))"
 _LONGEST = 40_000_000  # nanoseconds between colour and depth, however slow the camera is
 
 
@@ -34,7 +34,8 @@ class RosBagStream:
     Args:
         path: a .bag, .db3 or .mcap file, or the folder of a ROS 2 bag.
         topics: the topics to read, where those found are not those that are meant.
-        depth_scale: metres per unit of 16-bit depth; None for millimetres.
+        depth_scale: metres per unit of depth; None for what ROS means: integers are millimetres, floats metres.
+        cropped: the pictures are cut out of larger ones, see `check_intrinsics`.
 
     Raises:
         MissingDependencyError: rosbags is not installed.
@@ -43,11 +44,17 @@ class RosBagStream:
 
     live = False
 
-    def __init__(self, path: Path, topics: RosTopics = RosTopics(), depth_scale: float | None = None) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        path: Path,
+        topics: RosTopics = RosTopics(),  # noqa: B008 - frozen
+        depth_scale: float | None = None,
+        cropped: bool = False,
+    ) -> None:
         self.name, self._bag = path.name, RosBag(path)
         try:
-            self._color, self._depth = find_cameras(self._bag, topics)
-            self._scale = depth_scale or _MILLIMETRES
+            self._color, self._depth = find_cameras(self._bag, topics, cropped)
+            self._scale, self._cropped = depth_scale, cropped
             color, depth = (self._bag.first(camera.topic) for camera in (self._color, self._depth))
             self.size = _size(decode_color(color))
             self._depth_size = _size(decode_depth(depth, self._scale))
@@ -55,7 +62,9 @@ class RosBagStream:
                 f"colour from {color.topic} ({encoding_of(color)}), depth from {depth.topic} ({encoding_of(depth)}), "
                 f"intrinsics from {self._color.info}"
             ]
-            self.depth_unit = 0.0001 if encoding_of(depth).startswith("32FC1") else self._scale
+            if others := other_colors(self._bag, color.topic):
+                self.notes.append(f"colour that is not used: {shorten(others)}; --color_topic chooses one")
+            self.depth_unit = 0.0001 if encoding_of(depth).startswith("32FC1") else depth_scale or 0.001
             self._K, self._straighten = self._use_camera(self._color, self.size, "colour")
             self._align = self._alignment(topics.aligned)
             self.fps = _rate([message.stamp for message in islice(self._bag.messages([color.topic]), _MEASURED)])
@@ -86,6 +95,11 @@ class RosBagStream:
             raise SceneError(
                 f"{self._bag.path}: no picture of {topics[0]} has one of {topics[1]} within {longest / 1e6:.0f} ms"
                 f"{apart}: are their clocks the same? Record both from one camera"
+            )
+        if pairs.repeated:
+            self.notes.append(
+                f"{pairs.repeated} colour pictures have the stamp of the one before, as if sent twice: left out. If "
+                "the camera's driver does not count time, record the bag with stamps that grow"
             )
         if pairs.lonely:
             self.notes.append(f"{pairs.lonely} colour pictures have no depth within {longest / 1e6:.0f} ms: left out")
@@ -119,7 +133,7 @@ class RosBagStream:
                 f"{source} is for {camera.size[1]}x{camera.size[0]}, but {camera.topic} is {size[1]}x{size[0]}: choose "
                 "the CameraInfo of these pictures"
             )
-        check_intrinsics(stated.K, *size, source=source)
+        check_intrinsics(stated.K, *size, source=source, cropped=self._cropped)
         if stated.lens is None:
             return stated.K, None
         undistortion = make_undistortion(stated.lens, stated.K, size, source)
@@ -143,7 +157,7 @@ class RosBagStream:
             raise SceneError(
                 f"{apart} (frames {depth.frame!r} and {color.frame!r}, {self._depth_size[1]}x{self._depth_size[0]} and "
                 f"{self.size[1]}x{self.size[0]} pixels), and it has no CameraInfo: {cure}, or the depth camera's "
-                "camera_info; if you know that it is aligned, say so (--aligned; in Python RosTopics(aligned=True))"
+                f"camera_info{_SAY_SO if alike else ''}"
             )
         K, straighten = self._use_camera(depth, self._depth_size, "depth")
         pose = depth_in_color(self._bag, depth.frame, color.frame)

@@ -34,6 +34,7 @@ _COLOR: dict[str, tuple[int, int | None]] = {
 }
 _DEPTH = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
 _GREY = ("mono8", "8UC1")
+_MILLIMETRES = 0.001
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct("<iff")  # of compressedDepth: what the depth is, and how it was made 16 bits
 
@@ -79,12 +80,12 @@ def decode_color(message: RosMessage) -> np.ndarray:
     return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
 
 
-def decode_depth(message: RosMessage, scale: float) -> np.ndarray:
+def decode_depth(message: RosMessage, scale: float | None = None) -> np.ndarray:
     """(H, W) float32 metres, 0 where missing.
 
     Args:
         message: of depth.
-        scale: metres per unit of integers; ROS means millimetres (REP 118), and metres by 32-bit floats.
+        scale: metres per unit; None for what ROS means (REP 118): millimetres by integers, metres by 32-bit floats.
 
     Raises:
         FrameError: the encoding is not known, or the picture is damaged.
@@ -98,10 +99,14 @@ def decode_depth(message: RosMessage, scale: float) -> np.ndarray:
             "16UC1 (millimetres), 32FC1 (metres) or compressedDepth as PNG"
         )
     values = _pixels(message, ("<", ">")[bool(message.content.is_bigendian)] + _DEPTH[encoding], 1)
-    return depth_in_metres(values, 1.0 if values.dtype.kind == "f" else scale)
+    return depth_in_metres(values, _scale_of(values.dtype.kind == "f", scale))
 
 
-def _decompress_depth(message: RosMessage, scale: float) -> np.ndarray:
+def _scale_of(is_float: bool, stated: float | None) -> float:
+    return stated or (1.0 if is_float else _MILLIMETRES)
+
+
+def _decompress_depth(message: RosMessage, scale: float | None) -> np.ndarray:
     """A PNG of 16 bits, as it is or behind the header of compressed_depth_image_transport, which turns floats into
     rounded inverse distances."""
     encoding, data = encoding_of(message), bytes(message.content.data[: max(_HEADER.size, len(_PNG))])
@@ -115,10 +120,10 @@ def _decompress_depth(message: RosMessage, scale: float) -> np.ndarray:
             f"of {values.dtype}, wanted one of 16 bits: a picture of the depth has lost the distances; choose another"
         )
     if plain or not encoding.startswith("32FC1"):
-        return depth_in_metres(values, scale)
+        return depth_in_metres(values, _scale_of(False, scale))
     _, a, b = _HEADER.unpack(data[: _HEADER.size])
     metres = np.float32(a) / np.maximum(values.astype(np.float32) - np.float32(b), np.float32(1e-6))
-    return depth_in_metres(np.where(values > 0, metres, 0), 1.0)
+    return depth_in_metres(np.where(values > 0, metres, 0), _scale_of(True, scale))
 
 
 _AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION

@@ -27,12 +27,13 @@ class StampPairs:
     Attributes:
         pairs: how many were found so far.
         lonely: how many colour pictures had no depth.
+        repeated: how many colour pictures had the stamp of the one before, and were left out.
         nearest: nanoseconds from a lonely one to the nearest depth, the least of all; None where there was none.
     """
 
     def __init__(self, messages: Iterable[RosMessage], color_topic: str, longest: int) -> None:
         self._messages, self._color_topic, self._longest = messages, color_topic, longest
-        self.pairs = self.lonely = 0
+        self.pairs = self.lonely = self.repeated = 0
         self.nearest: int | None = None
         self._colors: deque[tuple[int, RosMessage]] = deque()  # each with nanoseconds that only grow
         self._depths: deque[tuple[int, RosMessage]] = deque()
@@ -44,6 +45,7 @@ class StampPairs:
         for message in self._messages:
             is_color, stamp = message.topic == self._color_topic, message.stamp
             if stamp == last[is_color]:
+                self.repeated += is_color
                 continue  # the same picture once more
             age[is_color] += stamp < last[is_color]
             last[is_color] = stamp

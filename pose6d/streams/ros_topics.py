@@ -52,8 +52,13 @@ class RosCamera:
     camera: CameraFile | None
 
 
-def find_cameras(bag: RosBag, topics: RosTopics) -> tuple[RosCamera, RosCamera]:
-    """The colour and the depth camera.
+def find_cameras(bag: RosBag, topics: RosTopics, cropped: bool = False) -> tuple[RosCamera, RosCamera]:
+    """The colour and the depth camera, two of one device where there are several.
+
+    Args:
+        bag: of any kind.
+        topics: those that were chosen.
+        cropped: see `check_intrinsics`.
 
     Raises:
         SceneError: the bag lacks one of them, or a topic that was chosen; the message lists those that are there.
@@ -62,14 +67,16 @@ def find_cameras(bag: RosBag, topics: RosTopics) -> tuple[RosCamera, RosCamera]:
     for what, name in (("colour", topics.color), ("depth", topics.depth)):
         if name is not None and name not in images:
             raise SceneError(f"{bag.path} has no pictures on {name}, chosen for {what}; it has {_listing(images)}")
+    infos = {name: bag.first(name) for name, kind in sorted(bag.topics.items()) if kind == _CAMERA_INFO}
+    colors = {name: first for name, first in images.items() if not is_depth(first)}
+    depths = {name: first for name, first in images.items() if is_depth(first) and topics.depth in (None, name)}
     color = topics.color or _first_of(
         bag,
         "colour",
         images,
         sorted(
-            ("depth" in name, is_grey(first), _is_compressed(first), name)
-            for name, first in images.items()
-            if not is_depth(first)
+            ("depth" in name, is_grey(first), _strangeness(first, depths, infos), _is_compressed(first), name)
+            for name, first in colors.items()
         ),
     )
     depth = topics.depth or _first_of(
@@ -82,7 +89,6 @@ def find_cameras(bag: RosBag, topics: RosTopics) -> tuple[RosCamera, RosCamera]:
             if is_depth(first) and name != color
         ),
     )
-    infos = {name: bag.first(name) for name, kind in sorted(bag.topics.items()) if kind == _CAMERA_INFO}
     if not infos or (topics.info is not None and topics.info not in infos):
         raise SceneError(
             f"{bag.path} has no sensor_msgs/CameraInfo{f' on {topics.info}' if infos else ''}, which holds the "
@@ -91,7 +97,22 @@ def find_cameras(bag: RosBag, topics: RosTopics) -> tuple[RosCamera, RosCamera]:
     color_info = topics.info or _info_of(images[color], infos)
     depth_info = _info_of(images[depth], infos)
     own = depth_info if depth_info != color_info else None
-    return _camera(bag, images[color], color_info, infos), _camera(bag, images[depth], own, infos)
+    cameras = [_camera(bag, images[color], color_info, infos), _camera(bag, images[depth], own, infos)]
+    for camera in cameras:
+        if camera.camera is not None and camera.size is not None:
+            check_intrinsics(camera.camera.K, *camera.size, source=f"{bag.path}: {camera.info}", cropped=cropped)
+    return cameras[0], cameras[1]
+
+
+def other_colors(bag: RosBag, chosen: str) -> list[str]:
+    """Topics of colour pictures of other cameras than the chosen topic's, for those who meant one of them."""
+    images = {name: bag.first(name) for name, kind in sorted(bag.topics.items()) if kind in IMAGE_TYPES}
+    camera = chosen.rpartition("/")[0] + "/"
+    return [
+        name
+        for name, first in images.items()
+        if not (name.startswith(camera) or "depth" in name or is_depth(first) or is_grey(first))
+    ]
 
 
 def _first_of(bag: RosBag, what: str, images: dict[str, RosMessage], found: list[tuple[Any, ...]]) -> str:
@@ -121,11 +142,19 @@ def _in_common(topic: str, other: str) -> int:
     return next((count for count, (a, b) in enumerate(parts) if a != b), len(parts))
 
 
-def _info_of(image: RosMessage, infos: dict[str, RosMessage]) -> str:
-    def fit(name: str) -> tuple[int, bool]:
-        return _in_common(name, image.topic), infos[name].content.header.frame_id == image.content.header.frame_id
+def _strangeness(color: RosMessage, *others: dict[str, RosMessage]) -> tuple[int, ...]:
+    """How little colour pictures have in common with depth and CameraInfo, in this order: those of another camera have
+    less than those of the camera that measures depth."""
+    near = [max((_kinship(color, other) for other in each.values()), default=(0, False)) for each in others]
+    return tuple(-part for kinship in near for part in kinship)
 
-    return max(infos, key=fit)
+
+def _kinship(one: RosMessage, other: RosMessage) -> tuple[int, bool]:
+    return _in_common(one.topic, other.topic), one.content.header.frame_id == other.content.header.frame_id
+
+
+def _info_of(image: RosMessage, infos: dict[str, RosMessage]) -> str:
+    return max(infos, key=lambda name: _kinship(infos[name], image))
 
 
 def _camera(bag: RosBag, image: RosMessage, info: str | None, infos: dict[str, RosMessage]) -> RosCamera:
@@ -142,8 +171,6 @@ def _camera(bag: RosBag, image: RosMessage, info: str | None, infos: dict[str, R
         projection = np.reshape(values["p"], (3, 4))
         values |= {"d": [], "k": (projection[:, :3] if projection.any() else np.reshape(values["k"], (3, 3))).tolist()}
     camera = camera_of(values, source)
-    if camera.size is not None:
-        check_intrinsics(camera.K, *camera.size, source=str(source))
     return RosCamera(image.topic, info, _says_aligned(image.topic), frame, camera.size, camera)
 
 
