@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from learning.datasets.objects.random_objects import make_kind
 from mesh_creation.reference_views.open_views import ViewOptions, open_views
@@ -185,6 +186,17 @@ def test_poses_written_another_way_are_put_right_and_it_is_said(views, count, wr
     read, (note,) = open_views(posed(chosen, write(poses_of(chosen))))
     np.testing.assert_allclose(poses_of(read), poses_of(chosen), atol=1e-6)
     assert said in note
+
+
+@pytest.mark.parametrize(
+    "write", [np.linalg.inv, lambda poses: in_millimetres(poses), lambda poses: poses @ OPENGL, lambda poses: poses]
+)
+def test_of_views_that_hardly_differ_and_meet_either_way_the_way_that_fits_best_is_told(write) -> None:
+    turns = Rotation.from_rotvec(np.radians(4) * 0.6 * np.random.default_rng(3).normal(size=(6, 3))).as_matrix()
+    poses = np.stack([np.block([[turn, np.zeros((3, 1))], [np.eye(4)[3]]]) for turn in turns]) @ around(11)[0]
+    alike = render_views(poses, wall=0.9, noise=0.0005)
+    read, _ = open_views(posed(alike, write(poses)))
+    np.testing.assert_allclose(poses_of(read), poses, atol=1e-6)
 
 
 def in_millimetres(poses: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from mesh_creation.reference_views.pose_evidence import PairFits, ViewSurface, f
 AGREE = 0.6  # the share of points against two poses from which on they contradict each other
 _OVERLAP = 0.05  # the share of points that two views of one object have to have in common
 _CERTAIN = 0.8  # share of the pairs of views that fit, with which another convention is taken to be what was meant
-_MARGIN = 0.3  # by which any other must fit fewer pairs
+_MARGIN = 0.3  # by which any other must fit fewer pairs,
+_CLEARER = (
+    0.2  # or, of views that hardly differ, so that pairs fit either way, by which more of the points contradict it
+)
 _ACCEPTED = 0.5  # with which poses are taken as they are given, where no other convention is certain
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 _FARTHEST = 50.0  # times the distance of the object, from which on its frame's origin cannot be so far away
@@ -70,17 +74,25 @@ def find_convention(evidence: Sequence[ViewSurface], poses: np.ndarray) -> tuple
         far = np.linalg.norm(poses[0, :3, 3]) > _FARTHEST * np.median(evidence[0].points[:, 2])
         found = f"the object's frame is {np.linalg.norm(poses[0, :3, 3]):.0f} units from the camera" if far else ""
         return PoseConvention(millimetres=bool(far)), found
-    shares = {convention: _meeting(fit_pairs(evidence, convention.camera_in_object(poses))) for convention in _ALL}
-    given = shares.pop(GIVEN)
-    best, second = sorted(shares, key=lambda c: -shares[c])[:2]
-    if shares[best] >= _CERTAIN and shares[best] - max(shares[second], given) >= _MARGIN:
-        return best, (
-            f"so {shares[best]:.0%} of the pairs of views show one object in one place, as they are given {given:.0%}"
-        )
+    fits = {convention: _meeting(fit_pairs(evidence, convention.camera_in_object(poses))) for convention in _ALL}
+    best, given = min(fits, key=lambda c: (fits[c].share < _CERTAIN, fits[c].against)), fits[GIVEN].share
+    share, against = fits[best]
+    rivals = [fit for convention, fit in fits.items() if convention != best]
+    stands_out = all(share - rival.share >= _MARGIN or rival.against - against >= _CLEARER for rival in rivals)
+    if best != GIVEN and share >= _CERTAIN and stands_out:
+        return best, f"so {share:.0%} of the pairs of views show one object in one place, as they are given {given:.0%}"
     return (GIVEN if given >= _ACCEPTED else None), f"{given:.0%} of the pairs of views show one object in one place"
 
 
-def _meeting(fits: PairFits) -> float:
-    """Share of the pairs of views that show one object in one place."""
+class _Meeting(NamedTuple):
+    """How well views meet: the share of their pairs that show one object in one place, and of the points of a pair that
+    contradict it, the mean of all pairs."""
+
+    share: float
+    against: float
+
+
+def _meeting(fits: PairFits) -> _Meeting:
     pairs = np.triu_indices(len(fits.against), 1)
-    return float(((fits.against[pairs] < AGREE) & (fits.met[pairs] > _OVERLAP)).mean())
+    against, met = fits.against[pairs], fits.met[pairs]
+    return _Meeting(float(((against < AGREE) & (met > _OVERLAP)).mean()), float(against.mean()))
