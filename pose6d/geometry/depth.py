@@ -127,8 +127,8 @@ def check_depth(
     if median > high:
         raise FrameError(
             f"{source}: the median depth {place} is {median:g} m; metres are needed. "
-            "Is it in millimetres? Divide by 1000, or check the depth scale (--depth_scale 1e-06 for a recording in "
-            "micrometres)"
+            "Is it in millimetres? Divide by 1000, or check the depth scale (--depth_scale 0.001 for a recording in "
+            "millimetres, 1e-06 for one in micrometres)"
         )
     if median < low:
         raise FrameError(
