@@ -9,7 +9,7 @@ import numpy as np
 
 from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.depth_cleaning import backproject_pixels
-from mesh_creation.side_by_side import side_by_side
+from pose6d.pieces import run_pieces
 from pose6d.segmentation.planes import extent, large_planes
 from pose6d.segmentation.small_picture import shrink_frame
 
@@ -51,7 +51,7 @@ def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
 
 def find_supports(views: Sequence[ReferenceView], points: np.ndarray) -> list[np.ndarray | None]:
     """`find_support` of each view."""
-    return side_by_side(lambda view: find_support(view, points), views)
+    return run_pieces(lambda view: find_support(view, points), views)
 
 
 def _centre(plane: np.ndarray, view: ReferenceView) -> np.ndarray:

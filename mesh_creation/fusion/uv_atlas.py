@@ -12,8 +12,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from mesh_creation.side_by_side import parts_of, side_by_side
 from pose6d.mesh.mesh import Mesh
+from pose6d.pieces import long_slices, run_pieces
 
 _GUTTER = 3.0  # texels between charts, so that filtering never mixes them
 _STRETCH = 0.5  # 0 keeps all lengths and makes many small charts
@@ -76,8 +76,8 @@ def paint(mesh: Mesh, size: int, colors: Colors) -> tuple[Mesh, float]:
         The mesh with its texture, and the share of texels that `colors` knew; the others are guessed (`spread_colors`).
     """
     positions, normals, row, column = _texels(mesh, size)
-    parts = parts_of(len(positions), _PIECE)
-    found = side_by_side(lambda part: colors(positions[part], normals[part]), parts)
+    parts = long_slices(len(positions), _PIECE)
+    found = run_pieces(lambda part: colors(positions[part], normals[part]), parts)
     values, trust = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     values = spread_colors(positions, values, trust)
     # Texels between the charts repeat the nearest chart, for filtering and smaller mip levels.
@@ -209,7 +209,7 @@ def _texels(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     assert mesh.uv is not None
     # Row 0 of a texture is its top, v = 1; the centre of texel (r, c) lies at ((c + 0.5) / size, 1 - (r + 0.5) / size).
     corners = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=1).astype(np.float64)[mesh.faces] * size - 0.5
-    found = side_by_side(lambda part: _covered(corners[part], size, part.start), parts_of(len(corners), 1000))
+    found = run_pieces(lambda part: _covered(corners[part], size, part.start), long_slices(len(corners), 1000))
     face, row, column, second, third = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     second, third = second[:, None], third[:, None]
     owner = np.zeros(size * size, np.int64)
