@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume, projected_axes, slabs
 from mesh_creation.fusion.volume_loops import mark_between
-from mesh_creation.reference_views.view import ReferenceView, object_depth
+from mesh_creation.reference_views.view import ReferenceView, object_depth, object_window
 from pose6d.geometry.masks import mask_window
 from pose6d.pieces import run_pieces
 
@@ -95,13 +95,16 @@ def below_supports(volume: TsdfVolume, supports: Sequence[np.ndarray | None]) ->
 
 def _deepest(view: ReferenceView, slack: float) -> np.ndarray | None:
     """(H, W) float32 metres along the camera's axis that the object may reach to, infinite beside it."""
-    depth, _ = object_depth(view)
+    window, _ = object_window(view, 0)
+    depth, mask = object_depth(view)[0][window], view.mask[window]
     if not (depth > 0).any():
         return None
     row, column = ndimage.distance_transform_edt(depth == 0, return_distances=False, return_indices=True)
     depth = depth[row, column]
-    metres = np.maximum(local_width(view.mask), _LEAST_WIDTH) * depth / view.K[0, 0]
-    return np.where(view.mask, depth + _DEEPER * metres + slack, np.inf).astype(np.float32)
+    metres = np.maximum(local_width(mask), _LEAST_WIDTH) * depth / view.K[0, 0]
+    deepest = np.full(view.mask.shape, np.inf, np.float32)
+    deepest[window] = np.where(mask, depth + _DEEPER * metres + slack, np.inf)
+    return deepest
 
 
 def _mark_between(

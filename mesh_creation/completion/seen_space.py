@@ -186,13 +186,13 @@ def _pictures(views: Sequence[ReferenceView]) -> tuple[np.ndarray, np.ndarray, n
 
 def _fill(pixels: np.ndarray, normals: np.ndarray, view: ReferenceView) -> None:
     """Set pixels (H, W, 2) of a view, and normals (H, W, 3) where the object is."""
-    np.negative(cv2.distanceTransform((~view.mask).astype(np.uint8), cv2.DIST_L2, 5), out=pixels[..., 0])
+    pixels[..., 0] = -cv2.distanceTransform((~view.mask).astype(np.uint8), cv2.DIST_L2, 5)
     pixels[..., 1] = view.depth
-    seen = np.dstack(object_depth(view))
     window, K = object_window(view, _AROUND)
-    inside = view.mask[window]
-    pixels[window][inside] = seen[window][inside]
-    normals[window] = surface_normals(seen[..., 0][window], K)
+    depth, cosine = (image[window] for image in object_depth(view))
+    for channel, image in enumerate((depth, cosine)):
+        pixels[window][..., channel] = np.where(view.mask[window], image, pixels[window][..., channel])
+    normals[window] = surface_normals(depth, K)
 
 
 def _camera(view: ReferenceView) -> np.ndarray:

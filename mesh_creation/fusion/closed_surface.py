@@ -28,6 +28,7 @@ _GAP = 5  # voxels that may lie between two pieces of one object
 _LARGE_PIECE = 0.02  # of the largest piece; less are specks
 _MOST_PIECES, _SMALLEST_PIECE = 60, 3  # that are looked at, and voxels of a stepping stone
 _BRIDGE = -0.5  # value of voxels that join pieces
+_PIECE = 1000  # points; what one step computes then stays in the processor's cache
 _HASTE = 2  # of 0 to 10; the less, the nearer the mesh of fewer triangles comes
 _HULL_SLACK = 0.002  # metres that the surface may lie outside the convex hull of the points seen
 
@@ -141,7 +142,8 @@ def _in_hull(volume: TsdfVolume, points: np.ndarray) -> np.ndarray:
     Where x and y are known, each plane is a limit of z.
     """
     normals = icosphere(2)
-    limits = (points @ normals.T).max(axis=0) + _HULL_SLACK
+    pieces = [points[i : i + _PIECE] for i in range(0, len(points), _PIECE)]
+    limits = np.max(run_pieces(lambda piece: (normals @ piece.T).max(axis=1), pieces), axis=0) + _HULL_SLACK
     x, y, z = (volume.axis(i) for i in range(3))
     level, up, down = (normals[:, 2] == 0), (normals[:, 2] > 0), (normals[:, 2] < 0)
     inside = np.zeros(volume.shape, bool)
