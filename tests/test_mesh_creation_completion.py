@@ -24,7 +24,7 @@ from mesh_creation.completion.seen_space import SeenSpace
 from mesh_creation.completion.support_plane import find_support
 from mesh_creation.completion.surface_samples import sample_surface
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight
-from mesh_creation.fusion.tsdf_volume import TsdfVolume
+from mesh_creation.fusion.tsdf_volume import TsdfVolume, project_grid, projected_axes
 from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth, pixel_rays, pixels_of
 from pose6d.mesh.mesh import Mesh
@@ -283,6 +283,23 @@ def test_space_beside_the_mask_is_empty_up_to_the_table() -> None:
     assert (empty[:, 2] > -0.003).all() and empty[:, 2].min() < 0.003
     inside = (np.abs(empty[:, :2] - [0.01, -0.005]) < [0.053, 0.033]).all(axis=1)
     assert not inside.any() and len(empty) > 5000
+
+
+def test_depth_is_added_by_the_compiled_loop_as_by_pytorch() -> None:
+    """The one fills volumes on a CPU, the other on a GPU."""
+    view = picture(house(), camera(30, 40))
+    depth, cosine = clean_depth(np.where(view.mask, view.depth, 0), view.K)
+    beside = ~view.mask & (view.depth > 0)
+    depth, cosine = np.where(beside, view.depth, depth), np.where(beside, np.float32(1), cosine)
+    one, other = (TsdfVolume.around(np.full(3, -0.09), np.full(3, 0.09), 0.004) for _ in range(2))
+    one.integrate(depth, cosine, beside, view.K, view.camera_in_object, 0.004)
+    pixels = np.zeros((depth.size + 1, 2), np.float32)
+    pixels[:-1, 0], pixels[:-1, 1] = depth.ravel(), np.where(beside, -cosine, cosine).ravel()
+    axes = projected_axes(other, view.K, view.camera_in_object)
+    other._add(project_grid(axes, torch.device("cpu")), torch.from_numpy(pixels), depth.shape, 0.004)
+    assert (one.weight > 0).float().mean() > 0.1
+    torch.testing.assert_close(one.weight, other.weight, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one.total, other.total, rtol=1e-4, atol=1e-5)
 
 
 def test_local_width_is_that_of_the_widest_disc() -> None:
