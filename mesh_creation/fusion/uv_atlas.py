@@ -211,19 +211,28 @@ def _texels(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     corners = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=1).astype(np.float64)[mesh.faces] * size - 0.5
     found = run_pieces(lambda part: _covered(corners[part], size, part.start), long_slices(len(corners), 1000))
     face, row, column, second, third = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    second, third = second[:, None], third[:, None]
     owner = np.zeros(size * size, np.int64)
     owner[row * size + column] = np.arange(len(row))
     first = owner[row * size + column] == np.arange(len(row))  # a texel on an edge has two faces
-    face, row, column, second, third = face[first], row[first], column[first], second[first], third[first]
-    places, normals = (
-        values[mesh.faces[face, 0]] * (1 - second - third)
-        + values[mesh.faces[face, 1]] * second
-        + values[mesh.faces[face, 2]] * third
-        for values in (mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64))
+    face, row, column = face[first], row[first], column[first]
+    shares = np.stack([1 - second - third, second, third], axis=1)[first]
+    places, normals = mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64)
+    parts = long_slices(len(face), _PIECE)
+    found = run_pieces(lambda part: _inside(mesh.faces[face[part]], shares[part], places, normals), parts)
+    return (*(np.concatenate(arrays) for arrays in zip(*found, strict=True)), row, column)
+
+
+def _inside(
+    corners: np.ndarray, shares: np.ndarray, places: np.ndarray, normals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (P, 3) and unit normals (P, 3) at shares (P, 3) of the corners (P, 3) of triangles."""
+    point, normal = (
+        values[corners[:, 0]] * shares[:, :1]
+        + values[corners[:, 1]] * shares[:, 1:2]
+        + values[corners[:, 2]] * shares[:, 2:]
+        for values in (places, normals)
     )
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    return places, normals, row, column
+    return point, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
 
 
 def _covered(corners: np.ndarray, size: int, start: int) -> tuple[np.ndarray, ...]:
