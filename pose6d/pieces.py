@@ -94,6 +94,12 @@ def even_slices(count: int, largest: int) -> list[slice]:
     return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
+def long_slices(count: int, least: int) -> list[slice]:
+    """Slices that share `count` rows among the threads, each of at least `least` rows, the last perhaps of less."""
+    size = max(least, -(-count // threads()))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_MOST, "pieces")  # made as they are needed

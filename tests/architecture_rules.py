@@ -39,7 +39,6 @@ SCAN_FILES = (
     *SCENES_AND_RENDERING,
     "mesh_creation.scan_folder",
     "mesh_creation.step_files",
-    "mesh_creation.side_by_side",
 )
 SCAN_BOARD = (*SCAN_FILES, "mesh_creation.board")
 PREDICTORS = ("learning.training.predict_pose_refine", "learning.training.predict_score", "learning.training.scouts")

@@ -24,7 +24,7 @@ from mesh_creation.completion.seen_space import SeenSpace
 from mesh_creation.completion.support_plane import find_support
 from mesh_creation.completion.surface_samples import sample_surface
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight
-from mesh_creation.fusion.tsdf_volume import TsdfVolume
+from mesh_creation.fusion.tsdf_volume import TsdfVolume, project_grid, projected_axes
 from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth, pixel_rays, pixels_of
 from pose6d.mesh.mesh import Mesh
@@ -154,27 +154,52 @@ def test_planes_are_compared_by_all_that_many_views_saw() -> None:
     views = [picture(house(), camera(azimuth, 40), seed=int(azimuth)) for azimuth in range(0, 360, 45)]
     points = points_of(views)
     search = mirrors_module._PlaneSearch(views, points, *sample_surface(views, points, 500))
-    directions = np.eye(3)[:2]
-    costs, offsets = search.best_offsets(directions)
-    np.testing.assert_allclose(costs, search._cost(directions, offsets), atol=1e-6)
-    assert abs(offsets[1]) < 0.003
+    normals, offsets = search.likely_planes(np.eye(3))
+    normal, offset = search.best_plane(normals, offsets)
+    costs = search._costs(normals[:, None], offsets[:, None])[:, 0]
+    best = int(costs.argmin())
+    np.testing.assert_array_equal(normal, normals[best])
+    assert offset == offsets[best]
+    assert normal[1] == 1 and abs(offset) < 0.003
+
+
+def test_planes_that_cannot_be_the_best_are_left_and_others_are_not() -> None:
+    views = [picture(house(), camera(azimuth, 40), seed=int(azimuth)) for azimuth in (0, 130)]
+    points = points_of(views)
+    search = mirrors_module._PlaneSearch(views, points, *sample_surface(views, points, 500))
+    normals = np.random.default_rng(0).normal(size=(4, 40, 3))
+    normals /= np.linalg.norm(normals, axis=2, keepdims=True)
+    offsets = normals @ points.mean(axis=0)
+    all_costs = search._costs(normals, offsets, keep=40)
+    costs = search._costs(normals, offsets, keep=5)
+    assert np.isfinite(all_costs).all() and np.isinf(costs).any()
+    for group, alone in zip(costs, all_costs, strict=True):
+        np.testing.assert_allclose(np.sort(group)[:5], np.sort(alone)[:5], atol=1e-6)
+    middle = float(np.median(all_costs))
+    np.testing.assert_array_equal(
+        np.isfinite(search._costs(normals, offsets, keep=40, limit=middle)), all_costs <= middle
+    )
 
 
 def test_points_are_judged_as_the_pictures_say_one_by_one() -> None:
     """The compiled loop against the same in numpy."""
     views = [picture(house(), camera(azimuth, 40), seed=int(azimuth)) for azimuth in (0.0, 130.0)]
-    space = SeenSpace(views, points_of(views), 0.003)
-    space.supports = []
+    space = SeenSpace(views, points_of(views), 0.003, supports=[])
     rng = np.random.default_rng(0)
     points, normals = rng.uniform(-0.15, 0.15, (5000, 3)).astype(np.float32), rng.normal(size=(5000, 3))
     normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
     verdict = space.judge(points, normals)
     empty, matched, buried = np.zeros(5000), np.zeros(5000, bool), np.zeros(5000, bool)
-    for view, prepared in zip(views, space._views, strict=True):
+    pixels, surface, _, frames = space._pictures
+    for view, (start, height, width) in zip(views, frames, strict=True):
         T = np.linalg.inv(view.camera_in_object)
         seen, turned = points @ T[:3, :3].T + T[:3, 3], normals @ T[:3, :3].T
         row, column, inside = pixels_of(seen, view.K, SIZE)
-        depth, cosine, beside, other, *normal = prepared._pixels[row * SIZE[1] + column].T
+        assert (height, width) == SIZE
+        at = start + row * width + column
+        normal, on = surface[at].T, pixels[at, 0] >= 0
+        depth, cosine = np.where(on, pixels[at].T, 0)
+        beside, other = np.where(on, 0, [-pixels[at, 0], pixels[at, 1]])
         z, ahead = seen[:, 2], (depth - seen[:, 2]) * cosine
         hidden = (other > 0) & (other < z - 0.01)
         open_air = np.where(beside > 0, np.where(hidden, 0, beside * z / K[0, 0]), np.where(depth > 0, ahead, 0))
@@ -258,6 +283,23 @@ def test_space_beside_the_mask_is_empty_up_to_the_table() -> None:
     assert (empty[:, 2] > -0.003).all() and empty[:, 2].min() < 0.003
     inside = (np.abs(empty[:, :2] - [0.01, -0.005]) < [0.053, 0.033]).all(axis=1)
     assert not inside.any() and len(empty) > 5000
+
+
+def test_depth_is_added_by_the_compiled_loop_as_by_pytorch() -> None:
+    """The one fills volumes on a CPU, the other on a GPU."""
+    view = picture(house(), camera(30, 40))
+    depth, cosine = clean_depth(np.where(view.mask, view.depth, 0), view.K)
+    beside = ~view.mask & (view.depth > 0)
+    depth, cosine = np.where(beside, view.depth, depth), np.where(beside, np.float32(1), cosine)
+    one, other = (TsdfVolume.around(np.full(3, -0.09), np.full(3, 0.09), 0.004) for _ in range(2))
+    one.integrate(depth, cosine, beside, view.K, view.camera_in_object, 0.004)
+    pixels = np.zeros((depth.size + 1, 2), np.float32)
+    pixels[:-1, 0], pixels[:-1, 1] = depth.ravel(), np.where(beside, -cosine, cosine).ravel()
+    axes = projected_axes(other, view.K, view.camera_in_object)
+    other._add(project_grid(axes, torch.device("cpu")), torch.from_numpy(pixels), depth.shape, 0.004)
+    assert (one.weight > 0).float().mean() > 0.1
+    torch.testing.assert_close(one.weight, other.weight, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one.total, other.total, rtol=1e-4, atol=1e-5)
 
 
 def test_local_width_is_that_of_the_widest_disc() -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from mesh_creation.completion.guessed_space import behind_narrow_parts, below_support, beside_masks
+from mesh_creation.completion.guessed_space import behind_narrow_parts, below_supports, beside_masks
 from mesh_creation.completion.mirrors import Mirror, combined_mirrors, reflect
+from mesh_creation.completion.support_plane import find_supports
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, least_weight
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.view import ReferenceView
@@ -79,6 +80,7 @@ def complete_surface(
     points: np.ndarray,
     views: Sequence[ReferenceView],
     mirrors: Sequence[Mirror],
+    supports: Sequence[np.ndarray | None] | None = None,
 ) -> CompletedSurface:
     """Close the surface of a volume: across mirrors, behind narrow parts, and by the hull of all that.
 
@@ -90,12 +92,13 @@ def complete_surface(
         points: (P, 3) the surface seen, metres.
         views: the pictures that the volume was filled from.
         mirrors: of `find_mirrors`.
+        supports: of `find_supports`; looked for if omitted.
 
     Raises:
         SceneError: the volume has no surface.
     """
     hollow = behind_narrow_parts(volume, views) | beside_masks(volume, views)
-    below = below_support(volume, views, points)
+    below = below_supports(volume, find_supports(views, points) if supports is None else supports)
     near = _NEAR * volume.voxel
     plain = close_surface(volume, points, None)
     limit = _missed(plain, points, near) + _LOST

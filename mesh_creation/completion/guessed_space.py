@@ -13,16 +13,15 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from mesh_creation.completion.support_plane import find_supports
-from mesh_creation.fusion.tsdf_volume import TsdfVolume, project_grid
-from mesh_creation.reference_views.view import ReferenceView, object_depth
-from mesh_creation.side_by_side import side_by_side
+from mesh_creation.fusion.tsdf_volume import TsdfVolume, projected_axes, slabs
+from mesh_creation.fusion.volume_loops import mark_between
+from mesh_creation.reference_views.view import ReferenceView, object_depth, object_window
 from pose6d.geometry.masks import mask_window
+from pose6d.pieces import run_pieces
 
 _DEEPER = 1.5  # times as deep as wide: a round bar that leads away from the camera by 48 degrees is that deep
 _LEAST_WIDTH = 2.0  # pixels
 _BESIDE = 3.0  # pixels outside of a mask's edge about which nothing is known: masks bleed, poses err
-_SLAB_VOXELS = 200_000
 
 
 def local_width(mask: np.ndarray) -> np.ndarray:
@@ -53,12 +52,12 @@ def behind_narrow_parts(volume: TsdfVolume, views: Sequence[ReferenceView]) -> t
         volume: its grid counts.
         views: pictures in its frame.
     """
-    behind = torch.zeros_like(volume.total, dtype=torch.bool)
-    found = side_by_side(lambda view: _deepest(view, volume.truncation), views)
+    behind = np.zeros(volume.shape, bool)
+    found = run_pieces(lambda view: _deepest(view, volume.truncation), views)
     for view, deepest in zip(views, found, strict=True):
         if deepest is not None:
             _mark_between(volume, view, deepest, np.full_like(deepest, np.inf), behind)
-    return behind
+    return torch.from_numpy(behind).to(volume.total.device)
 
 
 def beside_masks(volume: TsdfVolume, views: Sequence[ReferenceView]) -> torch.Tensor:
@@ -68,26 +67,25 @@ def beside_masks(volume: TsdfVolume, views: Sequence[ReferenceView]) -> torch.Te
         volume: its grid counts.
         views: pictures in its frame.
     """
-    beside = torch.zeros_like(volume.total, dtype=torch.bool)
+    beside = np.zeros(volume.shape, bool)
     for view in views:
         away = cv2.distanceTransform((~view.mask).astype(np.uint8), cv2.DIST_L2, 5) > _BESIDE
         first = np.where(away, 0, np.inf).astype(np.float32)
         last = np.where(view.depth > 0, view.depth, np.inf).astype(np.float32)
         _mark_between(volume, view, first, last, beside)
-    return beside
+    return torch.from_numpy(beside).to(volume.total.device)
 
 
-def below_support(volume: TsdfVolume, views: Sequence[ReferenceView], points: np.ndarray) -> torch.Tensor:
+def below_supports(volume: TsdfVolume, supports: Sequence[np.ndarray | None]) -> torch.Tensor:
     """(X, Y, Z) bool: voxels that lie more than their size below a plane that the object stands on in a view.
 
     Args:
         volume: its grid counts.
-        views: pictures in its frame.
-        points: (P, 3) the surface seen, metres.
+        supports: of `find_supports`.
     """
     below = torch.zeros_like(volume.total, dtype=torch.bool)
     x, y, z = (torch.from_numpy(volume.axis(i)).to(volume.total) for i in range(3))
-    for plane in find_supports(views, points):
+    for plane in supports:
         if plane is not None:
             a, b, c, d = (float(value) for value in plane)
             heights = (a * x + d)[:, None, None] + (b * y)[None, :, None] + (c * z)[None, None, :]
@@ -97,29 +95,22 @@ def below_support(volume: TsdfVolume, views: Sequence[ReferenceView], points: np
 
 def _deepest(view: ReferenceView, slack: float) -> np.ndarray | None:
     """(H, W) float32 metres along the camera's axis that the object may reach to, infinite beside it."""
-    depth, _ = object_depth(view)
+    window, _ = object_window(view, 0)
+    depth, mask = object_depth(view)[0][window], view.mask[window]
     if not (depth > 0).any():
         return None
     row, column = ndimage.distance_transform_edt(depth == 0, return_distances=False, return_indices=True)
     depth = depth[row, column]
-    metres = np.maximum(local_width(view.mask), _LEAST_WIDTH) * depth / view.K[0, 0]
-    return np.where(view.mask, depth + _DEEPER * metres + slack, np.inf).astype(np.float32)
+    metres = np.maximum(local_width(mask), _LEAST_WIDTH) * depth / view.K[0, 0]
+    deepest = np.full(view.mask.shape, np.inf, np.float32)
+    deepest[window] = np.where(mask, depth + _DEEPER * metres + slack, np.inf)
+    return deepest
 
 
 def _mark_between(
-    volume: TsdfVolume, view: ReferenceView, first: np.ndarray, last: np.ndarray, marks: torch.Tensor
+    volume: TsdfVolume, view: ReferenceView, first: np.ndarray, last: np.ndarray, marks: np.ndarray
 ) -> None:
     """Set those of `marks` (X, Y, Z) whose depth is between the two (H, W) metres of their pixel."""
-    height, width = first.shape
-    outside = torch.tensor([[float("inf")] * 2], device=marks.device)  # voxels that the camera does not see
-    limits = torch.from_numpy(np.stack([first.ravel(), last.ravel()], axis=1)).to(marks.device)
-    pixels = torch.cat([limits, outside])
-    x, y, z = (volume.axis(i) for i in range(3))
-    step = max(1, _SLAB_VOXELS // (len(y) * len(z)))
-    for start in range(0, len(x), step):
-        part = slice(start, start + step)
-        u, v, w = project_grid((x[part], y, z), view.K, view.camera_in_object, marks.device)
-        column, row = (u / w).round_(), (v / w).round_()
-        seen = (w > 0.01) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        near, far = pixels[torch.where(seen, row * width + column, float(height * width)).long()].unbind(-1)
-        marks[part] |= (w > near) & (w < far)
+    limits = np.stack([first.ravel(), last.ravel()], axis=1)
+    x, y, z = projected_axes(volume, view.K, view.camera_in_object)
+    run_pieces(lambda part: mark_between(marks[part], x[:, part], y, z, limits, first.shape), slabs(volume))

@@ -14,10 +14,11 @@ from itertools import combinations
 
 import numpy as np
 
-from mesh_creation.completion.seen_space import SeenSpace, Verdict
+from mesh_creation.completion.seen_space import PlaneCosts, SeenSpace
 from mesh_creation.completion.surface_samples import sample_surface
 from mesh_creation.reference_views.view import ReferenceView
 from pose6d.geometry.rotation_grids import icosphere
+from pose6d.pieces import run_pieces
 
 _SAMPLES = 500  # points that a plane is judged by
 _FEWEST = 50
@@ -29,9 +30,10 @@ _UPRIGHT = 12.0  # degrees by which a second plane may miss the right angle to t
 _TOP = 95  # percentile of the heights that counts as the top: noise reaches higher
 _TILT = 16.0  # degrees by which the top may slope
 _ROUNDS, _TRIALS = 6, 60  # of the refinement, each round in a smaller neighbourhood
-_BATCH = 400  # planes judged at once
-_COARSE, _COARSE_VIEWS = 3, 6  # every so many points, and at most so many views, judge planes first
-_LIKELIEST = 6  # offsets along each direction, which all points and views judge then
+# Every so many points judge planes by at most so many views, first all, then so many of each direction, and last those
+# that are left by all points and all views.
+_EVERY, _VIEWS, _LIKELIEST = (9, 3, 1), (6, 6, None), (12, 6)
+_FIRST, _TOGETHER = 32, 16  # planes that all are compared with, and those that are judged by one call then
 
 # What a plane costs beside the contradictions of 0 to 1, fitted by eye to scanned and generated objects.
 _BURIED, _MATCHED = 0.3, -0.1
@@ -66,7 +68,9 @@ class Mirror:
         return T
 
 
-def find_mirrors(views: Sequence[ReferenceView], points: np.ndarray) -> list[Mirror]:
+def find_mirrors(
+    views: Sequence[ReferenceView], points: np.ndarray, supports: Sequence[np.ndarray | None] | None = None
+) -> list[Mirror]:
     """Find up to three mirror planes, about perpendicular to one another.
 
     The first is the one that costs least, the second the best about perpendicular to it, the third perpendicular to
@@ -76,6 +80,7 @@ def find_mirrors(views: Sequence[ReferenceView], points: np.ndarray) -> list[Mir
     Args:
         views: at least one, the depth around the object included where there is any.
         points: (P, 3) the surface seen, without outliers, metres, object frame.
+        supports: of `find_supports`; looked for if omitted.
 
     Returns:
         The planes that are believed, best first; [] where there is none, and where less than a few dozen points are
@@ -84,14 +89,13 @@ def find_mirrors(views: Sequence[ReferenceView], points: np.ndarray) -> list[Mir
     samples, normals = sample_surface(views, points, _SAMPLES)
     if len(samples) < _FEWEST:
         return []
-    search = _PlaneSearch(views, points, samples, normals)
+    search = _PlaneSearch(views, points, samples, normals, supports)
     up = search.space.up
-    directions = _hemisphere() if up is None else _level_directions(up)
-    costs, offsets = search.best_offsets(directions)
-    first = int(costs.argmin())
-    upright = np.abs(directions @ directions[first]) < np.sin(np.radians(_UPRIGHT))
-    second = int(np.where(upright, costs, np.inf).argmin())
-    found = [search.describe(*search.refine(directions[i], offsets[i])) for i in (first, second)]
+    directions, offsets = search.likely_planes(_hemisphere() if up is None else _level_directions(up))
+    first = search.best_plane(directions, offsets)
+    upright = np.abs(directions @ first[0]) < np.sin(np.radians(_UPRIGHT))
+    second = search.best_plane(directions[upright], offsets[upright])
+    found = run_pieces(lambda plane: search.describe(*search.refine(*plane)), [first, second])
     if up is None:
         found.append(search.describe(*search.third_plane(found[0].normal, found[1].normal)))
     else:
@@ -118,29 +122,43 @@ class _PlaneSearch:
     """Judges planes by what they make of the surface seen."""
 
     def __init__(
-        self, views: Sequence[ReferenceView], points: np.ndarray, samples: np.ndarray, normals: np.ndarray
+        self,
+        views: Sequence[ReferenceView],
+        points: np.ndarray,
+        samples: np.ndarray,
+        normals: np.ndarray,
+        supports: Sequence[np.ndarray | None] | None = None,
     ) -> None:
         self._points, self._normals = samples, normals
         self._size = float(np.linalg.norm(np.ptp(samples, axis=0)))
         self._tolerance = max(_TOLERANCE[0], _TOLERANCE[1] * self._size)
-        self.space = SeenSpace(views, points, self._tolerance)
+        self.space = SeenSpace(views, points, self._tolerance, supports)
         self._growth = _GROWTH_ALONE if len(views) == 1 and self.space.up is None else _GROWTH
-        self._noise = [
-            self._contradicted(self._judge(samples[::every], normals[::every], every > 1).contradiction)
-            for every in (1, _COARSE)
-        ]
+        self._noise = [0.0] * len(_EVERY)
+        nowhere = np.zeros((1, 1, 3)), np.zeros((1, 1)), np.zeros((1, 1))
+        self._noise = [float(self._measure(*nowhere, level=level)[0, 0, 0]) for level in range(len(_EVERY))]
 
-    def best_offsets(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cost (N,) and offset (N,) of the best plane along each of the unit vectors (N, 3)."""
+    def likely_planes(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Normals (N, 3) and offsets (N,) of some planes along each unit vector (D, 3), the likeliest of all first."""
         low, high = self._extent(directions)
         reach = np.maximum(_REACH * (high - low), _SHIFT * self._size)
         offsets = (low + high)[:, None] / 2 + reach[:, None] * np.linspace(-1, 1, _OFFSETS)
-        costs = self._cost(np.repeat(directions, _OFFSETS, axis=0), offsets.ravel(), coarse=True)
-        likeliest = costs.reshape(offsets.shape).argsort(axis=1)[:, :_LIKELIEST]
-        offsets = np.take_along_axis(offsets, likeliest, 1)
-        costs = self._cost(np.repeat(directions, _LIKELIEST, axis=0), offsets.ravel()).reshape(offsets.shape)
-        best = costs.argmin(axis=1)[:, None]
-        return np.take_along_axis(costs, best, 1)[:, 0], np.take_along_axis(offsets, best, 1)[:, 0]
+        for level, kept in enumerate(_LIKELIEST):
+            costs = self._costs(directions[:, None], offsets, keep=kept, level=level)
+            order = costs.argsort(axis=1)[:, :kept]
+            costs, offsets = (np.take_along_axis(values, order, 1) for values in (costs, offsets))
+        order = costs.ravel().argsort()
+        return directions.repeat(costs.shape[1], axis=0)[order], offsets.ravel()[order]
+
+    def best_plane(self, normals: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, float]:
+        """The one of planes (N, 3), (N,) that costs least, by all points and views; likely ones should come first."""
+        first = self._costs(normals[None, :_FIRST], offsets[None, :_FIRST])[0]
+        groups = np.arange(_FIRST, max(len(normals), _FIRST)).clip(max=len(normals) - 1)
+        groups = np.resize(groups, (-(-len(groups) // _TOGETHER), _TOGETHER)) if len(groups) else np.zeros((0, 1), int)
+        rest = self._costs(normals[groups], offsets[groups], limit=float(first.min()))
+        best = int(np.concatenate([first, rest.ravel()]).argmin())
+        best = best if best < len(first) else int(groups.ravel()[best - len(first)])
+        return normals[best], float(offsets[best])
 
     def refine(self, normal: np.ndarray, offset: float) -> tuple[np.ndarray, float]:
         """The best of random planes near one, nearer from round to round."""
@@ -152,7 +170,7 @@ class _PlaneSearch:
             normals = normal + steps[:, :2] @ _perpendicular(normal)
             normals /= np.linalg.norm(normals, axis=1, keepdims=True)
             offsets = offset + (normals - normal) @ middle + steps[:, 2]
-            best = int(self._cost(normals, offsets).argmin())
+            best = int(self._costs(normals[None], offsets[None])[0].argmin())
             normal, offset = normals[best], float(offsets[best])
             angle, shift = 0.6 * angle, 0.6 * shift
         return normal, offset
@@ -161,12 +179,12 @@ class _PlaneSearch:
         """The best plane perpendicular to two others of unit normals (3,)."""
         normal = np.cross(first, second)
         normal /= np.linalg.norm(normal)
-        return self.refine(normal, float(self.best_offsets(normal[None])[1][0]))
+        return self.refine(*self.best_plane(*self.likely_planes(normal[None])))
 
     def describe(self, normal: np.ndarray, offset: float) -> Mirror:
         """A plane with its score."""
         shifted = offset + _SHIFT * self._size * np.array([0.0, -1.0, 1.0])
-        contradicted, _, buried = self._measure(np.tile(normal, (3, 1)), shifted)
+        contradicted, _, buried = self._measure(normal[None, None], shifted[:, None], np.zeros((3, 1)))[:, 0].T
         # Where the cost stays as it is when the plane is shifted, the views do not say where the plane is.
         rise = float(contradicted.max() - contradicted[0])
         score = max(0.0, 1 - float(contradicted[0]) / _MOST_CONTRADICTED) * max(
@@ -174,41 +192,45 @@ class _PlaneSearch:
         )
         return Mirror(normal, offset, score if rise >= _LEAST_RISE else 0.0)
 
-    def _cost(self, normals: np.ndarray, offsets: np.ndarray, *, coarse: bool = False) -> np.ndarray:
-        """(N,) what each of the planes costs."""
-        low, high = self._extent(normals)
-        growth = 2 * np.abs(offsets - (low + high) / 2) / self._size
-        parts = [slice(i, i + _BATCH) for i in range(0, len(normals), _BATCH)]
-        measured = [self._measure(normals[part], offsets[part], coarse=coarse) for part in parts]
-        contradicted, matched, buried = (np.concatenate(values) for values in zip(*measured, strict=True))
-        return contradicted + self._growth * growth + _BURIED * buried + _MATCHED * matched
+    def _costs(
+        self,
+        normals: np.ndarray,
+        offsets: np.ndarray,
+        *,
+        keep: int = 1,
+        level: int = -1,
+        limit: float = np.inf,
+    ) -> np.ndarray:
+        """(G, N) what planes cost, infinite for those that are not among the `keep` best of their group.
+
+        Args:
+            normals: (G, N, 3), or (G, 1, 3) for planes along one direction.
+            offsets: (G, N).
+            keep: how many planes of each group are wanted.
+            level: which of `_EVERY` and `_VIEWS` judge.
+            limit: planes that cost more are not wanted.
+        """
+        low, high = (ends.reshape(normals.shape[:2]) for ends in self._extent(normals.reshape(-1, 3)))
+        growth = self._growth * 2 * np.abs(offsets - (low + high) / 2) / self._size
+        measured = self._measure(normals, offsets, growth, keep=keep, level=level, limit=limit)
+        contradicted, matched, buried = np.moveaxis(measured, -1, 0)
+        return contradicted + growth + _BURIED * buried + _MATCHED * matched
 
     def _measure(
-        self, normals: np.ndarray, offsets: np.ndarray, *, coarse: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of N planes, (N,) each.
-
-        Returns:
-            contradicted: mean squared distance of the mirrored surface into space that is proved empty, of the most
-                that counts, beyond what noise does without a mirror.
-            matched: share of the surface seen whose image lies on the surface seen.
-            buried: share whose image is turned towards a camera, and hidden from it by the object.
-        """
-        every = _COARSE if coarse else 1
-        points, facing = self._points[::every], self._normals[::every]
-        away = normals @ points.T - offsets[:, None]
-        images = points - 2 * away[..., None] * normals[:, None]
-        turned = facing - 2 * (normals @ facing.T)[..., None] * normals[:, None]
-        verdict = self._judge(images, turned, coarse)
-        contradicted = np.maximum(self._contradicted(verdict.contradiction) - self._noise[int(coarse)], 0)
-        return contradicted, verdict.matched.mean(axis=-1), verdict.buried.mean(axis=-1)
-
-    def _judge(self, points: np.ndarray, normals: np.ndarray, coarse: bool) -> Verdict:
-        return self.space.judge(points, normals, _COARSE_VIEWS if coarse else None)
-
-    def _contradicted(self, depth: np.ndarray) -> np.ndarray:
-        """Mean over the last axis of the squared depth in empty space, of which three tolerances are the most."""
-        return ((depth / (3 * self._tolerance)).clip(max=1) ** 2).mean(axis=-1)
+        self,
+        normals: np.ndarray,
+        offsets: np.ndarray,
+        added: np.ndarray,
+        *,
+        keep: int = 1,
+        level: int = -1,
+        limit: float = np.inf,
+    ) -> np.ndarray:
+        """(G, N, 3) of `SeenSpace.measure`; `added` (G, N) is what planes cost beside, the rest as of `_costs`."""
+        surface = self._points[:: _EVERY[level]], self._normals[:: _EVERY[level]]
+        planes = np.concatenate([np.broadcast_to(normals, (*offsets.shape, 3)), offsets[..., None]], axis=-1)
+        costs = PlaneCosts(3 * self._tolerance, self._noise[level], _BURIED, _MATCHED)
+        return self.space.measure(planes, added, surface, costs, keep, limit, _VIEWS[level])
 
     def _extent(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest (N,) of the points along unit vectors (N, 3), without outliers."""

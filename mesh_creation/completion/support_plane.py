@@ -9,9 +9,9 @@ import numpy as np
 
 from mesh_creation.reference_views.view import ReferenceView
 from mesh_creation.registration.depth_cleaning import backproject_pixels
-from mesh_creation.side_by_side import side_by_side
+from pose6d.pieces import run_pieces
 from pose6d.segmentation.planes import extent, large_planes
-from pose6d.segmentation.small_picture import shrink_frame
+from pose6d.segmentation.small_picture import reduce_blocks, shrink_frame
 
 _LARGER = 1.25  # times the object's length; what is less long may be another object
 _RING = 0.25  # of the mask's side, the width of the ring around the mask in which the plane must show
@@ -32,9 +32,7 @@ def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
         shows no such plane.
     """
     picture, step = shrink_frame(view.rgb, np.where(view.mask, 0, view.depth), view.K)
-    height, width = picture.known.shape
-    blocks = view.mask[: height * step, : width * step].reshape(height, step, width, step)
-    mask = np.asarray(blocks.any(axis=(1, 3)))
+    mask = reduce_blocks(np.logical_or, view.mask, step)
     ring = _grow(mask, max(3, round(_RING * np.sqrt(mask.sum())))) & ~_grow(mask, 1) & picture.known
     if not ring.any():
         return None
@@ -51,7 +49,7 @@ def find_support(view: ReferenceView, points: np.ndarray) -> np.ndarray | None:
 
 def find_supports(views: Sequence[ReferenceView], points: np.ndarray) -> list[np.ndarray | None]:
     """`find_support` of each view."""
-    return side_by_side(lambda view: find_support(view, points), views)
+    return run_pieces(lambda view: find_support(view, points), views)
 
 
 def _centre(plane: np.ndarray, view: ReferenceView) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from mesh_creation.reference_views.view import ReferenceView, object_window
 from mesh_creation.registration.depth_cleaning import backproject_pixels, clean_depth, pixel_rays, surface_normals
-from mesh_creation.side_by_side import side_by_side
+from pose6d.pieces import run_pieces
 
 _OUTLIER = 0.004  # metres from all given points, from which on depth is not of the object
 _AROUND = 4  # pixels around a pixel that its normal depends on
@@ -32,7 +32,7 @@ def sample_surface(views: Sequence[ReferenceView], points: np.ndarray, most: int
         (N, 3) float64 points and their unit normals (N, 3), object frame; N may be 0.
     """
     tree = cKDTree(points)
-    parts = side_by_side(lambda view: _view_samples(view, tree), [view for view in views if view.mask.any()])
+    parts = run_pieces(lambda view: _view_samples(view, tree), [view for view in views if view.mask.any()])
     samples = np.concatenate(parts) if parts else np.zeros((0, 2, 3))
     if not len(samples):
         return np.zeros((0, 3)), np.zeros((0, 3))

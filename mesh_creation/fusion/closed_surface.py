@@ -13,9 +13,9 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
-from mesh_creation.side_by_side import side_by_side
 from pose6d.errors import SceneError
 from pose6d.geometry.rotation_grids import icosphere
+from pose6d.pieces import run_pieces
 
 try:
     import fast_simplification
@@ -28,7 +28,7 @@ _GAP = 5  # voxels that may lie between two pieces of one object
 _LARGE_PIECE = 0.02  # of the largest piece; less are specks
 _MOST_PIECES, _SMALLEST_PIECE = 60, 3  # that are looked at, and voxels of a stepping stone
 _BRIDGE = -0.5  # value of voxels that join pieces
-_PIECE = 20_000  # voxels; what one step computes then stays in the processor's cache
+_PIECE = 1000  # points; what one step computes then stays in the processor's cache
 _HASTE = 2  # of 0 to 10; the less, the nearer the mesh of fewer triangles comes
 _HULL_SLACK = 0.002  # metres that the surface may lie outside the convex hull of the points seen
 
@@ -72,7 +72,7 @@ def close_surface(volume: TsdfVolume, points: np.ndarray, floor: float | None) -
     if floor is not None:  # under what is seen may be a wall that was not: only rays tell that there is none
         points = np.concatenate([points, points * [1.0, 1.0, 0.0]])
     doubtful = (values < 1) & ~(known & (values < 0))
-    values[doubtful] = np.where(_in_hull(volume, points, doubtful), values[doubtful], 1.0)
+    values[doubtful & ~_in_hull(volume, points)] = 1.0
     if floor is not None:
         z = volume.axis(2)
         first = int(np.searchsorted(z, floor))
@@ -136,15 +136,27 @@ def _open3d_mesh(vertices: np.ndarray, faces: np.ndarray) -> Any:
     )
 
 
-def _in_hull(volume: TsdfVolume, points: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """(N,) bool: which of the voxels of a mask (X, Y, Z) lie in the convex hull of `points`, bounded by 162 planes."""
-    normals = icosphere(2).astype(np.float32)
-    limits = (points @ icosphere(2).T).max(axis=0).astype(np.float32) + np.float32(_HULL_SLACK)
-    index = np.nonzero(asked)
-    places = np.stack([volume.axis(i).astype(np.float32)[index[i]] for i in range(3)], axis=1)
-    pieces = [places[i : i + _PIECE] for i in range(0, len(places), _PIECE)]
-    inside = side_by_side(lambda piece: (piece @ normals.T <= limits).all(axis=1), pieces)
-    return np.concatenate(inside) if inside else np.ones(0, bool)
+def _in_hull(volume: TsdfVolume, points: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) bool: which voxels lie in the convex hull of `points`, bounded by 162 planes.
+
+    Where x and y are known, each plane is a limit of z.
+    """
+    normals = icosphere(2)
+    pieces = [points[i : i + _PIECE] for i in range(0, len(points), _PIECE)]
+    limits = np.max(run_pieces(lambda piece: (normals @ piece.T).max(axis=1), pieces), axis=0) + _HULL_SLACK
+    x, y, z = (volume.axis(i) for i in range(3))
+    level, up, down = (normals[:, 2] == 0), (normals[:, 2] > 0), (normals[:, 2] < 0)
+    inside = np.zeros(volume.shape, bool)
+
+    def fill(i: int) -> None:
+        room = limits - normals[:, 0] * x[i] - y[:, None] * normals[:, 1]
+        top = (room[:, up] / normals[up, 2]).min(axis=1)
+        bottom = (room[:, down] / normals[down, 2]).max(axis=1)
+        among = (room[:, level] >= 0).all(axis=1)
+        inside[i] = (z >= bottom[:, None]) & (z <= top[:, None]) & among[:, None]
+
+    run_pieces(fill, range(len(x)))
+    return inside
 
 
 def _keep_one_piece(values: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mesh_creation.fusion.view_blending import TextureView, ViewBlender, surface_points
-from mesh_creation.side_by_side import side_by_side
 from pose6d.mesh.mesh import Mesh
+from pose6d.pieces import run_pieces
 
 _POINTS = 5000  # that colours are compared at
 _BLURS = (2.0,) * 4 + (1.0,) * 4  # pixels, of the pictures in each round
@@ -82,7 +82,7 @@ def align_pictures(points: np.ndarray, pictures: Sequence[PointsSeen]) -> list[n
         For each picture (4, 4), camera in object: what all move in common is taken out.
     """
     given = [picture.camera_in_object for picture in pictures]
-    soft = {blur: side_by_side(partial(_Soft, points=points, blur=blur), pictures) for blur in sorted(set(_BLURS))}
+    soft = {blur: run_pieces(partial(_Soft, points=points, blur=blur), pictures) for blur in sorted(set(_BLURS))}
     sharpest = soft[min(_BLURS)]
     before = _disagreement(_compare(sharpest, given, len(points)))
     poses = list(given)

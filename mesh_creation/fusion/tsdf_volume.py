@@ -7,14 +7,17 @@ is dense because the proof of emptiness is needed away from the surface too, whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from mesh_creation.fusion.volume_loops import add_depth
+from pose6d.pieces import even_slices, run_pieces
+
 _MAX_VOXELS = 8_000_000
-_SLAB_VOXELS = 100_000  # voxels; what one step computes then stays in the processor's cache
+_SLAB_VOXELS = 200_000  # that a thread takes at once
 
 
 @dataclass
@@ -77,23 +80,21 @@ class TsdfVolume:
         # One more pixel than the image has, of depth 0: for voxels that the camera does not see.
         images = np.zeros((depth.size + 1, 2), np.float32)
         images[:-1, 0], images[:-1, 1] = depth.ravel(), np.where(support, -cosine, cosine).ravel()
-        pixels = torch.from_numpy(images).to(self.total.device)
-        x, y, z = (self.axis(i) for i in range(3))
-        slab = max(1, _SLAB_VOXELS // (len(y) * len(z))) if pixels.device.type == "cpu" else len(x)
-        for start in range(0, len(x), slab):
-            part = slice(start, start + slab)
-            rows = project_grid((x[part], y, z), K, camera_in_volume, pixels.device)
-            self._add(part, rows, pixels, depth.shape, clearance)
+        axes = projected_axes(self, K, camera_in_volume)
+        if self.total.device.type == "cpu":
+            metres = np.float32(clearance), np.float32(self.truncation)
+            total, weight = self.total.numpy(), self.weight.numpy()
 
-    def _add(
-        self,
-        part: slice,
-        rows: list[torch.Tensor],
-        pixels: torch.Tensor,
-        size: tuple[int, ...],
-        clearance: float,
-    ) -> None:
-        """Update the voxels of one slab from pixels (H * W + 1, 2) of depth and cosine, negative on support."""
+            def add(part: slice) -> None:
+                add_depth(total[part], weight[part], axes[0][:, part], *axes[1:], images, depth.shape, *metres)
+
+            run_pieces(add, slabs(self))
+        else:
+            pixels = torch.from_numpy(images).to(self.total.device)
+            self._add(project_grid(axes, self.total.device), pixels, depth.shape, clearance)
+
+    def _add(self, rows: list[torch.Tensor], pixels: torch.Tensor, size: tuple[int, ...], clearance: float) -> None:
+        """`add_depth` of all voxels by PyTorch, from pixels (H * W + 1, 2) of which the last has no depth."""
         height, width = size
         z = rows[2]
         column, row = (rows[0] / z).round_(), (rows[1] / z).round_()
@@ -102,15 +103,12 @@ class TsdfVolume:
         measured, slope = pixels.index_select(0, index.flatten()).view(*z.shape, 2).unbind(-1)
         table = slope < 0
         slope = slope.abs()
-        # Distance to the tangent plane of the pixel, not along the ray, which is longer by 1 / cosine.
         distance = (measured - z) * slope
         used = (measured > 0) & (distance > torch.where(table, clearance, -self.truncation))
         value = torch.where(table, 1.0, (distance / self.truncation).clamp_(max=1.0))
-        # Far behind the surface the measurement says less: otherwise thin walls would swallow their other side.
-        # Near it the weight must not depend on the sign, or noise would move the surface.
         weight = (value + 1).mul_(2).clamp_(max=1.0).mul_(slope).mul_((0.5 / z).square_()).mul_(used)
-        self.weight[part] += weight
-        self.total[part] += weight.mul_(value)
+        self.weight += weight
+        self.total += weight.mul_(value)
 
     def distances(self, least_weight: float) -> tuple[np.ndarray, np.ndarray]:
         """Distance / truncation (X, Y, Z) float32, -1 where unknown, and where it is known (X, Y, Z) bool."""
@@ -140,15 +138,26 @@ class TsdfVolume:
         )
 
 
-def project_grid(
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray], K: np.ndarray, camera_in_volume: np.ndarray, device: torch.device
-) -> list[torch.Tensor]:
-    """Homogeneous pixel coordinates of a grid, three times (X, Y, Z); the last is the depth."""
+def projected_axes(volume: TsdfVolume, K: np.ndarray, camera_in_volume: np.ndarray) -> list[np.ndarray]:
+    """What each axis adds to the homogeneous pixel coordinates of a voxel, whose last is the depth.
+
+    Returns:
+        (3, X), (3, Y) and (3, Z) float32.
+    """
     volume_in_camera = np.linalg.inv(camera_in_volume)
     M, offset = K @ volume_in_camera[:3, :3], K @ volume_in_camera[:3, 3]
+    parts = [M[:, i : i + 1] * volume.axis(i) for i in range(3)]
+    parts[0] = parts[0] + offset[:, None]
+    return [np.ascontiguousarray(part, np.float32) for part in parts]
+
+
+def project_grid(axes: Sequence[np.ndarray], device: torch.device) -> list[torch.Tensor]:
+    """Homogeneous pixel coordinates of a grid, three times (X, Y, Z), of `projected_axes`; the last is the depth."""
     x, y, z = (torch.from_numpy(axis).to(device) for axis in axes)
-    return [
-        ((M[r, 0] * x + offset[r]).float()[:, None, None] + (M[r, 1] * y).float()[None, :, None])
-        + (M[r, 2] * z).float()[None, None, :]
-        for r in range(3)
-    ]
+    return [x[r][:, None, None] + y[r][None, :, None] + z[r][None, None, :] for r in range(3)]
+
+
+def slabs(volume: TsdfVolume) -> list[slice]:
+    """Parts of the x axis, to be shared among threads."""
+    x, y, z = volume.shape
+    return even_slices(x, max(1, _SLAB_VOXELS // (y * z)))

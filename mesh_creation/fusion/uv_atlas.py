@@ -12,8 +12,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from mesh_creation.side_by_side import parts_of, side_by_side
 from pose6d.mesh.mesh import Mesh
+from pose6d.pieces import long_slices, run_pieces
 
 _GUTTER = 3.0  # texels between charts, so that filtering never mixes them
 _STRETCH = 0.5  # 0 keeps all lengths and makes many small charts
@@ -76,8 +76,8 @@ def paint(mesh: Mesh, size: int, colors: Colors) -> tuple[Mesh, float]:
         The mesh with its texture, and the share of texels that `colors` knew; the others are guessed (`spread_colors`).
     """
     positions, normals, row, column = _texels(mesh, size)
-    parts = parts_of(len(positions), _PIECE)
-    found = side_by_side(lambda part: colors(positions[part], normals[part]), parts)
+    parts = long_slices(len(positions), _PIECE)
+    found = run_pieces(lambda part: colors(positions[part], normals[part]), parts)
     values, trust = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     values = spread_colors(positions, values, trust)
     # Texels between the charts repeat the nearest chart, for filtering and smaller mip levels.
@@ -209,21 +209,30 @@ def _texels(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     assert mesh.uv is not None
     # Row 0 of a texture is its top, v = 1; the centre of texel (r, c) lies at ((c + 0.5) / size, 1 - (r + 0.5) / size).
     corners = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=1).astype(np.float64)[mesh.faces] * size - 0.5
-    found = side_by_side(lambda part: _covered(corners[part], size, part.start), parts_of(len(corners), 1000))
+    found = run_pieces(lambda part: _covered(corners[part], size, part.start), long_slices(len(corners), 1000))
     face, row, column, second, third = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    second, third = second[:, None], third[:, None]
     owner = np.zeros(size * size, np.int64)
     owner[row * size + column] = np.arange(len(row))
     first = owner[row * size + column] == np.arange(len(row))  # a texel on an edge has two faces
-    face, row, column, second, third = face[first], row[first], column[first], second[first], third[first]
-    places, normals = (
-        values[mesh.faces[face, 0]] * (1 - second - third)
-        + values[mesh.faces[face, 1]] * second
-        + values[mesh.faces[face, 2]] * third
-        for values in (mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64))
+    face, row, column = face[first], row[first], column[first]
+    shares = np.stack([1 - second - third, second, third], axis=1)[first]
+    places, normals = mesh.vertices.astype(np.float64), mesh.normals.astype(np.float64)
+    parts = long_slices(len(face), _PIECE)
+    found = run_pieces(lambda part: _inside(mesh.faces[face[part]], shares[part], places, normals), parts)
+    return (*(np.concatenate(arrays) for arrays in zip(*found, strict=True)), row, column)
+
+
+def _inside(
+    corners: np.ndarray, shares: np.ndarray, places: np.ndarray, normals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (P, 3) and unit normals (P, 3) at shares (P, 3) of the corners (P, 3) of triangles."""
+    point, normal = (
+        values[corners[:, 0]] * shares[:, :1]
+        + values[corners[:, 1]] * shares[:, 1:2]
+        + values[corners[:, 2]] * shares[:, 2:]
+        for values in (places, normals)
     )
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    return places, normals, row, column
+    return point, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
 
 
 def _covered(corners: np.ndarray, size: int, start: int) -> tuple[np.ndarray, ...]:

@@ -11,6 +11,7 @@ import torch
 
 from mesh_creation.completion.completed_surface import complete_surface, mirror_colors
 from mesh_creation.completion.mirrors import Mirror, find_mirrors, reflect
+from mesh_creation.completion.support_plane import find_supports
 from mesh_creation.fusion.closed_surface import ClosedSurface, close_surface, decimate
 from mesh_creation.fusion.color_alignment import aligned_views
 from mesh_creation.fusion.mesh_folder import face_share
@@ -122,9 +123,10 @@ def _surface(
     ):
         return closed, []
     views = [replace(one.view, camera_in_object=one.pose) for one in evidence]
-    mirrors = find_mirrors(views, points)
+    supports = find_supports(views, points)
+    mirrors = find_mirrors(views, points, supports)
     larger = _volume(evidence, reflect(points, mirrors), str(volume.total.device))
-    completed = complete_surface(larger, points, views, mirrors)
+    completed = complete_surface(larger, points, views, mirrors, supports)
     return completed.surface, completed.mirrors
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import grid_sample
 from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.object_field.view_evidence import ViewEvidence, share_beside_masks
 from pose6d.geometry.transforms import make_transform, so3_exp, so3_log
+from pose6d.pieces import run_pieces
 
 _CELLS = 56  # along the longest side of the volume
 _POINTS = 3000  # of each view
@@ -57,8 +59,7 @@ def refine_poses(evidence: Sequence[ViewEvidence], device: str | torch.device = 
             off = _misfit(evidence, clouds, grids)
             if off <= _LEAST_MISFIT:
                 return False
-        for i in usable:
-            evidence[i].pose = _align(evidence[i].pose, given[i], torch.from_numpy(clouds[i]).to(device), grids[i], off)
+        run_pieces(partial(_move_view, evidence, given, clouds, grids, off), usable)
     _keep_mean(evidence, given)
     better = share_beside_masks(evidence) < _BETTER * beside
     if not better:
@@ -120,6 +121,19 @@ def _grids(evidence: Sequence[ViewEvidence], device: str | torch.device) -> list
         _Grid(volumes[0], distance / rest.clamp(min=1e-6), rest > 1e-4)
         for distance, rest in zip(summed, others, strict=True)
     ]
+
+
+def _move_view(
+    evidence: Sequence[ViewEvidence],
+    given: Sequence[np.ndarray],
+    clouds: Sequence[np.ndarray],
+    grids: Sequence[_Grid],
+    off: float,
+    which: int,
+) -> None:
+    """`_align` one of the views."""
+    one, grid = evidence[which], grids[which]
+    one.pose = _align(one.pose, given[which], torch.from_numpy(clouds[which]).to(grid.device), grid, off)
 
 
 def _align(pose: np.ndarray, given: np.ndarray, cloud: Tensor, grid: _Grid, off: float) -> np.ndarray:

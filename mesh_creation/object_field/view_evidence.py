@@ -14,8 +14,8 @@ from mesh_creation.fusion.tsdf_volume import TsdfVolume
 from mesh_creation.reference_views.pose_evidence import ViewSurface, object_core
 from mesh_creation.reference_views.view import ReferenceView, object_window
 from mesh_creation.registration.depth_cleaning import clean_depth, pixels_of
-from mesh_creation.side_by_side import side_by_side
 from pose6d.errors import SceneError
+from pose6d.pieces import run_pieces
 
 _RIM = 1  # pixels inside the mask's edge that count as background: masks bleed
 _BESIDE = 3  # pixels outside of the mask's edge about which nothing is known
@@ -82,10 +82,10 @@ def collect_evidence(views: Sequence[ReferenceView]) -> list[ViewEvidence]:
     Raises:
         SceneError: hardly any depth is left on the object in all views.
     """
-    found = side_by_side(_evidence, views)
-    side_by_side(lambda one: _drop_background(one, found), found)
+    found = run_pieces(_evidence, views)
+    run_pieces(lambda one: _drop_background(one, found), found)
     if _has_background(found):  # views from nearly one side have the same background within their masks
-        side_by_side(_drop_far, found)
+        run_pieces(_drop_far, found)
     pixels = sum(int(one.surface.sum()) for one in found)
     if pixels < _FEWEST:
         others = f" and {len(views) - 1} more" if len(views) > 1 else ""

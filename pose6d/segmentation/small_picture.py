@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -47,8 +49,7 @@ def shrink_frame(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> tuple[Sma
     clean = erode_depth(torch.from_numpy(clean)).numpy()
     clean = np.asarray(cv2.medianBlur(_fill_holes(_fill_holes(clean)), 3), dtype=np.float32)
     height, width = (length // step for length in clean.shape)
-    blocks = clean[: height * step, : width * step].reshape(height, step, width, step)
-    clean = np.where(blocks > 0, blocks, np.float32(FAR)).min(axis=(1, 3))
+    clean = reduce_blocks(np.minimum, np.where(clean > 0, clean, np.float32(FAR)), step)
     clean[clean >= FAR] = 0
     known = clean > 0
     v, u = (np.mgrid[:height, :width].astype(np.float32) + 0.5) * step - 0.5
@@ -58,6 +59,14 @@ def shrink_frame(rgb: np.ndarray, depth: np.ndarray, K: np.ndarray) -> tuple[Sma
     small = cv2.resize(rgb[: height * step, : width * step], (width, height), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(cv2.medianBlur(small, 3).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return SmallPicture(lab, points, known, point_normals(points, known)), step
+
+
+def reduce_blocks(
+    operation: Callable[[np.ndarray, np.ndarray], np.ndarray], image: np.ndarray, step: int
+) -> np.ndarray:
+    """An image (H, W) of which `operation` has made one pixel of every step x step; what is left at the ends is not."""
+    height, width = (length // step * step for length in image.shape)
+    return reduce(operation, [image[i:height:step, j:width:step] for i in range(step) for j in range(step)])
 
 
 def _fill_holes(depth: np.ndarray) -> np.ndarray:
