@@ -72,10 +72,24 @@ def measure_evidence(poses: Tensor, object: ObjectModel, observation: Observatio
     transforms, crop_K = crop_windows(poses, observation.K, diameter, _WINDOW, _SIZE)
     drawn = object.render(poses, crop_K, (_SIZE, _SIZE), shading=ALBEDO)
     textures = texture_pair(drawn, observation, transforms, diameter)[:3]
-    measure = _measure_kernel if available(poses.device) else _measure_tensors
+    crops = _Crops(poses, diameter, observation, transforms, drawn, *textures)
     if poses.device.type == "cpu":
-        measure = _measure_loops
-    return measure(poses, diameter, observation, transforms, drawn, *textures)
+        return _measure_loops(crops)
+    return (_measure_kernel if available(poses.device) else _measure_tensors)(crops)
+
+
+class _Crops(NamedTuple):
+    """N poses (N, 4, 4), the diameters (N,) of what they are of, the frame, the transforms (N, 3, 3) from its pixels to
+    those of the crops, their drawings, and the first three that `texture_pair` gives of these."""
+
+    poses: Tensor
+    diameter: Tensor
+    observation: Observation
+    transforms: Tensor
+    drawn: Rendering
+    expected: Tensor
+    found: Tensor
+    same: Tensor
 
 
 def _limits(poses: Tensor, diameter: Tensor) -> Tensor:
@@ -83,17 +97,9 @@ def _limits(poses: Tensor, diameter: Tensor) -> Tensor:
     return _SAME * diameter + _SAME_FAR * poses[:, 2, 3].clamp(min=0.0) ** 2
 
 
-def _measure_tensors(
-    poses: Tensor,
-    diameter: Tensor,
-    observation: Observation,
-    transforms: Tensor,
-    drawn: Rendering,
-    expected: Tensor,
-    found: Tensor,
-    same: Tensor,
-) -> PoseEvidence:
-    """The evidence of poses by their drawings, and by what `texture_pair` gives of these; arguments as there."""
+def _measure_tensors(crops: _Crops) -> PoseEvidence:
+    """The evidence as tensor expressions, for a GPU without CuPy."""
+    poses, diameter, observation, transforms, drawn, expected, found, same = crops
     seen = crop_images(observation.xyz[2:], transforms, _SIZE, mode="nearest")[:, 0]  # (N, s, s)
     picture = crop_coverage(transforms, _SIZE, *observation.xyz.shape[-2:])
     surface = drawn.mask & picture
@@ -136,19 +142,11 @@ def _measure_tensors(
     )
 
 
-def _measure_loops(
-    poses: Tensor,
-    diameter: Tensor,
-    observation: Observation,
-    transforms: Tensor,
-    drawn: Rendering,
-    expected: Tensor,
-    found: Tensor,
-    same: Tensor,
-) -> PoseEvidence:
+def _measure_loops(crops: _Crops) -> PoseEvidence:
     """`_measure_tensors` on a CPU."""
     from pose6d.search import evidence_loops  # imports numba, which a GPU does not need
 
+    poses, diameter, observation, transforms, drawn, expected, found, same = crops
     cues = torch.empty(len(PoseEvidence._fields), len(poses))
     u, v = source_pixels(transforms, _SIZE)
     limits = _limits(poses, diameter), 0.5 * diameter
@@ -171,17 +169,9 @@ def _measure_loops(
     return PoseEvidence(*cues.unbind())
 
 
-def _measure_kernel(
-    poses: Tensor,
-    diameter: Tensor,
-    observation: Observation,
-    transforms: Tensor,
-    drawn: Rendering,
-    expected: Tensor,
-    found: Tensor,
-    same: Tensor,
-) -> PoseEvidence:
+def _measure_kernel(crops: _Crops) -> PoseEvidence:
     """`_measure_tensors` on a GPU, where they would be two hundred small kernels."""
+    poses, diameter, observation, transforms, drawn, expected, found, same = crops
     count, device = len(poses), poses.device
     rgb, depth = observation.rgb.float(), observation.xyz[2].float()
     check_inputs(device, rgb=(rgb, (3, *depth.shape)), diameter=(diameter, (count,)))
