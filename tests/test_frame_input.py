@@ -15,7 +15,7 @@ from pose6d.errors import FrameError, OptionError, Pose6DError
 from pose6d.geometry.transforms import make_transform, random_rotations
 from pose6d.rendering import make_renderer
 from pose6d.search import tracker
-from pose6d.search.frame_input import check_frame, check_mask, cut_around
+from pose6d.search.frame_input import check_depth_roughly, check_frame, check_mask, cut_around
 from tests.estimater_scene import K, Scene, random_networks, render_scene
 from tests.rendering_scenes import torus
 
@@ -189,3 +189,12 @@ def test_tracking_takes_intrinsics_as_lists(scene: Scene) -> None:
 def test_a_start_that_is_no_pose_is_named(scene: Scene, pose: object) -> None:
     with pytest.raises(FrameError, match="object_in_camera"):
         FoundationPose(scene.mesh, **random_networks()).start_from(pose)
+
+
+def test_depth_that_looks_wrong_in_every_eighth_row_and_column_is_looked_at_as_a_whole() -> None:
+    depth = np.full((48, 64), 0.7, np.float32)
+    for value in (0.0, 60.0):
+        depth[::8, ::8] = value
+        check_depth_roughly(depth)
+    with pytest.raises(FrameError, match="millimetres"):
+        check_depth_roughly(1000 * depth)

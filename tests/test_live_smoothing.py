@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from live import still_picture
 from live.object_track import ObjectTrack
 from live.smoothing import PoseMean
 from live.still_picture import StillPicture
@@ -78,6 +79,16 @@ def test_while_something_moves_rest_is_noticed_a_frame_later_at_most(picture: St
     assert third and (first or second)
     assert not is_still(picture, seen(x=0.024)), "and where rest ends is seen at once"
     assert is_still(picture, seen(x=0.024))
+
+
+def test_while_something_moves_every_other_frame_is_compared(
+    picture: StillPicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    monkeypatch.setattr(still_picture, "_is_same", lambda *_: bool(compared.append(1)))
+    for i in range(20):
+        is_still(picture, seen(x=0.002 * i))
+    assert 8 <= len(compared) <= 12
 
 
 def test_noise_that_hides_motion_is_not_taken_for_rest(picture: StillPicture) -> None:
